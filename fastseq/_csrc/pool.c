@@ -1,0 +1,210 @@
+#define _GNU_SOURCE
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#if defined(__x86_64__)
+#define PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+#else
+#define PAUSE() ((void)0)
+#endif
+
+enum { MAX_PARTS = 256, WORKER_SPINS = 4000, BARRIER_SPINS = 2000 };
+
+/* --- threads --------------------------------------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t caller;   /* held by the one job that runs */
+    pthread_mutex_t sleep;    /* guards the condition */
+    pthread_cond_t wake;
+    int workers;              /* threads started */
+    atomic_uint generation;   /* counts jobs; a change wakes the workers */
+    atomic_int pending;       /* workers that have not finished this generation */
+    atomic_int sleepers;
+    fs_job job;
+    void *argument;
+    int parts;
+} pool = {.caller = PTHREAD_MUTEX_INITIALIZER,
+          .sleep = PTHREAD_MUTEX_INITIALIZER,
+          .wake = PTHREAD_COND_INITIALIZER};
+
+static unsigned wait_for_job(unsigned seen) {
+    for (int spins = 0; spins < WORKER_SPINS; spins++) {
+        unsigned now = atomic_load_explicit(&pool.generation, memory_order_acquire);
+        if (now != seen) return now;
+        PAUSE();
+    }
+    pthread_mutex_lock(&pool.sleep);
+    atomic_fetch_add(&pool.sleepers, 1);
+    while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
+    atomic_fetch_sub(&pool.sleepers, 1);
+    pthread_mutex_unlock(&pool.sleep);
+    return atomic_load(&pool.generation);
+}
+
+/* What a worker needs to know when it starts. */
+typedef struct {
+    int part;
+    unsigned generation;
+} worker_start;
+
+static void *work(void *pointer) {
+    worker_start start = *(worker_start *)pointer;
+    free(pointer);
+    unsigned seen = start.generation;
+    for (;;) {
+        seen = wait_for_job(seen);
+        if (start.part < pool.parts) pool.job(start.part, pool.parts, pool.argument);
+        atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_release);
+    }
+    return NULL;
+}
+
+static int start_worker(void) {
+    worker_start *start = malloc(sizeof *start);
+    pthread_t thread;
+    if (!start) return 0;
+    *start = (worker_start){pool.workers + 1, atomic_load(&pool.generation)};
+    if (pthread_create(&thread, NULL, work, start)) {
+        free(start);
+        return 0;
+    }
+    pthread_detach(thread);
+    pool.workers++;
+    return 1;
+}
+
+static void forget_workers(void) {
+    /* The child of a fork has none of the parent's threads and must not inherit its locks. */
+    pthread_mutex_init(&pool.caller, NULL);
+    pthread_mutex_init(&pool.sleep, NULL);
+    pthread_cond_init(&pool.wake, NULL);
+    pool.workers = 0;
+    atomic_store(&pool.pending, 0);
+    atomic_store(&pool.sleepers, 0);
+}
+
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
+void fs_run(int parts, fs_job job, void *argument) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (parts > MAX_PARTS) parts = MAX_PARTS;
+    if (parts <= 1 || pthread_mutex_trylock(&pool.caller)) {
+        job(0, 1, argument);
+        return;
+    }
+    pthread_once(&once, register_fork_handler);
+    while (pool.workers < parts - 1 && start_worker()) {}
+    if (parts > pool.workers + 1) parts = pool.workers + 1;
+    pool.job = job;
+    pool.argument = argument;
+    pool.parts = parts;
+    atomic_store(&pool.pending, pool.workers);
+    atomic_fetch_add(&pool.generation, 1);
+    if (atomic_load(&pool.sleepers)) {
+        pthread_mutex_lock(&pool.sleep);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.sleep);
+    }
+    job(0, parts, argument);
+    for (int spins = 0; atomic_load_explicit(&pool.pending, memory_order_acquire); spins++) {
+        PAUSE();
+        if (spins > BARRIER_SPINS) sched_yield();
+    }
+    pthread_mutex_unlock(&pool.caller);
+}
+
+void fs_barrier_wait(fs_barrier *barrier, int parts) {
+    int phase = atomic_load_explicit(&barrier->phase, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&barrier->waiting, 1, memory_order_acq_rel) == parts - 1) {
+        atomic_store_explicit(&barrier->waiting, 0, memory_order_relaxed);
+        atomic_store_explicit(&barrier->phase, phase + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&barrier->phase, memory_order_acquire) == phase;
+         spins++) {
+        PAUSE();
+        if (spins > BARRIER_SPINS) sched_yield();
+    }
+}
+
+/* --- scratch --------------------------------------------------------------------------------- */
+
+enum { KEPT_BLOCKS = 8 };
+static const size_t KEPT_BYTES = (size_t)128 << 20;
+static const size_t HUGE_PAGE = (size_t)2 << 20;
+static const size_t HEADER = 64;
+
+/* Each block starts with its size, one cache line before the memory handed out. */
+static struct {
+    pthread_mutex_t lock;
+    char *blocks[KEPT_BLOCKS];
+    size_t bytes;
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static size_t block_size(const char *block) { return *(const size_t *)block; }
+
+static void reset_kept_lock(void) { pthread_mutex_init(&kept.lock, NULL); }
+
+static void register_scratch_fork_handler(void) { pthread_atfork(NULL, NULL, reset_kept_lock); }
+
+/* The smallest kept block that is large enough, but not wastefully large; or NULL. */
+static char *find_kept(size_t bytes) {
+    int best = -1;
+    for (int i = 0; i < KEPT_BLOCKS; i++) {
+        char *block = kept.blocks[i];
+        if (!block || block_size(block) < bytes || block_size(block) > 4 * bytes + HUGE_PAGE) continue;
+        if (best < 0 || block_size(block) < block_size(kept.blocks[best])) best = i;
+    }
+    if (best < 0) return NULL;
+    char *block = kept.blocks[best];
+    kept.blocks[best] = NULL;
+    kept.bytes -= block_size(block);
+    return block;
+}
+
+static char *new_block(size_t bytes) {
+    size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : HEADER;
+    void *block = NULL;
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    if (posix_memalign(&block, alignment, bytes)) return NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (bytes >= HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE); /* fewer faults and TLB misses */
+#endif
+    *(size_t *)block = bytes;
+    return block;
+}
+
+void *fs_take_scratch(size_t bytes) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_scratch_fork_handler);
+    bytes += HEADER;
+    pthread_mutex_lock(&kept.lock);
+    char *block = find_kept(bytes);
+    pthread_mutex_unlock(&kept.lock);
+    if (!block) block = new_block(bytes);
+    return block ? block + HEADER : NULL;
+}
+
+void fs_give_scratch(void *memory) {
+    if (!memory) return;
+    char *block = (char *)memory - HEADER;
+    pthread_mutex_lock(&kept.lock);
+    for (int i = 0; i < KEPT_BLOCKS && block; i++)
+        if (!kept.blocks[i] && kept.bytes + block_size(block) <= KEPT_BYTES) {
+            kept.blocks[i] = block;
+            kept.bytes += block_size(block);
+            block = NULL;
+        }
+    pthread_mutex_unlock(&kept.lock);
+    free(block);
+}

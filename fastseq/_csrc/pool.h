@@ -1,0 +1,31 @@
+/* A small thread pool, and the scratch memory that kernels take from it.
+ *
+ * One job runs at a time.  A caller that finds the pool busy (another Python thread is using it)
+ * runs its job alone; results do not depend on the number of parts, so nothing else changes.
+ * Workers spin for a moment after a job, then sleep.  A forked child starts with a fresh pool.
+ */
+#ifndef FASTSEQ_POOL_H
+#define FASTSEQ_POOL_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+/* Part `part` of `parts`; the parts of one job run at the same time. */
+typedef void (*fs_job)(int part, int parts, void *argument);
+
+/* Run a job in at most `parts` parts; returns when all are done. */
+void fs_run(int parts, fs_job job, void *argument);
+
+typedef struct {
+    atomic_int waiting, phase;
+} fs_barrier;
+
+/* Wait until `parts` parts have come here. */
+void fs_barrier_wait(fs_barrier *barrier, int parts);
+
+/* Memory aligned for vectors, contents undefined; given back, it serves the next call without
+ * new page faults.  NULL when there is none left. */
+void *fs_take_scratch(size_t bytes);
+void fs_give_scratch(void *memory);
+
+#endif

@@ -1,0 +1,284 @@
+/* The tile functions of one instruction set and one dtype: packing and products.
+ * Included by isa.h with REAL, BITS, FS_DOUBLE, FS_NAME and FS_VECTOR_BYTES defined. */
+
+#undef LANES
+#undef ITEM
+#undef MAX_ROWS
+#define ITEM ((long)sizeof(REAL))
+#define LANES (FS_VECTOR_BYTES / (long)sizeof(REAL))
+/* The tallest tile for a number of vectors. */
+#if FS_MANY_REGISTERS
+#define MAX_ROWS(vectors) ((vectors) == 3 ? 8 : 6)
+#else
+#define MAX_ROWS(vectors) ((vectors) == 3 ? 4 : 3)
+#endif
+
+typedef REAL FS_NAME(vec) __attribute__((vector_size(FS_VECTOR_BYTES), may_alias));
+typedef REAL FS_NAME(vecu)
+    __attribute__((vector_size(FS_VECTOR_BYTES), may_alias, aligned(sizeof(REAL))));
+#define VEC FS_NAME(vec)
+#define VECU FS_NAME(vecu)
+
+#include "vector_math.h"
+
+/* --- packing ----------------------------------------------------------------------------- */
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define ZIP(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define HAVE_ZIP 1
+#else
+#define HAVE_ZIP 0
+#endif
+
+#if HAVE_ZIP
+/* Transpose lanes x lanes numbers: log2(lanes) rounds of perfect shuffles. */
+FS_INLINE void FS_NAME(transpose)(VEC *rows) {
+    VEC next[LANES];
+    for (long round = 1; round < LANES; round *= 2) {
+        for (int i = 0; i < LANES / 2; i++) {
+            VEC a = rows[i], b = rows[i + LANES / 2];
+#if FS_VECTOR_BYTES == 64 && !FS_DOUBLE
+            next[2 * i] = ZIP(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            next[2 * i + 1] =
+                ZIP(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif FS_VECTOR_BYTES / (FS_DOUBLE ? 8 : 4) == 8
+            next[2 * i] = ZIP(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+            next[2 * i + 1] = ZIP(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#elif FS_VECTOR_BYTES / (FS_DOUBLE ? 8 : 4) == 4
+            next[2 * i] = ZIP(a, b, 0, 4, 1, 5);
+            next[2 * i + 1] = ZIP(a, b, 2, 6, 3, 7);
+#else
+            next[2 * i] = ZIP(a, b, 0, 2);
+            next[2 * i + 1] = ZIP(a, b, 1, 3);
+#endif
+        }
+        for (int i = 0; i < LANES; i++) rows[i] = next[i];
+    }
+}
+#endif
+
+static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride, long k_stride,
+                          char *dst, long dst_stride) {
+    long k = 0;
+    if (n == LANES && lane_stride == ITEM) {
+        for (; k < depth; k++) *(VEC *)(dst + k * dst_stride) = *(const VECU *)(src + k * k_stride);
+        return;
+    }
+#if HAVE_ZIP
+    if (n == LANES && k_stride == ITEM) {
+        for (; k + LANES <= depth; k += LANES) {
+            VEC rows[LANES];
+            for (int l = 0; l < LANES; l++)
+                rows[l] = *(const VECU *)(src + l * lane_stride + k * ITEM);
+            FS_NAME(transpose)(rows);
+            for (int l = 0; l < LANES; l++) *(VEC *)(dst + (k + l) * dst_stride) = rows[l];
+        }
+    }
+#endif
+    for (; k < depth; k++) {
+        REAL *out = (REAL *)(dst + k * dst_stride);
+        for (long l = 0; l < n; l++) out[l] = *(const REAL *)(src + l * lane_stride + k * k_stride);
+        for (long l = n; l < LANES; l++) out[l] = 0;
+    }
+}
+
+/* --- the register tile ------------------------------------------------------------------- */
+
+/* A rows x vectors tile over the whole depth, held in registers.  `panels` is 2 for a single row,
+ * so that enough independent chains hide the latency of the multiply-add. */
+FS_INLINE void FS_NAME(tile)(const int rows, const int vectors, const int panels, long depth,
+                             const char *a, long a_row, long a_k, const char *panel,
+                             long panel_stride, char *out, long out_panel, const char *next) {
+    VEC sum[8][8];
+    const char *second = panel + panel_stride;
+    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
+        _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) sum[r][v] = (VEC){0};
+    _Pragma("GCC unroll 2") for (long k = 0; k < depth; k++) {
+        if (next) {
+            __builtin_prefetch(next, 0, 2);
+            next += 64;
+        }
+#if FS_MANY_REGISTERS
+        VEC b[8];
+        _Pragma("GCC unroll 8") for (int v = 0; v < vectors; v++) {
+            b[v] = ((const VEC *)panel)[v];
+            if (panels == 2) b[vectors + v] = ((const VEC *)second)[v];
+        }
+        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+            REAL x = *(const REAL *)(a + r * a_row);
+            _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) sum[r][v] += x * b[v];
+        }
+#else
+        VEC x[8];
+        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
+            x[r] = *(const REAL *)(a + r * a_row) - (VEC){0};
+        _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) {
+            VEC b = ((const VEC *)(v < vectors ? panel : second))[v % vectors];
+            _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) sum[r][v] += x[r] * b;
+        }
+#endif
+        a += a_k;
+        panel += vectors * FS_VECTOR_BYTES;
+        second += vectors * FS_VECTOR_BYTES;
+    }
+    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
+        _Pragma("GCC unroll 8") for (int v = 0; v < vectors; v++) {
+            ((VEC *)out)[r * vectors + v] = sum[r][v];
+            if (panels == 2) ((VEC *)(out + out_panel))[v] = sum[r][vectors + v];
+        }
+}
+
+typedef void (*FS_NAME(tile_fn))(long, const char *, long, long, const char *, long, char *, long,
+                                 const char *);
+
+#define TILE(rows, vectors, panels)                                                              \
+    static __attribute__((noinline)) void FS_NAME(tile_##rows##x##vectors##x##panels)(           \
+        long depth, const char *a, long a_row, long a_k, const char *panel, long panel_stride,   \
+        char *out, long out_panel, const char *next) {                                           \
+        if (next)                                                                                \
+            FS_NAME(tile)(rows, vectors, panels, depth, a, a_row, a_k, panel, panel_stride, out, \
+                          out_panel, next);                                                      \
+        else                                                                                     \
+            FS_NAME(tile)(rows, vectors, panels, depth, a, a_row, a_k, panel, panel_stride, out, \
+                          out_panel, 0);                                                         \
+    }
+#define TILES_UP_TO_3(vectors) \
+    TILE(1, vectors, 2) TILE(1, vectors, 1) TILE(2, vectors, 1) TILE(3, vectors, 1)
+TILES_UP_TO_3(1) TILES_UP_TO_3(2) TILES_UP_TO_3(3) TILES_UP_TO_3(4)
+TILE(4, 3, 1)
+#if FS_MANY_REGISTERS
+TILE(4, 1, 1) TILE(5, 1, 1) TILE(6, 1, 1)
+TILE(4, 2, 1) TILE(5, 2, 1) TILE(6, 2, 1)
+TILE(5, 3, 1) TILE(6, 3, 1) TILE(7, 3, 1) TILE(8, 3, 1)
+TILE(4, 4, 1) TILE(5, 4, 1) TILE(6, 4, 1)
+#define ROW_TILES(v)                                                                         \
+    FS_NAME(tile_1x##v##x1), FS_NAME(tile_2x##v##x1), FS_NAME(tile_3x##v##x1),               \
+        FS_NAME(tile_4x##v##x1), FS_NAME(tile_5x##v##x1), FS_NAME(tile_6x##v##x1)
+#define THREE_VECTOR_TILES ROW_TILES(3), FS_NAME(tile_7x3x1), FS_NAME(tile_8x3x1)
+#else
+#define ROW_TILES(v) FS_NAME(tile_1x##v##x1), FS_NAME(tile_2x##v##x1), FS_NAME(tile_3x##v##x1)
+#define THREE_VECTOR_TILES ROW_TILES(3), FS_NAME(tile_4x3x1)
+#endif
+
+static const FS_NAME(tile_fn) FS_NAME(row_tiles)[4][8] = {
+    {ROW_TILES(1)}, {ROW_TILES(2)}, {THREE_VECTOR_TILES}, {ROW_TILES(4)}};
+static const FS_NAME(tile_fn) FS_NAME(single_row_tiles)[4] = {
+    FS_NAME(tile_1x1x2), FS_NAME(tile_1x2x2), FS_NAME(tile_1x3x2), FS_NAME(tile_1x4x2)};
+
+static void FS_NAME(product)(long rows, long vectors, long panels, long depth, const char *a,
+                             long a_row, long a_k, const char *panel, long panel_stride,
+                             char *tile, int prefetch) {
+    const FS_NAME(tile_fn) *tiles = FS_NAME(row_tiles)[vectors - 1];
+    const long tile_row = vectors * FS_VECTOR_BYTES;
+    if (rows == 1) {
+        long p = 0;
+        for (; p + 2 <= panels; p += 2)
+            FS_NAME(single_row_tiles)[vectors - 1](depth, a, a_row, a_k, panel + p * panel_stride,
+                                                   panel_stride, tile + p * tile_row, tile_row, 0);
+        if (p < panels)
+            tiles[0](depth, a, a_row, a_k, panel + p * panel_stride, 0, tile + p * tile_row, 0, 0);
+        return;
+    }
+    /* Equal blocks: 20 rows are four tiles of 5, not three of 6 and one of 2. */
+    const long blocks = (rows + MAX_ROWS(vectors) - 1) / MAX_ROWS(vectors);
+    for (long p = 0; p < panels; p++) {
+        const char *weights = panel + p * panel_stride;
+        for (long i = 0; i < blocks; i++) {
+            long begin = rows * i / blocks, end = rows * (i + 1) / blocks;
+            /* While this panel is in cache, every block fetches a part of the next one. */
+            const char *next =
+                prefetch && i < vectors ? weights + panel_stride + i * depth * 64 : 0;
+            tiles[end - begin - 1](depth, a + begin * a_row, a_row, a_k, weights, 0,
+                                   tile + (p * rows + begin) * tile_row, 0, next);
+        }
+    }
+}
+
+static void FS_NAME(store)(long rows, long vectors, long units, long unit_step, const char *tile,
+                           const char *bias, long bias_vector, char *dst, long dst_row,
+                           long dst_vector, int accumulate) {
+    for (long r = 0; r < rows; r++)
+        for (long v = 0; v < vectors; v++) {
+            long n = units - v * unit_step;
+            const REAL *from = (const REAL *)(tile + (r * vectors + v) * FS_VECTOR_BYTES);
+            const REAL *b = (const REAL *)(bias ? bias + v * bias_vector : 0);
+            REAL *to = (REAL *)(dst + r * dst_row + v * dst_vector);
+            if (n >= LANES) {
+                VEC x = *(const VEC *)from;
+                if (b) x += *(const VECU *)b;
+                if (accumulate) x += *(VECU *)to;
+                *(VECU *)to = x;
+            } else {
+                for (long l = 0; l < n; l++) {
+                    REAL x = from[l];
+                    if (b) x += b[l];
+                    to[l] = accumulate ? to[l] + x : x;
+                }
+            }
+        }
+}
+
+static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_row, char *out,
+                                 char *out2) {
+    for (long c = 0; c < columns; c += LANES) {
+        long n = columns - c < LANES ? columns - c : LANES;
+        REAL sum[LANES] = {0};
+        if (n == LANES) {
+            VEC total = {0};
+            for (long r = 0; r < rows; r++) total += *(const VECU *)(a + r * a_row + c * ITEM);
+            memcpy(sum, &total, sizeof sum);
+        } else {
+            for (long r = 0; r < rows; r++)
+                for (long l = 0; l < n; l++) sum[l] += ((const REAL *)(a + r * a_row))[c + l];
+        }
+        for (long l = 0; l < n; l++) ((REAL *)out)[c + l] += sum[l];
+        if (out2)
+            for (long l = 0; l < n; l++) ((REAL *)out2)[c + l] += sum[l];
+    }
+}
+
+#include "gates.h"
+
+static const fs_tiles FS_NAME(tiles) = {
+    FS_STRING(FS_ISA),
+    sizeof(REAL),
+    LANES,
+    FS_NAME(pack),
+    FS_NAME(product),
+    FS_NAME(store),
+    FS_NAME(column_sums),
+    {FS_NAME(rnn_tanh_forward), FS_NAME(rnn_relu_forward), FS_NAME(rnn_sigmoid_forward)},
+    {FS_NAME(rnn_tanh_backward), FS_NAME(rnn_relu_backward), FS_NAME(rnn_sigmoid_backward)},
+    FS_NAME(lstm_forward),
+    FS_NAME(lstm_backward),
+    FS_NAME(gru_forward),
+    FS_NAME(gru_backward),
+    FS_NAME(gru_reset),
+    FS_NAME(gru_candidate),
+    FS_NAME(gru_candidate_backward),
+    FS_NAME(gru_reset_backward),
+    FS_NAME(exp_array),
+    FS_NAME(tanh_array),
+    FS_NAME(sigmoid_array),
+};
+
+#undef VEC
+#undef VECU
+#undef TILE
+#undef TILES_UP_TO_3
+#undef ROW_TILES
+#undef THREE_VECTOR_TILES
+#undef ZIP
+#undef HAVE_ZIP
+#undef AS_BITS
+#undef AS_REAL
+#undef MAGIC
+#undef LOG2_E
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef MANTISSA
+#undef EXPONENT_BIAS
+#undef EXP_MIN
+#undef EXP_MAX
+#undef EXP_SAFE
+#undef TANH_MAX

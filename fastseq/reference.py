@@ -1,0 +1,370 @@
+"""The kernels in plain NumPy: the readable oracle, and the backend of last resort.
+
+Every backend (``_kernels.pyx``, ``jit/``, this file) offers these functions with these
+signatures.  A kernel runs one layer, in one or two directions, over whole sequences; it
+checks nothing, writes into the arrays it is given, and adds to gradients that accumulate.
+
+Letters
+-------
+T time steps (the longest sequence), B batch rows, I input size, H hidden size, D directions,
+N tokens: the sum of the lengths.  G gates in the weights (RNN 1, LSTM 4, GRU 3).
+
+Layout
+------
+Rows are sorted by falling length, and tokens are stored time-major without padding: the
+tokens of step ``t`` are ``offsets[t]:offsets[t + 1]``, rows 0, 1, ... in order, so a dense
+batch is simply (T * B, I).  ``offsets`` is int64 with shape (T + 1,).
+
+==========  =================  ===================================================
+x           (N, I)             input tokens
+y           (N, D * H)         outputs; direction d owns columns d * H : (d + 1) * H
+h0, h_n     (D, B, H)          states before and after (``h_n`` is ``h0`` for length 0)
+weights     D tuples           (weight_ih (G*H, I), weight_hh (G*H, H), bias_ih, bias_hh);
+                               both biases are None in a layer without biases
+reverse     D bools            whether a direction runs from each sequence's end
+gates       (D, N, slots*H)    saved by forward; backward overwrites them with gradients
+cells       (D, N, H)          the LSTM's cell states, saved by forward
+dh, dc      (D, B, H)          in: gradients of the final states; out: of the initial ones
+dx          (N, I) or None     written, not accumulated; None when nobody needs it
+grads       D tuples           like ``weights``; accumulated
+==========  =================  ===================================================
+
+Saved slots: LSTM ``i f g o``; GRU ``hn r z n``, where ``hn`` is the recurrent part of the
+candidate (``reset_after``) or the reset state ``r * h`` (otherwise).  RNN saves nothing
+beyond ``y``.
+"""
+
+import numpy as np
+
+NONLINEARITIES = ("tanh", "relu", "sigmoid")
+
+
+def set_num_threads(n):
+    """Accept the package's setting; NumPy's own BLAS decides about its threads."""
+
+
+def exp(x, out):
+    """out = exp(x), elementwise."""
+    with np.errstate(over="ignore", under="ignore"):
+        np.exp(x, out=out)
+
+
+def tanh(x, out):
+    """out = tanh(x), elementwise."""
+    np.tanh(x, out=out)
+
+
+def sigmoid(x, out):
+    """out = 1 / (1 + exp(-x)), elementwise, without overflow."""
+    e = np.exp(-np.abs(x))
+    np.copyto(out, np.where(x < 0, e, x.dtype.type(1)) / (1 + e))
+
+
+def _sigmoid(x):
+    out = np.empty_like(x)
+    sigmoid(x, out)
+    return out
+
+
+# --- walking ragged time -------------------------------------------------------------------
+
+
+def _steps(offsets, reverse):
+    """Token ranges in the order of the recurrence: (begin, rows, begin of previous, carried).
+
+    ``carried`` rows continue from the previous step's tokens; the others, if any, start here.
+    """
+    begins = offsets[:-1].tolist()
+    rows = np.diff(offsets).tolist()
+    order = range(len(rows))
+    previous_begin, previous_rows = 0, 0
+    for t in reversed(order) if reverse else order:
+        yield begins[t], rows[t], previous_begin, min(previous_rows, rows[t])
+        previous_begin, previous_rows = begins[t], rows[t]
+
+
+def _previous(states, initial, begin, rows, carried):
+    """The states (rows, H) that a step starts from."""
+    if carried == rows:
+        return states[begin : begin + rows]
+    return np.concatenate([states[begin : begin + carried], initial[carried:rows]])
+
+
+def _previous_states(states, initial, offsets, reverse):
+    """For every token the state it started from, (N, H)."""
+    out = np.empty_like(states)
+    for begin, rows, previous, carried in _steps(offsets, reverse):
+        out[begin : begin + rows] = _previous(states, initial, previous, rows, carried)
+    return out
+
+
+def _final(states, initial, offsets, reverse, out):
+    """Write each row's last state, (B, H)."""
+    out[...] = initial
+    for begin, rows, _, _ in _steps(offsets, reverse):
+        out[:rows] = states[begin : begin + rows]
+
+
+def _columns(y, direction, hidden):
+    return y[:, direction * hidden : (direction + 1) * hidden]
+
+
+def _project(x, weight, bias):
+    z = x @ weight.T
+    if bias is not None:
+        z += bias
+    return z
+
+
+def _accumulate_weights(grads, dz, x, h_previous):
+    """Add the gradients of the two weights and biases from all steps at once."""
+    d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads
+    d_weight_ih += dz.T @ x
+    d_weight_hh += dz.T @ h_previous
+    if d_bias_ih is not None:
+        d_bias_ih += dz.sum(axis=0)
+        d_bias_hh += dz.sum(axis=0)
+
+
+def _input_gradient(dx, dz, weight_ih, direction):
+    if dx is None:
+        return
+    if direction == 0:
+        np.matmul(dz, weight_ih, out=dx)
+    else:
+        dx += dz @ weight_ih
+
+
+# --- RNN ------------------------------------------------------------------------------------
+
+
+def _activate(z, nonlinearity):
+    if nonlinearity == "tanh":
+        return np.tanh(z)
+    if nonlinearity == "relu":
+        return np.maximum(z, 0)
+    return _sigmoid(z)
+
+
+def _activation_gradient(y, nonlinearity):
+    """d activation / d z, in terms of the activation's value y."""
+    if nonlinearity == "tanh":
+        return 1 - y * y
+    if nonlinearity == "relu":
+        return (y > 0).astype(y.dtype)
+    return y * (1 - y)
+
+
+def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
+    """h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)  (Elman, 1990)."""
+    hidden = h0.shape[2]
+    for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
+        out = _columns(y, d, hidden)
+        out[...] = _project(x, weight_ih, bias_ih)
+        for begin, rows, previous, carried in _steps(offsets, reverse[d]):
+            now = slice(begin, begin + rows)
+            h = _previous(out, h0[d], previous, rows, carried)
+            out[now] = _activate(out[now] + _project(h, weight_hh, bias_hh), nonlinearity)
+        _final(out, h0[d], offsets, reverse[d], h_n[d])
+
+
+def rnn_backward(
+    dy, x, h0, weights, offsets, reverse, nonlinearity, y, dgates, dx, dh, grads
+):
+    """Gradients of :func:`rnn_forward`; ``dgates`` (D, N, H) is overwritten."""
+    hidden = h0.shape[2]
+    for d, (weight_ih, weight_hh, _, _) in enumerate(weights):
+        out, dz = _columns(y, d, hidden), dgates[d]
+        for begin, rows, _, _ in reversed(list(_steps(offsets, reverse[d]))):
+            now = slice(begin, begin + rows)
+            dh_now = dh[d, :rows] + _columns(dy, d, hidden)[now]
+            dz[now] = dh_now * _activation_gradient(out[now], nonlinearity)
+            dh[d, :rows] = dz[now] @ weight_hh
+        h_previous = _previous_states(out, h0[d], offsets, reverse[d])
+        _accumulate_weights(grads[d], dz, x, h_previous)
+        _input_gradient(dx, dz, weight_ih, d)
+
+
+# --- LSTM -----------------------------------------------------------------------------------
+
+
+def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells):
+    """Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
+
+    i, f, o = sigmoid(W x + b + U h + b'),  g = tanh(...),  c = f c + i g,  h = o tanh(c).
+    ``gates`` and ``cells`` are None when no backward pass will follow.
+    """
+    hidden = h0.shape[2]
+    for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
+        out = _columns(y, d, hidden)
+        z = _project(x, weight_ih, bias_ih)
+        c = np.empty((len(x), hidden), x.dtype) if cells is None else cells[d]
+        for begin, rows, previous, carried in _steps(offsets, reverse[d]):
+            now = slice(begin, begin + rows)
+            h = _previous(out, h0[d], previous, rows, carried)
+            z[now] += _project(h, weight_hh, bias_hh)
+            i, f, g, o = np.split(z[now], 4, axis=1)  # views
+            i[...], f[...], g[...], o[...] = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
+            c[now] = f * _previous(c, c0[d], previous, rows, carried) + i * g
+            out[now] = o * np.tanh(c[now])
+        if gates is not None:
+            gates[d] = z
+        _final(out, h0[d], offsets, reverse[d], h_n[d])
+        _final(c, c0[d], offsets, reverse[d], c_n[d])
+
+
+def lstm_backward(
+    dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx, dh, dc, grads
+):
+    """Gradients of :func:`lstm_forward`; ``gates`` turn into the gates' gradients."""
+    hidden = h0.shape[2]
+    for d, (weight_ih, weight_hh, _, _) in enumerate(weights):
+        out, dz = _columns(y, d, hidden), gates[d]
+        for begin, rows, previous, carried in reversed(list(_steps(offsets, reverse[d]))):
+            now = slice(begin, begin + rows)
+            c_previous = _previous(cells[d], c0[d], previous, rows, carried)
+            i, f, g, o = np.split(dz[now], 4, axis=1)  # views: activations become gradients
+            tanh_c = np.tanh(cells[d, now])
+            dh_now = dh[d, :rows] + _columns(dy, d, hidden)[now]
+            dc_now = dc[d, :rows] + dh_now * o * (1 - tanh_c * tanh_c)
+            dc[d, :rows] = dc_now * f
+            di, df, dg = dc_now * g, dc_now * c_previous, dc_now * i
+            do = dh_now * tanh_c
+            o[...] = do * o * (1 - o)
+            i[...], f[...] = di * i * (1 - i), df * f * (1 - f)
+            g[...] = dg * (1 - g * g)
+            dh[d, :rows] = dz[now] @ weight_hh
+        h_previous = _previous_states(out, h0[d], offsets, reverse[d])
+        _accumulate_weights(grads[d], dz, x, h_previous)
+        _input_gradient(dx, dz, weight_ih, d)
+
+
+# --- GRU ------------------------------------------------------------------------------------
+
+
+def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
+    """Gated recurrent unit (Cho et al., 2014).
+
+    r, z = sigmoid(W x + b + U h + b'),  h = (1 - z) n + z h, and the candidate is
+    n = tanh(W x + b + r (U h + b')) with ``reset_after`` (PyTorch's and cuDNN's form) or
+    n = tanh(W x + b + U (r h) + b') without (the paper's).  ``gates`` may be None.
+    """
+    hidden = h0.shape[2]
+    for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
+        out = _columns(y, d, hidden)
+        z_all = _project(x, weight_ih, bias_ih)
+        gate_weight, new_weight = weight_hh[: 2 * hidden], weight_hh[2 * hidden :]
+        gate_bias = new_bias = None
+        if bias_hh is not None:
+            gate_bias, new_bias = bias_hh[: 2 * hidden], bias_hh[2 * hidden :]
+        for begin, rows, previous, carried in _steps(offsets, reverse[d]):
+            now = slice(begin, begin + rows)
+            h = _previous(out, h0[d], previous, rows, carried)
+            r, z = np.split(
+                _sigmoid(z_all[now, : 2 * hidden] + _project(h, gate_weight, gate_bias)), 2, axis=1
+            )
+            if reset_after:
+                hn = _project(h, new_weight, new_bias)
+                n = np.tanh(z_all[now, 2 * hidden :] + r * hn)
+            else:
+                hn = r * h
+                n = np.tanh(z_all[now, 2 * hidden :] + _project(hn, new_weight, new_bias))
+            out[now] = n + z * (h - n)
+            if gates is not None:
+                gates[d, now] = np.concatenate([hn, r, z, n], axis=1)
+        _final(out, h0[d], offsets, reverse[d], h_n[d])
+
+
+def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx, dh, grads):
+    """Gradients of :func:`gru_forward`.
+
+    ``gates`` turn into ``dhn dr dz dn`` (``reset_after``) or keep slot 0 (otherwise).
+    """
+    hidden = h0.shape[2]
+    for d, (weight_ih, weight_hh, _, _) in enumerate(weights):
+        out, saved = _columns(y, d, hidden), gates[d]
+        gate_weight, new_weight = weight_hh[: 2 * hidden], weight_hh[2 * hidden :]
+        for begin, rows, previous, carried in reversed(list(_steps(offsets, reverse[d]))):
+            now = slice(begin, begin + rows)
+            h = _previous(out, h0[d], previous, rows, carried)
+            hn, r, z, n = np.split(saved[now], 4, axis=1)  # views
+            dh_now = dh[d, :rows] + _columns(dy, d, hidden)[now]
+            dn = dh_now * (1 - z) * (1 - n * n)
+            dz = dh_now * (h - n) * z * (1 - z)
+            dh_before = dh_now * z
+            if reset_after:
+                dr = dn * hn * r * (1 - r)
+                hn[...] = dn * r
+                dh_before += hn @ new_weight
+            else:
+                d_reset_state = dn @ new_weight
+                dr = d_reset_state * h * r * (1 - r)
+                dh_before += d_reset_state * r
+            r[...], z[...], n[...] = dr, dz, dn
+            dh[d, :rows] = dh_before + saved[now, hidden : 3 * hidden] @ gate_weight
+        h_previous = _previous_states(out, h0[d], offsets, reverse[d])
+        dgates, dr_dz = saved[:, hidden:], saved[:, hidden : 3 * hidden]
+        d_new, reset_state = saved[:, :hidden], h_previous
+        if not reset_after:
+            d_new, reset_state = saved[:, 3 * hidden :], saved[:, :hidden]
+        d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads[d]
+        d_weight_ih += dgates.T @ x
+        d_weight_hh[: 2 * hidden] += dr_dz.T @ h_previous
+        d_weight_hh[2 * hidden :] += d_new.T @ reset_state
+        if d_bias_ih is not None:
+            d_bias_ih += dgates.sum(axis=0)
+            d_bias_hh[: 2 * hidden] += dr_dz.sum(axis=0)
+            d_bias_hh[2 * hidden :] += d_new.sum(axis=0)
+        _input_gradient(dx, dgates, weight_ih, d)
+
+
+# --- streaming ------------------------------------------------------------------------------
+
+
+class Stepper:
+    """Stacked cells that advance one step a call, with their weights bound once.
+
+    Parameters
+    ----------
+    cell : {"rnn", "lstm", "gru"}
+    weights : list
+        One (weight_ih, weight_hh, bias_ih, bias_hh) for each layer.
+    option : str or bool or None
+        The RNN's nonlinearity, the GRU's ``reset_after``; None for the LSTM.
+    h, c : ndarray, (layers, B, H)
+        The state, updated in place; ``c`` is None but for the LSTM.
+
+    Calling it with x (B, I) returns the top layer's ``h`` (B, H), a read-only view that the next call overwrites.
+    """
+
+    def __init__(self, cell, weights, option, h, c):
+        self.cell, self.weights, self.option, self.h, self.c = cell, weights, option, h, c
+        self.offsets = np.array([0, h.shape[1]], dtype=np.int64)
+        self.h_next = np.empty_like(h[:1])
+        self.c_next = None if c is None else np.empty_like(c[:1])
+        self.top = h[-1]
+        self.top.flags.writeable = False
+
+    def __call__(self, x):
+        shape = (self.h.shape[1], self.weights[0][0].shape[1])
+        if type(x) is not np.ndarray or x.dtype != self.h.dtype or x.shape != shape:
+            raise ValueError(f"x must be an array {shape} of {self.h.dtype}")
+        for layer, weights in enumerate(self.weights):
+            x = self._advance(layer, weights, x)
+        return self.top
+
+    def _advance(self, layer, weights, x):
+        h, y = self.h[layer : layer + 1], np.empty_like(self.h_next[0])
+        args = (x, h)
+        if self.cell == "lstm":
+            c = self.c[layer : layer + 1]
+            lstm_forward(
+                *args, c, [weights], self.offsets, (False,), y, self.h_next, self.c_next, None, None
+            )
+            c[...] = self.c_next
+        elif self.cell == "gru":
+            gru_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next, None)
+        else:
+            rnn_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next)
+        h[...] = self.h_next
+        return h[0]

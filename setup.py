@@ -1,0 +1,76 @@
+"""The extension and its C units, one library per instruction set; the rest is pyproject.toml."""
+
+import os
+import platform
+import sys
+
+import numpy
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib as _build_clib
+from setuptools.command.build_ext import build_ext as _build_ext
+
+CSRC = "fastseq/_csrc"
+HEADERS = [f"{CSRC}/{name}" for name in sorted(os.listdir(CSRC)) if name.endswith(".h")]
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+LINK_FLAGS = []
+if os.environ.get("FASTSEQ_SANITIZE"):  # for example "address,undefined"; see CONTRIBUTING.md
+    sanitize = [f"-fsanitize={os.environ['FASTSEQ_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
+    FLAGS, LINK_FLAGS = ["-O1", *FLAGS[1:], *sanitize], sanitize
+
+
+def library(name, *flags):
+    # dispatch.c must see which instruction sets are compiled in.
+    info = {"sources": [f"{CSRC}/{name}.c"], "include_dirs": [CSRC], "cflags": [*FLAGS, *flags]}
+    return f"fastseq_{name}", info | {"obj_deps": {"": HEADERS}}
+
+
+LIBRARIES = [library("dispatch"), library("isa_generic"), library("pool")]
+if X86:
+    avx512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
+    LIBRARIES += [
+        library("isa_avx2", "-mavx2", "-mfma"),
+        library("isa_avx512", *avx512, "-mprefer-vector-width=512"),
+    ]
+
+
+class build_clib(_build_clib):
+    """Gives each library its own build folder, and gives up quietly without a C compiler."""
+
+    def build_libraries(self, libraries):
+        temp = self.build_temp
+        try:
+            for name, info in libraries:
+                self.build_temp = os.path.join(temp, name)
+                super().build_libraries([(name, info)])
+        except Exception as error:
+            print(f"warning: the compiled kernels were not built: {error}", file=sys.stderr)
+        finally:
+            self.build_temp = temp
+
+
+class build_ext(_build_ext):
+    """Builds the C libraries first, which editable and in-place builds would skip."""
+
+    def run(self):
+        self.run_command("build_clib")
+        super().run()
+
+
+extension = Extension(
+    "fastseq._kernels",
+    ["fastseq/_kernels.pyx"],
+    include_dirs=[CSRC, numpy.get_include()],
+    libraries=[name for name, _ in LIBRARIES] + ([] if sys.platform == "win32" else ["pthread"]),
+    extra_compile_args=FLAGS,
+    extra_link_args=LINK_FLAGS,
+    depends=HEADERS,
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+    optional=True,  # without a compiler the Numba or NumPy backend serves
+)
+
+setup(
+    ext_modules=[extension],
+    libraries=LIBRARIES,
+    cmdclass={"build_clib": build_clib, "build_ext": build_ext},
+)
