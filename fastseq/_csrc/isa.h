@@ -17,6 +17,11 @@
 #define FS_MANY_REGISTERS 0
 #endif
 
+/* Bytes of a panel that all rows of a block go over before the next ones. */
+#ifndef FS_DEPTH_BYTES
+#define FS_DEPTH_BYTES 131072
+#endif
+
 #define FS_DOUBLE 0
 #define REAL float
 #define BITS uint32_t

@@ -88,11 +88,15 @@ static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride,
  * so that enough independent chains hide the latency of the multiply-add. */
 FS_INLINE void FS_NAME(tile)(const int rows, const int vectors, const int panels, long depth,
                              const char *a, long a_row, long a_k, const char *panel,
-                             long panel_stride, char *out, long out_panel, const char *next) {
+                             long panel_stride, char *out, long out_panel, const char *next,
+                             int accumulate) {
     VEC sum[8][8];
     const char *second = panel + panel_stride;
     _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
-        _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) sum[r][v] = (VEC){0};
+        _Pragma("GCC unroll 8") for (int v = 0; v < vectors; v++) {
+            sum[r][v] = accumulate ? ((VEC *)out)[r * vectors + v] : (VEC){0};
+            if (panels == 2) sum[r][vectors + v] = (VEC){0};
+        }
     _Pragma("GCC unroll 2") for (long k = 0; k < depth; k++) {
         if (next) {
             __builtin_prefetch(next, 0, 2);
@@ -129,18 +133,18 @@ FS_INLINE void FS_NAME(tile)(const int rows, const int vectors, const int panels
 }
 
 typedef void (*FS_NAME(tile_fn))(long, const char *, long, long, const char *, long, char *, long,
-                                 const char *);
+                                 const char *, int);
 
 #define TILE(rows, vectors, panels)                                                              \
     static __attribute__((noinline)) void FS_NAME(tile_##rows##x##vectors##x##panels)(           \
         long depth, const char *a, long a_row, long a_k, const char *panel, long panel_stride,   \
-        char *out, long out_panel, const char *next) {                                           \
+        char *out, long out_panel, const char *next, int accumulate) {                           \
         if (next)                                                                                \
             FS_NAME(tile)(rows, vectors, panels, depth, a, a_row, a_k, panel, panel_stride, out, \
-                          out_panel, next);                                                      \
+                          out_panel, next, accumulate);                                          \
         else                                                                                     \
             FS_NAME(tile)(rows, vectors, panels, depth, a, a_row, a_k, panel, panel_stride, out, \
-                          out_panel, 0);                                                         \
+                          out_panel, 0, accumulate);                                             \
     }
 #define TILES_UP_TO_3(vectors) \
     TILE(1, vectors, 2) TILE(1, vectors, 1) TILE(2, vectors, 1) TILE(3, vectors, 1)
@@ -165,57 +169,99 @@ static const FS_NAME(tile_fn) FS_NAME(row_tiles)[4][8] = {
 static const FS_NAME(tile_fn) FS_NAME(single_row_tiles)[4] = {
     FS_NAME(tile_1x1x2), FS_NAME(tile_1x2x2), FS_NAME(tile_1x3x2), FS_NAME(tile_1x4x2)};
 
+/* A single row: panels two by two, each over its whole depth. */
+static void FS_NAME(product_of_row)(long vectors, long panels, long depth, const char *a, long a_k,
+                                    const char *panel, long panel_stride, char *tile) {
+    const long tile_row = vectors * FS_VECTOR_BYTES;
+    long p = 0;
+    for (; p + 2 <= panels; p += 2)
+        FS_NAME(single_row_tiles)[vectors - 1](depth, a, 0, a_k, panel + p * panel_stride,
+                                               panel_stride, tile + p * tile_row, tile_row, 0, 0);
+    if (p < panels)
+        FS_NAME(row_tiles)[vectors - 1][0](depth, a, 0, a_k, panel + p * panel_stride, 0,
+                                           tile + p * tile_row, 0, 0, 0);
+}
+
 static void FS_NAME(product)(long rows, long vectors, long panels, long depth, const char *a,
                              long a_row, long a_k, const char *panel, long panel_stride,
                              char *tile, int prefetch) {
     const FS_NAME(tile_fn) *tiles = FS_NAME(row_tiles)[vectors - 1];
     const long tile_row = vectors * FS_VECTOR_BYTES;
     if (rows == 1) {
-        long p = 0;
-        for (; p + 2 <= panels; p += 2)
-            FS_NAME(single_row_tiles)[vectors - 1](depth, a, a_row, a_k, panel + p * panel_stride,
-                                                   panel_stride, tile + p * tile_row, tile_row, 0);
-        if (p < panels)
-            tiles[0](depth, a, a_row, a_k, panel + p * panel_stride, 0, tile + p * tile_row, 0, 0);
+        FS_NAME(product_of_row)(vectors, panels, depth, a, a_k, panel, panel_stride, tile);
         return;
     }
-    /* Equal blocks: 20 rows are four tiles of 5, not three of 6 and one of 2. */
+    /* Equal blocks: 20 rows are four tiles of 5, not three of 6 and one of 2.  Deep panels go
+     * in pieces that stay in cache while all rows use them; the sums go on where they stopped. */
     const long blocks = (rows + MAX_ROWS(vectors) - 1) / MAX_ROWS(vectors);
-    for (long p = 0; p < panels; p++) {
-        const char *weights = panel + p * panel_stride;
-        for (long i = 0; i < blocks; i++) {
-            long begin = rows * i / blocks, end = rows * (i + 1) / blocks;
-            /* While this panel is in cache, every block fetches a part of the next one. */
-            const char *next =
-                prefetch && i < vectors ? weights + panel_stride + i * depth * 64 : 0;
-            tiles[end - begin - 1](depth, a + begin * a_row, a_row, a_k, weights, 0,
-                                   tile + (p * rows + begin) * tile_row, 0, next);
+    const long most = FS_DEPTH_BYTES / tile_row;
+    const long pieces = blocks > 1 ? (depth + most - 1) / most : 1;
+    for (long p = 0; p < panels; p++)
+        for (long piece = 0; piece < pieces; piece++) {
+            const long k = depth * piece / pieces, count = depth * (piece + 1) / pieces - k;
+            const char *weights = panel + p * panel_stride + k * tile_row;
+            for (long i = 0; i < blocks; i++) {
+                long begin = rows * i / blocks, end = rows * (i + 1) / blocks;
+                /* While a piece is in cache, every block asks for a part of the next one. */
+                const char *next =
+                    prefetch && i < vectors ? weights + count * tile_row + i * count * 64 : 0;
+                tiles[end - begin - 1](count, a + begin * a_row + k * a_k, a_row, a_k, weights, 0,
+                                       tile + (p * rows + begin) * tile_row, 0, next, k > 0);
+            }
         }
-    }
+}
+
+/* Whole vectors: nothing to decide inside the loops. */
+FS_INLINE void FS_NAME(store_full)(long rows, const int vectors, const char *tile,
+                                   const char *bias, long bias_vector, char *dst, long dst_row,
+                                   long dst_vector, const int accumulate) {
+    VEC b[FS_PANEL_VECTORS];
+    for (int v = 0; v < vectors; v++)
+        b[v] = bias ? *(const VECU *)(bias + v * bias_vector) : (VEC){0};
+    for (long r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) {
+            VEC x = ((const VEC *)tile)[r * vectors + v];
+            VECU *to = (VECU *)(dst + r * dst_row + v * dst_vector);
+            if (bias) x += b[v];
+            if (accumulate) x += *to;
+            *to = x;
+        }
+}
+
+FS_INLINE void FS_NAME(store_partial)(long rows, long vectors, long units, long unit_step,
+                                      const char *tile, const char *bias, long bias_vector,
+                                      char *dst, long dst_row, long dst_vector, int accumulate) {
+    for (long r = 0; r < rows; r++)
+        for (long v = 0; v < vectors; v++) {
+            long n = units - v * unit_step < LANES ? units - v * unit_step : LANES;
+            const REAL *from = (const REAL *)(tile + (r * vectors + v) * FS_VECTOR_BYTES);
+            const REAL *b = (const REAL *)(bias ? bias + v * bias_vector : 0);
+            REAL *to = (REAL *)(dst + r * dst_row + v * dst_vector);
+            for (long l = 0; l < n; l++) {
+                REAL x = b ? from[l] + b[l] : from[l];
+                to[l] = accumulate ? x + to[l] : x;
+            }
+        }
 }
 
 static void FS_NAME(store)(long rows, long vectors, long units, long unit_step, const char *tile,
                            const char *bias, long bias_vector, char *dst, long dst_row,
                            long dst_vector, int accumulate) {
-    for (long r = 0; r < rows; r++)
-        for (long v = 0; v < vectors; v++) {
-            long n = units - v * unit_step;
-            const REAL *from = (const REAL *)(tile + (r * vectors + v) * FS_VECTOR_BYTES);
-            const REAL *b = (const REAL *)(bias ? bias + v * bias_vector : 0);
-            REAL *to = (REAL *)(dst + r * dst_row + v * dst_vector);
-            if (n >= LANES) {
-                VEC x = *(const VEC *)from;
-                if (b) x += *(const VECU *)b;
-                if (accumulate) x += *(VECU *)to;
-                *(VECU *)to = x;
-            } else {
-                for (long l = 0; l < n; l++) {
-                    REAL x = from[l];
-                    if (b) x += b[l];
-                    to[l] = accumulate ? to[l] + x : x;
-                }
-            }
-        }
+#define STORE_FULL(v)                                                                          \
+    if (accumulate)                                                                            \
+        FS_NAME(store_full)(rows, v, tile, bias, bias_vector, dst, dst_row, dst_vector, 1);    \
+    else                                                                                       \
+        FS_NAME(store_full)(rows, v, tile, bias, bias_vector, dst, dst_row, dst_vector, 0);    \
+    return
+    if (units - (vectors - 1) * unit_step >= LANES) switch (vectors) {
+        case 1: STORE_FULL(1);
+        case 2: STORE_FULL(2);
+        case 3: STORE_FULL(3);
+        default: STORE_FULL(4);
+    }
+#undef STORE_FULL
+    FS_NAME(store_partial)(rows, vectors, units, unit_step, tile, bias, bias_vector, dst, dst_row,
+                           dst_vector, accumulate);
 }
 
 static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_row, char *out,
