@@ -87,6 +87,8 @@ cdef enum:
     FORWARD_BYTES = 262144     # pre-activations computed ahead of the recurrence, about half an L2
     FORWARD_TOKENS = 192       # ... and never fewer tokens than a product needs to run at speed
     BACKWARD_TOKENS = 256      # tokens whose gradients go into the weights in one product
+    GRADIENT_BYTES = 4194304   # ... twice as many where the weights are larger than this
+    PACKED_BYTES = 262144      # gradients packed at a time
     PREFETCH_BYTES = 1048576   # weights beyond this come from the outer cache: ask ahead
     THREAD_FLOPS = 4000000     # below this a second thread costs more than it brings
     ROWS_PER_PART = 8          # fewer rows than this and splitting hidden units is better
@@ -394,8 +396,10 @@ cdef struct Direction:
     # Scratch; per part where two parts would write it.
     Panels input
     Panels stage[2]
-    Panels x_panels
+    Panels x_panels       # backward: one chunk's inputs, previous states and gradients
     Panels h_panels
+    Panels dz_panels
+    char *packed
     char *work            # inference: slots of one chunk of tokens
     char *tile
     long chunk_tokens, work_part, packed_part
@@ -761,55 +765,75 @@ cdef void weight_gradients(Direction *d, const Part *part, long low, long high) 
         begin = end
 
 
+cdef Panels panels_of_tokens(const Direction *d, const Panels *p, long tokens, char *data) noexcept nogil:
+    """The part's own copy of chunk-sized panels, for that many tokens."""
+    cdef Panels own = p[0]
+    own.depth = tokens
+    own.stride = tokens * FS_PANEL_VECTORS * d.tiles.lanes * d.tiles.item
+    own.data = data
+    return own
+
+
 cdef void weight_gradients_of_tokens(
     Direction *d, const Part *part, long low, long high, long begin, long end
 ) noexcept nogil:
+    """dW += dz.T @ [x, h] for the tokens begin : end, with all three packed into panels."""
     cdef long item = d.tiles.item, gate = gate_bytes(d), tokens = end - begin
-    cdef long i, first, last, columns
-    cdef Panels x = d.x_panels, h = d.h_panels, own
+    cdef long i, first, last, columns, column, n
+    cdef char *packed = d.packed + part.index * d.packed_part
+    cdef Panels x = panels_of_tokens(d, &d.x_panels, tokens, packed)
+    cdef Panels h = panels_of_tokens(d, &d.h_panels, tokens, x.data + panel_bytes(&d.x_panels))
+    cdef Panels dz = panels_of_tokens(d, &d.dz_panels, tokens, h.data + panel_bytes(&d.h_panels))
     cdef Piece *piece
-    cdef char *a
-    x.data += part.index * d.packed_part
-    h.data += part.index * d.packed_part
-    x.depth = h.depth = tokens
-    x.stride = h.stride = tokens * FS_PANEL_VECTORS * d.tiles.lanes * item
+    cdef const char *a
     pack_panels(d.tiles, &x, 0, x.count, d.x + begin * d.x_row, item, 0, d.x_row, 0, 0, tokens)
     pack_previous_states(d, &h, low, high, begin, end)
     for i in range(d.cell.pieces):
         piece = &d.cell.piece[i]
+        if piece.state_slot >= 0:  # every product with the previous states is done by now
+            a = d.slots + begin * d.slots_row + piece.state_slot * gate
+            pack_panels(d.tiles, &h, 0, h.count, a, item, 0, d.slots_row, 0, 0, tokens)
         columns = piece.slots * d.H
-        first = (columns * part.index // part.parts + 15) // 16 * 16
-        last = (columns * (part.index + 1) // part.parts + 15) // 16 * 16
-        last = min(last, columns)
-        if first >= last:
-            continue
-        a = d.slots + begin * d.slots_row + piece.slot * gate + first * item
-        if piece.row_ih >= 0:
-            add_product(d, &x, part.tile, last - first, a, d.d_weight_ih, piece.row_ih * d.H + first)
-        if piece.row_hh >= 0 and piece.state_slot < 0:
-            add_product(d, &h, part.tile, last - first, a, d.d_weight_hh, piece.row_hh * d.H + first)
-        elif piece.row_hh >= 0:
-            own = h  # every product with the previous states is done when this one comes
-            pack_panels(
-                d.tiles, &own, 0, own.count,
-                d.slots + begin * d.slots_row + piece.state_slot * gate, item, 0, d.slots_row,
-                0, 0, tokens,
-            )
-            add_product(
-                d, &own, part.tile, last - first, a, d.d_weight_hh, piece.row_hh * d.H + first
-            )
-        add_bias_sums(d, piece, tokens, a, first, last - first)
+        column = share_of_columns(columns, part.index, part.parts)
+        last = share_of_columns(columns, part.index + 1, part.parts)
+        while column < last:
+            n = min(last - column, d.dz_panels.outputs)
+            a = d.slots + begin * d.slots_row + piece.slot * gate + column * item
+            dz.outputs = n
+            dz.count = (n + dz.span - 1) // dz.span
+            pack_panels(d.tiles, &dz, 0, dz.count, a, item, 0, d.slots_row, 0, 0, tokens)
+            if piece.row_ih >= 0:
+                add_product(d, &x, &dz, part.tile, d.d_weight_ih, piece.row_ih * d.H + column)
+            if piece.row_hh >= 0:
+                add_product(d, &h, &dz, part.tile, d.d_weight_hh, piece.row_hh * d.H + column)
+            add_bias_sums(d, piece, tokens, a, column, n)
+            column += n
+
+
+cdef inline long panel_bytes(const Panels *p) noexcept nogil:
+    return p.count * p.stride
+
+
+cdef inline long share_of_columns(long columns, int index, int parts) noexcept nogil:
+    """Where a part's columns begin: whole cache lines, so that parts do not share one."""
+    return min(columns, (columns * index // parts + 15) // 16 * 16)
 
 
 cdef void add_product(
-    Direction *d, const Panels *p, char *tile, long rows, const char *a, char *out, long out_row
+    Direction *d, const Panels *p, const Panels *dz, char *tile, char *out, long out_row
 ) noexcept nogil:
-    """out[out_row : out_row + rows] += a.T @ p, a's columns being the rows."""
-    cdef long row_bytes = p.outputs * d.tiles.item
-    multiply_store(
-        d.tiles, p, 0, p.count, tile, rows, a, d.tiles.item, d.slots_row, NULL, 0,
-        out + out_row * row_bytes, row_bytes, d.tiles.lanes * d.tiles.item, True,
-    )
+    """out[out_row : ...] += dz.T @ p."""
+    cdef const fs_tiles *tiles = d.tiles
+    cdef long row_bytes = p.outputs * tiles.item, vector = tiles.lanes * tiles.item
+    cdef long panel, i, rows
+    for panel in range(p.count):
+        for i in range(dz.count):
+            rows = min(dz.span, dz.outputs - i * dz.span)
+            multiply_store(
+                tiles, p, panel, panel + 1, tile, rows, dz.data + i * dz.stride, tiles.item,
+                panel_vectors(dz, i, tiles.lanes) * vector, NULL, 0,
+                out + (out_row + i * dz.span) * row_bytes, row_bytes, vector, True,
+            )
 
 
 cdef void add_bias_sums(
@@ -895,6 +919,8 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
     """Place the packed weights and the parts' buffers in scratch memory."""
     cdef long s, vector = d.tiles.lanes * d.tiles.item, token = d.cell.slots * gate_bytes(d)
     cdef Stage *stage
+    cdef Scratch unplaced
+    unplaced.data, unplaced.used = NULL, 0
     d.tile = take(scratch, parts * TILE_BYTES)
     for s in range(d.cell.stages):
         stage = &d.cell.backward[s] if backward else &d.cell.forward[s]
@@ -903,13 +929,19 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
             stage.gates if stage.interleaved else 0, scratch,
         )
     if backward:
+        # Large weights: longer products, since each reads and writes all their gradients.
         d.chunk_tokens = BACKWARD_TOKENS
+        if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
+            d.chunk_tokens *= 2
         if d.dx != NULL:
             d.input = make_panels(d.tiles, d.cell.gates * d.H, d.I, 0, scratch)
-        d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, scratch)
-        d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, scratch)
-        d.packed_part = (d.x_panels.count * d.x_panels.stride + d.h_panels.count * d.h_panels.stride)
-        take(scratch, (parts - 1) * d.packed_part)
+        d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
+        d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
+        d.dz_panels = make_panels(
+            d.tiles, d.chunk_tokens, PACKED_BYTES // (d.chunk_tokens * d.tiles.item), 0, &unplaced
+        )
+        d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels) + panel_bytes(&d.dz_panels)
+        d.packed = take(scratch, parts * d.packed_part)
     else:
         d.chunk_tokens = max(FORWARD_TOKENS, FORWARD_BYTES // token)
         d.input = make_panels(

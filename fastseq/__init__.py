@@ -1,0 +1,35 @@
+"""Recurrent sequence models that are fast on CPUs: NumPy arrays in, NumPy arrays out.
+
+>>> import numpy as np, fastseq as fs
+>>> lstm = fs.LSTM(3, 4, seed=0)
+>>> y, (h, c) = lstm(np.ones((5, 2, 3), np.float32))
+>>> y.shape, h.shape, c.shape
+((5, 2, 4), (1, 2, 4), (1, 2, 4))
+"""
+
+from fastseq.backend import (
+    get_backend,
+    get_num_threads,
+    set_backend,
+    set_num_threads,
+    show_config,
+)
+from fastseq.cells import GRUCell, LSTMCell, RNNCell
+from fastseq.recurrent import GRU, LSTM, RNN
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "__version__",
+    "get_backend",
+    "get_num_threads",
+    "set_backend",
+    "set_num_threads",
+    "show_config",
+]

@@ -1,0 +1,110 @@
+"""The compiled kernels.  Arguments and layout are explained in ``reference.py``."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+_Offsets: TypeAlias = NDArray[np.int64]
+# weight_ih, weight_hh, bias_ih, bias_hh; both biases or none
+_Weights: TypeAlias = tuple[_Floats, _Floats, _Floats | None, _Floats | None]
+_Nonlinearity: TypeAlias = Literal["tanh", "relu", "sigmoid"]
+
+def available_isas() -> tuple[str, ...]: ...
+def isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def set_num_threads(n: int) -> None: ...
+def exp(x: _Floats, out: _Floats) -> None: ...
+def tanh(x: _Floats, out: _Floats) -> None: ...
+def sigmoid(x: _Floats, out: _Floats) -> None: ...
+def rnn_forward(
+    x: _Floats,
+    h0: _Floats,
+    weights: Sequence[_Weights],
+    offsets: _Offsets,
+    reverse: Sequence[bool],
+    nonlinearity: _Nonlinearity,
+    y: _Floats,
+    h_n: _Floats,
+) -> None: ...
+def rnn_backward(
+    dy: _Floats,
+    x: _Floats,
+    h0: _Floats,
+    weights: Sequence[_Weights],
+    offsets: _Offsets,
+    reverse: Sequence[bool],
+    nonlinearity: _Nonlinearity,
+    y: _Floats,
+    dgates: _Floats,
+    dx: _Floats | None,
+    dh: _Floats,
+    grads: Sequence[_Weights],
+) -> None: ...
+def lstm_forward(
+    x: _Floats,
+    h0: _Floats,
+    c0: _Floats,
+    weights: Sequence[_Weights],
+    offsets: _Offsets,
+    reverse: Sequence[bool],
+    y: _Floats,
+    h_n: _Floats,
+    c_n: _Floats,
+    gates: _Floats | None,
+    cells: _Floats | None,
+) -> None: ...
+def lstm_backward(
+    dy: _Floats,
+    x: _Floats,
+    h0: _Floats,
+    c0: _Floats,
+    weights: Sequence[_Weights],
+    offsets: _Offsets,
+    reverse: Sequence[bool],
+    y: _Floats,
+    gates: _Floats,
+    cells: _Floats,
+    dx: _Floats | None,
+    dh: _Floats,
+    dc: _Floats,
+    grads: Sequence[_Weights],
+) -> None: ...
+def gru_forward(
+    x: _Floats,
+    h0: _Floats,
+    weights: Sequence[_Weights],
+    offsets: _Offsets,
+    reverse: Sequence[bool],
+    reset_after: bool,
+    y: _Floats,
+    h_n: _Floats,
+    gates: _Floats | None,
+) -> None: ...
+def gru_backward(
+    dy: _Floats,
+    x: _Floats,
+    h0: _Floats,
+    weights: Sequence[_Weights],
+    offsets: _Offsets,
+    reverse: Sequence[bool],
+    reset_after: bool,
+    y: _Floats,
+    gates: _Floats,
+    dx: _Floats | None,
+    dh: _Floats,
+    grads: Sequence[_Weights],
+) -> None: ...
+
+class Stepper:
+    def __init__(
+        self,
+        cell: Literal["rnn", "lstm", "gru"],
+        weights: Sequence[_Weights],
+        option: _Nonlinearity | bool | None,
+        h: _Floats,
+        c: _Floats | None,
+    ) -> None: ...
+    def __call__(self, x: Any) -> _Floats: ...

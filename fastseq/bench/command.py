@@ -1,0 +1,249 @@
+"""``fastseq bench``: options, the environment of a run, printing and saving.
+
+:func:`main` starts a second process for the measurement: the numbers of threads of BLAS,
+OpenMP and XLA are fixed when these libraries load, which has often happened by now.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+from fastseq.bench.shapes import CELLS, MODES, parse_shapes
+
+_INSIDE = "FASTSEQ_BENCH_INSIDE"
+
+
+def main(argv=None):
+    """Run ``fastseq bench`` with these arguments; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    options = parse(argv)
+    if _INSIDE not in os.environ:
+        command = [sys.executable, "-m", "fastseq.bench", *argv]
+        return subprocess.run(command, env=environment(options.threads), check=False).returncode
+    try:
+        run(**vars(options))
+    except (ValueError, OSError) as error:
+        print(f"fastseq bench: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(argv):
+    """Read the command line."""
+    from fastseq.bench.suites import SUITES, summary
+
+    suites = "\n".join(f"  {name:16} {summary(name)}" for name in SUITES)
+    parser = argparse.ArgumentParser(
+        prog="fastseq bench",
+        description="Compare fastseq with the peers that are installed: competitors take turns "
+        "in one process; medians and ratios are printed.",
+        epilog=f"suites:\n{suites}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("suites", nargs="*", metavar="SUITE", help="what to measure (default: layers)")
+    add("--cells", type=_names(CELLS), default=CELLS, help="default: lstm,gru,rnn")
+    add("--mode", type=_names(MODES), default=MODES, dest="modes", help="inference,training")
+    add("--shapes", type=_shapes, metavar="T,B,H;...", help="default: the suite's own")
+    add("--threads", type=int, choices=(1, 2), default=1, help="threads for everyone")
+    add("--peers", type=_peers, default="auto", help="torch,onnxruntime,openvino,jax,numpy")
+    add("--rounds", type=_positive, help="turns of every competitor (default: 9)")
+    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--quick", action="store_true", help="small and short: to see that it works")
+    add("--json", metavar="FILE", help="also save everything, each round's times included")
+    options = parser.parse_args(argv)
+    options.suites = options.suites or ["layers"]
+    unknown = [name for name in options.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"SUITE: expected some of {', '.join(SUITES)}, got {', '.join(unknown)}")
+    return options
+
+
+def _names(allowed):
+    def convert(text):
+        names = tuple(text.split(","))
+        if not set(names) <= set(allowed):
+            expected = ", ".join(allowed)
+            raise argparse.ArgumentTypeError(f"expected some of {expected}, got {text!r}")
+        return names
+
+    return convert
+
+
+def _peers(text):
+    from fastseq.bench.peers import PEERS
+
+    return text if text == "auto" else _names(PEERS)(text)
+
+
+def _shapes(text):
+    try:
+        return parse_shapes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
+    return int(text)
+
+
+def environment(threads):
+    """Variables for a process in which everyone uses this many threads."""
+    variables = dict(os.environ)
+    for name in ("OMP", "OPENBLAS", "MKL"):
+        variables[f"{name}_NUM_THREADS"] = str(threads)
+    if threads == 1:
+        variables["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    variables["JAX_PLATFORMS"] = "cpu"
+    variables[_INSIDE] = "1"
+    return variables
+
+
+@contextlib.contextmanager
+def pinned(threads):
+    """Keep this process on as many cores as it has threads, where the system can (Linux).
+
+    Some peers take their number of threads from the cores that they may use.  The last cores
+    are taken, because interrupts are often served by the first.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[-threads:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def run(suites=("layers",), *, json=None, out=None, progress=None, **options):
+    """Measure in this process, print tables, return the results.
+
+    Parameters
+    ----------
+    suites : sequence of str
+        Names in ``suites.SUITES``.
+    json : str, optional
+        A file for the results.
+    out, progress : file, optional
+        Where tables and progress go; standard output and error by default.
+    **options
+        ``cells``, ``modes``, ``shapes``, ``threads``, ``peers``, ``rounds``, ``dtype``,
+        ``quick`` as on the command line; None means the default.
+
+    Returns
+    -------
+    list of dict
+        One for each suite: suite, settings, machine, peers, missing and rows.
+    """
+    from fastseq.bench.suites import Settings
+
+    out, progress = out or sys.stdout, progress or sys.stderr
+    settings = Settings.create(**{k: v for k, v in options.items() if v is not None})
+    for name, reason in settings.missing.items():
+        print(f"skipped: {name} ({reason})", file=out)
+    results = []
+    with pinned(settings.threads), _threads(settings.threads):
+        for suite in suites:
+            results.append(_measure(suite, settings, progress))
+            print(render(results[-1]), file=out, flush=True)
+            if json:  # after every suite: a long run that breaks off keeps what it has
+                save(json, results)
+    return results
+
+
+@contextlib.contextmanager
+def _threads(count):
+    import fastseq
+
+    before = fastseq.get_num_threads()
+    fastseq.set_num_threads(count)
+    try:
+        yield
+    finally:
+        fastseq.set_num_threads(before)
+
+
+def _measure(suite, settings, progress):
+    from fastseq.bench import machine, suites
+
+    def report(row, seconds):
+        print(f"{suite}: {row.case} {seconds:.1f} s", file=progress, flush=True)
+
+    described = machine.describe()
+    rows = suites.measure(suite, settings, report)
+    return {
+        "suite": suite,
+        "settings": {
+            "threads": settings.threads,
+            "rounds": settings.rounds,
+            "dtype": "float64" if suite in suites.FLOAT64_SUITES else settings.dtype,
+            "quick": settings.quick,
+        },
+        "machine": described,
+        "peers": {peer.name: peer.version for peer in settings.peers},
+        "missing": dict(settings.missing),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def render(result):
+    """A result as text: machine, rows, geometric means and goals."""
+    from fastseq.bench import tables
+    from fastseq.bench.goals import goals
+    from fastseq.bench.timing import Row
+
+    rows = [Row(**row) for row in result["rows"]]
+    suite, settings = result["suite"], result["settings"]
+    parts = [headline(result), tables.rows_table(suite, rows)]
+    if tables.has_means(suite):
+        parts.append(tables.means_table(rows))
+    reached = goals(suite, rows, settings)
+    if reached:
+        parts.append(tables.goals_table(reached))
+    return "\n\n".join(parts) + "\n"
+
+
+def headline(result):
+    """What was measured, on what, with which threads, and warnings."""
+    settings, machine = result["settings"], result["machine"]
+    ours = machine["fastseq"]
+    isa = f" ({ours['isa']})" if ours["isa"] else ""
+    peers = ", ".join(result["peers"].values()) or "no peers"
+    threads, rounds = settings["threads"], settings["rounds"]
+    cores, load, python = machine["cores"], machine["load"], machine["python"]
+    lines = [
+        f"{result['suite']}: {settings['dtype']}, threads {threads}, rounds {rounds}",
+        f"{machine['cpu']}, {cores} cores, load {load}, Python {python}",
+        f"fastseq {ours['version']} on {ours['backend']}{isa} against {peers}",
+    ]
+    return "\n".join([*lines, *warnings(result)])
+
+
+def warnings(result):
+    """Reasons to distrust a result, as sentences."""
+    settings, load = result["settings"], result["machine"]["load"]
+    if settings["quick"]:
+        yield "Measured with --quick: these numbers show that it runs, and nothing else."
+    # Half a core for the system; our own earlier sections count with their threads.
+    if load is not None and load > settings["threads"] + 0.5:
+        yield f"The machine was busy (load {load}): do not trust these numbers, or measure again."
+
+
+def save(path, results):
+    """Write results as JSON."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
+
+
+def load(path):
+    """Read what :func:`save` wrote."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

@@ -1,0 +1,252 @@
+"""What is measured: one generator per suite, yielding a :class:`Row` per case."""
+
+import importlib.util
+import inspect
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fastseq.bench import fresh, streams, tutorial
+from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
+from fastseq.bench.problems import make_problem, spread_lengths
+from fastseq.bench.roofline import bound
+from fastseq.bench.shapes import CELLS, MODES, QUICK_SHAPES, SHAPES, Shape
+from fastseq.bench.timing import SLOT_SECONDS, Row, interleave
+
+# (T, B, H), shortest, longest
+RAGGED = (
+    (Shape(100, 16, 128), 25, 100),
+    (Shape(100, 32, 256), 10, 100),
+    (Shape(50, 64, 64), 1, 50),
+)
+STREAM_HIDDEN = (64, 128, 256)
+FIRST_CALL_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
+BACKENDS_SHAPE = Shape(100, 32, 256)
+MEMORY_SHAPE = Shape(1000, 32, 64)
+FLOAT64_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 64, 512))
+UPDATES = 10_000
+QUICK_RAGGED = ((Shape(20, 4, 32), 5, 20),)
+QUICK_UPDATES = 50
+
+
+@dataclass
+class Settings:
+    """How a suite is run; ``None`` stands for the suite's own choice."""
+
+    cells: tuple = CELLS
+    modes: tuple = MODES
+    shapes: tuple | None = None
+    threads: int = 1
+    rounds: int = 9
+    dtype: str = "float32"
+    quick: bool = False
+    slot_seconds: float = SLOT_SECONDS
+    peers: list = field(default_factory=list)
+    missing: dict = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, peers="auto", quick=False, **options):
+        """Load the peers; ``quick`` is for a look, not for numbers to keep."""
+        loaded, missing = load_peers(peers)
+        if quick:
+            options = {"rounds": 3, "slot_seconds": 0.002, **options}
+        return cls(peers=loaded, missing=missing, quick=quick, **options)
+
+    def pick(self, normal, quick):
+        """The shapes asked for, else the suite's own."""
+        return self.shapes or (quick if self.quick else normal)
+
+    def interleave(self, calls):
+        return interleave(calls, self.rounds, self.slot_seconds)
+
+    def has_peer(self, name):
+        return any(peer.name == name for peer in self.peers)
+
+
+def _cases(settings, shapes):
+    for cell in settings.cells:
+        for mode in settings.modes:
+            for shape in shapes:
+                yield {"cell": cell, "mode": mode, "shape": list(shape)}
+
+
+def layers(settings, shapes=None):
+    """Whole layers, dense batches, all peers, with the roofline bound beside them."""
+    shapes = shapes or settings.pick(SHAPES, QUICK_SHAPES)
+    competitors = [Fastseq(), *settings.peers]
+    for case in _cases(settings, shapes):
+        problem = make_problem(case["cell"], case["shape"], settings.dtype)
+        calls = prepare_all(competitors, problem, case["mode"], settings.threads)
+        limit = bound(**case, threads=settings.threads, dtype=settings.dtype)
+        yield Row(case, settings.interleave(calls), {"bound": limit})
+
+
+def float64(settings):
+    """The same in double precision, on fewer shapes."""
+    settings = replace(settings, dtype="float64")
+    yield from layers(settings, settings.pick(FLOAT64_SHAPES, QUICK_SHAPES))
+
+
+def ragged(settings):
+    """Batches of unequal lengths against our own dense batch and PyTorch's packed sequences."""
+    peers = [peer for peer in settings.peers if peer.ragged]
+    cases = QUICK_RAGGED if settings.quick else RAGGED
+    for shape, shortest, longest in cases:
+        lengths = spread_lengths(shape.batch, shortest, longest)
+        for case in _cases(settings, [shape]):
+            cell, mode = case["cell"], case["mode"]
+            problem = make_problem(cell, shape, settings.dtype, lengths)
+            calls = prepare_all([Fastseq(), *peers], problem, mode, settings.threads)
+            dense = make_problem(cell, shape, settings.dtype)
+            calls["fastseq dense"], _ = Fastseq().prepare(dense, mode, settings.threads)
+            facts = {"tokens": problem.tokens, "dense_tokens": dense.tokens}
+            case["lengths"] = f"{shortest} to {longest}"
+            yield Row(case, settings.interleave(calls), facts)
+
+
+def stream(settings):
+    """One step at batch 1, called from Python, one thread."""
+    wanted = {"fastseq", *(peer.name for peer in settings.peers)}
+    functions = {name: f for name, f in streams.STREAMS.items() if name in wanted}
+    for cell in settings.cells:
+        for hidden in STREAM_HIDDEN[:1] if settings.quick else STREAM_HIDDEN:
+            problem = make_problem(cell, (1, 1, hidden))
+            calls, states = {}, {}
+            for name, function in functions.items():
+                call, state = function(problem)
+                for _ in range(3):
+                    call()
+                calls[name], states[name] = call, state()
+            for name, state in states.items():
+                check_equal(name, {"h": state}, {"h": states["fastseq"]}, problem.dtype)
+            yield Row({"cell": cell, "hidden": hidden}, settings.interleave(calls))
+
+
+def backends(settings):
+    """Our own backends against each other at one shape."""
+    import fastseq
+
+    active = fastseq.get_backend()
+    competitors = []
+    for name in ("cython", "numba", "numpy"):
+        try:
+            fastseq.set_backend(name)
+            competitors.append(Fastseq(name))
+        except ImportError as error:
+            settings.missing[name] = str(error)
+        finally:
+            fastseq.set_backend(active)
+    for case in _cases(settings, settings.pick((BACKENDS_SHAPE,), QUICK_SHAPES)):
+        problem = make_problem(case["cell"], case["shape"], settings.dtype)
+        calls = prepare_all(competitors, problem, case["mode"], settings.threads)
+        yield Row(case, settings.interleave(calls))
+
+
+def binary_addition(settings):
+    """Online updates of a sigmoid RNN, 2-16-1: the public API against a tutorial's loop."""
+    updates = QUICK_UPDATES if settings.quick else UPDATES
+    task = tutorial.addition_task(updates)
+    calls = {
+        "fastseq": lambda: learn_addition(*task),
+        "numpy": lambda: tutorial.learn_addition(*task),
+    }
+    first = tutorial.addition_task(50)
+    ours, theirs = learn_addition(*first), tutorial.learn_addition(*first)
+    check_equal("fastseq", {"losses": ours}, {"losses": theirs}, np.float64)
+    # A call takes seconds: three rounds are enough.
+    times = interleave(calls, min(settings.rounds, 3), settings.slot_seconds)
+    yield Row({"updates": updates}, times)
+
+
+def learn_addition(inputs, sums, weights):
+    """``tutorial.learn_addition`` with a fastseq layer for the recurrent part."""
+    import fastseq
+
+    w_in, w_hidden, w_out = weights
+    rnn = fastseq.RNN(
+        len(w_in), len(w_hidden), bias=False, nonlinearity="sigmoid", dtype=np.float64
+    )
+    rnn.load_state_dict({"weight_ih_l0": w_in.T, "weight_hh_l0": w_hidden.T})
+    w_out, values, grads = w_out.copy(), rnn.parameters.flat, rnn.parameters.flat_grad
+    losses = np.empty(len(inputs))
+    for i, (bits, target) in enumerate(zip(inputs, sums, strict=True)):
+        h, _, backprop = rnn.forward(bits)
+        y = tutorial.sigmoid(h @ w_out)
+        error = y - target[:, None]
+        losses[i] = np.vdot(error, error) / 2
+        delta = error * y * (1 - y)
+        grads[...] = 0
+        backprop(delta @ w_out.T)
+        values -= tutorial.RATE * grads
+        w_out -= tutorial.RATE * (h.T @ delta)
+    return losses
+
+
+def first_call(settings):
+    """The first call of a layer against its second, each pair in a fresh process."""
+    for case in _cases(settings, settings.pick(FIRST_CALL_SHAPES, QUICK_SHAPES)):
+        pairs = [
+            fresh.in_fresh_process("first_call", **case, threads=settings.threads)
+            for _ in range(settings.rounds)
+        ]
+        yield Row(case, {key: [pair[key] for pair in pairs] for key in ("first", "second")})
+
+
+def memory(settings):
+    """Bytes by which training grows a fresh process, against what must be kept."""
+    libraries = ["fastseq"] + ["torch"] * settings.has_peer("torch")
+    shape = Shape(20, 4, 32) if settings.quick else MEMORY_SHAPE
+    rounds = min(settings.rounds, 3)
+    for cell in settings.cells:
+        grown = {
+            name: [
+                fresh.in_fresh_process("peak_memory", library=name, cell=cell, shape=shape)["grown"]
+                for _ in range(rounds)
+            ]
+            for name in libraries
+        }
+        case = {"cell": cell, "shape": list(shape)}
+        yield Row(case, {**grown, "kept": [fresh.kept_bytes(cell, shape)] * rounds})
+
+
+def imports(settings):
+    """Import times in fresh processes, taking turns; a package's dependencies count for it."""
+    names = ["numpy", "fastseq"] + [p.name for p in settings.peers if p.name != "numpy"]
+    names = [name for name in names if importlib.util.find_spec(name)]
+    for name in names:
+        fresh.import_seconds(name)  # files into the page cache
+    times = {name: [] for name in names}
+    for _ in range(settings.rounds):
+        for name in names:
+            times[name].append(fresh.import_seconds(name))
+    yield Row({}, times)
+
+
+SUITES = {
+    "layers": layers,
+    "float64": float64,
+    "ragged": ragged,
+    "stream": stream,
+    "first-call": first_call,
+    "backends": backends,
+    "binary-addition": binary_addition,
+    "memory": memory,
+    "import": imports,
+}
+FLOAT64_SUITES = ("float64", "binary-addition")  # whatever the settings say
+
+
+def summary(name):
+    """A suite's first line of documentation."""
+    return inspect.getdoc(SUITES[name]).splitlines()[0]
+
+
+def measure(name, settings, report=lambda row, seconds: None):
+    """Run a suite; ``report(row, seconds)`` hears of every row as soon as it is measured."""
+    rows, start = [], time.perf_counter()
+    for row in SUITES[name](settings):
+        rows.append(row)
+        report(row, time.perf_counter() - start)
+        start = time.perf_counter()
+    return rows

@@ -1,0 +1,120 @@
+"""Checks of arguments: everything above the kernels that says no.
+
+A message names the argument, what was expected, what came, and the way out.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+
+def positive_int(name, value):
+    """The value as an int, at least 1."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
+        ) from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
+
+
+def flag(name, value):
+    """The value as a bool; 0, 1 and strings are more likely to be a misplaced argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def probability(name, value):
+    """The value as a float in [0, 1]."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from None
+    if not 0 <= number <= 1:  # NaN too
+        raise ValueError(f"{name} must be a number from 0 to 1, got {number}")
+    return number
+
+
+def choice(name, value, options):
+    """The value, one of some strings."""
+    expected = ", ".join(map(repr, options))
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {expected}, got {value!r}")
+    if value not in options:
+        raise ValueError(f"{name} must be one of {expected}, got {value!r}")
+    return value
+
+
+def float_dtype(value):
+    """The value as float32 or float64."""
+    try:
+        dtype = None if value is None else np.dtype(value)
+    except TypeError:
+        dtype = None
+    # "is None": to NumPy, None equals float64 in comparisons too
+    if dtype is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64, got {value!r}")
+    return dtype
+
+
+def generator(seed):
+    """The random generator that a seed stands for."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed must be None, a non-negative integer or a np.random.Generator, got {seed!r}"
+        ) from error
+
+
+def floats(name, value, dtype):
+    """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
+    if type(value) is np.ndarray and value.dtype == dtype and value.flags.carray:
+        return value  # the usual case, kept cheap
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise ValueError(f"{name} must be an array of floating-point numbers: {error}") from error
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"{name} must hold floating-point numbers, got dtype {array.dtype}; "
+            f"convert it first, as with np.asarray({name}, np.{dtype})"
+        )
+    array = np.asarray(array, dtype, order="C")
+    return array if array.flags.aligned else array.copy()
+
+
+def shape(name, array, expected, letters):
+    """Raise unless the array has the expected shape; ``letters`` explain its axes."""
+    if array.shape != expected:
+        raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}")
+
+
+def lengths(value, rows, steps):
+    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"lengths must be a 1-D array of integers: {error}") from error
+    if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
+        raise TypeError(
+            f"lengths must hold integers, got dtype {array.dtype}; "
+            "convert them first, as with np.asarray(lengths, np.int64)"
+        )
+    shape("lengths", array, (rows,), "(B,)")
+    if rows and (array.min() < 0 or array.max() > steps):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(
+            f"lengths must lie between 0 and {steps}, the number of steps in x, got {wrong}"
+        )
+    return array.astype(np.int64)

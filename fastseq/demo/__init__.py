@@ -1,0 +1,53 @@
+"""Two small models that show the package at work: ``fastseq demo``.
+
+Both are written to be read: the recurrent layer comes from fastseq, everything around it
+(output layer, loss, optimiser) is a few lines of NumPy in the model's own file.
+"""
+
+from pathlib import Path
+
+
+def run(*, short=False, seed=0, out=".", seconds=None, updates=10_000):
+    """Run both demonstrations and print what happens.
+
+    Parameters
+    ----------
+    short : bool
+        Finish in about ten seconds instead of forty.
+    seed : int
+        Seeds weights, training examples and the sampled text.
+    out : str or Path
+        Folder for the pictures of the loss curves; made if it is missing.
+    seconds : float or None
+        How long the character model trains; None means 30, or 5 with ``short``.
+    updates : int
+        Online updates of the binary addition.
+    """
+    from fastseq.demo import binary_addition, character_model
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)  # before any work, so that a bad folder fails at once
+    if seconds is None:
+        seconds = 5.0 if short else 30.0
+
+    print("1. Binary addition: a sigmoid RNN learns to add two numbers of 7 bits\n")
+    losses = binary_addition.run(seed=seed, updates=updates)
+    save_curve(out / "binary_addition_loss.png", losses, "loss of one addition", "update")
+
+    print("\n2. A character model: an LSTM learns to write like Shakespeare\n")
+    losses = character_model.run(seed=seed, seconds=seconds, length=300 if short else 800)
+    save_curve(out / "character_model_loss.png", losses, "nats per character", "update")
+
+
+def save_curve(path, points, ylabel, xlabel):
+    """Draw (x, y) points into a picture, or say what is missing to do so."""
+    try:
+        from matplotlib.figure import Figure  # pyplot would look for a display
+    except ImportError:
+        print("No picture of the loss without matplotlib: pip install 'fastseq[demo]'")
+        return
+    axes = (figure := Figure(figsize=(7, 4), layout="tight")).add_subplot()
+    axes.plot(*zip(*points, strict=True))
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    figure.savefig(path)
+    print(f"Loss curve: {path}")

@@ -1,0 +1,49 @@
+"""The kernels compiled by Numba: the fast backend where no C compiler was at hand.
+
+The twin of :mod:`fastseq.reference`, whose docstring is the contract for every function
+here.  Products over all time steps go through ``np.matmul``; what has to walk through time
+is compiled, serial and free of the GIL.
+
+================  ============================================================
+compiling.py      how everything here is compiled, and cached on disk
+vector_math.py    exp, tanh and sigmoid as polynomials that vectorise
+time_steps.py     pieces that all three cells share
+rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
+gru.py            with the kernels that call them
+stepper.py        one step a call, for streams
+================  ============================================================
+"""
+
+try:
+    import numba  # noqa: F401
+    import scipy.linalg  # noqa: F401  (np.dot inside compiled code calls SciPy's BLAS)
+except ImportError as error:
+    raise ImportError(
+        f"the numba backend needs numba and scipy, but {error.name or error} is missing: "
+        "pip install 'fastseq[jit]'"
+    ) from error
+
+from .gru import gru_backward, gru_forward
+from .lstm import lstm_backward, lstm_forward
+from .rnn import rnn_backward, rnn_forward
+from .stepper import Stepper
+from .vector_math import exp, sigmoid, tanh
+
+
+def set_num_threads(n):
+    """Accept the package's setting; the BLAS of NumPy and SciPy decides about its threads."""
+
+
+__all__ = [
+    "Stepper",
+    "exp",
+    "gru_backward",
+    "gru_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+    "set_num_threads",
+    "sigmoid",
+    "tanh",
+]

@@ -1,0 +1,180 @@
+"""Token packing: how a padded batch of sequences lies in memory for the kernels.
+
+Kernels want tokens time-major and without padding, rows sorted by falling length (the layout
+in ``reference.py``).  ``Dense`` serves batches whose sequences all have full length: packing
+is a reshape.  ``Ragged`` gathers the real tokens once below the whole stack of layers and
+scatters them once above it; both take time for real tokens only, with no loop over T or B.
+
+T steps, B rows, N tokens, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+
+class Buffers:
+    """Arrays that are kept from call to call, so that memory need not be mapped in each time.
+
+    Nothing that lies in them may reach the user.
+    """
+
+    def __init__(self, dtype):
+        self._dtype = dtype
+        self._blocks = {}  # name: flat array, as large as was ever needed
+        self._views = {}  # name: its beginning, in the shape that was asked for last
+
+    def get(self, name, shape):
+        """An array of this shape with undefined content."""
+        view = self._views.get(name)
+        if view is None or view.shape != shape:
+            size = math.prod(shape)
+            block = self._blocks.get(name)
+            if block is None or block.size < size:
+                block = view = None
+                self._views[name] = self._blocks[name] = None  # free before allocating
+                block = self._blocks[name] = np.empty(size, self._dtype)
+            view = self._views[name] = block[:size].reshape(shape)
+        return view
+
+
+class BufferPool:
+    """Sets of buffers waiting for their next use.
+
+    A set belongs to one forward pass until its backward pass has run, so there are as many as
+    passes under way.  ``list.append`` and ``list.pop`` are atomic: no lock is needed.
+    """
+
+    KEEP = 2
+
+    def __init__(self, dtype):
+        self._dtype = dtype
+        self._free = []
+
+    def borrow(self):
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Buffers(self._dtype)
+
+    def give_back(self, buffers):
+        if len(self._free) < self.KEEP:
+            self._free.append(buffers)
+
+
+def pack(lead, lengths, batch_first):
+    """The packing of an input with leading axes ``lead``: (T,), (T, B) or (B, T).
+
+    ``lengths`` is None or int64 (B,), checked.
+    """
+    if len(lead) == 1:
+        steps, rows, batch_first = lead[0], 1, False
+    else:
+        rows, steps = lead if batch_first else lead[::-1]
+    if lengths is None or (lengths == steps).all():
+        return Dense(lead, steps, rows, batch_first)
+    return Ragged(lead, lengths, batch_first)
+
+
+class Dense:
+    """All sequences have full length.
+
+    Attributes
+    ----------
+    tokens : int
+        N
+    offsets : ndarray of int64, (T + 1,)
+        The tokens of step t are ``offsets[t]:offsets[t + 1]``.
+    batched : bool
+        Whether the user's arrays have a batch axis.
+    """
+
+    def __init__(self, lead, steps, rows, batch_first):
+        self.tokens = steps * rows
+        self.offsets = _even_offsets(steps, rows)
+        self.batched = len(lead) == 2
+        self._lead = lead
+        self._batch_first = batch_first
+
+    def gather(self, padded, buffers, name):
+        """Tokens (N, F) of an array (*lead, F)."""
+        if self._batch_first:
+            time_major = buffers.get(name, (*reversed(self._lead), padded.shape[-1]))
+            np.copyto(time_major, padded.swapaxes(0, 1))
+            padded = time_major
+        return padded.reshape(self.tokens, padded.shape[-1])
+
+    def result(self, buffers, name, features, dtype):
+        """An array (N, F) for what :meth:`scatter` is going to hand out: never a buffer."""
+        return np.empty((self.tokens, features), dtype)
+
+    def scatter(self, tokens):
+        """The array (*lead, F) that holds these tokens; a view of them."""
+        if self._batch_first:
+            rows, steps = self._lead
+            return tokens.reshape(steps, rows, tokens.shape[1]).swapaxes(0, 1)
+        return tokens.reshape(*self._lead, tokens.shape[1]) if self.batched else tokens
+
+    def sort(self, states):
+        """A list of states (L, B, H) with the rows in the kernels' order."""
+        return states
+
+    def unsort(self, states):
+        """A list of states (L, B, H) with the rows in the user's order."""
+        return states
+
+
+class Ragged:
+    """Sequences of different lengths; attributes and methods as in :class:`Dense`."""
+
+    def __init__(self, lead, lengths, batch_first):
+        self.batched = len(lead) == 2
+        self._lead = lead
+        self._order = np.argsort(-lengths, kind="stable")
+        rows = len(lengths)
+        steps = np.arange(lengths.max())
+        # rows that are still running at each step
+        running = rows - np.searchsorted(np.sort(lengths), steps, side="right")
+        self.offsets = np.zeros(len(steps) + 1, np.int64)
+        np.cumsum(running, out=self.offsets[1:])
+        self.tokens = int(self.offsets[-1])
+
+        step = np.repeat(steps, running)
+        row = self._order[np.arange(self.tokens) - self.offsets[step]]
+        # where each token lies among the lead axes, taken as one
+        self._index = row * lead[1] + step if batch_first else step * rows + row
+
+    def gather(self, padded, buffers, name):
+        features = padded.shape[-1]
+        tokens = buffers.get(name, (self.tokens, features))
+        # mode="raise" would make take write through a hidden copy of its output
+        padded = padded.reshape(-1, features)
+        return np.take(padded, self._index, axis=0, out=tokens, mode="clip")
+
+    def result(self, buffers, name, features, dtype):
+        return buffers.get(name, (self.tokens, features))  # scatter copies
+
+    def scatter(self, tokens):
+        padded = np.zeros((*self._lead, tokens.shape[1]), tokens.dtype)
+        padded.reshape(-1, tokens.shape[1])[self._index] = tokens
+        return padded
+
+    def sort(self, states):
+        # take gives a C-contiguous array; state[:, order] would not
+        return [np.take(state, self._order, axis=1) for state in states]
+
+    def unsort(self, states):
+        out = [np.empty_like(state) for state in states]
+        for unsorted, state in zip(out, states, strict=True):
+            unsorted[:, self._order] = state
+        return out
+
+
+@lru_cache(maxsize=8)
+def _even_offsets(steps, rows):
+    if not rows:
+        return np.zeros(1, np.int64)  # no row runs at any step
+    return np.arange(0, (steps + 1) * rows, rows, dtype=np.int64)

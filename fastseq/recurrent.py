@@ -1,0 +1,475 @@
+"""Recurrent layers: RNN, LSTM and GRU over whole sequences.
+
+A call checks its arguments, packs the real tokens (``packing.py``), and has the kernels walk
+through time (``stack.py``).  T steps, B rows, I input size, H hidden size, D directions (1 or
+2), L layers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks, packing, stack
+from fastseq.streaming import Stream
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+State = Any  # an array h, or for the LSTM a pair (h, c)
+
+
+class RecurrentLayer(stack.Stack):
+    """Common to RNN, LSTM and GRU: reading arguments, and the passes forward and back."""
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        num_layers,
+        option,
+        *,
+        bias,
+        batch_first,
+        dropout,
+        bidirectional,
+        dtype,
+        seed,
+    ):
+        self.batch_first = checks.flag("batch_first", batch_first)
+        self.bidirectional = checks.flag("bidirectional", bidirectional)
+        dropout = checks.probability("dropout", dropout)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            2 if self.bidirectional else 1,
+            option,
+            bias=bias,
+            dropout=dropout,
+            dtype=dtype,
+            seed=seed,
+        )
+        if dropout and self.num_layers == 1:
+            warnings.warn(
+                f"dropout={dropout} has no effect with num_layers=1: it acts between layers",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def __repr__(self):
+        parts = [f"{self.input_size}, {self.hidden_size}"]
+        if self.num_layers > 1:
+            parts.append(f"num_layers={self.num_layers}")
+        parts += [f"bias={self.bias}"] * (not self.bias)
+        parts += ["batch_first=True"] * self.batch_first
+        parts += [f"dropout={self.dropout}"] * (self.dropout > 0)
+        parts += ["bidirectional=True"] * self.bidirectional
+        return f"{type(self).__name__}({', '.join(parts)}, dtype={self.dtype})"
+
+    def __call__(
+        self, x: ArrayLike, state: State = None, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, State]:
+        """Run over whole sequences, saving nothing for a backward pass and without dropout.
+
+        Parameters
+        ----------
+        x : array of floats, (T, B, I), with ``batch_first`` (B, T, I), without a batch (T, I)
+            Floats of another precision or layout are converted.  T and B may be 0.
+        state : None, array or pair of arrays, (L * D, B, H), without a batch (L * D, H)
+            The initial state: h, for the LSTM (h, c).  None is zeros.
+        lengths : array of integers, (B,), optional
+            The real length of each sequence, from 0 to T, in any order.  None means that all
+            have T steps.  The cost follows the sum of the lengths.
+
+        Returns
+        -------
+        y : ndarray, (T, B, D * H), (B, T, D * H) or (T, D * H)
+            The top layer's h at each step, forward and reverse side by side; 0 past a
+            sequence's length.
+        state : like the argument
+            The state after each sequence's own last step, in the reverse direction its first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, dtype, rank, shape or value.
+        """
+        buffers = self._pool.borrow()
+        x, states, packed = self._read(x, state, lengths, buffers)
+        y, finals, _ = self._run(x, states, packed, buffers, training=False)
+        y, state = packed.scatter(y), self._hand_out(finals, packed)
+        self._pool.give_back(buffers)
+        return y, state
+
+    def forward(
+        self, x: ArrayLike, state: State = None, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, State, LayerBackprop]:
+        """As calling the layer, with dropout, and with a function that runs the backward pass.
+
+        ``x``, ``state`` and the returned ``y`` are kept without a copy until the backward pass
+        has run; don't change them before.
+
+        Returns
+        -------
+        y, state
+            As from a call of the layer.
+        backprop : LayerBackprop
+            ``dx, dstate = backprop(dy, dstate=None)`` adds to ``parameters.grads``.  It can run
+            once.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> gru = fs.GRU(2, 3, dtype=np.float64, seed=0)
+        >>> y, h, backprop = gru.forward(np.ones((4, 1, 2)))
+        >>> dx, dh = backprop(2 * y)  # of the loss (y**2).sum()
+        >>> dx.shape, dh.shape, gru.parameters.grads["weight_hh_l0"].shape
+        ((4, 1, 2), (1, 1, 3), (9, 3))
+        """
+        buffers = self._pool.borrow()
+        x, states, packed = self._read(x, state, lengths, buffers)
+        y, finals, tape = self._run(x, states, packed, buffers, training=True)
+        y = packed.scatter(y)
+        backprop = LayerBackprop(self, tape, y.shape)
+        return y, self._hand_out(finals, packed), backprop
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The layer one step at a time: see :class:`Stream`.
+
+        Parameters
+        ----------
+        batch_size : int
+            How many sequences advance side by side.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its reverse direction begins at the end.
+        """
+        return Stream(self, batch_size)
+
+    # --- arguments and results --------------------------------------------------------------
+
+    def _read(self, x, state, lengths, buffers):
+        """Checked arguments as packed tokens (N, I), states (L * D, B, H), and the packing."""
+        x = checks.floats("x", x, self.dtype)
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            axes = "(B, T, {})" if self.batch_first else "(T, B, {})"
+            raise ValueError(
+                f"x must have shape {axes.format(self.input_size)}, or (T, {self.input_size}) "
+                f"without a batch, got {x.shape}; the last axis is input_size"
+            )
+        lead = x.shape[:-1]
+        batched = len(lead) == 2
+        rows = lead[0 if self.batch_first else 1] if batched else 1
+        if lengths is not None:
+            steps = lead[1 if self.batch_first else 0] if batched else lead[0]
+            lengths = checks.lengths(lengths, rows, steps)
+        states = self._read_layer_states("state", state, rows, batched)
+        packed = packing.pack(lead, lengths, self.batch_first)
+        return packed.gather(x, buffers, "x"), packed.sort(states), packed
+
+    def _read_layer_states(self, name, value, rows, batched):
+        """State arrays (L * D, B, H), new ones where nothing is given."""
+        count, hidden = self.num_layers * len(self._reverse), self.hidden_size
+        if value is None:
+            return self._zero_states((count, rows, hidden))
+        if batched:
+            letters = "(num_layers * directions, B, hidden_size)"
+            return self._read_states(name, value, (count, rows, hidden), letters)
+        letters = "(num_layers * directions, hidden_size)"
+        arrays = self._read_states(name, value, (count, hidden), letters)
+        return [array.reshape(count, 1, hidden) for array in arrays]
+
+    def _hand_out(self, states, packed):
+        """States (L * D, B, H) in the kernels' order as the user expects them."""
+        arrays = packed.unsort(states)
+        return self._state(arrays if packed.batched else [array[:, 0] for array in arrays])
+
+
+class LayerBackprop(stack.Backprop):
+    """The backward pass of one call of a layer's ``forward``."""
+
+    def __call__(
+        self, dy: ArrayLike | None, dstate: State = None, *, input_grad: bool = True
+    ) -> tuple[np.ndarray | None, State]:
+        """Backpropagation through time (Werbos, 1990); adds to the layer's gradients.
+
+        Parameters
+        ----------
+        dy : array of floats, the shape of y, or None
+            Gradient of the loss with respect to y.  None is zeros.
+        dstate : None, array or pair of arrays, the shape of the state
+            Gradient with respect to the final state.  None is zeros, also within a pair.
+        input_grad : bool
+            False saves the work for dx where nobody needs it.
+
+        Returns
+        -------
+        dx : ndarray, the shape of x, or None
+            Gradient with respect to x, 0 past a sequence's length; None if not wanted.
+        dstate : array or pair of arrays
+            Gradient with respect to the initial state.
+
+        Raises
+        ------
+        RuntimeError
+            If it has run before.
+        TypeError, ValueError
+            If an argument has the wrong type, dtype or shape; it can still run after that.
+        """
+        layer, tape = self._owner, self._read_tape()
+        packed, buffers, states, _ = tape
+        if dy is None:
+            dy = np.zeros(self._shape, layer.dtype)
+        dy = checks.floats("dy", dy, layer.dtype)
+        checks.shape("dy", dy, self._shape, "of y")
+        rows = states[0].shape[1]
+        dstates = packed.sort(layer._read_layer_states("dstate", dstate, rows, packed.batched))
+        if dstate is not None:  # the kernels write there
+            dstates = [array.copy() for array in dstates]
+
+        dy = packed.gather(dy, buffers, "dy")
+        self._tape = None
+        dx = layer._run_back(tape, dy, dstates, input_grad=input_grad)
+        dx = None if dx is None else packed.scatter(dx)
+        layer._pool.give_back(buffers)
+        return dx, layer._hand_out(dstates, packed)
+
+
+class RNN(RecurrentLayer):
+    r"""Elman's recurrent network (Elman, 1990), with PyTorch's names and layouts.
+
+    .. math:: h_t = \sigma(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})
+
+    Parameters
+    ----------
+    input_size : int
+        I
+    hidden_size : int
+        H
+    num_layers : int
+        L; layer l + 1 reads the outputs of layer l.
+    nonlinearity : {"tanh", "relu", "sigmoid"}
+        The activation :math:`\sigma`.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool
+        Whether x and y are (B, T, ...) rather than (T, B, ...).  States don't change.
+    dropout : float
+        Probability that an output is dropped on its way to the next layer; in ``forward`` only.
+    bidirectional : bool
+        Whether each layer also runs from the end; outputs are forward and reverse side by side.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)), and for dropout.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` (H,), ``bias_hh_l0``
+        (H,), then those of ``_l0_reverse``, ``_l1`` and so on, which read (D * H) inputs.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> rnn = fs.RNN(3, 4, num_layers=2, nonlinearity="relu", seed=0)
+    >>> y, h = rnn(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, h.shape, bool((y[-1] == h[-1]).all())
+    ((5, 2, 4), (2, 2, 4), True)
+    """
+
+    _kind = stack.RNN
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            (self.nonlinearity,),
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            seed=seed,
+        )
+
+
+class LSTM(RecurrentLayer):
+    r"""Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
+
+    .. math::
+
+        i, f, o &= \mathrm{sigmoid}(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh}) \\
+        g &= \tanh(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh}) \\
+        c_t &= f \, c_{t-1} + i \, g, \qquad h_t = o \tanh(c_t)
+
+    where each gate has its own rows of the weights, in the order i, f, g, o.  The state is
+    (h, c).
+
+    Parameters
+    ----------
+    input_size : int
+        I
+    hidden_size : int
+        H
+    num_layers : int
+        L; layer l + 1 reads the outputs of layer l.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool
+        Whether x and y are (B, T, ...) rather than (T, B, ...).  States don't change.
+    dropout : float
+        Probability that an output is dropped on its way to the next layer; in ``forward`` only.
+    bidirectional : bool
+        Whether each layer also runs from the end; outputs are forward and reverse side by side.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)), and for dropout.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``weight_ih_l0`` (4 * H, I), ``weight_hh_l0`` (4 * H, H), ``bias_ih_l0`` (4 * H,),
+        ``bias_hh_l0`` (4 * H,), then those of ``_l0_reverse``, ``_l1`` and so on, which read
+        (D * H) inputs.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> lstm = fs.LSTM(3, 4, bidirectional=True, seed=0)
+    >>> y, (h, c) = lstm(np.ones((5, 2, 3), np.float32), lengths=[2, 5])
+    >>> y.shape, h.shape, c.shape, float(abs(y[2:, 0]).max())
+    ((5, 2, 8), (2, 2, 4), (2, 2, 4), 0.0)
+    """
+
+    _kind = stack.LSTM
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            (),
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            seed=seed,
+        )
+
+
+class GRU(RecurrentLayer):
+    r"""Gated recurrent unit (Cho et al., 2014).
+
+    .. math::
+
+        r, z &= \mathrm{sigmoid}(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh}) \\
+        n &= \tanh(W_{ih} x_t + b_{ih} + r \, (W_{hh} h_{t-1} + b_{hh})) \\
+        h_t &= (1 - z) \, n + z \, h_{t-1}
+
+    where each gate has its own rows of the weights, in the order r, z, n.  This is the form of
+    PyTorch and cuDNN; with ``reset_after=False`` it is the paper's,
+    :math:`n = \tanh(W_{ih} x_t + b_{ih} + W_{hh} (r \, h_{t-1}) + b_{hh})`.
+
+    Parameters
+    ----------
+    input_size : int
+        I
+    hidden_size : int
+        H
+    num_layers : int
+        L; layer l + 1 reads the outputs of layer l.
+    reset_after : bool
+        Whether the reset gate acts after the recurrent product.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool
+        Whether x and y are (B, T, ...) rather than (T, B, ...).  States don't change.
+    dropout : float
+        Probability that an output is dropped on its way to the next layer; in ``forward`` only.
+    bidirectional : bool
+        Whether each layer also runs from the end; outputs are forward and reverse side by side.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)), and for dropout.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``weight_ih_l0`` (3 * H, I), ``weight_hh_l0`` (3 * H, H), ``bias_ih_l0`` (3 * H,),
+        ``bias_hh_l0`` (3 * H,), then those of ``_l0_reverse``, ``_l1`` and so on, which read
+        (D * H) inputs.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> gru = fs.GRU(3, 4, batch_first=True, seed=0)
+    >>> y, h = gru(np.ones((2, 5, 3), np.float32))
+    >>> y.shape, h.shape
+    ((2, 5, 4), (1, 2, 4))
+    """
+
+    _kind = stack.GRU
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset_after: bool = True,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.reset_after = checks.flag("reset_after", reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            (self.reset_after,),
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            seed=seed,
+        )

@@ -1,0 +1,115 @@
+"""Streams: a layer that advances one step a call, for the smallest latency."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.backend import kernels
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Stream:
+    """A layer that advances one step a call, and allocates nothing to do so.
+
+    Made by ``layer.stream(batch_size)``, with a state of zeros.  The layer's weights, and the
+    backend, are read when the stream is made: after a change, call :meth:`reload`.  Use a
+    stream from one thread at a time.
+
+    Parameters
+    ----------
+    layer : RNN, LSTM or GRU
+        Not bidirectional.
+    batch_size : int
+        B, the number of sequences that advance side by side.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> lstm = fs.LSTM(3, 4, seed=0)
+    >>> x = np.ones((5, 3), np.float32)
+    >>> stream = lstm.stream()
+    >>> steps = np.stack([stream.step(x_t).copy() for x_t in x])
+    >>> np.allclose(steps, lstm(x)[0], rtol=0, atol=1e-6)
+    True
+    """
+
+    def __init__(self, layer, batch_size: int = 1) -> None:
+        batch_size = checks.positive_int("batch_size", batch_size)
+        if layer.bidirectional:
+            raise ValueError(
+                "a bidirectional layer can't be streamed: its reverse direction begins at the "
+                "sequence's end; call the layer on whole sequences"
+            )
+        self.batch_size = batch_size
+        self._layer = layer
+        self._shape = (layer.num_layers, batch_size, layer.hidden_size)
+        self._states = [np.zeros(self._shape, layer.dtype) for _ in layer._kind.states]
+        self._vectors = batch_size == 1  # whether x may come without its batch axis
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the layer's weights again, and use the backend that is chosen now."""
+        layer = self._layer
+        option = layer._option[0] if layer._option else None
+        h, c = self._states if len(self._states) == 2 else (self._states[0], None)
+        # copies: a backend that doesn't rearrange weights must not see later changes either
+        weights = [
+            tuple(None if array is None else array.copy() for array in directions[0])
+            for directions in layer._weights
+        ]
+        self._advance = kernels().Stepper(layer._kind.name, weights, option, h, c)
+
+    def step(self, x: ArrayLike) -> np.ndarray:
+        """Advance by one step.
+
+        Parameters
+        ----------
+        x : array of floats, (B, I), or (I,) if the batch size is 1
+            The fast path is a C-contiguous array of the layer's dtype; others are converted.
+
+        Returns
+        -------
+        y : ndarray, (B, H) or (H,)
+            The top layer's h: a read-only view that the next step overwrites.  Copy it to keep
+            it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x has the wrong dtype or shape; the state is as before.
+        """
+        try:
+            return self._advance(x)  # it checks x itself
+        except (TypeError, ValueError, BufferError):
+            pass
+        layer = self._layer
+        x = checks.floats("x", x, layer.dtype)
+        if self._vectors and x.shape == (layer.input_size,):
+            return self._advance(x[None])[0]
+        checks.shape("x", x, (self.batch_size, layer.input_size), "(batch_size, input_size)")
+        return self._advance(x)
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state: h, for the LSTM (h, c), each (L, B, H); can be assigned."""
+        return self._layer._state([array.copy() for array in self._states])
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        if value is None:
+            self.reset()
+            return
+        letters = "(num_layers, batch_size, hidden_size)"
+        arrays = self._layer._read_states("state", value, self._shape, letters)
+        for own, array in zip(self._states, arrays, strict=True):
+            np.copyto(own, array)
+
+    def reset(self) -> None:
+        """Set the state to zeros."""
+        for array in self._states:
+            array.fill(0)

@@ -1,0 +1,34 @@
+"""Fixtures for every test: the kernel modules, each skipped where it can't run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastseq
+
+sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib leaves it out
+
+from helpers import BACKENDS, load_kernels  # noqa: E402
+
+
+@pytest.fixture(params=BACKENDS)
+def kernels(request):
+    """Each backend's kernels in turn."""
+    return load_kernels(request.param)
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "numpy"])
+def compiled_kernels(request):
+    """Each backend's kernels in turn, but for the NumPy twin that they are compared with."""
+    return load_kernels(request.param)
+
+
+@pytest.fixture
+def cython_kernels():
+    """The Cython kernels; instruction set and thread count are put back afterwards."""
+    kernels = load_kernels("cython")
+    isa = kernels.isa()
+    yield kernels
+    kernels.set_isa(isa)
+    kernels.set_num_threads(fastseq.get_num_threads())

@@ -1,0 +1,227 @@
+"""What several test files share: packed batches, kernel calls by name, comparisons."""
+
+import importlib
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+BACKENDS = {
+    "cython": "fastseq._kernels",
+    "numba": "fastseq.jit",
+    "numpy": "fastseq.reference",
+}
+
+SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}  # saved slots for each token
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in the weights
+
+# cell and option, as the kernels take them
+CELLS = [
+    ("rnn", "tanh"),
+    ("rnn", "relu"),
+    ("rnn", "sigmoid"),
+    ("lstm", None),
+    ("gru", True),
+    ("gru", False),
+]
+CELL_IDS = ["rnn-tanh", "rnn-relu", "rnn-sigmoid", "lstm", "gru-after", "gru-before"]
+
+DIRECTIONS = [(False,), (True,), (False, True)]
+DIRECTION_IDS = ["forward", "reverse", "both"]
+
+LENGTHS = [(4, 4, 4), (5, 3, 3, 1, 0, 0), (1, 1, 1), (6,), (1,)]
+LENGTH_IDS = ["dense", "ragged", "one-step", "one-row", "one-token"]
+
+WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+# largest difference in units of the expected array's largest value
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
+
+
+def load_kernels(backend):
+    """A backend's kernel module, or skip the test and say why."""
+    try:
+        return importlib.import_module(BACKENDS[backend])
+    except ImportError as error:
+        pytest.skip(f"the {backend} backend is not available: {error}")
+
+
+def pack_offsets(lengths):
+    """First token of each step, (T + 1,), for lengths in falling order."""
+    lengths = np.asarray(lengths)
+    rows = [np.count_nonzero(lengths > t) for t in range(lengths.max(initial=0))]
+    return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+
+
+def row_tokens(offsets, row):
+    """The packed positions of one row's tokens, in time order."""
+    return [begin + row for begin, end in itertools.pairwise(offsets) if begin + row < end]
+
+
+@dataclass
+class Case:
+    """One layer's inputs, named as in the kernels."""
+
+    cell: str
+    option: str | bool | None
+    x: np.ndarray
+    h0: np.ndarray
+    c0: np.ndarray | None
+    weights: list
+    offsets: np.ndarray
+    reverse: tuple
+
+    def inputs(self):
+        """Everything that has a gradient, by name."""
+        named = {"x": self.x, "h0": self.h0}
+        if self.cell == "lstm":
+            named["c0"] = self.c0
+        return named | name_weights(self.weights)
+
+    @property
+    def options(self):
+        return () if self.cell == "lstm" else (self.option,)
+
+
+@dataclass
+class Outputs:
+    """What the forward kernels write."""
+
+    y: np.ndarray
+    h_n: np.ndarray
+    c_n: np.ndarray | None
+    gates: np.ndarray | None
+    cells: np.ndarray | None
+
+
+def name_weights(weights):
+    return {
+        f"{name}[{d}]": array
+        for d, arrays in enumerate(weights)
+        for name, array in zip(WEIGHT_NAMES, arrays, strict=True)
+        if array is not None
+    }
+
+
+def make_case(
+    cell,
+    option,
+    *,
+    lengths,
+    reverse=(False,),
+    input_size=2,
+    hidden_size=3,
+    bias=True,
+    dtype=np.float64,
+    seed=0,
+):
+    """A case with random numbers everywhere; weights get smaller as sizes grow."""
+    rng = np.random.default_rng(seed)
+    offsets = pack_offsets(lengths)
+    rows, directions = GATES[cell] * hidden_size, len(reverse)
+
+    def normal(*shape, scale=1.0):
+        return (scale * rng.standard_normal(shape)).astype(dtype)
+
+    weights = [
+        (
+            normal(rows, input_size, scale=input_size**-0.5),
+            normal(rows, hidden_size, scale=hidden_size**-0.5),
+            normal(rows, scale=0.5) if bias else None,
+            normal(rows, scale=0.5) if bias else None,
+        )
+        for _ in reverse
+    ]
+    h0 = normal(directions, len(lengths), hidden_size)
+    c0 = normal(directions, len(lengths), hidden_size) if cell == "lstm" else None
+    return Case(cell, option, normal(offsets[-1], input_size), h0, c0, weights, offsets, reverse)
+
+
+def forward(kernels, case, *, training=True):
+    """Run the forward kernel of the case's cell; NaN stands wherever it fails to write."""
+    directions, batch, hidden = case.h0.shape
+    tokens, dtype = len(case.x), case.x.dtype
+
+    def unset(*shape):
+        return np.full(shape, np.nan, dtype)
+
+    out = Outputs(unset(tokens, directions * hidden), unset(*case.h0.shape), None, None, None)
+    if training:
+        out.gates = unset(directions, tokens, SLOTS[case.cell] * hidden)
+    tail = [out.y, out.h_n]
+    states = [case.h0]
+    if case.cell == "lstm":
+        out.c_n = unset(*case.h0.shape)
+        out.cells = unset(directions, tokens, hidden) if training else None
+        states, tail = [case.h0, case.c0], [*tail, out.c_n, out.gates, out.cells]
+    elif case.cell == "gru":
+        tail.append(out.gates)
+    kernel = getattr(kernels, f"{case.cell}_forward")
+    kernel(case.x, *states, case.weights, case.offsets, case.reverse, *case.options, *tail)
+    return out
+
+
+def output_gradients(case, seed=1):
+    """Random dy, dh_n and dc_n (None but for the LSTM)."""
+    rng = np.random.default_rng(seed)
+    directions, _, hidden = case.h0.shape
+    dtype = case.x.dtype
+    dy = rng.standard_normal((len(case.x), directions * hidden)).astype(dtype)
+    dh = rng.standard_normal(case.h0.shape).astype(dtype)
+    dc = rng.standard_normal(case.h0.shape).astype(dtype) if case.cell == "lstm" else None
+    return dy, dh, dc
+
+
+def backward(kernels, case, out, d_out, *, start=0.0, need_dx=True):
+    """Gradients by the names of ``case.inputs()``; weights' gradients begin at ``start``.
+
+    ``out`` (from :func:`forward`) is left as it is, though the kernels overwrite ``gates``.
+    """
+    dy, dh, dc = (None if a is None else a.copy() for a in d_out)
+    gates, kept = out.gates.copy(), [out.y]
+    dx = np.full_like(case.x, np.nan) if need_dx else None
+    grads = [
+        tuple(None if w is None else np.full_like(w, start) for w in arrays)
+        for arrays in case.weights
+    ]
+    states, d_states = [case.h0], [dh]
+    kept.append(gates)
+    if case.cell == "lstm":
+        states, d_states = [case.h0, case.c0], [dh, dc]
+        kept.append(out.cells)
+    kernel = getattr(kernels, f"{case.cell}_backward")
+    head = (dy, case.x, *states, case.weights, case.offsets, case.reverse, *case.options)
+    kernel(*head, *kept, dx, *d_states, grads)
+    named = {"h0": dh} | name_weights(grads)
+    if need_dx:
+        named["x"] = dx
+    if case.cell == "lstm":
+        named["c0"] = dc
+    return named
+
+
+def assert_close(actual, expected, name="", scale=1.0):
+    """Equal up to the dtype's tolerance, relative to the largest expected value."""
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype, name
+    assert np.array_equal(np.isfinite(actual), np.isfinite(expected)), f"{name}: not finite"
+    limit = scale * TOLERANCE[expected.dtype.type] * max(1.0, np.abs(expected).max(initial=0))
+    worst = np.abs(actual - expected).max(initial=0)
+    assert worst <= limit, f"{name} differs by {worst:.3g}, allowed is {limit:.3g}"
+
+
+def assert_same_outputs(actual, expected, compare=assert_close):
+    for name in ("y", "h_n", "c_n"):
+        if getattr(expected, name) is not None:
+            compare(getattr(actual, name), getattr(expected, name), name)
+
+
+def assert_same_gradients(actual, expected, compare=assert_close):
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        compare(actual[name], expected[name], name)
+
+
+def assert_identical(actual, expected, name=""):
+    """Equal bit for bit."""
+    np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)

@@ -1,0 +1,300 @@
+"""The choice of backend and threads, the import, and the public names."""
+
+import inspect
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+from layer_cases import LAYERS, assert_close, assert_identical, backend_fixture  # noqa: F401
+
+import fastseq as fs
+from fastseq import backend as waist
+
+
+def run_python(code, **environment):
+    """Run code in a fresh interpreter outside any source tree; its finished process."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("FASTSEQ_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=variables | {"PYTHONWARNINGS": "default"} | environment,
+        cwd=tempfile.gettempdir(),
+        timeout=120,
+        check=False,
+    )
+
+
+def is_available(name):
+    before = fs.get_backend()
+    try:
+        fs.set_backend(name)
+    except ImportError:
+        return False
+    finally:
+        fs.set_backend(before)
+    return True
+
+
+# --- choosing -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cython", "numba", "numpy"])
+def test_environment_chooses(name):
+    done = run_python("import fastseq; print(fastseq.get_backend())", FASTSEQ_BACKEND=name)
+    if is_available(name):
+        assert (done.stdout.strip(), done.stderr) == (name, "")
+    else:
+        assert done.returncode == 1
+        assert f"ImportError: the {name} backend is not available" in done.stderr
+
+
+def test_wrong_environment_is_refused():
+    done = run_python("import fastseq", FASTSEQ_BACKEND="fortran")
+    assert "ValueError: the environment variable FASTSEQ_BACKEND must be one of" in done.stderr
+    assert "'cython', 'numba', 'numpy', got 'fortran'" in done.stderr
+    for value, message in (("many", "must be an integer, got 'many'"), ("0", "at least 1, got 0")):
+        done = run_python("import fastseq", FASTSEQ_NUM_THREADS=value)
+        assert "ValueError: the environment variable FASTSEQ_NUM_THREADS" in done.stderr
+        assert message in done.stderr
+
+
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name in {names!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hidden())
+import fastseq
+print(fastseq.get_backend())
+"""
+
+
+def test_numpy_is_the_last_resort_with_one_warning():
+    done = run_python(HIDE.format(names=("fastseq._kernels", "numba")))
+    assert done.stdout.strip() == "numpy"
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "C compiler" in done.stderr and "pip install 'fastseq[jit]'" in done.stderr
+
+
+@pytest.mark.parametrize("hidden, expected", [((), "cython"), (("fastseq._kernels",), "numba")])
+def test_order_of_preference(hidden, expected):
+    if not is_available(expected):
+        pytest.skip(f"the {expected} backend is not available")
+    done = run_python(HIDE.format(names=hidden))
+    assert (done.stdout.strip(), done.stderr) == (expected, "")
+
+
+def test_hidden_backend_is_refused_and_the_old_one_stays():
+    code = HIDE.format(names=("fastseq._kernels",)) + (
+        "try:\n    fastseq.set_backend('cython')\n"
+        "except ImportError as error:\n    print(error)\n"
+        "print(fastseq.get_backend())"
+    )
+    done = run_python(code, FASTSEQ_BACKEND="numpy")
+    first, message, last = done.stdout.strip().splitlines()
+    assert first == last == "numpy"
+    assert "the cython backend is not available" in message and "C compiler" in message
+
+
+def test_set_backend_checks_its_argument():
+    before = fs.get_backend()
+    with pytest.raises(ValueError, match=r"name must be one of .*, got 'mkl'"):
+        fs.set_backend("mkl")
+    with pytest.raises(TypeError, match=r"name must be one of .*, got None"):
+        fs.set_backend(None)
+    assert fs.get_backend() == before
+
+
+def test_switching_takes_effect_for_existing_layers(backend, monkeypatch):
+    """The other backend's kernels are called, and give the same."""
+    assert fs.get_backend() == backend
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    for make in LAYERS.values():
+        layer = make(3, 6, 2, bidirectional=True, dtype=np.float64, seed=1)
+        fs.set_backend(backend)
+        y, final, backprop = layer.forward(x, None, [5, 2, 0, 3])
+        dx, dinitial = backprop(y, final)
+        fs.set_backend("numpy")
+        expected = layer.forward(x, None, [5, 2, 0, 3])
+        assert_close((y, final), expected[:2], 1e-12)
+        assert_close((dx, dinitial), expected[2](*expected[:2]), 1e-12)
+        monkeypatch.setattr(waist.kernels(), f"{layer._kind.name}_forward", None)
+        with pytest.raises(TypeError, match="NoneType"):
+            layer(x)
+        monkeypatch.undo()
+
+
+def test_forward_in_one_backend_and_back_in_another(backend):
+    """The saved arrays are part of the contract."""
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    for make in LAYERS.values():
+        layer = make(3, 6, 2, bidirectional=True, dtype=np.float64, seed=1)
+        results = []
+        for first, second in ((backend, backend), (backend, "numpy"), ("numpy", backend)):
+            fs.set_backend(first)
+            y, final, backprop = layer.forward(x, None, [5, 2, 0, 3])
+            fs.set_backend(second)
+            layer.parameters.zero_grad()
+            results.append((*backprop(y, final), layer.parameters.flat_grad.copy()))
+        assert_close(results[1], results[0], 1e-12)
+        assert_close(results[2], results[0], 1e-12)
+
+
+# --- threads --------------------------------------------------------------------------------
+
+
+def test_threads(backend):
+    fs.set_num_threads(3)
+    assert fs.get_num_threads() == 3
+    fs.set_num_threads(np.int64(1))
+    assert fs.get_num_threads() == 1
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="n must be"):
+            fs.set_num_threads(wrong)
+    assert fs.get_num_threads() == 1
+
+
+def test_a_new_backend_is_told_the_threads(monkeypatch):
+    told = []
+    monkeypatch.setattr("fastseq.reference.set_num_threads", told.append)
+    before, threads = fs.get_backend(), fs.get_num_threads()
+    try:
+        fs.set_backend("numpy")
+        fs.set_num_threads(5)
+    finally:
+        fs.set_num_threads(threads)
+        fs.set_backend(before)
+    assert told[:2] == [threads, 5]
+
+
+def test_threads_at_start():
+    code = "import os, fastseq; print(fastseq.get_num_threads())"
+    assert run_python(code, FASTSEQ_NUM_THREADS="7", FASTSEQ_BACKEND="numpy").stdout == "7\n"
+    if hasattr(os, "sched_setaffinity"):
+        pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + code
+        assert run_python(pinned, FASTSEQ_BACKEND="numpy").stdout == "1\n"
+
+
+# --- the import -----------------------------------------------------------------------------
+
+
+def test_import_is_light():
+    """NumPy, our extension, and the standard library; numba only where it is the fallback."""
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import fastseq
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(sorted(new - sys.stdlib_module_names))
+"""
+    chosen = "cython" if is_available("cython") else "numpy"
+    done = run_python(code, FASTSEQ_BACKEND=chosen)
+    # Cython's runtime registers modules of its own under names with underscores
+    names = [name for name in eval(done.stdout) if "cython" not in name.lower()]
+    assert names == ["fastseq"]
+
+
+def test_only_the_chosen_kernels_are_imported():
+    code = "import sys, fastseq; print(sorted(m for m in sys.modules if m.startswith('fastseq.')))"
+    done = run_python(code, FASTSEQ_BACKEND="numpy")
+    assert "fastseq.jit" not in done.stdout and "fastseq._kernels" not in done.stdout
+    if is_available("cython"):
+        done = run_python(code, FASTSEQ_BACKEND="cython")
+        assert "fastseq._kernels" in done.stdout
+        assert "fastseq.jit" not in done.stdout and "fastseq.reference" not in done.stdout
+
+
+# --- what is printed, and names -------------------------------------------------------------
+
+
+def test_show_config(backend, capsys, monkeypatch):
+    monkeypatch.setenv("FASTSEQ_NUM_THREADS", "9")
+    assert fs.show_config() is None
+    printed = capsys.readouterr().out
+    values = waist.config()
+    for key in values:
+        assert key in printed
+    assert f"backend         {backend}" in printed
+    assert "FASTSEQ_NUM_THREADS=9" in printed
+    assert values["numpy"] == np.__version__ and values["fastseq"] == fs.__version__
+    assert values["num_threads"] == fs.get_num_threads()
+    assert backend in values["backends"]
+    if backend == "cython":
+        assert values["isa"] in values["available_isas"]
+
+
+def test_isa_can_be_forced():
+    kernels = pytest.importorskip("fastseq._kernels", reason="needs the compiled extension")
+    code = "import fastseq.backend as b; print(b.config()['isa'])"
+    for isa in kernels.available_isas():
+        done = run_python(code, FASTSEQ_ISA=isa, FASTSEQ_BACKEND="cython")
+        assert (done.stdout.strip(), done.stderr) == (isa, "")
+    done = run_python(code, FASTSEQ_ISA="abacus", FASTSEQ_BACKEND="cython")
+    assert done.returncode == 1 and "abacus" in done.stderr
+
+
+def test_public_names():
+    settings = ["set_backend", "get_backend", "set_num_threads", "get_num_threads", "show_config"]
+    layers = ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"]
+    assert sorted(fs.__all__) == sorted([*layers, *settings, "__version__"])
+
+
+LAYER = "bias=True, batch_first=False, dropout=0.0, bidirectional=False"
+SIGNATURES = {
+    "RNN": f"input_size, hidden_size, num_layers=1, *, nonlinearity='tanh', {LAYER}",
+    "LSTM": f"input_size, hidden_size, num_layers=1, *, {LAYER}",
+    "GRU": f"input_size, hidden_size, num_layers=1, *, reset_after=True, {LAYER}",
+    "RNNCell": "input_size, hidden_size, *, nonlinearity='tanh', bias=True",
+    "LSTMCell": "input_size, hidden_size, *, bias=True",
+    "GRUCell": "input_size, hidden_size, *, reset_after=True, bias=True",
+}
+METHODS = {
+    "__call__": "x, state=None, lengths=None",
+    "forward": "x, state=None, lengths=None",
+    "stream": "batch_size=1",
+    "state_dict": "",
+    "load_state_dict": "state_dict",
+}
+
+
+def signature(function):
+    """As text, without self and annotations."""
+    parameters = [
+        p.replace(annotation=p.empty)
+        for p in inspect.signature(function).parameters.values()
+        if p.name != "self"
+    ]
+    return str(inspect.Signature(parameters))[1:-1]
+
+
+def test_signatures():
+    for name, expected in SIGNATURES.items():
+        text = signature(getattr(fs, name)).replace("<class 'numpy.float32'>", "np.float32")
+        assert text == f"{expected}, dtype=np.float32, seed=None"
+    for layer in (fs.RNN, fs.LSTM, fs.GRU):
+        for name, expected in METHODS.items():
+            assert signature(getattr(layer, name)) == expected
+    backprop = fs.RNN(1, 1).forward(np.zeros((1, 1)))[2]
+    assert signature(backprop) == "dy, dstate=None, *, input_grad=True"
+
+
+def test_documentation_is_there():
+    for name in fs.__all__:
+        if name != "__version__":
+            assert "Examples\n" in inspect.getdoc(getattr(fs, name)), name
+
+
+def test_backends_agree_in_float32(backend):
+    x = np.random.default_rng(0).standard_normal((20, 6, 8)).astype(np.float32)
+    for make in LAYERS.values():
+        layer = make(8, 12, seed=1)
+        got = layer(x)
+        fs.set_backend("numpy")
+        assert_close(got, layer(x), 2e-6)
+        fs.set_backend(backend)
+        assert_identical(layer(x), got)

@@ -1,0 +1,361 @@
+"""The comparison tool: its statistics, its peers' agreement, its bound. No times are judged."""
+
+import importlib.util
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from fastseq.bench import command, fresh, goals, machine, peers, roofline, suites, tables
+from fastseq.bench.problems import make_problem, spread_lengths
+from fastseq.bench.shapes import CELLS, MODES, SHAPES, Shape, parse_shapes
+from fastseq.bench.timing import Row, geometric_mean, interleave
+
+TINY = (5, 3, 4)
+
+
+class FakeTime:
+    """A clock that calls advance by known amounts."""
+
+    def __init__(self):
+        self.now, self.order = 0.0, []
+
+    def clock(self):
+        return self.now
+
+    def call(self, name, seconds):
+        """A function that takes the next of some times, the last one again and again."""
+        left = list(seconds)
+
+        def call():
+            self.order.append(name)
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return call
+
+
+# --- timing ---------------------------------------------------------------------------------
+
+
+def test_long_calls_take_turns_and_the_order_rotates():
+    time = FakeTime()
+    # Two calls to warm up and count, then one a round.
+    calls = {"a": time.call("a", [9, 9, 1, 2, 3]), "b": time.call("b", [9, 9, 4, 5, 6])}
+    times = interleave(calls, rounds=3, slot_seconds=0.5, clock=time.clock)
+    assert times == {"a": [1, 2, 3], "b": [4, 5, 6]}
+    assert "".join(time.order) == "aabb" + "ab" + "ba" + "ab"
+
+
+def test_short_calls_fill_their_slot():
+    time = FakeTime()
+    calls = {"a": time.call("a", [0.25])}
+    times = interleave(calls, rounds=2, slot_seconds=1.0, clock=time.clock)
+    assert times == {"a": [0.25, 0.25]}
+    # One to warm up, four to count; then an untimed one and four, twice.
+    assert len(time.order) == 1 + 4 + 2 * (1 + 4)
+
+
+def test_ratio_is_the_median_of_ratios_within_rounds():
+    row = Row({}, {"fastseq": [1.0, 10.0, 2.0], "torch": [3.0, 20.0, 3.0], "jax": [1.0, 5.0, 1.0]})
+    assert row.median("fastseq") == 2.0
+    assert row.ratio("torch") == 2.0  # of 3, 2, 1.5
+    assert row.ratios() == {"torch": 2.0, "jax": 0.5}
+    assert row.ratios(["jax"]) == {"jax": 0.5}
+    assert row.ratio("fastseq", over="jax") == 2.0
+
+
+def test_geometric_mean():
+    assert geometric_mean([0.5, 2.0, 8.0]) == pytest.approx(2.0)
+    assert geometric_mean([]) is None
+
+
+# --- the bound ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "shape", "mode", "threads", "expected"),
+    [
+        ("lstm", (50, 1, 64), "inference", 1, "0.0339"),
+        ("lstm", (50, 1, 64), "training", 1, "0.0871"),
+        ("lstm", (50, 1, 64), "inference", 2, "0.0107"),
+        ("lstm", (100, 1, 512), "inference", 1, "15.7"),
+        ("lstm", (100, 1, 512), "inference", 2, "4.06"),
+        ("lstm", (100, 1, 512), "training", 2, "9.38"),
+        ("lstm", (100, 32, 256), "training", 1, "59.2"),
+        ("gru", (100, 1, 512), "inference", 2, "3.05"),
+        ("gru", (1000, 1, 128), "inference", 1, "2.03"),
+        ("gru", (35, 20, 200), "training", 2, "3.01"),
+        ("rnn", (50, 1, 64), "inference", 1, "0.00534"),
+        ("rnn", (50, 1, 64), "training", 2, "0.00782"),
+        ("rnn", (1000, 1, 128), "inference", 2, "0.215"),
+        ("rnn", (100, 64, 512), "training", 1, "118"),
+    ],
+)
+def test_bound_in_milliseconds(cell, shape, mode, threads, expected):
+    """Values worked out by hand for the machine of ``roofline.MACHINE``."""
+    assert f"{1e3 * roofline.bound(cell, shape, mode, threads):.3g}" == expected
+
+
+def test_bound_of_float64_is_half_the_rate_and_twice_the_traffic():
+    single = roofline.bound("lstm", (100, 32, 256), "training")
+    assert roofline.bound("lstm", (100, 32, 256), "training", dtype="float64") == 2 * single
+
+
+def test_bound_of_another_machine():
+    twice = roofline.Machine(gflops={1: 340}, read_gb=((1 << 40, 1e6),))
+    expected = 2 * 2 * 100 * 32 * 4 * 256 * 256 / 340e9
+    assert roofline.bound("lstm", (100, 32, 256), "inference", machine=twice) == pytest.approx(
+        expected
+    )
+    assert twice.rate(4, "float32") == 4 * 340e9
+
+
+# --- peers ----------------------------------------------------------------------------------
+
+
+def _installed(name):
+    if name == "fastseq":
+        return peers.Fastseq()
+    try:
+        return peers.PEERS[name]()
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("lengths", [None, spread_lengths(3, 1, 5)], ids=["dense", "ragged"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", [name for name in peers.PEERS if name != "jax"])
+def test_peers_compute_the_same(name, cell, mode, dtype, lengths):
+    peer, problem = _installed(name), make_problem(cell, TINY, dtype, lengths)
+    if not peer.supports(problem, mode):
+        assert name in ("onnxruntime", "openvino") or lengths is not None
+        return
+    # Raises if results differ.
+    calls = peers.prepare_all([peers.Fastseq(), peer], problem, mode, threads=1)
+    assert list(calls) == ["fastseq", name]
+
+
+@pytest.mark.parametrize("suite", ["layers", "float64"])
+def test_jax_computes_the_same(suite, capfd):
+    """In a process of its own: once JAX is loaded, other tests couldn't fork without a warning."""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    assert command.main([suite, "--quick", "--peers", "jax", "--shapes", "5,3,4"]) == 0
+    assert "jax ms" in capfd.readouterr().out
+
+
+def test_training_compares_all_gradients():
+    problem = make_problem("lstm", TINY)
+    call, arrays = peers.Fastseq().training(problem, 1)
+    expected = {"y", "h_n", "c_n", "dx", "dh0", "dc0", *peers.PARAMETERS}
+    assert set(arrays(call())) == expected
+
+
+def test_different_results_are_refused():
+    ours = {"y": np.ones(3), "dx": np.full(3, 1e-3)}
+    theirs = {"y": np.ones(3), "dx": np.array([1e-3, 1e-3, 1.001e-3])}
+    peers.check_equal("peer", theirs, {"y": ours["y"]}, "float32")
+    with pytest.raises(peers.DifferentResults, match="peer: dx differs by 1.0e-03"):
+        peers.check_equal("peer", theirs, ours, "float32")
+    with pytest.raises(peers.DifferentResults, match="no result in common"):
+        peers.check_equal("peer", {"z": ours["y"]}, ours, "float32")
+    with pytest.raises(peers.DifferentResults, match="y differs by nan"):
+        peers.check_equal("peer", {"y": np.full(3, np.nan)}, ours, "float32")
+    with pytest.raises(peers.DifferentResults, match="y is"):
+        peers.check_equal("peer", {"y": np.ones((3, 1))}, ours, "float32")
+
+
+def test_missing_peer_is_skipped_and_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ImportError
+    out = io.StringIO()
+    command.run(
+        ["layers"],
+        cells=("rnn",),
+        modes=("inference",),
+        shapes=(Shape(*TINY),),
+        peers=("torch", "numpy"),
+        quick=True,
+        out=out,
+        progress=io.StringIO(),
+    )
+    text = out.getvalue()
+    assert text.startswith("skipped: torch (")
+    assert "numpy ms" in text
+    assert "torch ms" not in text
+
+
+def test_unknown_peer_is_refused():
+    with pytest.raises(ValueError, match="peers: expected 'auto' or names out of torch, .*torhc"):
+        peers.load_peers(["torhc"])
+
+
+# --- tables and goals -----------------------------------------------------------------------
+
+
+def _layer_row(cell="lstm", mode="inference", shape=(50, 1, 64), **times):
+    times = {name: [value] * 3 for name, value in times.items()}
+    return Row({"cell": cell, "mode": mode, "shape": list(shape)}, times, {"bound": 0.001})
+
+
+def test_rows_table():
+    rows = [
+        _layer_row(fastseq=0.002, torch=0.003, jax=0.0018),
+        _layer_row(cell="gru", fastseq=0.002, torch=0.002),
+    ]
+    text = tables.rows_table("layers", rows)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert cells[0][3:] == ["fastseq ms", "torch ms", "jax ms", "x bound", "not clearly ahead"]
+    assert cells[2] == [
+        "lstm", "inference", "50,1,64", "2", "3 (1.50x)", "1.8 (0.90x)", "2.00", "loses to jax",
+    ]  # fmt: skip
+    assert cells[3][4:] == ["2 (1.00x)", "", "2.00", "ties with torch"]
+
+
+def test_means_table():
+    rows = [_layer_row(fastseq=1.0, torch=1.0), _layer_row(fastseq=1.0, torch=4.0)]
+    assert "| lstm | inference | 2.00x |" in tables.means_table(rows)
+
+
+def test_goals_of_layers():
+    rows = [
+        _layer_row(fastseq=1.0, torch=1.0, onnxruntime=1.5, openvino=1.2),
+        _layer_row(shape=(100, 32, 256), fastseq=1.0, torch=0.96, onnxruntime=2, openvino=1.0),
+        _layer_row(cell="gru", mode="training", fastseq=1.0, torch=9.0, jax=1.2),
+    ]
+    reached = goals.goals("layers", rows, {"threads": 1, "dtype": "float32"})
+    values = {goal.what: (round(goal.value, 3), goal.met) for goal in reached}
+    assert values["lstm inference: geometric mean over torch, 2 shapes"] == (0.98, False)
+    assert values["lstm inference: slowest shape over torch (50, 1, 64)"] == (1.0, True)
+    assert values["lstm inference: slowest big over torch (100, 32, 256)"] == (0.96, True)
+    better = "lstm inference: geometric mean over the better of onnxruntime and openvino, 2 shapes"
+    assert values[better] == (1.095, False)
+    assert values["gru training (50, 1, 64): over the better of torch and jax"] == (1.2, False)
+    assert values["gru training: geometric mean over torch, 1 shape"] == (9.0, True)
+
+
+def test_goal_of_ragged_batches_counts_tokens():
+    row = Row(
+        {"cell": "gru", "mode": "training", "shape": [100, 16, 128]},
+        {"fastseq": [1.0], "fastseq dense": [2.0], "torch": [3.0]},
+        {"tokens": 40, "dense_tokens": 100},
+    )
+    per_token, over_torch = goals.goals("ragged", [row], {"threads": 1, "dtype": "float32"})
+    assert (per_token.value, per_token.met) == (1.25, False)
+    assert (over_torch.value, over_torch.met) == (3.0, False)
+
+
+# --- suites and command ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suite", ["layers", "float64", "ragged", "stream", "binary-addition"])
+def test_suites_run_and_save(suite, tmp_path):
+    path = tmp_path / "results.json"
+    results = command.run(
+        [suite],
+        cells=("gru",),
+        shapes=(Shape(*TINY),),
+        peers=("numpy",),
+        quick=True,
+        rounds=2,
+        json=path,
+        out=io.StringIO(),
+        progress=io.StringIO(),
+    )
+    assert command.load(path) == json.loads(json.dumps(results))
+    (result,) = results
+    double = suite in ("float64", "binary-addition")
+    assert result["settings"]["dtype"] == ("float64" if double else "float32")
+    assert result["machine"]["cores"] >= 1
+    for row in result["rows"]:
+        assert all(len(values) == 2 and min(values) > 0 for values in row["times"].values())
+
+
+def test_binary_addition_learns_the_same_as_the_tutorial():
+    task = suites.tutorial.addition_task(30, seed=3)
+    ours, theirs = suites.learn_addition(*task), suites.tutorial.learn_addition(*task)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    inputs, sums, _ = task
+    values = 2.0 ** np.arange(suites.tutorial.BITS)
+    np.testing.assert_array_equal(values @ inputs.sum(axis=2).T, sums @ values)
+
+
+def test_busy_machine_is_mentioned():
+    result = {"settings": {"threads": 1, "quick": False}, "machine": {"load": 1.2}}
+    assert list(command.warnings(result)) == []
+    result["machine"]["load"] = 2.5
+    assert "busy (load 2.5)" in " ".join(command.warnings(result))
+
+
+def test_first_call_in_a_fresh_process():
+    times = fresh.in_fresh_process("first_call", cell="rnn", mode="training", shape=TINY, threads=1)
+    assert set(times) == {"first", "second"}
+
+
+def test_failing_process_is_reported():
+    with pytest.raises(OSError, match="no_such_package"):
+        fresh.import_seconds("no_such_package")
+
+
+def test_kept_bytes():
+    tokens_times_hidden = 1000 * 32 * 64
+    assert fresh.kept_bytes("lstm", (1000, 32, 64)) == 4 * 7 * tokens_times_hidden
+    assert fresh.kept_bytes("rnn", (1000, 32, 64), itemsize=8) == 8 * 3 * tokens_times_hidden
+
+
+def test_parse_shapes():
+    assert parse_shapes("100,32,128; 50,1,64;") == (Shape(100, 32, 128), Shape(50, 1, 64))
+    assert parse_shapes(";".join(map(str, SHAPES))) == SHAPES
+    with pytest.raises(ValueError, match="shapes: expected .* got '100,32'"):
+        parse_shapes("100,32")
+    with pytest.raises(ValueError, match="got '1,0,3'"):
+        parse_shapes("1,0,3")
+
+
+def test_command_line():
+    options = command.parse(["stream", "ragged", "--cells", "gru,rnn", "--shapes", "5,3,4"])
+    assert options.suites == ["stream", "ragged"]
+    assert options.cells == ("gru", "rnn")
+    assert options.shapes == (Shape(5, 3, 4),)
+    assert command.parse([]).suites == ["layers"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nothing"], "expected some of layers"),
+        (["--cells", "lstm,grue"], "'lstm,grue'"),
+        (["--mode", "both"], "inference, training"),
+        (["--peers", "tensorflow"], "'tensorflow'"),
+        (["--shapes", "1,2"], "T,B,H"),
+        (["--rounds", "0"], "1 or more"),
+        (["--threads", "3"], "invalid choice"),
+    ],
+)
+def test_wrong_command_line(argv, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(argv)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_environment_fixes_threads():
+    assert command.environment(2)["OMP_NUM_THREADS"] == "2"
+    assert "intra_op_parallelism_threads=1" in command.environment(1)["XLA_FLAGS"]
+
+
+def test_pinning_is_undone():
+    before = machine.allowed_cores()
+    with command.pinned(1):
+        inside = machine.allowed_cores()
+    assert machine.allowed_cores() == before
+    assert inside == before or len(inside) == 1
+
+
+def test_main_measures_in_a_process_of_its_own(capfd):
+    options = ["--quick", "--peers", "numpy", "--cells", "rnn", "--mode", "inference"]
+    assert command.main([*options, "--shapes", "5,3,4"]) == 0
+    assert "| rnn  | inference | 5,3,4 |" in capfd.readouterr().out

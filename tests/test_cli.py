@@ -1,0 +1,188 @@
+"""The command line: what it prints, where it prints it, and its exit codes."""
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import fastseq as fs
+import fastseq.demo
+from fastseq import cli
+
+
+def run(*argv, stdout=subprocess.PIPE):
+    """``python -m fastseq`` in a process of its own."""
+    # -P: without it `python -m` looks for the package in the current folder first
+    command = [sys.executable, "-P", "-m", "fastseq", *argv]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Keyword arguments of each call that reaches the demo, which does nothing here."""
+    seen = []
+    monkeypatch.setattr(fastseq.demo, "run", lambda **options: seen.append(options))
+    return seen
+
+
+def fail_with(monkeypatch, error):
+    def fail(**options):
+        raise error
+
+    monkeypatch.setattr(fastseq.demo, "run", fail)
+
+
+@pytest.mark.skipif(
+    os.environ.get("FASTSEQ_TEST_INSTALLED") != "1",
+    reason="FASTSEQ_TEST_INSTALLED=1 asks for the installed package",
+)
+def test_the_installed_package_is_the_one_tested():
+    assert "site-packages" in Path(fs.__file__).parts
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"fastseq {fs.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "example"),
+    [
+        (["--help"], "fastseq demo --short"),
+        (["demo", "--help"], "fastseq demo --short --out pictures"),
+        (["info", "--help"], "fastseq info"),
+    ],
+)
+def test_help_has_an_example_that_parses(argv, example, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    assert stop.value.code == 0
+    assert f"example: {example}\n" in capsys.readouterr().out
+    cli.build_parser().parse_args(example.split()[1:])
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert {"demo", "info", "bench"} <= set(listed)
+
+
+def test_info_shows_the_configuration(capsys):
+    fs.show_config()
+    expected = capsys.readouterr().out
+    assert cli.main(["info"]) == 0
+    assert capsys.readouterr().out == expected != ""
+
+
+def test_demo_passes_its_options_on(calls):
+    argv = "demo --short --seed 3 --out pictures --seconds 1.5 --updates 20".split()
+    assert cli.main(argv) == 0
+    assert calls == [{"short": True, "seed": 3, "out": "pictures", "seconds": 1.5, "updates": 20}]
+
+
+def test_demo_defaults(calls):
+    assert cli.main(["demo"]) == 0
+    assert calls == [{"short": False, "seed": 0, "out": ".", "seconds": None, "updates": 10_000}]
+
+
+@pytest.mark.parametrize("result", [None, 3])
+def test_bench_hands_everything_over(result, monkeypatch):
+    seen = []
+
+    def main(argv):
+        seen.append(argv)
+        return result
+
+    monkeypatch.setitem(sys.modules, "fastseq.bench", types.SimpleNamespace(main=main))
+    assert cli.main(["bench", "--help", "lstm", "--version"]) == (result or 0)
+    assert seen == [["--help", "lstm", "--version"]]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "COMMAND"),
+        (["dmeo"], "dmeo"),
+        (["demo", "--seed", "-1"], "expected an integer of 0 or more, got '-1'"),
+        (["demo", "--updates", "0"], "expected an integer of 1 or more, got '0'"),
+        (["demo", "--updates", "1.5"], "expected an integer of 1 or more, got '1.5'"),
+        (["demo", "--seconds", "soon"], "expected a number of seconds above 0, got 'soon'"),
+        (["demo", "--seconds", "nan"], "expected a number of seconds above 0, got 'nan'"),
+        (["demo", "--seconds", "inf"], "expected a number of seconds above 0, got 'inf'"),
+        (["info", "extra"], "extra"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(argv, message, calls, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("first\nsecond"), "fastseq: error: first second\n"),
+        (PermissionError(13, "Permission denied", "x"), "fastseq: error: [Errno 13]"),
+        (ImportError("install the extra"), "fastseq: error: install the extra\n"),
+        (ValueError(), "fastseq: error: ValueError\n"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(error, line, monkeypatch, capsys):
+    fail_with(monkeypatch, error)
+    assert cli.main(["demo"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(line)
+    assert captured.err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    fail_with(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["demo"])
+
+
+def test_interrupting_exits_with_130(monkeypatch, capsys):
+    fail_with(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "\nfastseq: interrupted\n"
+
+
+def test_python_dash_m():
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"fastseq {fs.__version__}\n", "")
+
+
+def test_an_unusable_folder_fails_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("demo", "--out", str(tmp_path / "file"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fastseq: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_closed_pipe_is_no_error_message():
+    read, write = os.pipe()
+    os.close(read)  # whoever was to read has gone
+    done = run("info", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_command_is_installed_with_the_package():
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        entry_points = distribution("fastseq").entry_points
+    except PackageNotFoundError:
+        pytest.skip("fastseq is imported from a folder, not installed")
+    (command,) = (entry for entry in entry_points if entry.name == "fastseq")
+    assert command.load() is cli.main

@@ -1,0 +1,297 @@
+"""Bad arguments: each error names the argument, and what was expected and what came."""
+
+import re
+
+import numpy as np
+import pytest
+from layer_cases import LAYERS, as_tuple, assert_identical, make_layer_fixture  # noqa: F401
+
+import fastseq as fs
+
+T, B, I, H = 4, 3, 2, 5  # noqa: E741
+
+KINDS_OF_ERROR = (TypeError, ValueError)
+
+
+def raises(error, *parts):
+    """Expect an error whose message has all these parts, in order."""
+    return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).standard_normal((T, B, I)).astype(np.float32)
+
+
+# --- constructors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [fs.RNN, fs.LSTM, fs.GRU, fs.RNNCell, fs.LSTMCell, fs.GRUCell])
+@pytest.mark.parametrize(
+    "arguments, options, error, parts",
+    [
+        ((0, 3), {}, ValueError, ["input_size", "at least 1", "0"]),
+        ((2, -1), {}, ValueError, ["hidden_size", "at least 1", "-1"]),
+        ((2.0, 3), {}, TypeError, ["input_size", "integer", "2.0"]),
+        ((2, "3"), {}, TypeError, ["hidden_size", "integer", "'3'"]),
+        ((2, True), {}, TypeError, ["hidden_size", "integer", "True"]),
+        ((2, None), {}, TypeError, ["hidden_size", "integer", "None"]),
+        ((2, 3), {"bias": 1}, TypeError, ["bias", "True or False", "1"]),
+        ((2, 3), {"dtype": np.int32}, ValueError, ["dtype", "float32 or float64", "int32"]),
+        ((2, 3), {"dtype": np.float16}, ValueError, ["dtype", "float32 or float64", "float16"]),
+        ((2, 3), {"dtype": ">f4"}, ValueError, ["dtype", "float32 or float64", ">f4"]),
+        ((2, 3), {"dtype": None}, ValueError, ["dtype", "float32 or float64", "None"]),
+        ((2, 3), {"dtype": "fast"}, ValueError, ["dtype", "float32 or float64", "fast"]),
+        ((2, 3), {"seed": -1}, ValueError, ["seed", "non-negative", "-1"]),
+        ((2, 3), {"seed": "one"}, TypeError, ["seed", "integer", "'one'"]),
+    ],
+)
+def test_constructor(make, arguments, options, error, parts):
+    with raises(error, *parts):
+        make(*arguments, **options)
+
+
+@pytest.mark.parametrize("make", [fs.RNN, fs.LSTM, fs.GRU])
+@pytest.mark.parametrize(
+    "options, error, parts",
+    [
+        ({"num_layers": 0}, ValueError, ["num_layers", "at least 1", "0"]),
+        ({"num_layers": 1.5}, TypeError, ["num_layers", "integer", "1.5"]),
+        ({"dropout": -0.1}, ValueError, ["dropout", "from 0 to 1", "-0.1"]),
+        ({"dropout": 1.5}, ValueError, ["dropout", "from 0 to 1", "1.5"]),
+        ({"dropout": float("nan")}, ValueError, ["dropout", "from 0 to 1", "nan"]),
+        ({"dropout": "0.5"}, TypeError, ["dropout", "from 0 to 1", "'0.5'"]),
+        ({"dropout": True}, TypeError, ["dropout", "from 0 to 1", "True"]),
+        ({"dropout": None}, TypeError, ["dropout", "from 0 to 1", "None"]),
+        ({"batch_first": "yes"}, TypeError, ["batch_first", "True or False", "'yes'"]),
+        ({"bidirectional": 2}, TypeError, ["bidirectional", "True or False", "2"]),
+    ],
+)
+def test_layer_constructor(make, options, error, parts):
+    with raises(error, *parts):
+        make(2, 3, **options)
+
+
+@pytest.mark.parametrize("make", [fs.RNN, fs.RNNCell])
+def test_nonlinearity(make):
+    with raises(ValueError, "nonlinearity", "'tanh', 'relu', 'sigmoid'", "'gelu'"):
+        make(2, 3, nonlinearity="gelu")
+    with raises(TypeError, "nonlinearity", "'tanh', 'relu', 'sigmoid'", "None"):
+        make(2, 3, nonlinearity=None)
+
+
+@pytest.mark.parametrize("make", [fs.GRU, fs.GRUCell])
+def test_reset_after(make):
+    with raises(TypeError, "reset_after", "True or False", "'no'"):
+        make(2, 3, reset_after="no")
+
+
+# --- calls ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["__call__", "forward"])
+@pytest.mark.parametrize(
+    "wrong, error, parts",
+    [
+        (np.zeros((T, B, I), int), TypeError, ["x must hold floating-point numbers", "int64"]),
+        (np.zeros((T, B, I), bool), TypeError, ["x must hold floating-point numbers", "bool"]),
+        (np.zeros((T, B, I), complex), TypeError, ["x must hold floating", "complex128"]),
+        (np.zeros((T, B, I), object), TypeError, ["x must hold floating", "object"]),
+        (np.zeros((T, B, I), "U3"), TypeError, ["x must hold floating", "<U3"]),
+        ("text", TypeError, ["x must hold floating", "<U4"]),
+        (None, TypeError, ["x must hold floating", "object"]),
+        ([[1, 2], [3, 4]], TypeError, ["x must hold floating", "int64"]),
+        ([[1.0, 2.0], [3.0]], ValueError, ["x must be an array", "inhomogeneous"]),
+        (np.float32(1), ValueError, ["x must have shape (T, B, 2), or (T, 2)", "()"]),
+        (np.zeros(I), ValueError, ["x must have shape (T, B, 2)", "(2,)"]),
+        (np.zeros((1, T, B, I)), ValueError, ["x must have shape (T, B, 2)", "(1, 4, 3, 2)"]),
+        (np.zeros((T, B, 3)), ValueError, ["x must have shape (T, B, 2)", "(4, 3, 3)"]),
+        (np.zeros((T, B, 0)), ValueError, ["x must have shape (T, B, 2)", "(4, 3, 0)"]),
+        (np.zeros((T, 1)), ValueError, ["or (T, 2) without a batch", "(4, 1)", "input_size"]),
+    ],
+)
+def test_x(make_layer, method, wrong, error, parts):
+    with raises(error, *parts):
+        getattr(make_layer(I, H), method)(wrong)
+
+
+def test_x_of_a_batch_first_layer_is_described_as_such():
+    with raises(ValueError, "x must have shape (B, T, 2)", "(4, 3, 9)"):
+        fs.LSTM(I, H, batch_first=True)(np.zeros((T, B, 9)))
+
+
+@pytest.mark.parametrize("method", ["__call__", "forward"])
+@pytest.mark.parametrize(
+    "wrong, error, parts",
+    [
+        ([1, 2], ValueError, ["lengths must have shape (B,) = (3,)", "(2,)"]),
+        ([[1, 2, 3]], ValueError, ["lengths must have shape (B,) = (3,)", "(1, 3)"]),
+        (3, ValueError, ["lengths must have shape (B,) = (3,)", "()"]),
+        ([1, 2, 5], ValueError, ["lengths must lie between 0 and 4", "got 5"]),
+        ([1, -2, 3], ValueError, ["lengths must lie between 0 and 4", "got -2"]),
+        (np.array([1, 2, 2**64 - 1], np.uint64), ValueError, ["lengths must lie", str(2**64 - 1)]),
+        ([1.0, 2.0, 3.0], TypeError, ["lengths must hold integers", "float64", "np.int64"]),
+        ([True, False, True], TypeError, ["lengths must hold integers", "bool"]),
+        (["1", "2", "3"], TypeError, ["lengths must hold integers", "<U1"]),
+        ([1, 2, 2**70], TypeError, ["lengths must hold integers", "object"]),
+        ([1, [2], 3], ValueError, ["lengths must be a 1-D array of integers"]),
+    ],
+)
+def test_lengths(make_layer, x, method, wrong, error, parts):
+    with raises(error, *parts):
+        getattr(make_layer(I, H), method)(x, None, wrong)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "wrong, error, parts",
+    [
+        (
+            np.zeros((1, B, H)),
+            ValueError,
+            ["(num_layers * directions, B, hidden_size)", "(4, 3, 5)"],
+        ),
+        (np.zeros((4, B + 1, H)), ValueError, ["= (4, 3, 5), got (4, 4, 5)"]),
+        (np.zeros((4, B, H + 1)), ValueError, ["= (4, 3, 5), got (4, 3, 6)"]),
+        (np.zeros((4, H)), ValueError, ["= (4, 3, 5), got (4, 5)"]),
+        (np.zeros((4, B, H), int), TypeError, ["must hold floating", "int64"]),
+        (np.zeros((4, B, H), complex), TypeError, ["must hold floating", "complex128"]),
+    ],
+)
+def test_state_and_dstate(name, x, wrong, error, parts):
+    layer = LAYERS[name](I, H, 2, bidirectional=True, seed=1)
+    y, final, backprop = layer.forward(x)
+    pairs = isinstance(layer, fs.LSTM)
+    right = as_tuple(final)[0]
+    for at in (0, 1) if pairs else (None,):
+        given = wrong if at is None else tuple(wrong if i == at else right for i in (0, 1))
+        place = "" if at is None else f"[{at}]"
+        for call in (layer, layer.forward):
+            with raises(error, f"state{place} ", *parts):
+                call(x, given)
+        with raises(error, f"dstate{place} ", *parts):
+            backprop(y, given)
+    backprop(y, final)  # it can still run after that
+
+
+@pytest.mark.parametrize(
+    "wrong, got",
+    [
+        (np.zeros((1, B, H)), "an array (1, 3, 5)"),
+        ((np.zeros((1, B, H)),), "a tuple of 1"),
+        ([np.zeros((1, B, H))] * 3, "a list of 3"),
+        ("hc", "str"),
+    ],
+)
+def test_state_of_an_lstm_is_a_pair(x, wrong, got):
+    lstm = fs.LSTM(I, H, seed=1)
+    with raises(TypeError, "state must be a pair (h, c)", "(1, 3, 5)", got):
+        lstm(x, wrong)
+    y, _, backprop = lstm.forward(x)
+    with raises(TypeError, "dstate must be a pair (h, c)", "(1, 3, 5)", got):
+        backprop(y, wrong)
+
+
+def test_state_without_a_batch(make_layer):
+    layer, x = make_layer(I, H), np.zeros((T, I))
+    state = np.zeros((1, 1, H))
+    if isinstance(layer, fs.LSTM):
+        state = (state, state)
+    with raises(
+        ValueError, "state", "(num_layers * directions, hidden_size) = (1, 5)", "(1, 1, 5)"
+    ):
+        layer(x, state)
+
+
+@pytest.mark.parametrize(
+    "wrong, error, parts",
+    [
+        (
+            np.zeros((T, B, H + 1)),
+            ValueError,
+            ["dy must have shape of y = (4, 3, 5), got (4, 3, 6)"],
+        ),
+        (np.zeros((T * B, H)), ValueError, ["dy must have shape of y = (4, 3, 5), got (12, 5)"]),
+        (np.zeros((T, B, H), int), TypeError, ["dy must hold floating", "int64"]),
+        (1.0, ValueError, ["dy must have shape of y = (4, 3, 5), got ()"]),
+    ],
+)
+@pytest.mark.parametrize("lengths", [None, [4, 2, 1]])
+def test_dy(make_layer, x, wrong, error, parts, lengths):
+    layer = make_layer(I, H, seed=1)
+    y, _, backprop = layer.forward(x, None, lengths)
+    with raises(error, *parts):
+        backprop(wrong)
+    assert not layer.parameters.flat_grad.any()
+    backprop(y)  # it can still run after that
+
+
+def test_backprop_runs_once(make_layer, x):
+    layer = make_layer(I, H, seed=1)
+    y, _, backprop = layer.forward(x)
+    backprop(y)
+    grads = layer.parameters.flat_grad.copy()
+    with raises(RuntimeError, "already run", "call forward again"):
+        backprop(y)
+    assert_identical(layer.parameters.flat_grad, grads)
+
+
+def test_errors_leave_the_layer_usable(make_layer, x):
+    layer = make_layer(I, H, seed=1)
+    expected = layer(x)
+    for wrong in (x[..., :1], x.astype(int), x[0, 0]):
+        for call in (layer, layer.forward):
+            with pytest.raises(KINDS_OF_ERROR):
+                call(wrong)
+    with pytest.raises(ValueError):
+        layer(x, None, [9, 9, 9])
+    assert_identical(layer(x), expected)
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+def changed(layer, **changes):
+    state = layer.state_dict() | changes
+    return {name: value for name, value in state.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "changes, error, parts",
+    [
+        ({"bias_hh_l0": None}, ValueError, ["missing: ['bias_hh_l0'], unexpected: []"]),
+        ({"gamma": np.zeros(3)}, ValueError, ["missing: [], unexpected: ['gamma']"]),
+        ({"bias_hh_l0": np.zeros(3)}, ValueError, ["bias_hh_l0 must have shape", "(5,)", "(3,)"]),
+        ({"bias_hh_l0": np.zeros((5, 1))}, ValueError, ["bias_hh_l0 must have shape", "(5, 1)"]),
+        ({"bias_hh_l0": np.zeros(5, int)}, TypeError, ["bias_hh_l0 must hold floating", "int64"]),
+        ({"bias_hh_l0": "zeros"}, TypeError, ["bias_hh_l0 must hold floating", "<U5"]),
+    ],
+)
+def test_load_state_dict_takes_all_or_nothing(changes, error, parts):
+    layer = fs.RNN(I, H, seed=1)
+    state = changed(layer, weight_ih_l0=np.ones((H, I), np.float32), **changes)
+    before = layer.parameters.flat.copy()
+    with raises(error, *parts):
+        layer.load_state_dict(state)
+    assert_identical(layer.parameters.flat, before)
+
+
+def test_load_state_dict_of_something_else():
+    with raises(TypeError, "state_dict must be a mapping", "list"):
+        fs.RNN(I, H).load_state_dict([1, 2])
+
+
+def test_assigning_parameters():
+    parameters = fs.RNN(I, H, seed=1).parameters
+    before = parameters.flat.copy()
+    with raises(ValueError, "weight_hh_l0 must have shape", "(5, 5)", "(5,)"):
+        parameters["weight_hh_l0"] = np.zeros(H)
+    with raises(TypeError, "weight_hh_l0 must hold floating", "int64"):
+        parameters["weight_hh_l0"] = np.zeros((H, H), int)
+    with raises(KeyError, "no parameter 'weight'", "weight_ih_l0"):
+        parameters["weight"] = np.zeros((H, H))
+    with raises(KeyError, "no parameter 'bias'", "weight_ih_l0"):
+        parameters.grads["bias"] = np.zeros(H)
+    with raises(KeyError, "no parameter 'weight_ih'", "weight_ih_l0"):
+        parameters["weight_ih"]
+    assert_identical(parameters.flat, before)

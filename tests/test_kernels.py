@@ -1,0 +1,598 @@
+"""The kernels of every backend: right gradients, equal backends, and what each one promises.
+
+Layers and their equivalences are tested elsewhere; here the kernels are called directly.
+"""
+
+import importlib
+import inspect
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import helpers
+import naive
+import numpy as np
+import pytest
+from helpers import (
+    CELL_IDS,
+    CELLS,
+    DIRECTION_IDS,
+    DIRECTIONS,
+    LENGTH_IDS,
+    LENGTHS,
+    assert_close,
+    assert_identical,
+    assert_same_gradients,
+    assert_same_outputs,
+    backward,
+    forward,
+    load_kernels,
+    make_case,
+    output_gradients,
+)
+
+from fastseq import reference
+
+all_cells = pytest.mark.parametrize(("cell", "option"), CELLS, ids=CELL_IDS)
+all_directions = pytest.mark.parametrize("reverse", DIRECTIONS, ids=DIRECTION_IDS)
+all_lengths = pytest.mark.parametrize("lengths", LENGTHS, ids=LENGTH_IDS)
+with_and_without_bias = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+
+
+# --- the contract ---------------------------------------------------------------------------
+
+KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forward", "backward")]
+
+
+@pytest.mark.parametrize("name", [*KERNELS, "exp", "tanh", "sigmoid", "set_num_threads"])
+def test_signatures_are_equal(name, compiled_kernels):
+    def parameters(module):
+        return list(inspect.signature(getattr(module, name)).parameters)
+
+    assert parameters(compiled_kernels) == parameters(reference)
+
+
+# --- forward: the NumPy twin against the equations, the others against the NumPy twin -------
+
+
+def run_naively(case):
+    """Outputs by :mod:`naive`, row by row and direction by direction."""
+    directions, batch, hidden = case.h0.shape
+    y, h_n = np.empty((len(case.x), directions * hidden)), np.empty(case.h0.shape)
+    c_n = None if case.c0 is None else np.empty(case.h0.shape)
+    for d, row in np.ndindex(directions, batch):
+        tokens = helpers.row_tokens(case.offsets, row)
+        tokens = tokens[::-1] if case.reverse[d] else tokens
+        state = (case.h0[d, row],) if c_n is None else (case.h0[d, row], case.c0[d, row])
+        ys, state = naive.run_sequence(
+            case.cell, case.option, case.x[tokens], state, case.weights[d]
+        )
+        for token, values in zip(tokens, ys, strict=True):
+            y[token, d * hidden : (d + 1) * hidden] = values
+        h_n[d, row] = state[0]
+        if c_n is not None:
+            c_n[d, row] = state[1]
+    return helpers.Outputs(y, h_n, c_n, None, None)
+
+
+@all_cells
+@all_directions
+@all_lengths
+@with_and_without_bias
+def test_forward_computes_the_equations(kernels, cell, option, reverse, lengths, bias):
+    case = make_case(cell, option, lengths=lengths, reverse=reverse, bias=bias)
+    assert_same_outputs(forward(kernels, case), run_naively(case))
+
+
+@all_cells
+@all_directions
+def test_inference_equals_training(kernels, cell, option, reverse):
+    case = make_case(cell, option, lengths=(5, 3, 1, 0), reverse=reverse, hidden_size=9)
+    inference = forward(kernels, case, training=False)
+    assert_same_outputs(inference, forward(kernels, case), assert_identical)
+
+
+@all_cells
+@all_directions
+@all_lengths
+@with_and_without_bias
+@both_dtypes
+def test_equals_the_numpy_twin(compiled_kernels, cell, option, reverse, lengths, bias, dtype):
+    case = make_case(
+        cell,
+        option,
+        lengths=lengths,
+        reverse=reverse,
+        bias=bias,
+        dtype=dtype,
+        input_size=7,
+        hidden_size=19,
+    )
+    assert_parity(compiled_kernels, case)
+
+
+def assert_parity(kernels, case):
+    """Outputs and gradients, the saved activations included, equal the NumPy twin's."""
+    out, expected_out = forward(kernels, case), forward(reference, case)
+    assert_same_outputs(out, expected_out)
+    if case.cell != "rnn":
+        assert_close(out.gates, expected_out.gates, "gates")
+    d_out = output_gradients(case)
+    gradients = backward(kernels, case, out, d_out, start=0.5)
+    expected = backward(reference, case, expected_out, d_out, start=0.5)
+    assert_same_gradients(gradients, expected)
+
+
+@all_cells
+def test_no_tokens_at_all(kernels, cell, option):
+    case = make_case(cell, option, lengths=(0, 0), reverse=(False, True))
+    out = forward(kernels, case)
+    assert_identical(out.h_n, case.h0)
+    dy, dh, dc = output_gradients(case)
+    gradients = backward(kernels, case, out, (dy, dh, dc), start=2.0)
+    assert_identical(gradients["h0"], dh)
+    assert np.all(gradients["weight_hh[1]"] == 2.0)
+    if cell == "lstm":
+        assert_identical(out.c_n, case.c0)
+        assert_identical(gradients["c0"], dc)
+
+
+@all_cells
+def test_read_only_inputs(kernels, cell, option):
+    case = make_case(cell, option, lengths=(4, 2), reverse=(False, True))
+    expected = forward(kernels, case)
+    for array in [*case.inputs().values(), case.offsets]:
+        array.flags.writeable = False
+    assert_same_outputs(forward(kernels, case), expected, assert_identical)
+
+
+@all_cells
+def test_nan_stays_in_its_row(kernels, cell, option):
+    case = make_case(cell, option, lengths=(4, 4, 4))
+    case.x[1] = np.nan  # row 1 at its first step
+    out = forward(kernels, case)
+    assert np.isnan(out.y[1::3]).all()
+    assert np.isfinite(out.y[0::3]).all() and np.isfinite(out.y[2::3]).all()
+
+
+# --- backward: central differences ----------------------------------------------------------
+
+STEP = 1e-5
+
+
+def loss(kernels, case, d_out):
+    """A number whose gradients with respect to y, h_n and c_n are ``d_out``."""
+    out = forward(kernels, case, training=False)
+    pairs = zip((out.y, out.h_n, out.c_n), d_out, strict=True)
+    return sum(float((value * grad).sum()) for value, grad in pairs if grad is not None)
+
+
+def central_difference(kernels, case, d_out, array):
+    """d loss / d array, one element after the other."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + STEP
+        above = loss(kernels, case, d_out)
+        array[index] = value - STEP
+        gradient[index] = (above - loss(kernels, case, d_out)) / (2 * STEP)
+        array[index] = value
+    return gradient
+
+
+def smallest_preactivation(case):
+    """How near any unit of an RNN comes to the kink of relu."""
+    y = run_naively(case).y
+    closest = np.inf
+    hidden = case.h0.shape[2]
+    for d, (w, u, b, b_hh) in enumerate(case.weights):
+        h_before = reference._previous_states(
+            y[:, d * hidden : (d + 1) * hidden], case.h0[d], case.offsets, case.reverse[d]
+        )
+        z = case.x @ w.T + h_before @ u.T + (0 if b is None else b + b_hh)
+        closest = min(closest, np.abs(z).min())
+    return closest
+
+
+def smooth_case(cell, option, **sizes):
+    """A case in which small steps don't cross relu's kink."""
+    for seed in range(100):
+        case = make_case(cell, option, seed=seed, **sizes)
+        if option != "relu" or smallest_preactivation(case) > 100 * STEP:
+            return case
+    raise AssertionError("no seed keeps away from the kink")
+
+
+@all_cells
+@all_directions
+@all_lengths
+@with_and_without_bias
+def test_gradients_are_central_differences(kernels, cell, option, reverse, lengths, bias):
+    case = smooth_case(cell, option, lengths=lengths, reverse=reverse, bias=bias)
+    d_out = output_gradients(case)
+    gradients = backward(kernels, case, forward(kernels, case), d_out)
+    assert gradients.keys() == case.inputs().keys()
+    for name, array in case.inputs().items():
+        expected = central_difference(kernels, case, d_out, array)
+        assert np.abs(gradients[name] - expected).max(initial=0) < 1e-8, name
+
+
+@all_cells
+@all_directions
+def test_weight_gradients_accumulate(kernels, cell, option, reverse):
+    case = make_case(cell, option, lengths=(4, 2, 1), reverse=reverse)
+    out, d_out = forward(kernels, case), output_gradients(case)
+    from_zero = backward(kernels, case, out, d_out)
+    from_three = backward(kernels, case, out, d_out, start=3.0)
+    for name, gradient in from_zero.items():
+        assert_close(from_three[name], gradient + 3.0 * ("[" in name), name)
+
+
+@all_cells
+@all_directions
+def test_dx_is_optional(kernels, cell, option, reverse):
+    case = make_case(cell, option, lengths=(4, 2, 1), reverse=reverse)
+    out, d_out = forward(kernels, case), output_gradients(case)
+    expected = backward(kernels, case, out, d_out)
+    del expected["x"]
+    without_dx = backward(kernels, case, out, d_out, need_dx=False)
+    assert_same_gradients(without_dx, expected, assert_identical)
+
+
+@all_cells
+def test_python_threads_may_call_at_once(kernels, cell, option):
+    cases = [make_case(cell, option, lengths=(9, 5, 2), hidden_size=33, seed=i) for i in range(8)]
+
+    def run(case):
+        out = forward(kernels, case)
+        return out, backward(kernels, case, out, output_gradients(case))
+
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(run, cases * 4))
+    for (out, gradients), (expected, expected_gradients) in zip(
+        at_once, [run(case) for case in cases] * 4, strict=True
+    ):
+        assert_same_outputs(out, expected)
+        assert_same_gradients(gradients, expected_gradients)
+
+
+# --- streaming ------------------------------------------------------------------------------
+
+
+def make_stack(cell, option, batch, dtype, steps=5, hidden_size=21):
+    """Cases of two layers, the second with the first one's outputs as input."""
+    sizes = {"lengths": (steps,) * batch, "hidden_size": hidden_size, "dtype": dtype}
+    first = make_case(cell, option, input_size=6, seed=1, **sizes)
+    return first, make_case(cell, option, input_size=hidden_size, seed=2, **sizes)
+
+
+@all_cells
+@both_dtypes
+@with_and_without_bias
+@pytest.mark.parametrize("batch", [1, 3])
+def test_stream_equals_batch(kernels, cell, option, dtype, bias, batch):
+    first, second = make_stack(cell, option, batch, dtype)
+    if not bias:
+        for case in (first, second):
+            case.weights = [(w, u, None, None) for w, u, _, _ in case.weights]
+    lower = forward(kernels, first)
+    second.x = lower.y
+    upper = forward(kernels, second)
+
+    h = np.concatenate([first.h0, second.h0])
+    c = np.concatenate([first.c0, second.c0]) if cell == "lstm" else None
+    stepper = kernels.Stepper(cell, [first.weights[0], second.weights[0]], option, h, c)
+    streamed = np.concatenate([stepper(x).copy() for x in np.split(first.x, 5)])
+
+    # the Cython kernels promise equal bits, and keep to it however a sequence is cut
+    compare = assert_identical if kernels.__name__.endswith("_kernels") else assert_close
+    compare(streamed, upper.y, "y")
+    compare(h, np.concatenate([lower.h_n, upper.h_n]), "h")
+    if cell == "lstm":
+        compare(c, np.concatenate([lower.c_n, upper.c_n]), "c")
+
+
+def make_stepper(kernels):
+    # by keyword, which also shows that the names are equal: a compiled class has no signature
+    case, _ = make_stack("lstm", None, batch=2, dtype=np.float32)
+    stepper = kernels.Stepper(
+        cell="lstm", weights=[case.weights[0]], option=None, h=case.h0, c=case.c0
+    )
+    return stepper, case
+
+
+def test_stepper_returns_a_view_that_the_next_call_overwrites(kernels):
+    stepper, case = make_stepper(kernels)
+    y = stepper(case.x[:2])
+    assert np.shares_memory(y, case.h0) and not y.flags.writeable
+    before = y.copy()
+    assert np.shares_memory(stepper(case.x[2:4]), y)
+    assert not np.array_equal(y, before)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((2, 7), np.float32),
+        np.zeros((1, 6), np.float32),
+        np.zeros(6, np.float32),
+        np.zeros((2, 6), np.float64),
+        [[0.0] * 6] * 2,
+    ],
+    ids=["features", "rows", "rank", "dtype", "list"],
+)
+def test_stepper_refuses_what_does_not_fit(kernels, x):
+    stepper, case = make_stepper(kernels)
+    before = case.h0.copy()
+    with pytest.raises((TypeError, ValueError), match=r"\bx\b"):
+        stepper(x)
+    assert_identical(case.h0, before)
+
+
+# --- exp, tanh, sigmoid ---------------------------------------------------------------------
+
+FUNCTIONS = {"exp": np.exp, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+MAX_ULP = 4
+
+all_functions = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def apply(kernels, name, x):
+    out = np.full_like(x, 7)
+    getattr(kernels, name)(x, out)
+    return out
+
+
+def whole_range(dtype):
+    """Every magnitude of both signs, and densely where the functions change."""
+    info = np.finfo(dtype)
+    magnitudes = np.geomspace(info.tiny, info.max, 20001, dtype=np.longdouble)
+    grids = [
+        magnitudes,
+        -magnitudes,
+        np.linspace(-20, 20, 50001),
+        np.linspace(-800, 800, 50001),
+        # around the ends of exp's range, where the exponent is about to run over
+        float(np.log(info.max)) + np.linspace(-1, 1, 20001),
+        float(np.log(info.tiny)) + np.linspace(-1, 1, 20001),
+        np.array([0.0, -0.0, info.max, info.min, info.tiny, info.smallest_subnormal]),
+        info.smallest_subnormal * 2.0 ** np.arange(1, info.nmant),
+        -info.smallest_subnormal * 2.0 ** np.arange(info.nmant),
+    ]
+    return np.concatenate([np.asarray(grid, dtype) for grid in grids])
+
+
+@all_functions
+@both_dtypes
+def test_vector_math_is_within_four_ulp(kernels, name, dtype):
+    info = np.finfo(dtype)
+    if np.finfo(np.longdouble).eps > info.eps / 100:
+        pytest.skip("long double is too short here to judge float64")
+    x = whole_range(dtype)
+    actual = apply(kernels, name, x)
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[name](x.astype(np.longdouble))
+        rounded = exact.astype(dtype)
+        ulp = np.maximum(np.spacing(np.abs(rounded)), np.spacing(info.tiny))
+        error = np.abs(actual - exact) / ulp
+    assert np.array_equal(np.isfinite(actual), np.isfinite(rounded))
+    # below the smallest normal number a result may be flushed to 0
+    normal = np.isfinite(rounded) & (np.abs(exact) >= info.tiny)
+    worst = np.argmax(np.where(normal, error, 0))
+    assert error[worst] <= MAX_ULP, f"{error[worst]} ulp at {x[worst]!r}"
+    assert np.all(np.abs(actual[np.abs(exact) < info.tiny]) <= info.tiny)
+
+
+@both_dtypes
+def test_vector_math_at_the_ends(kernels, dtype):
+    ends = np.array([np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, np.nan], dtype)
+    expected = {
+        "exp": [np.inf, 0, np.inf, 0, 1, 1, np.nan],
+        "tanh": [1, -1, 1, -1, 0, 0, np.nan],
+        "sigmoid": [1, 0, 1, 0, 0.5, 0.5, np.nan],
+    }
+    for name, values in expected.items():
+        actual = apply(kernels, name, np.tile(ends, 11))
+        assert_identical(actual, np.tile(np.array(values, dtype), 11), name)
+
+
+@all_functions
+@both_dtypes
+def test_vector_math_does_not_depend_on_position(compiled_kernels, name, dtype):
+    # NumPy's own functions promise no such thing, so the NumPy twin is left out
+    x = np.random.default_rng(0).normal(scale=10, size=80).astype(dtype)
+    expected = np.concatenate([apply(compiled_kernels, name, x[i : i + 1]) for i in range(80)])
+    for size in range(1, 71):
+        start = size % 9
+        part = slice(start, start + size)
+        assert_identical(apply(compiled_kernels, name, x[part]), expected[part], f"size {size}")
+
+
+@all_functions
+def test_vector_math_in_place(kernels, name):
+    x = np.linspace(-5, 5, 37)
+    expected = apply(kernels, name, x)
+    getattr(kernels, name)(x, x)
+    assert_close(x, expected)
+
+
+# --- what only the Cython kernels promise ---------------------------------------------------
+
+# T, B, H: sizes that one thread keeps to itself, and sizes that are split by rows, by units
+SHAPES = [(6, 5, 7), (20, 8, 160), (12, 1, 300), (10, 40, 64)]
+all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+
+
+def make_big_case(cell, option, shape, dtype=np.float32, reverse=(False, True)):
+    steps, batch, hidden = shape
+    lengths = np.linspace(steps, steps // 2, batch).astype(int)
+    return make_case(
+        cell,
+        option,
+        lengths=lengths,
+        reverse=reverse,
+        input_size=11,
+        hidden_size=hidden,
+        dtype=dtype,
+    )
+
+
+def one_row(case, row):
+    """The case with nothing but this row in its batch."""
+    tokens = helpers.row_tokens(case.offsets, row)
+    h0 = case.h0[:, row : row + 1].copy()
+    c0 = None if case.c0 is None else case.c0[:, row : row + 1].copy()
+    offsets = helpers.pack_offsets([len(tokens)])
+    return helpers.Case(
+        case.cell, case.option, case.x[tokens], h0, c0, case.weights, offsets, case.reverse
+    )
+
+
+@all_cells
+@all_shapes
+@both_dtypes
+def test_cython_rows_do_not_depend_on_their_batch(cython_kernels, cell, option, shape, dtype):
+    case = make_big_case(cell, option, shape, dtype)
+    together = forward(cython_kernels, case, training=False)
+    for row in {0, shape[1] // 2, shape[1] - 1}:
+        alone = forward(cython_kernels, one_row(case, row), training=False)
+        assert_identical(alone.y, together.y[helpers.row_tokens(case.offsets, row)], "y")
+        assert_identical(alone.h_n[:, 0], together.h_n[:, row], "h_n")
+
+
+@all_cells
+@all_shapes
+def test_cython_calls_can_be_cut_anywhere(cython_kernels, cell, option, shape):
+    steps, batch, hidden = shape
+    sizes = {"hidden_size": hidden, "input_size": 11, "dtype": np.float32}
+    whole = make_case(cell, option, lengths=(steps,) * batch, **sizes)
+    expected = forward(cython_kernels, whole)
+    for cut in (1, steps // 2, steps - 1):
+        h, c, ys = whole.h0, whole.c0, []
+        for x in np.split(whole.x, [cut * batch]):
+            offsets = np.arange(0, len(x) + 1, batch)
+            part = helpers.Case(cell, option, x, h, c, whole.weights, offsets, (False,))
+            out = forward(cython_kernels, part)
+            h, c = out.h_n, out.c_n
+            ys.append(out.y)
+        assert_identical(np.concatenate(ys), expected.y, "y")
+        assert_identical(h, expected.h_n, "h_n")
+
+
+@all_cells
+@all_directions
+@all_shapes
+@both_dtypes
+def test_cython_results_do_not_depend_on_threads(
+    cython_kernels, cell, option, reverse, shape, dtype
+):
+    case = make_big_case(cell, option, shape, dtype, reverse)
+    d_out = output_gradients(case)
+
+    def run(threads):
+        cython_kernels.set_num_threads(threads)
+        out = forward(cython_kernels, case)
+        inference = forward(cython_kernels, case, training=False)
+        return out, inference, backward(cython_kernels, case, out, d_out, start=0.5)
+
+    out, inference, gradients = run(1)
+    for threads in (2, 3):
+        out_n, inference_n, gradients_n = run(threads)
+        assert_same_outputs(out_n, out, assert_identical)
+        assert_same_outputs(inference_n, inference, assert_identical)
+        assert_same_gradients(gradients_n, gradients, assert_identical)
+
+
+@all_cells
+@all_directions
+@all_shapes
+def test_cython_threads_equal_the_numpy_twin(cython_kernels, cell, option, reverse, shape):
+    cython_kernels.set_num_threads(3)
+    assert_parity(cython_kernels, make_big_case(cell, option, shape, reverse=reverse))
+
+
+ISAS = ["generic", "avx2", "avx512", "neon"]
+
+
+def force_isa(kernels, isa):
+    if isa not in kernels.available_isas():
+        pytest.skip(f"this machine or build has no {isa}")
+    kernels.set_isa(isa)
+    assert kernels.isa() == isa
+
+
+def test_cython_isas_are_all_tested(cython_kernels):
+    assert set(cython_kernels.available_isas()) <= set(ISAS)
+    assert cython_kernels.isa() in cython_kernels.available_isas()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@all_cells
+@both_dtypes
+@pytest.mark.parametrize("hidden", [1, 3, 16, 17, 40, 65])
+def test_cython_every_isa_at_awkward_sizes(cython_kernels, isa, cell, option, dtype, hidden):
+    force_isa(cython_kernels, isa)
+    for number, batch in enumerate([*range(1, 10), 20, 33]):
+        case = make_case(
+            cell,
+            option,
+            lengths=[3] * (batch - 1) + [2],
+            reverse=DIRECTIONS[number % 3],
+            input_size=(1, 5, 33)[number % 3],
+            hidden_size=hidden,
+            dtype=dtype,
+            bias=number % 4 != 3,
+            seed=number,
+        )
+        assert_parity(cython_kernels, case)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@all_functions
+@both_dtypes
+def test_cython_every_isa_has_exact_vector_math(cython_kernels, isa, name, dtype):
+    force_isa(cython_kernels, isa)
+    test_vector_math_is_within_four_ulp(cython_kernels, name, dtype)
+    test_vector_math_does_not_depend_on_position(cython_kernels, name, dtype)
+    test_vector_math_at_the_ends(cython_kernels, dtype)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@all_cells
+def test_cython_every_isa_on_threads(cython_kernels, isa, cell, option):
+    force_isa(cython_kernels, isa)
+    cython_kernels.set_num_threads(2)
+    assert_parity(cython_kernels, make_big_case(cell, option, (20, 8, 160)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@all_cells
+def test_cython_every_isa_streams_like_the_batch(cython_kernels, isa, cell, option):
+    force_isa(cython_kernels, isa)
+    test_stream_equals_batch(cython_kernels, cell, option, np.float32, True, 1)
+
+
+# --- what only the Numba kernels need -------------------------------------------------------
+
+
+def test_numba_compiles_where_nothing_can_be_cached(monkeypatch):
+    load_kernels("numba")
+    compiling = importlib.import_module("fastseq.jit.compiling")
+    njit = compiling.numba.njit
+
+    def njit_without_cache(*, cache, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(compiling.numba, "njit", njit_without_cache)
+    assert compiling.compiled(lambda x: x + 1)(2) == 3
+
+
+def test_numba_names_its_extra_when_missing(monkeypatch):
+    load_kernels("numba")
+    for name in [name for name in sys.modules if name.startswith("fastseq.jit")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastseq\[jit\]'"):
+        importlib.import_module("fastseq.jit")

@@ -1,0 +1,211 @@
+"""Streams: step by step, the same as the layer at once."""
+
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+from layer_cases import (
+    LAYERS,
+    as_tuple,
+    assert_identical,
+    assert_same,
+    backend_fixture,  # noqa: F401
+    make_layer_fixture,  # noqa: F401
+    map_state,
+    random_state,
+)
+
+import fastseq as fs
+
+T, I, H = 7, 3, 6  # noqa: E741
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def collect(stream, x):
+    return np.stack([stream.step(x_t).copy() for x_t in x])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bias", [True, False])
+def test_stream_is_batch(backend, make_layer, rng, rows, num_layers, dtype, bias):
+    layer = make_layer(I, H, num_layers, bias=bias, dtype=dtype, seed=1)
+    x, state = rng.standard_normal((T, rows, I)).astype(dtype), random_state(layer, rows, rng)
+    y, final = layer(x, state)
+    stream = layer.stream(rows)
+    stream.state = state
+    assert_same(backend, (collect(stream, x), stream.state), (y, final))
+
+
+@pytest.mark.parametrize("hidden", [1, 17, 64, 200])
+def test_stream_is_batch_for_other_sizes(backend, make_layer, rng, hidden):
+    layer = make_layer(33, hidden, 2, seed=1)
+    x = rng.standard_normal((4, 33)).astype(np.float32)
+    assert_same(backend, collect(layer.stream(), x), layer(x)[0])
+
+
+def test_stream_starts_from_zeros_and_resets(backend, make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x = rng.standard_normal((T, 1, I)).astype(np.float32)
+    stream = layer.stream()
+    assert not any(array.any() for array in as_tuple(stream.state))
+    first = collect(stream, x)
+    assert any(array.any() for array in as_tuple(stream.state))
+    stream.reset()
+    assert not any(array.any() for array in as_tuple(stream.state))
+    assert_identical(collect(stream, x), first)
+
+
+def test_state_can_be_saved_and_restored(backend, make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x = rng.standard_normal((T, 2, I)).astype(np.float32)
+    stream, other = layer.stream(2), layer.stream(2)
+    stream.step(x[0])
+    state = stream.state
+    kept = map_state(np.copy, state)
+    rest = collect(stream, x[1:])
+    assert_identical(state, kept)  # a copy: the stream went on without it
+    other.state = state
+    assert_identical(collect(other, x[1:]), rest)
+    assert_identical(state, kept)
+    other.state = None
+    assert not any(array.any() for array in as_tuple(other.state))
+
+
+def test_vectors_without_a_batch_axis(backend, make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x = rng.standard_normal((T, I)).astype(np.float32)
+    rows = collect(layer.stream(), x[:, None])
+    vectors = collect(layer.stream(), x)
+    assert vectors.shape == (T, H)
+    assert_identical(vectors, rows[:, 0])
+
+
+def test_other_inputs_are_converted(backend, make_layer, rng):
+    layer = make_layer(I, H, seed=1)
+    x = rng.standard_normal((T, 2, I)).astype(np.float32)
+    expected = collect(layer.stream(2), x)
+    for same in (
+        x.astype(np.float64),
+        x.astype(">f4"),
+        np.asfortranarray(x.swapaxes(0, 2)).swapaxes(0, 2),
+        np.repeat(x, 2, axis=2)[..., ::2],
+        list(map(np.ndarray.tolist, x)),
+    ):
+        assert_identical(collect(layer.stream(2), same), expected)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    assert_identical(collect(layer.stream(2), frozen), expected)
+
+
+def test_result_is_a_read_only_view(backend, make_layer, rng):
+    stream = make_layer(I, H, 2, seed=1).stream()
+    y = stream.step(np.ones((1, I), np.float32))
+    before = y.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        y[...] = 0
+    stream.step(np.ones((1, I), np.float32))
+    assert (y != before).any()
+    assert_identical(y, as_tuple(stream.state)[0][-1])
+
+
+def test_weights_are_read_when_made_and_on_reload(backend, make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x = rng.standard_normal((T, I)).astype(np.float32)
+    stream, before = layer.stream(), layer(x)[0]
+    layer.parameters.flat *= 0.5
+    assert_same(backend, collect(stream, x), before)
+    state = stream.state
+    stream.reload()
+    assert_identical(stream.state, state)
+    stream.reset()
+    assert_same(backend, collect(stream, x), layer(x)[0])
+
+
+def test_streams_are_independent(backend, make_layer, rng):
+    layer = make_layer(I, H, seed=1)
+    x = rng.standard_normal((2, T, I)).astype(np.float32)
+    streams = [layer.stream(), layer.stream()]
+    steps = [
+        [s.step(x_t).copy() for s, x_t in zip(streams, at_t, strict=True)]
+        for at_t in x.swapaxes(0, 1)
+    ]
+    for got, alone in zip(np.swapaxes(steps, 0, 1), x, strict=True):
+        assert_same(backend, got, layer(alone)[0])
+
+
+def test_nan_propagates(backend, make_layer):
+    stream = make_layer(I, H, 2, seed=1).stream()
+    assert np.isnan(stream.step(np.full((1, I), np.nan, np.float32))).all()
+
+
+def test_step_allocates_nothing(backend, make_layer):
+    if backend != "cython":
+        pytest.skip("the other backends do allocate")
+    layer, x = make_layer(I, H, 2, seed=1), np.ones((1, I), np.float32)
+    stream = layer.stream()
+    for _ in range(3):
+        stream.step(x)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(100):
+            stream.step(x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 400  # the loop's own objects; one array header is a hundred bytes
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+def test_bidirectional_layers_cannot_stream(make_layer):
+    with pytest.raises(ValueError, match="bidirectional layer can't be streamed"):
+        make_layer(I, H, bidirectional=True).stream()
+
+
+def test_batch_size():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        fs.GRU(I, H).stream(0)
+    with pytest.raises(TypeError, match=r"batch_size must be an integer, got 1\.5"):
+        fs.GRU(I, H).stream(1.5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "wrong, error, message",
+    [
+        (np.zeros((2, I), int), TypeError, "x must hold floating-point numbers, got dtype int64"),
+        (np.zeros((2, I), complex), TypeError, "x must hold floating-point numbers"),
+        (None, TypeError, "x must hold floating-point numbers"),
+        (np.zeros(I), ValueError, "x must have shape (batch_size, input_size) = (2, 3), got (3,)"),
+        (np.zeros((1, I)), ValueError, "(batch_size, input_size) = (2, 3), got (1, 3)"),
+        (np.zeros((2, I + 1)), ValueError, "(batch_size, input_size) = (2, 3), got (2, 4)"),
+        (np.zeros((1, 2, I)), ValueError, "(batch_size, input_size) = (2, 3), got (1, 2, 3)"),
+    ],
+)
+def test_bad_steps_leave_the_state_alone(backend, name, wrong, error, message):
+    stream = LAYERS[name](I, H, 2, seed=1).stream(2)
+    stream.step(np.ones((2, I), np.float32))
+    state = stream.state
+    with pytest.raises(error, match=re.escape(message)):
+        stream.step(wrong)
+    assert_identical(stream.state, state)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_bad_states(name):
+    stream = LAYERS[name](I, H, 2, seed=1).stream(2)
+    good = stream.state
+    with pytest.raises(ValueError, match=r"\(num_layers, batch_size, hidden_size\) = \(2, 2, 6\)"):
+        stream.state = map_state(lambda array: array[:1], good)
+    with pytest.raises(TypeError, match=r"state.* must hold floating-point numbers"):
+        stream.state = map_state(lambda array: array.astype(int), good)
