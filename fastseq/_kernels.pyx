@@ -19,8 +19,6 @@ Every number is computed by the same chain of operations in all cases.
 
 import os
 
-import numpy as np
-
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
@@ -380,8 +378,8 @@ cdef struct Direction:
     long slots_row, cells_row
     const char *weight_ih
     const char *weight_hh
-    const char *bias
-    const char *candidate_bias
+    const char *bias_ih
+    const char *bias_hh
     # Backward.
     const char *dy
     char *dx
@@ -400,6 +398,8 @@ cdef struct Direction:
     Panels h_panels
     Panels dz_panels
     char *packed
+    char *bias            # forward: the biases joined, (G * H,)
+    char *candidate_bias  # ... but for the recurrent one of the GRU's candidate, (H,)
     char *work            # inference: slots of one chunk of tokens
     char *tile
     long chunk_tokens, work_part, packed_part
@@ -493,9 +493,25 @@ cdef inline long first_panel(const Panels *p, long unit) noexcept nogil:
 
 # --- forward -----------------------------------------------------------------------------------
 
+cdef void join_biases(Direction *d) noexcept nogil:
+    """One bias joins the input's product; the GRU's candidate keeps its recurrent one apart."""
+    cdef long size = d.cell.gates * d.H
+    cdef long joint = size - d.H if d.cell.carries else size
+    memset(d.bias, 0, size * d.tiles.item)
+    memset(d.candidate_bias, 0, gate_bytes(d))
+    if d.bias_ih != NULL:  # a sum over one row adds it
+        d.tiles.column_sums(1, size, d.bias_ih, 0, d.bias, NULL)
+        d.tiles.column_sums(1, joint, d.bias_hh, 0, d.bias, NULL)
+        d.tiles.column_sums(
+            1, size - joint, d.bias_hh + joint * d.tiles.item, 0, d.candidate_bias, NULL
+        )
+
+
 cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
     cdef long item = d.tiles.item, n, s
     cdef Stage *stage
+    if part.index == 0:
+        join_biases(d)
     n = d.input.count
     pack_panels(
         d.tiles, &d.input, n * part.index // part.parts, n * (part.index + 1) // part.parts,
@@ -943,6 +959,8 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
         d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels) + panel_bytes(&d.dz_panels)
         d.packed = take(scratch, parts * d.packed_part)
     else:
+        d.bias = take(scratch, d.cell.gates * gate_bytes(d))
+        d.candidate_bias = take(scratch, gate_bytes(d))
         d.chunk_tokens = max(FORWARD_TOKENS, FORWARD_BYTES // token)
         d.input = make_panels(
             d.tiles, d.I, d.H, d.cell.gates if d.cell.gates > 1 else 0, scratch
@@ -1012,30 +1030,17 @@ cdef const fs_tiles *tiles_of(cnp.ndarray array) except NULL:
     raise TypeError(f"expected float32 or float64, got {array.dtype}")
 
 
-cdef bind_weights(
-    Direction *d, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh
+cdef set_weights(
+    Direction *d, cnp.ndarray weight_ih, cnp.ndarray weight_hh, cnp.ndarray bias_ih,
+    cnp.ndarray bias_hh,
 ):
-    """Point to the weights and to their joint bias, which is returned and must be kept.
-
-    One bias joins the input's product; the GRU's candidate keeps its recurrent bias apart.
-    """
-    cdef long size = d.cell.gates * d.H
-    cdef long split = size - d.H if d.cell.carries else size
-    cdef cnp.ndarray bias = np.zeros(size + d.H, weight_ih.dtype)
-    if bias_ih is not None:
-        bias[:size] = bias_ih
-        bias[:split] += bias_hh[:split]
-        bias[size : 2 * size - split] = bias_hh[split:]
     d.weight_ih, d.weight_hh = data(weight_ih), data(weight_hh)
-    d.bias = data(bias)
-    d.candidate_bias = d.bias + size * d.tiles.item
-    return bias
+    d.bias_ih, d.bias_hh = data(bias_ih), data(bias_hh)
 
 
 cdef class _Pass:
-    """A layer's structs, and the arrays they point into."""
+    """A layer's structs; the caller keeps the arrays they point into."""
     cdef Layer layer
-    cdef list keep
 
     def __cinit__(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
                   cnp.ndarray offsets, reverse, cnp.ndarray y):
@@ -1043,7 +1048,6 @@ cdef class _Pass:
         cdef Direction *d
         cdef int i
         memset(&self.layer, 0, sizeof(self.layer))
-        self.keep = []
         self.layer.directions = len(weights)
         for i in range(self.layer.directions):
             d = &self.layer.direction[i]
@@ -1051,11 +1055,11 @@ cdef class _Pass:
             d.T, d.B, d.I, d.H = offsets.shape[0] - 1, h0.shape[1], x.shape[1], h0.shape[2]
             d.offsets, d.reverse = <const int64_t *>data(offsets), reverse[i]
             d.x, d.x_row = data(x), x.strides[0]
-            d.state_row = h0.strides[1]
+            d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
             d.y, d.y_row = data(y) + i * d.H * tiles.item, y.strides[0]
             weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
-            self.keep.append(bind_weights(d, weight_ih, weight_hh, bias_ih, bias_hh))
+            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
 
     cdef set_slots(self, cnp.ndarray gates):
         cdef int i
@@ -1177,7 +1181,6 @@ cdef class Stepper:
     cdef char *next_states
     cdef readonly cnp.ndarray h, c
     cdef cnp.ndarray top, top_row
-    cdef list keep
 
     def __cinit__(self, str cell, list weights, option, cnp.ndarray h, cnp.ndarray c):
         cdef const fs_tiles *tiles = tiles_of(h)
@@ -1188,11 +1191,11 @@ cdef class Stepper:
         if self.stack.layer == NULL:
             raise MemoryError("no memory for a stream")
         memset(self.stack.layer, 0, self.stack.layers * sizeof(Direction))
-        self.h, self.c, self.keep = h, c, []
+        self.h, self.c = h, c
         self.kind = cnp.PyArray_TYPE(h)
         self.batch, self.inputs = h.shape[1], weights[0][0].shape[1]
         self.offsets[0], self.offsets[1] = 0, self.batch
-        self.state_bytes = h.shape[0] * h.strides[0]
+        self.state_bytes = h.nbytes
         for i in range(self.stack.layers):
             d = &self.stack.layer[i]
             d.tiles, d.cell = tiles, describe(cell, option, tiles)
@@ -1203,7 +1206,7 @@ cdef class Stepper:
             d.y_row = d.state_row = d.H * tiles.item
             d.h0 = part_of(h, i)
             d.c0 = d.c_n = part_of(c, i)
-            self.keep.append(bind_weights(d, weight_ih, weight_hh, bias_ih, bias_hh))
+            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
         self.pack()
         self.top = h[h.shape[0] - 1]
         self.top.flags.writeable = False

@@ -79,8 +79,8 @@ def generator(seed):
 
 def floats(name, value, dtype):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
-    if type(value) is np.ndarray and value.dtype == dtype and value.flags.carray:
-        return value  # the usual case, kept cheap
+    if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
+        return value  # the usual case, kept cheap: NumPy's own dtypes are singletons
     try:
         array = np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths

@@ -71,16 +71,14 @@ def pack(lead, lengths, batch_first):
     ``lengths`` is None or int64 (B,), checked.
     """
     if len(lead) == 1:
-        steps, rows, batch_first = lead[0], 1, False
-    else:
-        rows, steps = lead if batch_first else lead[::-1]
-    if lengths is None or (lengths == steps).all():
-        return Dense(lead, steps, rows, batch_first)
+        batch_first = False
+    if lengths is None or (lengths == lead[1 if batch_first else 0]).all():
+        return _dense(lead, batch_first)
     return Ragged(lead, lengths, batch_first)
 
 
 class Dense:
-    """All sequences have full length.
+    """All sequences have full length; it never changes, and serves all calls of a shape.
 
     Attributes
     ----------
@@ -92,9 +90,11 @@ class Dense:
         Whether the user's arrays have a batch axis.
     """
 
-    def __init__(self, lead, steps, rows, batch_first):
+    def __init__(self, lead, batch_first):
+        rows, steps = (*lead, 1)[:2] if batch_first else (*lead, 1)[1::-1]
         self.tokens = steps * rows
-        self.offsets = _even_offsets(steps, rows)
+        steps *= rows > 0  # without rows no step has a token
+        self.offsets = np.arange(steps + 1, dtype=np.int64) * rows
         self.batched = len(lead) == 2
         self._lead = lead
         self._batch_first = batch_first
@@ -105,6 +105,8 @@ class Dense:
             time_major = buffers.get(name, (*reversed(self._lead), padded.shape[-1]))
             np.copyto(time_major, padded.swapaxes(0, 1))
             padded = time_major
+        elif not self.batched:
+            return padded
         return padded.reshape(self.tokens, padded.shape[-1])
 
     def result(self, buffers, name, features, dtype):
@@ -173,8 +175,6 @@ class Ragged:
         return out
 
 
-@lru_cache(maxsize=8)
-def _even_offsets(steps, rows):
-    if not rows:
-        return np.zeros(1, np.int64)  # no row runs at any step
-    return np.arange(0, (steps + 1) * rows, rows, dtype=np.int64)
+@lru_cache(maxsize=32)
+def _dense(lead, batch_first):
+    return Dense(lead, batch_first)

@@ -166,7 +166,7 @@ class RecurrentLayer(stack.Stack):
         batched = len(lead) == 2
         rows = lead[0 if self.batch_first else 1] if batched else 1
         if lengths is not None:
-            steps = lead[1 if self.batch_first else 0] if batched else lead[0]
+            steps = lead[1 if self.batch_first and batched else 0]
             lengths = checks.lengths(lengths, rows, steps)
         states = self._read_layer_states("state", state, rows, batched)
         packed = packing.pack(lead, lengths, self.batch_first)
