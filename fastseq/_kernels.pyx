@@ -52,7 +52,7 @@ cdef extern from "tiles.h" nogil:
         long item, lanes
         void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil
         void (*product)(long, long, long, long, const char *, long, long, const char *, long,
-                        char *, int) noexcept nogil
+                        char *, long) noexcept nogil
         void (*store)(long, long, long, long, const char *, const char *, long, char *, long,
                       long, int) noexcept nogil
         void (*column_sums)(long, long, const char *, long, char *, char *) noexcept nogil
@@ -88,6 +88,7 @@ cdef enum:
     GRADIENT_BYTES = 4194304   # ... twice as many where the weights are larger than this
     PACKED_BYTES = 262144      # gradients packed at a time
     PREFETCH_BYTES = 1048576   # weights beyond this come from the outer cache: ask ahead
+    PIECE_BYTES = 131072       # ... and walk them in pieces of this size, up and down in turn
     THREAD_FLOPS = 4000000     # below this a second thread costs more than it brings
     ROWS_PER_PART = 8          # fewer rows than this and splitting hidden units is better
     UNITS_PER_PART = 64
@@ -268,6 +269,10 @@ cdef void pack_panels(
 
 # --- products -------------------------------------------------------------------------------
 
+cdef inline bint is_large(const Panels *p) noexcept nogil:
+    return p.stride * p.count > PREFETCH_BYTES
+
+
 cdef inline long group_rows(long rows) noexcept nogil:
     """Rows of a tile block: equal groups of at most ROW_GROUP."""
     cdef long groups = (rows + ROW_GROUP - 1) // ROW_GROUP
@@ -280,28 +285,33 @@ cdef void multiply_store(
     const char *bias, long bias_vector, char *dst, long dst_row, long dst_vector, bint accumulate,
 ) noexcept nogil:
     """dst (+)= a @ panels + bias, for panels first : last."""
-    cdef long panel, row, n, vectors, offset
-    cdef int prefetch = p.stride * p.count > PREFETCH_BYTES
+    cdef long panel = first, panels, i, row, n, vectors, offset
+    cdef long next_panel = p.stride if is_large(p) else 0
     cdef long group = group_rows(rows)
     cdef const char *panel_bias = NULL
-    for panel in range(first, last):
+    while panel < last:
         vectors = panel_vectors(p, panel, tiles.lanes)
-        offset = panel * p.span * tiles.item
-        if bias != NULL:
-            panel_bias = bias + offset
+        panels = 1
+        if rows == 1 and panel + 1 < last and panel_vectors(p, panel + 1, tiles.lanes) == vectors:
+            panels = 2  # a single row needs two to keep the arithmetic busy
         row = 0
         while row < rows:
             n = min(group, rows - row)
             tiles.product(
-                n, vectors, 1, p.depth, a + row * a_row, a_row, a_k,
-                p.data + panel * p.stride, p.stride, tile, prefetch,
+                n, vectors, panels, p.depth, a + row * a_row, a_row, a_k,
+                p.data + panel * p.stride, p.stride, tile, next_panel,
             )
-            tiles.store(
-                n, vectors, p.outputs - panel * p.span, p.step, tile,
-                panel_bias, bias_vector,
-                dst + row * dst_row + offset, dst_row, dst_vector, accumulate,
-            )
+            for i in range(panels):
+                offset = (panel + i) * p.span * tiles.item
+                if bias != NULL:
+                    panel_bias = bias + offset
+                tiles.store(
+                    n, vectors, p.outputs - (panel + i) * p.span, p.step,
+                    tile + i * vectors * tiles.lanes * tiles.item, panel_bias, bias_vector,
+                    dst + row * dst_row + offset, dst_row, dst_vector, accumulate,
+                )
             row += n
+        panel += panels
 
 
 cdef inline void advance(fs_block *b, long rows, long bytes) noexcept nogil:
@@ -320,23 +330,41 @@ cdef inline void advance(fs_block *b, long rows, long bytes) noexcept nogil:
     b.dc += rows * b.dc_row + bytes
 
 
+cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil:
+    """Full panels whose tiles of `rows` rows fit together."""
+    cdef long most = max(1, TILE_BYTES // (rows * p.vectors * vector))
+    if is_large(p):  # in small pieces, so that walking backwards finds the last ones in cache
+        most = min(most, max(2, PIECE_BYTES // p.stride))
+    return most
+
+
 cdef void multiply_apply(
-    const fs_tiles *tiles, const Panels *p, long first, long last, char *tile,
+    const fs_tiles *tiles, const Panels *p, long first, long last, bint descending, char *tile,
     const char *a, long a_row, fs_point point, const fs_block *whole,
 ) noexcept nogil:
-    """Run a point function over a block, its tiles multiplied just before; a NULL: no product."""
+    """Run a point function over a block, its tiles multiplied just before; a NULL: no product.
+
+    Weights that exceed the cache are walked up and down in turn: what was used last is still
+    there.
+    """
     cdef fs_block b
-    cdef long row, n, vectors, panels, panel = first
+    cdef long row, n, vectors, panels, panel, begin = first, end = last
     cdef long vector = tiles.lanes * tiles.item
     cdef long group = group_rows(whole.rows)
-    cdef int prefetch = p.stride * p.count > PREFETCH_BYTES
-    while panel < last:
+    cdef long most = panels_at_once(p, group, vector)
+    cdef long next_panel = 0
+    if is_large(p):
+        next_panel = -p.stride if descending else p.stride
+    while begin < end:
+        panel = end - 1 if descending else begin
         vectors = panel_vectors(p, panel, tiles.lanes)
         panels = 1
         if vectors == p.vectors:  # several full panels at once where the rows are few
-            panels = max(1, min(TILE_BYTES // (group * vectors * vector), last - panel))
-            if panels > 1 and panel_vectors(p, panel + panels - 1, tiles.lanes) < vectors:
-                panels -= 1
+            panels = min(most, end - begin)
+            if panels > 1 and panel_vectors(p, end - 1, tiles.lanes) < vectors:
+                panels = min(panels, end - 1 - begin)
+            if descending:
+                panel = end - panels
         row = 0
         while row < whole.rows:
             n = min(group, whole.rows - row)
@@ -349,11 +377,14 @@ cdef void multiply_apply(
                 b.tile = tile
                 tiles.product(
                     n, vectors, panels, p.depth, a + row * a_row, a_row, tiles.item,
-                    p.data + panel * p.stride, p.stride, tile, prefetch,
+                    p.data + panel * p.stride, p.stride, tile, next_panel,
                 )
             point(&b)
             row += n
-        panel += panels
+        if descending:
+            end -= panels
+        else:
+            begin += panels
 
 
 # --- one direction of one layer ----------------------------------------------------------------
@@ -403,6 +434,7 @@ cdef struct Direction:
     char *work            # inference: slots of one chunk of tokens
     char *tile
     long chunk_tokens, work_part, packed_part
+    long steps_before     # streaming: steps of earlier calls
     fs_barrier barrier
     int parts
 
@@ -530,12 +562,14 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
 
 cdef void project(Direction *d, const Part *part, long low, long high) noexcept nogil:
     """Pre-activations of the times low : high from the input, into the part's work slots."""
-    cdef long panel, t, begin, end, offset
-    cdef long last = first_panel(&d.input, part.unit_end)
+    cdef long first = first_panel(&d.input, part.unit_begin), panel, pair, t, begin, end
+    cdef long last = first_panel(&d.input, part.unit_end), pairs = (last - first + 1) // 2
     cdef bint interleaved = d.input.step == 0
     cdef long vector = gate_bytes(d) if interleaved else d.tiles.lanes * d.tiles.item
     cdef char *z = part.work + d.cell.input_slot * gate_bytes(d)
-    for panel in range(first_panel(&d.input, part.unit_begin), last):
+    for pair in range(pairs):
+        # In a stream up and down in turn, as the recurrent weights.
+        panel = first + 2 * (pairs - 1 - pair if d.steps_before & 1 else pair)
         t = low
         while t < high:
             begin = d.offsets[t] + part.row_begin
@@ -546,7 +580,7 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
             t += 1
             if begin < end:
                 multiply_store(
-                    d.tiles, &d.input, panel, panel + 1, part.tile, end - begin,
+                    d.tiles, &d.input, panel, min(panel + 2, last), part.tile, end - begin,
                     d.x + begin * d.x_row, d.x_row, d.tiles.item, d.bias, vector,
                     z + (begin - part.work_origin) * part.work_row, part.work_row, vector, False,
                 )
@@ -603,7 +637,8 @@ cdef void forward_step(Direction *d, const Part *part, long t, long previous) no
                 a, a_row = b.slots + stage.slot * gate_bytes(d), b.slots_row
             multiply_apply(
                 d.tiles, &d.stage[s], first_panel(&d.stage[s], part.unit_begin),
-                first_panel(&d.stage[s], part.unit_end), part.tile, a, a_row, stage.point, &b,
+                first_panel(&d.stage[s], part.unit_end), (t ^ d.steps_before) & 1, part.tile,
+                a, a_row, stage.point, &b,
             )
             row = end
         if part.by_units:
@@ -720,7 +755,7 @@ cdef void backward_step(Direction *d, const Part *part, long step) noexcept nogi
                 a = d.slots + (d.offsets[later] + row) * d.slots_row + stage.slot * gate_bytes(d)
             multiply_apply(
                 d.tiles, &d.stage[s], first_panel(&d.stage[s], part.unit_begin),
-                first_panel(&d.stage[s], part.unit_end), part.tile, a, d.slots_row,
+                first_panel(&d.stage[s], part.unit_end), t & 1, part.tile, a, d.slots_row,
                 stage.point, &b,
             )
             row = end
@@ -1246,6 +1281,7 @@ cdef class Stepper:
 
     def __call__(self, cnp.ndarray x not None):
         cdef bint row = cnp.PyArray_NDIM(x) == 1
+        cdef long i
         if (
             cnp.PyArray_TYPE(x) != self.kind
             or not cnp.PyArray_ISCARRAY_RO(x)
@@ -1257,6 +1293,8 @@ cdef class Stepper:
         self.stack.layer[0].x = <char *>cnp.PyArray_DATA(x)
         with nogil:
             fs_run(self.parts, step_part, &self.stack)
+            for i in range(self.stack.layers):
+                self.stack.layer[i].steps_before += 1
             memcpy(<char *>cnp.PyArray_DATA(self.h), self.next_states, self.state_bytes)
         return self.top_row if row else self.top
 

@@ -45,9 +45,10 @@ typedef struct {
     void (*pack)(const char *src, long n, long depth, long lane_stride, long k_stride, char *dst,
                  long dst_stride);
 
-    /* tile[panel][row] = sum over k of a[row][k] * panel[k]; prefetch asks for the panel after. */
+    /* tile[panel][row] = sum over k of a[row][k] * panel[k].  `next_panel` is where the panel used
+     * after this one lies, seen from it, and asks for it ahead; 0 does not. */
     void (*product)(long rows, long vectors, long panels, long depth, const char *a, long a_row,
-                    long a_k, const char *panel, long panel_stride, char *tile, int prefetch);
+                    long a_k, const char *panel, long panel_stride, char *tile, long next_panel);
 
     /* dst[row][vector][lane] (+)= tile + bias, for the first `units` of a panel.  A vector's units
      * start at vector * unit_step (0 in interleaved panels), its numbers at vector * dst_vector. */

@@ -184,7 +184,7 @@ static void FS_NAME(product_of_row)(long vectors, long panels, long depth, const
 
 static void FS_NAME(product)(long rows, long vectors, long panels, long depth, const char *a,
                              long a_row, long a_k, const char *panel, long panel_stride,
-                             char *tile, int prefetch) {
+                             char *tile, long next_panel) {
     const FS_NAME(tile_fn) *tiles = FS_NAME(row_tiles)[vectors - 1];
     const long tile_row = vectors * FS_VECTOR_BYTES;
     if (rows == 1) {
@@ -200,11 +200,12 @@ static void FS_NAME(product)(long rows, long vectors, long panels, long depth, c
         for (long piece = 0; piece < pieces; piece++) {
             const long k = depth * piece / pieces, count = depth * (piece + 1) / pieces - k;
             const char *weights = panel + p * panel_stride + k * tile_row;
+            const char *after = weights + (piece + 1 < pieces ? count * tile_row
+                                                              : next_panel - k * tile_row);
             for (long i = 0; i < blocks; i++) {
                 long begin = rows * i / blocks, end = rows * (i + 1) / blocks;
                 /* While a piece is in cache, every block asks for a part of the next one. */
-                const char *next =
-                    prefetch && i < vectors ? weights + count * tile_row + i * count * 64 : 0;
+                const char *next = next_panel && i < vectors ? after + i * count * 64 : 0;
                 tiles[end - begin - 1](count, a + begin * a_row + k * a_k, a_row, a_k, weights, 0,
                                        tile + (p * rows + begin) * tile_row, 0, next, k > 0);
             }
