@@ -1299,6 +1299,41 @@ cdef class Stepper:
         return self.top_row if row else self.top
 
 
+# --- padded batches ---------------------------------------------------------------------------------
+
+def gather(cnp.ndarray padded, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray tokens):
+    copy_tokens(padded, order, offsets, tokens, False)
+
+
+def scatter(cnp.ndarray tokens, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray padded):
+    copy_tokens(padded, order, offsets, tokens, True)
+
+
+cdef copy_tokens(
+    cnp.ndarray padded, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray tokens, bint out
+):
+    cdef char *outer = data(padded)
+    cdef char *packed = data(tokens)
+    cdef char *place
+    cdef const int64_t *rows = <const int64_t *>data(order)
+    cdef const int64_t *begin = <const int64_t *>data(offsets)
+    cdef long steps = padded.shape[0], batch = padded.shape[1], running, t, row
+    cdef long used = offsets.shape[0] - 1
+    cdef long step_bytes = padded.strides[0], row_bytes = padded.strides[1]
+    cdef size_t size = padded.shape[2] * cnp.PyArray_ITEMSIZE(padded)
+    with nogil:
+        for t in range(steps if out else used):
+            running = begin[t + 1] - begin[t] if t < used else 0
+            for row in range(batch if out else running):
+                place = outer + t * step_bytes + rows[row] * row_bytes
+                if row >= running:
+                    memset(place, 0, size)
+                elif out:
+                    memcpy(place, packed + (begin[t] + row) * size, size)
+                else:
+                    memcpy(packed + (begin[t] + row) * size, place, size)
+
+
 # --- elementwise functions -------------------------------------------------------------------------
 
 def exp(cnp.ndarray x, cnp.ndarray out):

@@ -3,7 +3,7 @@
 Kernels want tokens time-major and without padding, rows sorted by falling length (the layout
 in ``reference.py``).  ``Dense`` serves batches whose sequences all have full length: packing
 is a reshape.  ``Ragged`` gathers the real tokens once below the whole stack of layers and
-scatters them once above it; both take time for real tokens only, with no loop over T or B.
+scatters them once above it; both take time for real tokens only, with no Python loop over T or B.
 
 T steps, B rows, N tokens, F features.
 """
@@ -14,6 +14,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
+
+from fastseq.backend import kernels
 
 
 class Buffers:
@@ -135,33 +137,30 @@ class Ragged:
     def __init__(self, lead, lengths, batch_first):
         self.batched = len(lead) == 2
         self._lead = lead
+        self._batch_first = batch_first
         self._order = np.argsort(-lengths, kind="stable")
-        rows = len(lengths)
-        steps = np.arange(lengths.max())
-        # rows that are still running at each step
-        running = rows - np.searchsorted(np.sort(lengths), steps, side="right")
-        self.offsets = np.zeros(len(steps) + 1, np.int64)
-        np.cumsum(running, out=self.offsets[1:])
+        ended = np.cumsum(np.bincount(lengths))[:-1]  # rows that are over before each step
+        self.offsets = np.zeros(len(ended) + 1, np.int64)
+        np.cumsum(len(lengths) - ended, out=self.offsets[1:])
         self.tokens = int(self.offsets[-1])
 
-        step = np.repeat(steps, running)
-        row = self._order[np.arange(self.tokens) - self.offsets[step]]
-        # where each token lies among the lead axes, taken as one
-        self._index = row * lead[1] + step if batch_first else step * rows + row
+    def _time_major(self, padded):
+        """A view (T, B, F)."""
+        if not self.batched:
+            return padded[:, None]
+        return padded.swapaxes(0, 1) if self._batch_first else padded
 
     def gather(self, padded, buffers, name):
-        features = padded.shape[-1]
-        tokens = buffers.get(name, (self.tokens, features))
-        # mode="raise" would make take write through a hidden copy of its output
-        padded = padded.reshape(-1, features)
-        return np.take(padded, self._index, axis=0, out=tokens, mode="clip")
+        tokens = buffers.get(name, (self.tokens, padded.shape[-1]))
+        kernels().gather(self._time_major(padded), self._order, self.offsets, tokens)
+        return tokens
 
     def result(self, buffers, name, features, dtype):
         return buffers.get(name, (self.tokens, features))  # scatter copies
 
     def scatter(self, tokens):
-        padded = np.zeros((*self._lead, tokens.shape[1]), tokens.dtype)
-        padded.reshape(-1, tokens.shape[1])[self._index] = tokens
+        padded = np.empty((*self._lead, tokens.shape[1]), tokens.dtype)
+        kernels().scatter(tokens, self._order, self.offsets, self._time_major(padded))
         return padded
 
     def sort(self, states):

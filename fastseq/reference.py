@@ -34,6 +34,8 @@ candidate (``reset_after``) or the reset state ``r * h`` (otherwise).  RNN saves
 beyond ``y``.
 """
 
+import itertools
+
 import numpy as np
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
@@ -133,6 +135,22 @@ def _input_gradient(dx, dz, weight_ih, direction):
         np.matmul(dz, weight_ih, out=dx)
     else:
         dx += dz @ weight_ih
+
+
+# --- padded batches -------------------------------------------------------------------------
+
+
+def gather(padded, order, offsets, tokens):
+    """Tokens (N, F) of a padded batch (T, B, F), whose row ``order[r]`` becomes row r."""
+    for t, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
+        tokens[begin:end] = padded[t, order[: end - begin]]
+
+
+def scatter(tokens, order, offsets, padded):
+    """The reverse of :func:`gather`; what lies past a sequence's length becomes 0."""
+    padded[...] = 0
+    for t, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
+        padded[t, order[: end - begin]] = tokens[begin:end]
 
 
 # --- RNN ------------------------------------------------------------------------------------

@@ -44,7 +44,10 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forward", "backward")]
 
 
-@pytest.mark.parametrize("name", [*KERNELS, "exp", "tanh", "sigmoid", "set_num_threads"])
+OTHERS = ["gather", "scatter", "exp", "tanh", "sigmoid", "set_num_threads"]
+
+
+@pytest.mark.parametrize("name", [*KERNELS, *OTHERS])
 def test_signatures_are_equal(name, compiled_kernels):
     def parameters(module):
         return list(inspect.signature(getattr(module, name)).parameters)

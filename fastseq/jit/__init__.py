@@ -23,6 +23,8 @@ except ImportError as error:
         "pip install 'fastseq[jit]'"
     ) from error
 
+from fastseq.reference import gather, scatter
+
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
 from .rnn import rnn_backward, rnn_forward
@@ -37,12 +39,14 @@ def set_num_threads(n):
 __all__ = [
     "Stepper",
     "exp",
+    "gather",
     "gru_backward",
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
     "rnn_backward",
     "rnn_forward",
+    "scatter",
     "set_num_threads",
     "sigmoid",
     "tanh",
