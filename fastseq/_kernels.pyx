@@ -275,7 +275,10 @@ cdef inline bint is_large(const Panels *p) noexcept nogil:
 
 cdef inline long group_rows(long rows) noexcept nogil:
     """Rows of a tile block: equal groups of at most ROW_GROUP."""
-    cdef long groups = (rows + ROW_GROUP - 1) // ROW_GROUP
+    cdef long groups
+    if rows <= ROW_GROUP:
+        return rows
+    groups = (rows + ROW_GROUP - 1) // ROW_GROUP
     return (rows + groups - 1) // groups
 
 
@@ -332,7 +335,9 @@ cdef inline void advance(fs_block *b, long rows, long bytes) noexcept nogil:
 
 cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil:
     """Full panels whose tiles of `rows` rows fit together."""
-    cdef long most = max(1, TILE_BYTES // (rows * p.vectors * vector))
+    cdef long most = p.count
+    if rows * p.count * p.vectors * vector > TILE_BYTES:
+        most = max(1, TILE_BYTES // (rows * p.vectors * vector))
     if is_large(p):  # in small pieces, so that walking backwards finds the last ones in cache
         most = min(most, max(2, PIECE_BYTES // p.stride))
     return most

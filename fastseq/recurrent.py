@@ -168,15 +168,18 @@ class RecurrentLayer(stack.Stack):
         if lengths is not None:
             steps = lead[1 if self.batch_first and batched else 0]
             lengths = checks.lengths(lengths, rows, steps)
-        states = self._read_layer_states("state", state, rows, batched)
+        if state is None:
+            states = self._initial_zeros(rows)
+        else:
+            states = self._read_layer_states("state", state, rows, batched)
         packed = packing.pack(lead, lengths, self.batch_first)
-        return packed.gather(x, buffers, "x"), packed.sort(states), packed
+        if state is not None:
+            states = packed.sort(states)
+        return packed.gather(x, buffers, "x"), states, packed
 
     def _read_layer_states(self, name, value, rows, batched):
-        """State arrays (L * D, B, H), new ones where nothing is given."""
+        """The state arrays (L * D, B, H) of an argument that is not None."""
         count, hidden = self.num_layers * len(self._reverse), self.hidden_size
-        if value is None:
-            return self._zero_states((count, rows, hidden))
         if batched:
             letters = "(num_layers * directions, B, hidden_size)"
             return self._read_states(name, value, (count, rows, hidden), letters)
@@ -226,11 +229,14 @@ class LayerBackprop(stack.Backprop):
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)
         dy = checks.floats("dy", dy, layer.dtype)
-        checks.shape("dy", dy, self._shape, "of y")
-        rows = states[0].shape[1]
-        dstates = packed.sort(layer._read_layer_states("dstate", dstate, rows, packed.batched))
-        if dstate is not None:  # the kernels write there
-            dstates = [array.copy() for array in dstates]
+        if dy.shape != self._shape:
+            checks.shape("dy", dy, self._shape, "of y")
+        if dstate is None:
+            dstates = layer._zero_states(states[0].shape)
+        else:
+            rows = states[0].shape[1]
+            dstates = layer._read_layer_states("dstate", dstate, rows, packed.batched)
+            dstates = [array.copy() for array in packed.sort(dstates)]  # the kernels write there
 
         dy = packed.gather(dy, buffers, "dy")
         self._tape = None

@@ -30,6 +30,15 @@ class CellKind(NamedTuple):
     saved: tuple[int, ...]  # widths, in H, of the arrays that forward saves for backward
     scratch: tuple[int, ...]  # widths of those that only backward needs
 
+    @property
+    def forward(self):
+        """The forward kernel of the backend in use."""
+        return getattr(kernels(), self.name + "_forward")
+
+    @property
+    def backward(self):
+        return getattr(kernels(), self.name + "_backward")
+
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
@@ -105,6 +114,7 @@ class Stack:
         self._top = self.num_layers - 1
         self._not_saved = [None] * len(self._kind.saved)
         self._pool = BufferPool(self.dtype)
+        self._zeros = None
         self._grads_lock = threading.Lock()
 
     def _by_layer(self, views):
@@ -119,7 +129,7 @@ class Stack:
         ]
 
     def __getstate__(self):
-        bound = ("_weights", "_grads", "_pool", "_grads_lock")  # made again by _bind
+        bound = ("_weights", "_grads", "_pool", "_zeros", "_grads_lock")  # made again by _bind
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state):
@@ -152,6 +162,14 @@ class Stack:
     def _zero_states(self, shape):
         return [np.zeros(shape, self.dtype) for _ in self._kind.states]
 
+    def _initial_zeros(self, rows):
+        """The states (L * D, B, H) of a call without any: kept for the next, never written to."""
+        zeros = self._zeros
+        if zeros is None or zeros[0].shape[1] != rows:
+            shape = (self.num_layers * len(self._reverse), rows, self.hidden_size)
+            zeros = self._zeros = self._zero_states(shape)
+        return zeros
+
     def _state(self, arrays):
         """State arrays as the user gets them: h alone, or (h, c)."""
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
@@ -166,7 +184,7 @@ class Stack:
         is None.
         """
         kind = self._kind
-        forward = getattr(kernels(), kind.name + "_forward")
+        forward = kind.forward
         tokens, width, top = packing.tokens, len(self._reverse) * self.hidden_size, self._top
         output = packing.result(buffers, "y", width, self.dtype)
         finals = [state.copy() for state in states]  # and so they stay without tokens
@@ -202,7 +220,7 @@ class Stack:
         Adds to the parameters' gradients: one backward pass at a time.
         """
         packing, buffers, states, layers = tape
-        backward = getattr(kernels(), self._kind.name + "_backward")
+        backward = self._kind.backward
         dx = None
         if input_grad:
             dx = packing.result(buffers, "dx", self.input_size, self.dtype)

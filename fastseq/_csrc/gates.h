@@ -33,26 +33,28 @@ FS_INLINE void FS_NAME(save)(void *to, const REAL *restrict from, long n) {
 
 /* Defines `name`: call name_lanes for every LANES units of every row of the block.  `t` is the
  * row's part of the tile; in interleaved panels gate g starts at t + g * LANES. */
-#define POINT_FUNCTION(name, panel_units)                                                       \
+#define POINT_FUNCTION(name, vectors_of_units)                                                  \
     static void FS_NAME(name)(const fs_block *b) {                                              \
-        for (long u = 0; u < b->units; u += LANES) {                                            \
-            long n = b->units - u;                                                              \
-            const char *t = 0;                                                                  \
-            long t_row = b->vectors * FS_VECTOR_BYTES;                                          \
-            if (b->tile)                                                                        \
-                t = b->tile + u / (panel_units) * b->rows * t_row +                             \
-                    u % (panel_units) / LANES * FS_VECTOR_BYTES;                                \
+        const long t_row = b->vectors * FS_VECTOR_BYTES;                                        \
+        long at = 0; /* of vector v of the current panel's first row */                         \
+        for (long u = 0, v = 0; u < b->units; u += LANES) {                                     \
+            const long n = b->units - u;                                                        \
             for (long r = 0; r < b->rows; r++) {                                                \
-                const REAL *row = t ? (const REAL *)(t + r * t_row) : 0;                        \
+                const REAL *t = b->tile ? (const REAL *)(b->tile + at + r * t_row) : 0;         \
                 if (n >= LANES)                                                                 \
-                    FS_NAME(name##_lanes)(b, row, r, u, LANES);                                 \
+                    FS_NAME(name##_lanes)(b, t, r, u, LANES);                                   \
                 else                                                                            \
-                    FS_NAME(name##_lanes)(b, row, r, u, n);                                     \
+                    FS_NAME(name##_lanes)(b, t, r, u, n);                                       \
+            }                                                                                   \
+            at += FS_VECTOR_BYTES;                                                              \
+            if (++v == (vectors_of_units)) {                                                    \
+                at += b->rows * t_row - v * FS_VECTOR_BYTES;                                    \
+                v = 0;                                                                          \
             }                                                                                   \
         }                                                                                       \
     }
-#define INTERLEAVED LANES
-#define PLAIN (b->vectors * LANES)
+#define INTERLEAVED 1
+#define PLAIN b->vectors
 
 /* --- RNN: h = activation(z + t) ------------------------------------------------------------ */
 

@@ -194,20 +194,24 @@ static void FS_NAME(product)(long rows, long vectors, long panels, long depth, c
     /* Equal blocks: 20 rows are four tiles of 5, not three of 6 and one of 2.  Deep panels go
      * in pieces that stay in cache while all rows use them; the sums go on where they stopped. */
     const long blocks = (rows + MAX_ROWS(vectors) - 1) / MAX_ROWS(vectors);
-    const long most = FS_DEPTH_BYTES / tile_row;
-    const long pieces = blocks > 1 ? (depth + most - 1) / most : 1;
-    for (long p = 0; p < panels; p++)
-        for (long piece = 0; piece < pieces; piece++) {
-            const long k = depth * piece / pieces, count = depth * (piece + 1) / pieces - k;
-            const char *weights = panel + p * panel_stride + k * tile_row;
-            const char *after = weights + (piece + 1 < pieces ? count * tile_row
-                                                              : next_panel - k * tile_row);
+    const long block = rows / blocks, larger = rows % blocks;
+    long piece = depth;
+    if (blocks > 1 && depth * tile_row > FS_DEPTH_BYTES)
+        piece = depth / (1 + depth * tile_row / FS_DEPTH_BYTES) + 1;
+    for (long p = 0; p < panels; p++, panel += panel_stride)
+        for (long k = 0; k < depth; k += piece) {
+            const long count = piece < depth - k ? piece : depth - k;
+            const char *weights = panel + k * tile_row;
+            const char *next = k + count < depth ? weights + count * tile_row : panel + next_panel;
+            char *out = tile + p * rows * tile_row;
+            const char *first_row = a + k * a_k;
             for (long i = 0; i < blocks; i++) {
-                long begin = rows * i / blocks, end = rows * (i + 1) / blocks;
+                long n = block + (i < larger);
                 /* While a piece is in cache, every block asks for a part of the next one. */
-                const char *next = next_panel && i < vectors ? after + i * count * 64 : 0;
-                tiles[end - begin - 1](count, a + begin * a_row + k * a_k, a_row, a_k, weights, 0,
-                                       tile + (p * rows + begin) * tile_row, 0, next, k > 0);
+                tiles[n - 1](count, first_row, a_row, a_k, weights, 0, out, 0,
+                             next_panel && i < vectors ? next + i * count * 64 : 0, k > 0);
+                first_row += n * a_row;
+                out += n * tile_row;
             }
         }
 }

@@ -13,6 +13,7 @@ from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.roofline import bound
 from fastseq.bench.shapes import CELLS, MODES, QUICK_SHAPES, SHAPES, Shape
 from fastseq.bench.timing import SLOT_SECONDS, Row, interleave
+from fastseq.demo.binary_addition import BinaryAdder
 
 # (T, B, H), shortest, longest
 RAGGED = (
@@ -160,26 +161,15 @@ def binary_addition(settings):
 
 
 def learn_addition(inputs, sums, weights):
-    """``tutorial.learn_addition`` with a fastseq layer for the recurrent part."""
-    import fastseq
-
+    """``tutorial.learn_addition`` as the demo does it, with a fastseq layer."""
     w_in, w_hidden, w_out = weights
-    rnn = fastseq.RNN(
-        len(w_in), len(w_hidden), bias=False, nonlinearity="sigmoid", dtype=np.float64
-    )
-    rnn.load_state_dict({"weight_ih_l0": w_in.T, "weight_hh_l0": w_hidden.T})
-    w_out, values, grads = w_out.copy(), rnn.parameters.flat, rnn.parameters.flat_grad
+    adder = BinaryAdder(len(w_hidden))
+    adder.rnn.load_state_dict({"weight_ih_l0": w_in.T, "weight_hh_l0": w_hidden.T})
+    adder.w_out[:] = w_out[:, 0]
     losses = np.empty(len(inputs))
     for i, (bits, target) in enumerate(zip(inputs, sums, strict=True)):
-        h, _, backprop = rnn.forward(bits)
-        y = tutorial.sigmoid(h @ w_out)
-        error = y - target[:, None]
-        losses[i] = np.vdot(error, error) / 2
-        delta = error * y * (1 - y)
-        grads[...] = 0
-        backprop(delta @ w_out.T)
-        values -= tutorial.RATE * grads
-        w_out -= tutorial.RATE * (h.T @ delta)
+        losses[i], _ = adder.loss_and_grad(bits, target)
+        adder.descend(tutorial.RATE)
     return losses
 
 

@@ -59,7 +59,7 @@ class BinaryAdder:
         delta = error * (y - y * y)
         delta.dot(h, out=self.w_out_gradient)
         self.gradient.fill(0)  # layers add to their gradients
-        backprop(delta[:, None] * self.w_out, input_grad=False)
+        backprop(delta[:, None].dot(self.w_out[None]), input_grad=False)
         return 0.5 * error.dot(error), y
 
     def descend(self, learning_rate):
