@@ -87,7 +87,7 @@ cdef enum:
     BACKWARD_TOKENS = 256      # tokens whose gradients go into the weights in one product
     GRADIENT_BYTES = 4194304   # ... twice as many where the weights are larger than this
     PACKED_BYTES = 262144      # gradients packed at a time
-    PREFETCH_BYTES = 1048576   # weights beyond this come from the outer cache: ask ahead
+    LARGE_BYTES = 786432       # weights beyond this may not stay in cache: ask ahead
     PIECE_BYTES = 131072       # ... and walk them in pieces of this size, up and down in turn
     THREAD_FLOPS = 4000000     # below this a second thread costs more than it brings
     ROWS_PER_PART = 8          # fewer rows than this and splitting hidden units is better
@@ -270,7 +270,7 @@ cdef void pack_panels(
 # --- products -------------------------------------------------------------------------------
 
 cdef inline bint is_large(const Panels *p) noexcept nogil:
-    return p.stride * p.count > PREFETCH_BYTES
+    return p.stride * p.count > LARGE_BYTES
 
 
 cdef inline long group_rows(long rows) noexcept nogil:
@@ -1269,7 +1269,7 @@ cdef class Stepper:
                 self.memory = fs_take_scratch(scratch.used)
                 if self.memory == NULL:
                     raise MemoryError(f"no memory for {scratch.used} bytes of packed weights")
-                if scratch.used > PREFETCH_BYTES:
+                if scratch.used > LARGE_BYTES:
                     self.parts = _threads
                 scratch.data, scratch.used = <char *>self.memory, 0
         for i in range(self.stack.layers):
