@@ -44,7 +44,6 @@ def rnn_backward(
     reverse: Sequence[bool],
     nonlinearity: _Nonlinearity,
     y: _Floats,
-    dgates: _Floats,
     dx: _Floats | None,
     dh: _Floats,
     grads: Sequence[_Weights],

@@ -985,6 +985,8 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
             stage.gates if stage.interleaved else 0, scratch,
         )
     if backward:
+        if d.cell.gates == 1:  # an RNN saves no slots: its gradients take scratch memory
+            d.slots, d.slots_row = take(scratch, d.offsets[d.T] * gate_bytes(d)), gate_bytes(d)
         # Large weights: longer products, since each reads and writes all their gradients.
         d.chunk_tokens = BACKWARD_TOKENS
         if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
@@ -1150,11 +1152,8 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     p.run()
 
 
-def rnn_backward(
-    dy, x, h0, weights, offsets, reverse, nonlinearity, y, dgates, dx, dh, grads
-):
+def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
     cdef _Pass p = _Pass("rnn", nonlinearity, x, h0, weights, offsets, reverse, y)
-    p.set_slots(dgates)
     p.set_gradients(dy, dx, dh, None, grads)
     p.run()
 

@@ -186,13 +186,12 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
         _final(out, h0[d], offsets, reverse[d], h_n[d])
 
 
-def rnn_backward(
-    dy, x, h0, weights, offsets, reverse, nonlinearity, y, dgates, dx, dh, grads
-):
-    """Gradients of :func:`rnn_forward`; ``dgates`` (D, N, H) is overwritten."""
+def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
+    """Gradients of :func:`rnn_forward`."""
     hidden = h0.shape[2]
     for d, (weight_ih, weight_hh, _, _) in enumerate(weights):
-        out, dz = _columns(y, d, hidden), dgates[d]
+        out = _columns(y, d, hidden)
+        dz = np.empty_like(out)
         for begin, rows, _, _ in reversed(list(_steps(offsets, reverse[d]))):
             now = slice(begin, begin + rows)
             dh_now = dh[d, :rows] + _columns(dy, d, hidden)[now]

@@ -21,14 +21,13 @@ class CellKind(NamedTuple):
 
     The kernels are called as ``<name>_forward(x, *states, weights, offsets, reverse, *option,
     y, *final_states, *saved)`` and ``<name>_backward(dy, x, *states, weights, offsets, reverse,
-    *option, y, *saved, *scratch, dx, *state_gradients, grads)``.
+    *option, y, *saved, dx, *state_gradients, grads)``.
     """
 
     name: str
     gates: int  # G
     states: tuple[str, ...]
     saved: tuple[int, ...]  # widths, in H, of the arrays that forward saves for backward
-    scratch: tuple[int, ...]  # widths of those that only backward needs
 
     @property
     def forward(self):
@@ -42,9 +41,9 @@ class CellKind(NamedTuple):
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
-RNN = CellKind("rnn", gates=1, states=("h",), saved=(), scratch=(1,))
-LSTM = CellKind("lstm", gates=4, states=("h", "c"), saved=(4, 1), scratch=())
-GRU = CellKind("gru", gates=3, states=("h",), saved=(4,), scratch=())
+RNN = CellKind("rnn", gates=1, states=("h",), saved=())
+LSTM = CellKind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
+GRU = CellKind("gru", gates=3, states=("h",), saved=(4,))
 
 
 class Stack:
@@ -220,13 +219,9 @@ class Stack:
         Adds to the parameters' gradients: one backward pass at a time.
         """
         packing, buffers, states, layers = tape
-        backward = self._kind.backward
-        dx = None
+        backward, dx = self._kind.backward, None
         if input_grad:
             dx = packing.result(buffers, "dx", self.input_size, self.dtype)
-        scratch = ()
-        if self._kind.scratch:
-            scratch = self._arrays(self._kind.scratch, buffers, "scratch", packing.tokens)
         with self._grads_lock:
             for layer in range(len(layers) - 1, -1, -1):
                 x, y, saved, kept = layers[layer]
@@ -243,7 +238,6 @@ class Stack:
                     *self._option,
                     y,
                     *saved,
-                    *scratch,
                     dbelow,
                     *self._of_layer(layer, dstates),
                     self._grads[layer],
@@ -259,7 +253,7 @@ class Stack:
         return [state[layer * count : (layer + 1) * count] for state in states]
 
     def _arrays(self, widths, buffers, name, tokens):
-        """Buffers (D, N, width * H) for one layer's saved activations, or for scratch."""
+        """Buffers (D, N, width * H) for one layer's saved activations."""
         count, hidden = len(self._reverse), self.hidden_size
         return [
             buffers.get((name, i), (count, tokens, width * hidden))

@@ -13,7 +13,7 @@ BACKENDS = {
     "numpy": "fastseq.reference",
 }
 
-SLOTS = {"rnn": 1, "lstm": 4, "gru": 4}  # saved slots for each token
+SLOTS = {"rnn": 0, "lstm": 4, "gru": 4}  # saved slots for each token
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in the weights
 
 # cell and option, as the kernels take them
@@ -147,7 +147,7 @@ def forward(kernels, case, *, training=True):
         return np.full(shape, np.nan, dtype)
 
     out = Outputs(unset(tokens, directions * hidden), unset(*case.h0.shape), None, None, None)
-    if training:
+    if training and SLOTS[case.cell]:
         out.gates = unset(directions, tokens, SLOTS[case.cell] * hidden)
     tail = [out.y, out.h_n]
     states = [case.h0]
@@ -179,14 +179,13 @@ def backward(kernels, case, out, d_out, *, start=0.0, need_dx=True):
     ``out`` (from :func:`forward`) is left as it is, though the kernels overwrite ``gates``.
     """
     dy, dh, dc = (None if a is None else a.copy() for a in d_out)
-    gates, kept = out.gates.copy(), [out.y]
+    kept = [out.y] if out.gates is None else [out.y, out.gates.copy()]
     dx = np.full_like(case.x, np.nan) if need_dx else None
     grads = [
         tuple(None if w is None else np.full_like(w, start) for w in arrays)
         for arrays in case.weights
     ]
     states, d_states = [case.h0], [dh]
-    kept.append(gates)
     if case.cell == "lstm":
         states, d_states = [case.h0, case.c0], [dh, dc]
         kept.append(out.cells)

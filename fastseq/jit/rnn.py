@@ -78,8 +78,9 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
         _scan(z, weight_hh, offsets, way, activation, y, d * hidden, h_n[d])
 
 
-def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dgates, dx, dh, grads):
-    """Gradients of :func:`rnn_forward`; ``dgates`` (D, N, H) is overwritten."""
+def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
+    """Gradients of :func:`rnn_forward`."""
+    dgates = np.empty((len(weights), len(x), h0.shape[2]), x.dtype)
     hidden = h0.shape[2]
     activation, offsets = NONLINEARITIES.index(nonlinearity), read_only(offsets)
     dy_read, y_read = read_only(dy), read_only(y)
