@@ -109,6 +109,7 @@ def parse():
     add("--output", type=Path, default=ROOT / "docs" / "performance.md")
     add("--sections", type=section_names, default=list(SECTIONS), help=", ".join(SECTIONS))
     add("--repeat", type=int, default=1, help="measure everything this many times")
+    add("--rounds", type=int, help="rounds of each measurement; default: as fastseq bench")
     add("--again", action="store_true", help="measure even where results are there")
     add("--quick", action="store_true", help="to see that it works; not for numbers to keep")
     add("--write-only", action="store_true", help="only write the page")
@@ -131,6 +132,8 @@ def measure(name, run, options):
     print(f"{name}, run {run + 1}", flush=True)
     unfinished = path.with_suffix(".part")
     arguments = [*SECTIONS[name].options, "--json", str(unfinished)] + ["--quick"] * options.quick
+    if options.rounds:
+        arguments += ["--rounds", str(options.rounds)]
     subprocess.run([sys.executable, "-m", "fastseq.bench", *arguments], check=True)
     unfinished.rename(path)
 

@@ -339,7 +339,7 @@ cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil
     if rows * p.count * p.vectors * vector > TILE_BYTES:
         most = max(1, TILE_BYTES // (rows * p.vectors * vector))
     if is_large(p):  # in small pieces, so that walking backwards finds the last ones in cache
-        most = min(most, max(2, PIECE_BYTES // p.stride))
+        most = min(most, max(2, PIECE_BYTES // p.stride) if rows == 1 else 1)
     return most
 
 
