@@ -77,6 +77,8 @@ cdef extern from "pool.h" nogil:
     void fs_barrier_wait(fs_barrier *, int)
     void *fs_take_scratch(size_t)
     void fs_give_scratch(void *)
+    enum: FS_GUARD_BYTES
+    void FS_GUARD(void *, size_t)
 
 
 cdef enum:
@@ -219,8 +221,11 @@ cdef struct Scratch:
 
 cdef inline char *take(Scratch *scratch, size_t bytes) noexcept nogil:
     cdef size_t begin = scratch.used
-    scratch.used += (bytes + 63) // 64 * 64
-    return NULL if scratch.data == NULL else scratch.data + begin
+    scratch.used += (bytes + FS_GUARD_BYTES + 63) // 64 * 64
+    if scratch.data == NULL:
+        return NULL
+    FS_GUARD(scratch.data + begin + bytes, scratch.used - begin - bytes)
+    return scratch.data + begin
 
 
 cdef Panels make_panels(

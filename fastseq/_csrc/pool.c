@@ -140,7 +140,8 @@ void fs_barrier_wait(fs_barrier *barrier, int parts) {
 /* --- scratch --------------------------------------------------------------------------------- */
 
 enum { KEPT_BLOCKS = 8 };
-static const size_t KEPT_BYTES = (size_t)128 << 20;
+/* With guards around buffers every call takes new memory: sizes and guards differ. */
+static const size_t KEPT_BYTES = FS_GUARD_BYTES ? 0 : (size_t)128 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 static const size_t HEADER = 64;
 

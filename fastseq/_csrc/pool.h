@@ -28,4 +28,15 @@ void fs_barrier_wait(fs_barrier *barrier, int parts);
 void *fs_take_scratch(size_t bytes);
 void fs_give_scratch(void *memory);
 
+/* Bytes to leave unused behind each buffer in scratch memory, and a report from the address
+ * sanitizer for whoever touches them; otherwise nothing. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define FS_GUARD_BYTES 64
+#define FS_GUARD(memory, bytes) ASAN_POISON_MEMORY_REGION(memory, bytes)
+#else
+#define FS_GUARD_BYTES 0
+#define FS_GUARD(memory, bytes) ((void)(memory), (void)(bytes))
+#endif
+
 #endif
