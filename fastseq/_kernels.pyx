@@ -1089,12 +1089,11 @@ cdef class _Pass:
     """A layer's structs; the caller keeps the arrays they point into."""
     cdef Layer layer
 
-    def __cinit__(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
-                  cnp.ndarray offsets, reverse, cnp.ndarray y):
+    cdef set_common(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
+                    cnp.ndarray offsets, reverse, cnp.ndarray y):
         cdef const fs_tiles *tiles = tiles_of(x)
         cdef Direction *d
         cdef int i
-        memset(&self.layer, 0, sizeof(self.layer))
         self.layer.directions = len(weights)
         for i in range(self.layer.directions):
             d = &self.layer.direction[i]
@@ -1149,22 +1148,28 @@ cdef class _Pass:
         run_layer(&self.layer)
 
 
+cdef _Pass new_pass(str cell, option, x, h0, weights, offsets, reverse, y):
+    cdef _Pass p = _Pass.__new__(_Pass)  # Python's own way of making one takes as long as a step
+    p.set_common(cell, option, x, h0, weights, offsets, reverse, y)
+    return p
+
+
 # --- the kernels of the table ---------------------------------------------------------------------
 
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
-    cdef _Pass p = _Pass("rnn", nonlinearity, x, h0, weights, offsets, reverse, y)
+    cdef _Pass p = new_pass("rnn", nonlinearity, x, h0, weights, offsets, reverse, y)
     p.set_final(h_n)
     p.run()
 
 
 def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
-    cdef _Pass p = _Pass("rnn", nonlinearity, x, h0, weights, offsets, reverse, y)
+    cdef _Pass p = new_pass("rnn", nonlinearity, x, h0, weights, offsets, reverse, y)
     p.set_gradients(dy, dx, dh, None, grads)
     p.run()
 
 
 def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells):
-    cdef _Pass p = _Pass("lstm", None, x, h0, weights, offsets, reverse, y)
+    cdef _Pass p = new_pass("lstm", None, x, h0, weights, offsets, reverse, y)
     p.set_slots(gates)
     p.set_final(h_n)
     p.set_cell_states(c0, cells, c_n)
@@ -1174,7 +1179,7 @@ def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells
 def lstm_backward(
     dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx, dh, dc, grads
 ):
-    cdef _Pass p = _Pass("lstm", None, x, h0, weights, offsets, reverse, y)
+    cdef _Pass p = new_pass("lstm", None, x, h0, weights, offsets, reverse, y)
     p.set_slots(gates)
     p.set_cell_states(c0, cells, None)
     p.set_gradients(dy, dx, dh, dc, grads)
@@ -1182,14 +1187,14 @@ def lstm_backward(
 
 
 def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
-    cdef _Pass p = _Pass("gru", reset_after, x, h0, weights, offsets, reverse, y)
+    cdef _Pass p = new_pass("gru", reset_after, x, h0, weights, offsets, reverse, y)
     p.set_slots(gates)
     p.set_final(h_n)
     p.run()
 
 
 def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx, dh, grads):
-    cdef _Pass p = _Pass("gru", reset_after, x, h0, weights, offsets, reverse, y)
+    cdef _Pass p = new_pass("gru", reset_after, x, h0, weights, offsets, reverse, y)
     p.set_slots(gates)
     p.set_gradients(dy, dx, dh, None, grads)
     p.run()

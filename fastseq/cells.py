@@ -23,15 +23,13 @@ class RecurrentCell(stack.Stack):
 
     _names = "{}"  # weight_ih and so on
 
-    def __init__(self, input_size, hidden_size, option, *, bias, dtype, seed):
+    def __init__(self, input_size, hidden_size, *, bias, dtype, seed):
         super().__init__(
-            input_size, hidden_size, 1, 1, option, bias=bias, dropout=0.0, dtype=dtype, seed=seed
+            input_size, hidden_size, 1, 1, bias=bias, dropout=0.0, dtype=dtype, seed=seed
         )
 
     def __repr__(self):
-        bias = "" if self.bias else ", bias=False"
-        name = type(self).__name__
-        return f"{name}({self.input_size}, {self.hidden_size}{bias}, dtype={self.dtype})"
+        return self._repr([])
 
     def __call__(self, x: ArrayLike, state: State = None) -> State:
         """One step, saving nothing for a backward pass.
@@ -54,14 +52,15 @@ class RecurrentCell(stack.Stack):
         """
         buffers = self._pool.borrow()
         x, states, packed = self._read(x, state)
-        _, finals, _ = self._run(x, states, packed, buffers, training=False)
+        _, finals, _ = self._run(x, states, packed, buffers, False)
         self._pool.give_back(buffers)
-        return self._hand_out(finals, packed)
+        return self._hand_out_step(finals, packed)
 
     def forward(self, x: ArrayLike, state: State = None) -> tuple[State, CellBackprop]:
         """As calling the cell, with a function that runs the backward pass.
 
-        ``x`` and ``state`` are kept without a copy until then; don't change them before.
+        ``x`` and ``state`` are kept without a copy until then; don't change them before, nor
+        the parameters.
 
         Returns
         -------
@@ -71,9 +70,9 @@ class RecurrentCell(stack.Stack):
             ``dx, dstate = backprop(dstate)`` adds to ``parameters.grads``.  It can run once.
         """
         x, states, packed = self._read(x, state)
-        _, finals, tape = self._run(x, states, packed, self._pool.borrow(), training=True)
+        _, finals, tape = self._run(x, states, packed, self._pool.borrow(), True)
         lead = (packed.tokens,) if packed.batched else ()
-        return self._hand_out(finals, packed), CellBackprop(self, tape, lead)
+        return self._hand_out_step(finals, packed), CellBackprop(self, tape, lead)
 
     def _read(self, x, state):
         """Checked arguments as tokens (B, I), states (1, B, H), and their packing."""
@@ -94,12 +93,14 @@ class RecurrentCell(stack.Stack):
         arrays = self._read_states(name, value, (*lead, self.hidden_size), letters)
         return [array.reshape(1, -1, self.hidden_size) for array in arrays]
 
-    def _hand_out(self, states, packed):
-        return self._state([state[0] if packed.batched else state[0, 0] for state in states])
+    def _hand_out_step(self, states, packed):
+        return self._hand_out(states, lambda state: packed.unsort(state)[0])
 
 
 class CellBackprop(stack.Backprop):
     """The backward pass of one call of a cell's ``forward``."""
+
+    __slots__ = ()
 
     def __call__(
         self, dstate: State, *, input_grad: bool = True
@@ -129,15 +130,16 @@ class CellBackprop(stack.Backprop):
         """
         cell, tape = self._owner, self._read_tape()
         (packed, buffers, _, _), lead = tape, self._shape
+        input_grad = checks.flag("input_grad", input_grad)
         dstates = cell._read_cell_states("dstate", dstate, lead)
         dstates = [array.copy() for array in dstates]  # the kernels write there
         dy = np.zeros((packed.tokens, cell.hidden_size), cell.dtype)
-        self._tape = None
-        dx = cell._run_back(tape, dy, dstates, input_grad=input_grad)
+        self._use_up()
+        dx = cell._run_back(tape, dy, dstates, input_grad)
         cell._pool.give_back(buffers)
         if dx is not None:
             dx = dx.reshape(*lead, cell.input_size)
-        return dx, cell._hand_out(dstates, packed)
+        return dx, cell._hand_out_step(dstates, packed)
 
 
 class RNNCell(RecurrentCell):
@@ -174,6 +176,7 @@ class RNNCell(RecurrentCell):
     """
 
     _kind = stack.RNN
+    nonlinearity = stack.fixed("nonlinearity")
 
     def __init__(
         self,
@@ -185,9 +188,8 @@ class RNNCell(RecurrentCell):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
-        option = (self.nonlinearity,)
-        super().__init__(input_size, hidden_size, option, bias=bias, dtype=dtype, seed=seed)
+        self._nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
+        super().__init__(input_size, hidden_size, bias=bias, dtype=dtype, seed=seed)
 
 
 class LSTMCell(RecurrentCell):
@@ -233,7 +235,7 @@ class LSTMCell(RecurrentCell):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, (), bias=bias, dtype=dtype, seed=seed)
+        super().__init__(input_size, hidden_size, bias=bias, dtype=dtype, seed=seed)
 
 
 class GRUCell(RecurrentCell):
@@ -270,6 +272,7 @@ class GRUCell(RecurrentCell):
     """
 
     _kind = stack.GRU
+    reset_after = stack.fixed("reset_after")
 
     def __init__(
         self,
@@ -281,6 +284,5 @@ class GRUCell(RecurrentCell):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.reset_after = checks.flag("reset_after", reset_after)
-        option = (self.reset_after,)
-        super().__init__(input_size, hidden_size, option, bias=bias, dtype=dtype, seed=seed)
+        self._reset_after = checks.flag("reset_after", reset_after)
+        super().__init__(input_size, hidden_size, bias=bias, dtype=dtype, seed=seed)

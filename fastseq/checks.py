@@ -61,10 +61,10 @@ def float_dtype(value):
         dtype = None if value is None else np.dtype(value)
     except TypeError:
         dtype = None
-    # "is None": to NumPy, None equals float64 in comparisons too
-    if dtype is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype must be float32 or float64, got {value!r}")
-    return dtype
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        if dtype is not None and dtype == known:  # to NumPy, None equals float64 too
+            return known  # NumPy's own object, not an equal one
+    raise ValueError(f"dtype must be float32 or float64, got {value!r}")
 
 
 def generator(seed):
@@ -81,10 +81,20 @@ def floats(name, value, dtype):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
         return value  # the usual case, kept cheap: NumPy's own dtypes are singletons
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be an array without a mask, which would be lost: fill the gaps, as with "
+            f"{name}.filled(0)"
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths
         raise ValueError(f"{name} must be an array of floating-point numbers: {error}") from error
+    except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
+        raise TypeError(
+            f"{name} must be an array of floating-point numbers, got {type(value).__name__}, "
+            f"which NumPy can't read: {error}"
+        ) from error
     if array.dtype.kind != "f":
         raise TypeError(
             f"{name} must hold floating-point numbers, got dtype {array.dtype}; "
@@ -100,7 +110,7 @@ def shape(name, array, expected, letters):
         raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}")
 
 
-def lengths(value, rows, steps):
+def lengths(value, rows, steps, letters):
     """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
     try:
         array = np.asarray(value)
@@ -111,7 +121,7 @@ def lengths(value, rows, steps):
             f"lengths must hold integers, got dtype {array.dtype}; "
             "convert them first, as with np.asarray(lengths, np.int64)"
         )
-    shape("lengths", array, (rows,), "(B,)")
+    shape("lengths", array, (rows,), letters)
     if rows and (array.min() < 0 or array.max() > steps):
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(

@@ -72,9 +72,11 @@ def pack(lead, lengths, batch_first):
 
     ``lengths`` is None or int64 (B,), checked.
     """
+    if lengths is None:
+        return _dense(lead, batch_first)
     if len(lead) == 1:
         batch_first = False
-    if lengths is None or (lengths == lead[1 if batch_first else 0]).all():
+    if (lengths == lead[1 if batch_first else 0]).all():
         return _dense(lead, batch_first)
     return Ragged(lead, lengths, batch_first)
 
@@ -88,13 +90,16 @@ class Dense:
         N
     offsets : ndarray of int64, (T + 1,)
         The tokens of step t are ``offsets[t]:offsets[t + 1]``.
+    rows : int
+        B
     batched : bool
         Whether the user's arrays have a batch axis.
     """
 
     def __init__(self, lead, batch_first):
+        batch_first = batch_first and len(lead) == 2
         rows, steps = (*lead, 1)[:2] if batch_first else (*lead, 1)[1::-1]
-        self.tokens = steps * rows
+        self.rows, self.tokens = rows, steps * rows
         steps *= rows > 0  # without rows no step has a token
         self.offsets = np.arange(steps + 1, dtype=np.int64) * rows
         self.batched = len(lead) == 2
@@ -122,20 +127,20 @@ class Dense:
             return tokens.reshape(steps, rows, tokens.shape[1]).swapaxes(0, 1)
         return tokens.reshape(*self._lead, tokens.shape[1]) if self.batched else tokens
 
-    def sort(self, states):
-        """A list of states (L, B, H) with the rows in the kernels' order."""
-        return states
+    def sort(self, state):
+        """A state (L, B, H) with its rows in the kernels' order."""
+        return state
 
-    def unsort(self, states):
-        """A list of states (L, B, H) with the rows in the user's order."""
-        return states
+    def unsort(self, state):
+        """A state with its rows in the user's order: (L, B, H), or without a batch (L, H)."""
+        return state if self.batched else state[:, 0]
 
 
 class Ragged:
     """Sequences of different lengths; attributes and methods as in :class:`Dense`."""
 
     def __init__(self, lead, lengths, batch_first):
-        self.batched = len(lead) == 2
+        self.rows, self.batched = len(lengths), len(lead) == 2
         self._lead = lead
         self._batch_first = batch_first
         self._order = np.argsort(-lengths, kind="stable")
@@ -163,15 +168,16 @@ class Ragged:
         kernels().scatter(tokens, self._order, self.offsets, self._time_major(padded))
         return padded
 
-    def sort(self, states):
+    def sort(self, state):
         # take gives a C-contiguous array; state[:, order] would not
-        return [np.take(state, self._order, axis=1) for state in states]
+        return np.take(state, self._order, axis=1)
 
-    def unsort(self, states):
-        out = [np.empty_like(state) for state in states]
-        for unsorted, state in zip(out, states, strict=True):
-            unsorted[:, self._order] = state
-        return out
+    def unsort(self, state):
+        if not self.batched:
+            return state[:, 0]
+        unsorted = np.empty_like(state)
+        unsorted[:, self._order] = state
+        return unsorted
 
 
 @lru_cache(maxsize=32)

@@ -170,6 +170,9 @@ class Parameters(NamedViews):
             )
         arrays = {name: self._check(name, state_dict[name]) for name in self}
         for name, array in arrays.items():
+            if np.may_share_memory(array, self.flat):  # our own views, perhaps under other names
+                arrays[name] = array.copy()
+        for name, array in arrays.items():
             np.copyto(self[name], array)
 
     def __getstate__(self):

@@ -24,12 +24,14 @@ State = Any  # an array h, or for the LSTM a pair (h, c)
 class RecurrentLayer(stack.Stack):
     """Common to RNN, LSTM and GRU: reading arguments, and the passes forward and back."""
 
+    batch_first = stack.fixed("batch_first")
+    bidirectional = stack.fixed("bidirectional")
+
     def __init__(
         self,
         input_size,
         hidden_size,
         num_layers,
-        option,
         *,
         bias,
         batch_first,
@@ -38,15 +40,14 @@ class RecurrentLayer(stack.Stack):
         dtype,
         seed,
     ):
-        self.batch_first = checks.flag("batch_first", batch_first)
-        self.bidirectional = checks.flag("bidirectional", bidirectional)
+        self._batch_first = checks.flag("batch_first", batch_first)
+        self._bidirectional = checks.flag("bidirectional", bidirectional)
         dropout = checks.probability("dropout", dropout)
         super().__init__(
             input_size,
             hidden_size,
             num_layers,
             2 if self.bidirectional else 1,
-            option,
             bias=bias,
             dropout=dropout,
             dtype=dtype,
@@ -60,14 +61,19 @@ class RecurrentLayer(stack.Stack):
             )
 
     def __repr__(self):
-        parts = [f"{self.input_size}, {self.hidden_size}"]
-        if self.num_layers > 1:
-            parts.append(f"num_layers={self.num_layers}")
-        parts += [f"bias={self.bias}"] * (not self.bias)
-        parts += ["batch_first=True"] * self.batch_first
-        parts += [f"dropout={self.dropout}"] * (self.dropout > 0)
-        parts += ["bidirectional=True"] * self.bidirectional
-        return f"{type(self).__name__}({', '.join(parts)}, dtype={self.dtype})"
+        options = ["batch_first=True"] * self.batch_first
+        options += [f"dropout={self.dropout}"] * (self.dropout > 0)
+        options += ["bidirectional=True"] * self.bidirectional
+        return self._repr(options)
+
+    @property
+    def dropout(self) -> float:
+        """Probability that an output is dropped on its way to the next layer; can be assigned."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, value: float) -> None:
+        self._dropout = checks.probability("dropout", value)
 
     def __call__(
         self, x: ArrayLike, state: State = None, lengths: ArrayLike | None = None
@@ -99,8 +105,8 @@ class RecurrentLayer(stack.Stack):
         """
         buffers = self._pool.borrow()
         x, states, packed = self._read(x, state, lengths, buffers)
-        y, finals, _ = self._run(x, states, packed, buffers, training=False)
-        y, state = packed.scatter(y), self._hand_out(finals, packed)
+        y, finals, _ = self._run(x, states, packed, buffers, False)
+        y, state = packed.scatter(y), self._hand_out(finals, packed.unsort)
         self._pool.give_back(buffers)
         return y, state
 
@@ -110,7 +116,7 @@ class RecurrentLayer(stack.Stack):
         """As calling the layer, with dropout, and with a function that runs the backward pass.
 
         ``x``, ``state`` and the returned ``y`` are kept without a copy until the backward pass
-        has run; don't change them before.
+        has run; don't change them before, nor the parameters.
 
         Returns
         -------
@@ -131,10 +137,9 @@ class RecurrentLayer(stack.Stack):
         """
         buffers = self._pool.borrow()
         x, states, packed = self._read(x, state, lengths, buffers)
-        y, finals, tape = self._run(x, states, packed, buffers, training=True)
+        y, finals, tape = self._run(x, states, packed, buffers, True)
         y = packed.scatter(y)
-        backprop = LayerBackprop(self, tape, y.shape)
-        return y, self._hand_out(finals, packed), backprop
+        return y, self._hand_out(finals, packed.unsort), LayerBackprop(self, tape, y.shape)
 
     def stream(self, batch_size: int = 1) -> Stream:
         """The layer one step at a time: see :class:`Stream`.
@@ -155,46 +160,50 @@ class RecurrentLayer(stack.Stack):
 
     def _read(self, x, state, lengths, buffers):
         """Checked arguments as packed tokens (N, I), states (L * D, B, H), and the packing."""
-        x = checks.floats("x", x, self.dtype)
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
-            axes = "(B, T, {})" if self.batch_first else "(T, B, {})"
-            raise ValueError(
-                f"x must have shape {axes.format(self.input_size)}, or (T, {self.input_size}) "
-                f"without a batch, got {x.shape}; the last axis is input_size"
-            )
-        lead = x.shape[:-1]
-        batched = len(lead) == 2
-        rows = lead[0 if self.batch_first else 1] if batched else 1
+        x = checks.floats("x", x, self._dtype)
+        shape = x.shape
+        if len(shape) not in (2, 3) or shape[-1] != self._input_size:
+            raise self._wrong_shape(shape)
+        lead = shape[:-1]
         if lengths is not None:
-            steps = lead[1 if self.batch_first and batched else 0]
-            lengths = checks.lengths(lengths, rows, steps)
+            lengths = self._read_lengths(lengths, lead)
+        packed = packing.pack(lead, lengths, self._batch_first)
         if state is None:
-            states = self._initial_zeros(rows)
+            states = self._initial_zeros(packed.rows)
         else:
-            states = self._read_layer_states("state", state, rows, batched)
-        packed = packing.pack(lead, lengths, self.batch_first)
-        if state is not None:
-            states = packed.sort(states)
+            states = self._read_layer_states("state", state, packed)
         return packed.gather(x, buffers, "x"), states, packed
 
-    def _read_layer_states(self, name, value, rows, batched):
-        """The state arrays (L * D, B, H) of an argument that is not None."""
+    def _wrong_shape(self, shape):
+        size = self._input_size
+        axes = f"(B, T, {size})" if self._batch_first else f"(T, B, {size})"
+        return ValueError(
+            f"x must have shape {axes}, or (T, {size}) without a batch, got {shape}; "
+            "the last axis is input_size"
+        )
+
+    def _read_lengths(self, lengths, lead):
+        if len(lead) == 1:
+            return checks.lengths(lengths, 1, lead[0], "(1,), since x has no batch axis")
+        rows, steps = lead if self._batch_first else lead[::-1]
+        return checks.lengths(lengths, rows, steps, "(B,)")
+
+    def _read_layer_states(self, name, value, packed):
+        """The state arrays (L * D, B, H) of an argument that is not None, rows sorted."""
         count, hidden = self.num_layers * len(self._reverse), self.hidden_size
-        if batched:
+        if packed.batched:
             letters = "(num_layers * directions, B, hidden_size)"
-            return self._read_states(name, value, (count, rows, hidden), letters)
+            arrays = self._read_states(name, value, (count, packed.rows, hidden), letters)
+            return [packed.sort(array) for array in arrays]
         letters = "(num_layers * directions, hidden_size)"
         arrays = self._read_states(name, value, (count, hidden), letters)
         return [array.reshape(count, 1, hidden) for array in arrays]
 
-    def _hand_out(self, states, packed):
-        """States (L * D, B, H) in the kernels' order as the user expects them."""
-        arrays = packed.unsort(states)
-        return self._state(arrays if packed.batched else [array[:, 0] for array in arrays])
-
 
 class LayerBackprop(stack.Backprop):
     """The backward pass of one call of a layer's ``forward``."""
+
+    __slots__ = ()
 
     def __call__(
         self, dy: ArrayLike | None, dstate: State = None, *, input_grad: bool = True
@@ -226,24 +235,23 @@ class LayerBackprop(stack.Backprop):
         """
         layer, tape = self._owner, self._read_tape()
         packed, buffers, states, _ = tape
+        input_grad = checks.flag("input_grad", input_grad)
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)
-        dy = checks.floats("dy", dy, layer.dtype)
+        dy = checks.floats("dy", dy, layer._dtype)
         if dy.shape != self._shape:
             checks.shape("dy", dy, self._shape, "of y")
         if dstate is None:
             dstates = layer._zero_states(states[0].shape)
         else:
-            rows = states[0].shape[1]
-            dstates = layer._read_layer_states("dstate", dstate, rows, packed.batched)
-            dstates = [array.copy() for array in packed.sort(dstates)]  # the kernels write there
+            dstates = layer._read_layer_states("dstate", dstate, packed)
+            dstates = [array.copy() for array in dstates]  # the kernels write there
 
-        dy = packed.gather(dy, buffers, "dy")
-        self._tape = None
-        dx = layer._run_back(tape, dy, dstates, input_grad=input_grad)
+        self._use_up()
+        dx = layer._run_back(tape, packed.gather(dy, buffers, "dy"), dstates, input_grad)
         dx = None if dx is None else packed.scatter(dx)
         layer._pool.give_back(buffers)
-        return dx, layer._hand_out(dstates, packed)
+        return dx, layer._hand_out(dstates, packed.unsort)
 
 
 class RNN(RecurrentLayer):
@@ -290,6 +298,7 @@ class RNN(RecurrentLayer):
     """
 
     _kind = stack.RNN
+    nonlinearity = stack.fixed("nonlinearity")
 
     def __init__(
         self,
@@ -305,12 +314,11 @@ class RNN(RecurrentLayer):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
+        self._nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
         super().__init__(
             input_size,
             hidden_size,
             num_layers,
-            (self.nonlinearity,),
             bias=bias,
             batch_first=batch_first,
             dropout=dropout,
@@ -388,7 +396,6 @@ class LSTM(RecurrentLayer):
             input_size,
             hidden_size,
             num_layers,
-            (),
             bias=bias,
             batch_first=batch_first,
             dropout=dropout,
@@ -451,6 +458,7 @@ class GRU(RecurrentLayer):
     """
 
     _kind = stack.GRU
+    reset_after = stack.fixed("reset_after")
 
     def __init__(
         self,
@@ -466,12 +474,11 @@ class GRU(RecurrentLayer):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.reset_after = checks.flag("reset_after", reset_after)
+        self._reset_after = checks.flag("reset_after", reset_after)
         super().__init__(
             input_size,
             hidden_size,
             num_layers,
-            (self.reset_after,),
             bias=bias,
             batch_first=batch_first,
             dropout=dropout,

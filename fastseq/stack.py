@@ -5,7 +5,10 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 
 from __future__ import annotations
 
+import operator
+import os
 import threading
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -25,25 +28,36 @@ class CellKind(NamedTuple):
     """
 
     name: str
+    forward: str  # names of the kernels
+    backward: str
     gates: int  # G
     states: tuple[str, ...]
     saved: tuple[int, ...]  # widths, in H, of the arrays that forward saves for backward
+    option: str = ""  # the attribute that the kernels take beside arrays
+    default: object = None  # ... and its default
 
-    @property
-    def forward(self):
-        """The forward kernel of the backend in use."""
-        return getattr(kernels(), self.name + "_forward")
 
-    @property
-    def backward(self):
-        return getattr(kernels(), self.name + "_backward")
+def fixed(name):
+    """A property for what only the constructor sets, as ``_name``."""
+
+    def refuse(self, value):
+        raise AttributeError(f"{name} can't be changed: make a new {type(self).__name__} instead")
+
+    return property(operator.attrgetter("_" + name), refuse)
 
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
-RNN = CellKind("rnn", gates=1, states=("h",), saved=())
-LSTM = CellKind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
-GRU = CellKind("gru", gates=3, states=("h",), saved=(4,))
+
+
+def _kind(name, **facts):
+    return CellKind(name, f"{name}_forward", f"{name}_backward", **facts)
+
+
+RNN = _kind("rnn", gates=1, states=("h",), saved=(), option="nonlinearity", default="tanh")
+LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
+GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
+
 
 
 class Stack:
@@ -52,21 +66,36 @@ class Stack:
     _kind: CellKind
     _names = "{}_l{}{}"  # of parameters: what, layer, "_reverse" or nothing
 
+    input_size = fixed("input_size")
+    hidden_size = fixed("hidden_size")
+    num_layers = fixed("num_layers")
+    bias = fixed("bias")
+    dtype = fixed("dtype")
+
     def __init__(
-        self, input_size, hidden_size, num_layers, directions, option, *, bias, dropout, dtype, seed
+        self, input_size, hidden_size, num_layers, directions, *, bias, dropout, dtype, seed
     ):
-        self.input_size = checks.positive_int("input_size", input_size)
-        self.hidden_size = checks.positive_int("hidden_size", hidden_size)
-        self.num_layers = checks.positive_int("num_layers", num_layers)
-        self.bias = checks.flag("bias", bias)
-        self.dropout = dropout
-        self.dtype = checks.float_dtype(dtype)
-        self._option = option  # () or (value,): what the kernels take beside arrays
+        self._input_size = checks.positive_int("input_size", input_size)
+        self._hidden_size = checks.positive_int("hidden_size", hidden_size)
+        self._num_layers = checks.positive_int("num_layers", num_layers)
+        self._bias = checks.flag("bias", bias)
+        self._dropout = dropout
+        self._dtype = checks.float_dtype(dtype)
+        self._option = (getattr(self, self._kind.option),) if self._kind.option else ()
         self._reverse = (False, True)[:directions]
         self._rng = checks.generator(seed)
         self._parameters = Parameters(self._parameter_shapes(), self.dtype)
         self._initialize()
         self._bind()
+
+    def _repr(self, options):
+        """The call that makes such a layer; ``options`` are those that aren't at their default."""
+        kind = self._kind
+        own = [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
+        own += [f"{kind.option}={value!r}" for value in self._option if value != kind.default]
+        own += ["bias=False"] * (not self.bias)
+        arguments = [f"{self.input_size}, {self.hidden_size}", *own, *options, f"dtype={self.dtype}"]
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     # --- parameters -------------------------------------------------------------------------
 
@@ -111,10 +140,12 @@ class Stack:
         self._weights = self._by_layer(self._parameters)
         self._grads = self._by_layer(self._parameters.grads)
         self._top = self.num_layers - 1
+        self._width = self.hidden_size * len(self._reverse)
         self._not_saved = [None] * len(self._kind.saved)
         self._pool = BufferPool(self.dtype)
         self._zeros = None
         self._grads_lock = threading.Lock()
+        _bound.add(self)
 
     def _by_layer(self, views):
         """For each layer a list, one tuple a direction, as the kernels take them."""
@@ -132,8 +163,18 @@ class Stack:
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
+        # NumPy's own dtype objects are singletons, on which checks rely; unpickled ones are not.
+        self.__dict__.update(state | {"_dtype": checks.float_dtype(state["_dtype"])})
         self._bind()
+
+    def release(self):
+        """Let go of the memory that is kept from call to call.
+
+        A layer keeps the buffers of its last calls (at most two sets), since mapping memory in
+        anew takes about as long as a pass over it.
+        """
+        self._pool = BufferPool(self.dtype)
+        self._zeros = None
 
     # --- states -----------------------------------------------------------------------------
 
@@ -159,7 +200,7 @@ class Stack:
         return array
 
     def _zero_states(self, shape):
-        return [np.zeros(shape, self.dtype) for _ in self._kind.states]
+        return [np.zeros(shape, self._dtype) for _ in self._kind.states]
 
     def _initial_zeros(self, rows):
         """The states (L * D, B, H) of a call without any: kept for the next, never written to."""
@@ -169,32 +210,33 @@ class Stack:
             zeros = self._zeros = self._zero_states(shape)
         return zeros
 
-    def _state(self, arrays):
-        """State arrays as the user gets them: h alone, or (h, c)."""
-        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+    @staticmethod
+    def _hand_out(states, shaped):
+        """The state as the user gets it, h alone or (h, c), each array shaped by a function."""
+        if len(states) == 1:
+            return shaped(states[0])
+        return tuple([shaped(state) for state in states])
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(self, x, states, packing, buffers, *, training):
+    def _run(self, x, states, packing, buffers, training):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
         The tape is what a backward pass needs: (packing, buffers, states, layers), with
         (x, y, saved, kept) for each layer, where ``kept`` tells what dropout let through, or
         is None.
         """
-        kind = self._kind
-        forward = kind.forward
-        tokens, width, top = packing.tokens, len(self._reverse) * self.hidden_size, self._top
-        output = packing.result(buffers, "y", width, self.dtype)
+        forward = getattr(kernels(), self._kind.forward)
+        tokens, top, saved = packing.tokens, self._top, self._not_saved
+        output = packing.result(buffers, "y", self._width, self._dtype)
         finals = [state.copy() for state in states]  # and so they stay without tokens
         layers = []
         for layer in range(top + 1 if tokens else 0):
             # without a backward pass two arrays in turn are enough between the layers
             slot = layer if training else layer % 2
-            y = output if layer == top else buffers.get(("y", slot), (tokens, width))
-            saved = self._not_saved
+            y = output if layer == top else buffers.get(("y", slot), (tokens, self._width))
             if training and saved:
-                saved = self._arrays(kind.saved, buffers, ("saved", layer), tokens)
+                saved = self._arrays_to_save(buffers, layer, tokens)
             forward(
                 x,
                 *self._of_layer(layer, states),
@@ -207,26 +249,26 @@ class Stack:
                 *saved,
             )
             above, kept = y, None
-            if training and self.dropout and layer < top:
+            if training and layer < top and self._dropout:
                 above, kept = self._drop(y, buffers, layer)
             layers.append((x, y, saved, kept))
             x = above
         return output, finals, (packing, buffers, states, layers)
 
-    def _run_back(self, tape, dy, dstates, *, input_grad):
+    def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.
 
         Adds to the parameters' gradients: one backward pass at a time.
         """
         packing, buffers, states, layers = tape
-        backward, dx = self._kind.backward, None
+        backward, dx = getattr(kernels(), self._kind.backward), None
         if input_grad:
-            dx = packing.result(buffers, "dx", self.input_size, self.dtype)
+            dx = packing.result(buffers, "dx", self._input_size, self._dtype)
         with self._grads_lock:
             for layer in range(len(layers) - 1, -1, -1):
                 x, y, saved, kept = layers[layer]
                 if kept is not None:
-                    self._scale_kept(dy, kept)
+                    _scale_kept(dy, *kept)
                 dbelow = buffers.get(("dx", layer % 2), x.shape) if layer else dx
                 backward(
                     dy,
@@ -252,27 +294,42 @@ class Stack:
         count = len(self._reverse)
         return [state[layer * count : (layer + 1) * count] for state in states]
 
-    def _arrays(self, widths, buffers, name, tokens):
+    def _arrays_to_save(self, buffers, layer, tokens):
         """Buffers (D, N, width * H) for one layer's saved activations."""
-        count, hidden = len(self._reverse), self.hidden_size
+        count, hidden = len(self._reverse), self._hidden_size
         return [
-            buffers.get((name, i), (count, tokens, width * hidden))
-            for i, width in enumerate(widths)
+            buffers.get(("saved", layer, i), (count, tokens, width * hidden))
+            for i, width in enumerate(self._kind.saved)
         ]
 
     def _drop(self, y, buffers, layer):
-        """A copy of y with each element dropped with probability ``dropout``, and what was kept."""
+        """A copy of y with dropout, and how to do the same to its gradient."""
         dropped = buffers.get(("dropped", layer), y.shape)
         self._rng.random(out=dropped, dtype=self.dtype)
-        kept = dropped >= self.dropout
+        kept = dropped >= self._dropout
+        scale = 1 / (1 - self._dropout) if self._dropout < 1 else 0
         np.copyto(dropped, y)
-        self._scale_kept(dropped, kept)
-        return dropped, kept
+        _scale_kept(dropped, kept, scale)
+        return dropped, (kept, scale)
 
-    def _scale_kept(self, array, kept):
-        """Inverted dropout, in place: the expected value stays."""
-        array *= kept
-        array *= 1 / (1 - self.dropout) if self.dropout < 1 else 0
+
+def _scale_kept(array, kept, scale):
+    """Inverted dropout, in place: the expected value stays."""
+    array *= kept
+    array *= scale
+
+
+_bound = weakref.WeakSet()
+
+
+def _renew_locks():
+    """In the child of a fork: the thread that held a lock may not exist there."""
+    for stack in list(_bound):
+        stack._grads_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Backprop:
@@ -282,18 +339,37 @@ class Backprop:
     go of all arrays.
     """
 
+    __slots__ = ("_owner", "_shape", "_tape")
+
     def __init__(self, owner, tape, shape):
         self._owner = owner
-        self._tape = tape
+        self._tape = [tape]  # taken out by the one call that runs: list.pop is atomic
         self._shape = shape  # of the output, or its leading axes
 
     def _read_tape(self):
-        if self._tape is None:
-            raise RuntimeError(
-                "this backprop has already run, and has overwritten the activations that "
-                "forward saved: call forward again for another backward pass"
-            )
-        return self._tape
+        """The tape, still in place."""
+        try:
+            return self._tape[0]
+        except IndexError:
+            raise self._has_run() from None
+
+    def _use_up(self):
+        try:
+            self._tape.pop()
+        except IndexError:
+            raise self._has_run() from None
+
+    def _has_run(self):
+        return RuntimeError(
+            "this backprop has already run, and has overwritten the activations that forward "
+            "saved: call forward again for another backward pass"
+        )
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            f"a {type(self).__name__} can't be copied or pickled: it belongs to one forward pass "
+            "of its layer and works in that pass's own arrays"
+        )
 
 
 def _describe(value):

@@ -97,7 +97,7 @@ class Stream:
     @property
     def state(self) -> Any:
         """A copy of the state: h, for the LSTM (h, c), each (L, B, H); can be assigned."""
-        return self._layer._state([array.copy() for array in self._states])
+        return self._layer._hand_out(self._states, np.copy)
 
     @state.setter
     def state(self, value: Any) -> None:
