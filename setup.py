@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from glob import glob
 
 import numpy
 from setuptools import Extension, setup
@@ -10,7 +11,8 @@ from setuptools.command.build_clib import build_clib as _build_clib
 from setuptools.command.build_ext import build_ext as _build_ext
 
 CSRC = "fastseq/_csrc"
-HEADERS = [f"{CSRC}/{name}" for name in sorted(os.listdir(CSRC)) if name.endswith(".h")]
+HEADERS = sorted(glob(f"{CSRC}/*.h"))
+INCLUDED = sorted(glob("fastseq/_recurrent/*.pxi"))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
 FLAGS += ["-g0"]  # Python's own flags ask for debugging symbols: five times the size
@@ -22,12 +24,15 @@ if os.environ.get("FASTSEQ_SANITIZE"):  # for example "address,undefined"; see C
 
 
 def library(name, *flags):
-    # dispatch.c must see which instruction sets are compiled in.
     info = {"sources": [f"{CSRC}/{name}.c"], "include_dirs": [CSRC], "cflags": [*FLAGS, *flags]}
     return f"fastseq_{name}", info | {"obj_deps": {"": HEADERS}}
 
 
-LIBRARIES = [library("dispatch"), library("isa_generic"), library("pool")]
+LIBRARIES = [
+    library("dispatch", *["-DFS_X86"] * X86),  # must know which instruction sets are compiled in
+    library("isa_generic"),
+    library("pool"),
+]
 if X86:
     avx512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
     LIBRARIES += [
@@ -66,7 +71,7 @@ extension = Extension(
     libraries=[name for name, _ in LIBRARIES] + ([] if sys.platform == "win32" else ["pthread"]),
     extra_compile_args=FLAGS,
     extra_link_args=LINK_FLAGS,
-    depends=HEADERS,
+    depends=HEADERS + INCLUDED,
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     optional=True,  # without a compiler the Numba or NumPy backend serves
 )

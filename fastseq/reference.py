@@ -164,13 +164,13 @@ def _activate(z, nonlinearity):
     return _sigmoid(z)
 
 
-def _activation_gradient(y, nonlinearity):
-    """d activation / d z, in terms of the activation's value y."""
+def _activation_gradient(dy, y, nonlinearity):
+    """dy * (d activation / d z), in terms of the activation's value y."""
     if nonlinearity == "tanh":
-        return 1 - y * y
+        return dy * (1 - y * y)
     if nonlinearity == "relu":
-        return (y > 0).astype(y.dtype)
-    return y * (1 - y)
+        return np.where(y <= 0, 0, dy)  # no product: what is off stays 0 whatever dy is
+    return dy * (y * (1 - y))
 
 
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
@@ -195,7 +195,7 @@ def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, 
         for begin, rows, _, _ in reversed(list(_steps(offsets, reverse[d]))):
             now = slice(begin, begin + rows)
             dh_now = dh[d, :rows] + _columns(dy, d, hidden)[now]
-            dz[now] = dh_now * _activation_gradient(out[now], nonlinearity)
+            dz[now] = _activation_gradient(dh_now, out[now], nonlinearity)
             dh[d, :rows] = dz[now] @ weight_hh
         h_previous = _previous_states(out, h0[d], offsets, reverse[d])
         _accumulate_weights(grads[d], dz, x, h_previous)

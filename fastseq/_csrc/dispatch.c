@@ -6,7 +6,7 @@
 const fs_isa *const *fs_available_isas(void) {
     static const fs_isa *found[4];
     int n = 0;
-#if defined(__x86_64__)
+#if defined(FS_X86) /* set by setup.py where these are compiled in */
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))

@@ -58,7 +58,7 @@ FS_INLINE void FS_NAME(save)(void *to, const REAL *restrict from, long n) {
 
 /* --- RNN: h = activation(z + t) ------------------------------------------------------------ */
 
-#define RNN_FUNCTIONS(name, ACTIVATION, SLOPE)                                                   \
+#define RNN_FUNCTIONS(name, ACTIVATION, GRADIENT)                                                \
     FS_INLINE void FS_NAME(rnn_##name##_forward_lanes)(const fs_block *b, const REAL *t, long r, \
                                                        long u, long n) {                         \
         REAL z[LANES], h[LANES];                                                                 \
@@ -72,15 +72,15 @@ FS_INLINE void FS_NAME(save)(void *to, const REAL *restrict from, long n) {
         LOAD(h, AT(h), n);                                                                       \
         LOAD(dy, AT(dy), n);                                                                     \
         LOAD(dh, t ? (const char *)t : AT(dh), t ? LANES : n);                                   \
-        FOR_LANES { REAL y = h[l]; dz[l] = (dy[l] + dh[l]) * (SLOPE); }                          \
+        FOR_LANES { REAL y = h[l], d = dy[l] + dh[l]; dz[l] = GRADIENT; }                        \
         SAVE(AT(slots), dz, n);                                                                  \
     }                                                                                            \
     POINT_FUNCTION(rnn_##name##_forward, PLAIN)                                                  \
     POINT_FUNCTION(rnn_##name##_backward, PLAIN)
 
-RNN_FUNCTIONS(tanh, TANH(x), 1 - y * y)
-RNN_FUNCTIONS(relu, x < 0 ? 0 : x, y > 0 ? (REAL)1 : (REAL)0)
-RNN_FUNCTIONS(sigmoid, SIGMOID(x), y * (1 - y))
+RNN_FUNCTIONS(tanh, TANH(x), d * (1 - y * y))
+RNN_FUNCTIONS(relu, x < 0 ? 0 : x, y <= 0 ? 0 : d)
+RNN_FUNCTIONS(sigmoid, SIGMOID(x), d * (y * (1 - y)))
 
 /* --- LSTM: slots i f g o ------------------------------------------------------------------- */
 

@@ -18,7 +18,12 @@
 #define PAUSE() ((void)0)
 #endif
 
-enum { MAX_PARTS = 256, WORKER_SPINS = 4000, BARRIER_SPINS = 2000 };
+enum {
+    MAX_PARTS = 256,
+    WORKER_SPINS = 4000,
+    PARTS_RANGE = 1024,
+    BARRIER_SPINS = 200 /* then give way: whom we wait for may need this very core */
+};
 
 /* --- threads --------------------------------------------------------------------------------- */
 
@@ -27,43 +32,44 @@ static struct {
     pthread_mutex_t sleep;    /* guards the condition */
     pthread_cond_t wake;
     int workers;              /* threads started */
-    atomic_uint generation;   /* counts jobs; a change wakes the workers */
-    atomic_int pending;       /* workers that have not finished this generation */
+    atomic_ullong ticket;     /* number of the job * PARTS_RANGE + its parts; a change wakes workers */
+    atomic_int pending;       /* workers that have not finished their part */
     atomic_int sleepers;
-    fs_job job;
+    fs_job job;               /* only workers with a part may read these two */
     void *argument;
-    int parts;
 } pool = {.caller = PTHREAD_MUTEX_INITIALIZER,
           .sleep = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER};
 
-static unsigned wait_for_job(unsigned seen) {
+static unsigned long long wait_for_job(unsigned long long seen) {
     for (int spins = 0; spins < WORKER_SPINS; spins++) {
-        unsigned now = atomic_load_explicit(&pool.generation, memory_order_acquire);
+        unsigned long long now = atomic_load_explicit(&pool.ticket, memory_order_acquire);
         if (now != seen) return now;
         PAUSE();
     }
     pthread_mutex_lock(&pool.sleep);
     atomic_fetch_add(&pool.sleepers, 1);
-    while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
+    while (atomic_load(&pool.ticket) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
     atomic_fetch_sub(&pool.sleepers, 1);
     pthread_mutex_unlock(&pool.sleep);
-    return atomic_load(&pool.generation);
+    return atomic_load(&pool.ticket);
 }
 
 /* What a worker needs to know when it starts. */
 typedef struct {
     int part;
-    unsigned generation;
+    unsigned long long ticket;
 } worker_start;
 
 static void *work(void *pointer) {
     worker_start start = *(worker_start *)pointer;
     free(pointer);
-    unsigned seen = start.generation;
+    unsigned long long seen = start.ticket;
     for (;;) {
         seen = wait_for_job(seen);
-        if (start.part < pool.parts) pool.job(start.part, pool.parts, pool.argument);
+        int parts = seen % PARTS_RANGE;
+        if (start.part >= parts) continue; /* not awaited: the next job may already be there */
+        pool.job(start.part, parts, pool.argument);
         atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_release);
     }
     return NULL;
@@ -73,7 +79,7 @@ static int start_worker(void) {
     worker_start *start = malloc(sizeof *start);
     pthread_t thread;
     if (!start) return 0;
-    *start = (worker_start){pool.workers + 1, atomic_load(&pool.generation)};
+    *start = (worker_start){pool.workers + 1, atomic_load(&pool.ticket)};
     if (pthread_create(&thread, NULL, work, start)) {
         free(start);
         return 0;
@@ -107,9 +113,9 @@ void fs_run(int parts, fs_job job, void *argument) {
     if (parts > pool.workers + 1) parts = pool.workers + 1;
     pool.job = job;
     pool.argument = argument;
-    pool.parts = parts;
-    atomic_store(&pool.pending, pool.workers);
-    atomic_fetch_add(&pool.generation, 1);
+    atomic_store(&pool.pending, parts - 1);
+    unsigned long long number = atomic_load(&pool.ticket) / PARTS_RANGE;
+    atomic_store(&pool.ticket, (number + 1) * PARTS_RANGE + parts);
     if (atomic_load(&pool.sleepers)) {
         pthread_mutex_lock(&pool.sleep);
         pthread_cond_broadcast(&pool.wake);
@@ -196,16 +202,23 @@ void *fs_take_scratch(size_t bytes) {
     return block ? block + HEADER : NULL;
 }
 
+/* Put a block among those kept, if need be for a smaller one; returns the block to free. */
+static char *keep(char *block) {
+    int at = 0;
+    for (int i = 0; i < KEPT_BLOCKS && kept.blocks[at]; i++)
+        if (!kept.blocks[i] || block_size(kept.blocks[i]) < block_size(kept.blocks[at])) at = i;
+    char *replaced = kept.blocks[at];
+    size_t gone = replaced ? block_size(replaced) : 0;
+    if (gone >= block_size(block) || kept.bytes - gone + block_size(block) > KEPT_BYTES) return block;
+    kept.bytes += block_size(block) - gone;
+    kept.blocks[at] = block;
+    return replaced;
+}
+
 void fs_give_scratch(void *memory) {
     if (!memory) return;
-    char *block = (char *)memory - HEADER;
     pthread_mutex_lock(&kept.lock);
-    for (int i = 0; i < KEPT_BLOCKS && block; i++)
-        if (!kept.blocks[i] && kept.bytes + block_size(block) <= KEPT_BYTES) {
-            kept.blocks[i] = block;
-            kept.bytes += block_size(block);
-            block = NULL;
-        }
+    char *unused = keep((char *)memory - HEADER);
     pthread_mutex_unlock(&kept.lock);
-    free(block);
+    free(unused);
 }

@@ -37,7 +37,6 @@ typedef struct {
 typedef void (*fs_point)(const fs_block *);
 
 typedef struct {
-    const char *isa;
     long item;  /* bytes of a number */
     long lanes; /* numbers in a vector */
 
@@ -70,7 +69,7 @@ typedef struct {
     void (*sigmoid)(long n, const char *x, char *y);
 } fs_tiles;
 
-/* One instruction set: both dtypes, and whether this processor has it. */
+/* One instruction set, for both dtypes. */
 typedef struct {
     const char *name;
     const fs_tiles *f32, *f64;

@@ -291,7 +291,6 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 #include "gates.h"
 
 static const fs_tiles FS_NAME(tiles) = {
-    FS_STRING(FS_ISA),
     sizeof(REAL),
     LANES,
     FS_NAME(pack),

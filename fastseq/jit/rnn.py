@@ -50,7 +50,7 @@ def _activation_gradient(dh, dy, y, activation, dz):
             dz[j] *= slope_of_sigmoid(y[j])
     else:
         for j in range(dz.size):
-            dz[j] = dz[j] if y[j] > ZERO else ZERO
+            dz[j] = ZERO if y[j] <= ZERO else dz[j]
 
 
 @compiled

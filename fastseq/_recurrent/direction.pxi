@@ -1,0 +1,139 @@
+"""One direction of one layer: its arrays, its scratch memory, and how it is split into parts."""
+
+cdef enum:
+    ROWS_PER_PART = 8          # fewer rows than this and splitting hidden units is better
+    UNITS_PER_PART = 64
+
+
+cdef struct Direction:
+    const fs_tiles *tiles
+    Cell cell
+    long T, B, H
+    long I "input_size"  # C's complex.h owns the letter
+    const int64_t *offsets
+    bint reverse
+    # Arrays and the bytes between their rows; states (B, H) have rows of `state_row` bytes.
+    const char *x
+    char *y
+    long x_row, y_row, state_row
+    const char *h0
+    const char *c0
+    char *h_n
+    char *c_n
+    char *slots
+    char *cells
+    long slots_row, cells_row
+    const char *weight_ih
+    const char *weight_hh
+    const char *bias_ih
+    const char *bias_hh
+    # Backward.
+    const char *dy
+    char *dx
+    long dy_row, dx_row
+    bint dx_accumulate
+    char *dh
+    char *dc
+    char *d_weight_ih
+    char *d_weight_hh
+    char *d_bias_ih
+    char *d_bias_hh
+    # Scratch; per part where two parts would write it.
+    Panels input
+    Panels stage[2]
+    Panels x_panels       # backward: one chunk's inputs, previous states and gradients
+    Panels h_panels
+    Panels dz_panels
+    char *packed
+    char *bias            # forward: the biases joined, (G * H,)
+    char *candidate_bias  # ... but for the recurrent one of the GRU's candidate, (H,)
+    char *work            # inference: slots of one chunk of tokens
+    char *tile
+    long chunk_tokens, work_part, packed_part
+    long steps_before     # streaming: steps of earlier calls
+    fs_barrier barrier
+    int parts
+
+
+cdef struct Part:
+    int index, parts
+    bint by_units
+    long row_begin, row_end     # rows walked
+    long unit_begin, unit_end   # units walked
+    char *tile
+    char *work                  # where pre-activations go: slots of token `work_origin` and on
+    long work_row, work_origin
+
+
+cdef inline long rows_at(const Direction *d, long t) noexcept nogil:
+    return d.offsets[t + 1] - d.offsets[t]
+
+
+cdef inline long time_of(const Direction *d, long step) noexcept nogil:
+    """Step -> time: the recurrence's order; -1 outside."""
+    if step < 0 or step >= d.T:
+        return -1
+    return d.T - 1 - step if d.reverse else step
+
+
+cdef inline long shared_rows(const Direction *d, long t, long other) noexcept nogil:
+    """Rows of time t that the neighbouring time `other` has too."""
+    return 0 if other < 0 else min(rows_at(d, t), rows_at(d, other))
+
+
+cdef inline long gate_bytes(const Direction *d) noexcept nogil:
+    return d.H * d.tiles.item
+
+
+cdef inline void wait(Direction *d, const Part *part) noexcept nogil:
+    if part.parts > 1:
+        fs_barrier_wait(&d.barrier, part.parts)
+
+
+cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
+    """Rows or units of one part of a job."""
+    cdef Part p
+    cdef long unit = FS_PANEL_VECTORS * d.tiles.lanes
+    cdef long blocks = (d.H + unit - 1) // unit
+    p.index, p.parts = index, parts
+    p.row_begin, p.row_end, p.unit_begin, p.unit_end = 0, d.B, 0, d.H
+    p.by_units = parts > 1 and splits_units(d, parts)
+    if p.by_units:
+        p.unit_begin = min(d.H, blocks * index // parts * unit)
+        p.unit_end = min(d.H, blocks * (index + 1) // parts * unit)
+    elif parts > 1:
+        p.row_begin = row_at_share(d, index, parts)
+        p.row_end = row_at_share(d, index + 1, parts)
+    p.tile = d.tile + index * TILE_BYTES
+    p.work, p.work_row, p.work_origin = d.slots, d.slots_row, 0
+    if d.work != NULL:
+        # Parts that share rows share the buffer: a second stage multiplies slots of all units.
+        p.work = d.work + (0 if p.by_units else index * d.work_part)
+        p.work_row = d.cell.slots * gate_bytes(d)
+    elif d.slots == NULL:  # RNN: pre-activations are computed where the outputs will be
+        p.work, p.work_row = d.y, d.y_row
+    return p
+
+
+cdef bint splits_units(const Direction *d, int parts) noexcept nogil:
+    if d.H < 2 * UNITS_PER_PART:
+        return False
+    return d.B < ROWS_PER_PART * parts
+
+
+cdef long row_at_share(const Direction *d, int index, int parts) noexcept nogil:
+    """The row before which index / parts of all tokens lie."""
+    cdef long t, row = 0, tokens = 0, wanted = d.offsets[d.T] * index // parts
+    if index == parts:
+        return d.B
+    t = d.T  # the length of row 0
+    while row < d.B and tokens < wanted:
+        while t > 0 and rows_at(d, t - 1) <= row:
+            t -= 1
+        tokens += t
+        row += 1
+    return row
+
+
+cdef inline long first_panel(const Panels *p, long unit) noexcept nogil:
+    return (unit + p.span - 1) // p.span

@@ -1,0 +1,159 @@
+"""The walk forward through time."""
+
+cdef void join_biases(Direction *d) noexcept nogil:
+    """One bias joins the input's product; the GRU's candidate keeps its recurrent one apart."""
+    cdef long size = d.cell.gates * d.H
+    cdef long joint = size - d.H if d.cell.carries else size
+    memset(d.bias, 0, size * d.tiles.item)
+    memset(d.candidate_bias, 0, gate_bytes(d))
+    if d.bias_ih != NULL:  # a sum over one row adds it
+        d.tiles.column_sums(1, size, d.bias_ih, 0, d.bias, NULL)
+        d.tiles.column_sums(1, joint, d.bias_hh, 0, d.bias, NULL)
+        d.tiles.column_sums(
+            1, size - joint, d.bias_hh + joint * d.tiles.item, 0, d.candidate_bias, NULL
+        )
+
+
+cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
+    cdef long item = d.tiles.item, n, s
+    cdef Stage *stage
+    if part.index == 0:
+        join_biases(d)
+    n = d.input.count
+    pack_panels(
+        d.tiles, &d.input, n * part.index // part.parts, n * (part.index + 1) // part.parts,
+        d.weight_ih, d.I * item, d.H * d.I * item, item, 0, 0, d.I,
+    )
+    for s in range(d.cell.stages):
+        stage = &d.cell.forward[s]
+        n = d.stage[s].count
+        pack_panels(
+            d.tiles, &d.stage[s], n * part.index // part.parts, n * (part.index + 1) // part.parts,
+            d.weight_hh + stage.gate * d.H * d.H * item, d.H * item, d.H * d.H * item, item,
+            0, 0, d.H,
+        )
+    wait(d, part)
+
+
+cdef void project(Direction *d, const Part *part, long low, long high) noexcept nogil:
+    """Pre-activations of the times low : high from the input, into the part's work slots."""
+    cdef long first = first_panel(&d.input, part.unit_begin), panel, pair, t, begin, end
+    cdef long last = first_panel(&d.input, part.unit_end), pairs = (last - first + 1) // 2
+    cdef bint interleaved = d.input.step == 0
+    cdef long vector = gate_bytes(d) if interleaved else d.tiles.lanes * d.tiles.item
+    cdef char *z = part.work + d.cell.input_slot * gate_bytes(d)
+    for pair in range(pairs):
+        # In a stream up and down in turn, as the recurrent weights.
+        panel = first + 2 * (pairs - 1 - pair if d.steps_before & 1 else pair)
+        t = low
+        while t < high:
+            begin = d.offsets[t] + part.row_begin
+            end = d.offsets[t] + min(part.row_end, rows_at(d, t))
+            if part.row_begin == 0 and part.row_end == d.B:
+                end = d.offsets[high]  # all rows: the tokens of all times lie side by side
+                t = high
+            t += 1
+            if begin < end:
+                multiply_store(
+                    d.tiles, &d.input, panel, min(panel + 2, last), part.tile, end - begin,
+                    d.x + begin * d.x_row, d.x_row, d.tiles.item, d.bias, vector,
+                    z + (begin - part.work_origin) * part.work_row, part.work_row, vector, False,
+                )
+
+
+cdef fs_block block_at(
+    Direction *d, const Part *part, long t, long row, long rows, long previous, bint carried
+) noexcept nogil:
+    """The block of a step's rows, all units; `carried` rows continue from time `previous`."""
+    cdef fs_block b
+    cdef long token = d.offsets[t] + row
+    cdef long before = d.offsets[previous] + row if carried else 0
+    memset(&b, 0, sizeof(b))
+    b.rows = rows
+    b.z_row, b.z_gate = part.work_row, gate_bytes(d)
+    b.slots = part.work + (token - part.work_origin) * part.work_row
+    b.z = b.slots + d.cell.input_slot * gate_bytes(d)
+    if d.slots == NULL and not d.cell.saves_slots:
+        b.slots = NULL
+    b.slots_row, b.slots_gate = part.work_row, gate_bytes(d)
+    b.bias = d.candidate_bias
+    b.h, b.h_row = d.y + token * d.y_row, d.y_row
+    if carried:
+        b.h_previous, b.h_previous_row = d.y + before * d.y_row, d.y_row
+    else:
+        b.h_previous, b.h_previous_row = d.h0 + row * d.state_row, d.state_row
+    if d.cell.has_cell_state:
+        if d.cells == NULL:  # inference: the running state alone
+            b.c, b.c_row = d.c_n + row * d.state_row, d.state_row
+            b.c_previous, b.c_previous_row = b.c, b.c_row
+        else:
+            b.c, b.c_row = d.cells + token * d.cells_row, d.cells_row
+            b.c_previous, b.c_previous_row = d.c0 + row * d.state_row, d.state_row
+            if carried:
+                b.c_previous = d.cells + before * d.cells_row
+                b.c_previous_row = d.cells_row
+    return b
+
+
+cdef void forward_step(Direction *d, const Part *part, long t, long previous) noexcept nogil:
+    cdef long s, row, end, carried = shared_rows(d, t, previous)
+    cdef const char *a
+    cdef long a_row
+    cdef Stage *stage
+    cdef fs_block b
+    for s in range(d.cell.stages):
+        stage = &d.cell.forward[s]
+        row = part.row_begin
+        while row < min(part.row_end, rows_at(d, t)):
+            end = min(part.row_end, carried if row < carried else rows_at(d, t))
+            b = block_at(d, part, t, row, end - row, previous, row < carried)
+            a, a_row = b.h_previous, b.h_previous_row
+            if stage.own_slot:
+                a, a_row = b.slots + stage.slot * gate_bytes(d), b.slots_row
+            multiply_apply(
+                d.tiles, &d.stage[s], first_panel(&d.stage[s], part.unit_begin),
+                first_panel(&d.stage[s], part.unit_end), (t ^ d.steps_before) & 1, part.tile,
+                a, a_row, stage.point, &b,
+            )
+            row = end
+        if part.by_units:
+            wait(d, part)
+
+
+cdef long chunk_end(const Direction *d, long step, long tokens, int sign) noexcept nogil:
+    """The step after `step` (walking by `sign`) at which a chunk of that many tokens is full."""
+    cdef long count = 0
+    while 0 <= step < d.T:
+        count += rows_at(d, time_of(d, step))
+        step += sign
+        if 0 <= step < d.T and count + rows_at(d, time_of(d, step)) > tokens:
+            break
+    return step
+
+
+cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
+    cdef Part part = make_part(d, index, parts)
+    cdef long step = 0, end, low, high
+    pack_forward(d, &part)
+    while step < d.T:
+        end = chunk_end(d, step, d.chunk_tokens, 1)
+        low = min(time_of(d, step), time_of(d, end - 1))
+        high = max(time_of(d, step), time_of(d, end - 1)) + 1
+        if d.work != NULL:
+            part.work_origin = d.offsets[low]
+        project(d, &part, low, high)
+        while step < end:
+            forward_step(d, &part, time_of(d, step), time_of(d, step - 1))
+            step += 1
+
+
+cdef void copy_final(
+    const Direction *d, const char *states, long row_bytes, const char *initial, char *out
+) noexcept nogil:
+    """Each row's last state; the initial one where there is no token."""
+    cdef long step, t, row
+    memcpy(out, initial, d.B * d.state_row)
+    for step in range(d.T):
+        t = time_of(d, step)
+        for row in range(shared_rows(d, t, time_of(d, step + 1)), rows_at(d, t)):
+            memcpy(out + row * d.state_row, states + (d.offsets[t] + row) * row_bytes, d.state_row)

@@ -1,0 +1,232 @@
+"""A layer, which is one or two directions: from arrays to pointers, scratch memory, threads."""
+
+cdef enum:
+    FORWARD_BYTES = 262144     # pre-activations computed ahead of the recurrence, about half an L2
+    FORWARD_TOKENS = 192       # ... and never fewer tokens than a product needs to run at speed
+    BACKWARD_TOKENS = 256      # tokens whose gradients go into the weights in one product
+    GRADIENT_BYTES = 4194304   # ... twice as many where the weights are larger than this
+    PACKED_BYTES = 262144      # gradients packed at a time
+    THREAD_FLOPS = 4000000     # below this a second thread costs more than it brings
+
+
+# --- a layer: one or two directions -------------------------------------------------------------
+
+cdef struct Layer:
+    Direction direction[2]
+    int directions
+    bint backward
+    fs_barrier barrier
+
+
+cdef void run_part(int index, int parts, void *argument) noexcept nogil:
+    """With two directions and several parts, each direction gets half of the parts."""
+    cdef Layer *layer = <Layer *>argument
+    cdef int i, own_parts
+    if layer.directions == 2 and parts > 1:
+        own_parts = (parts + 1 - index % 2) // 2
+        run_direction(&layer.direction[index % 2], layer, index // 2, own_parts)
+    else:
+        for i in range(layer.directions):
+            run_direction(&layer.direction[i], layer, index, parts)
+    if layer.backward and layer.directions == 2 and layer.direction[0].dx != NULL:
+        # Both directions add to dx: one after the other, every part its own tokens.
+        if parts > 1:
+            fs_barrier_wait(&layer.barrier, parts)
+        for i in range(2):
+            whole_input_gradient(&layer.direction[i], index, parts)
+
+
+cdef void run_direction(Direction *d, Layer *layer, int index, int parts) noexcept nogil:
+    if layer.backward:
+        backward_direction(d, index, parts, d.dx != NULL and layer.directions == 1)
+    else:
+        forward_direction(d, index, parts)
+
+
+cdef void whole_input_gradient(Direction *d, int index, int parts) noexcept nogil:
+    cdef Part part
+    memset(&part, 0, sizeof(part))
+    part.index, part.parts = index, parts
+    part.tile = d.tile + index * TILE_BYTES
+    input_gradient(d, &part, 0, d.offsets[d.T])
+
+
+cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noexcept nogil:
+    """Place the packed weights and the parts' buffers in scratch memory."""
+    cdef size_t part_count = parts
+    cdef long s, vector = d.tiles.lanes * d.tiles.item, token = d.cell.slots * gate_bytes(d)
+    cdef Stage *stage
+    cdef Scratch unplaced
+    unplaced.data, unplaced.used = NULL, 0
+    d.tile = take(scratch, part_count * TILE_BYTES)
+    for s in range(d.cell.stages):
+        stage = &d.cell.backward[s] if backward else &d.cell.forward[s]
+        d.stage[s] = make_panels(
+            d.tiles, stage.gates * d.H if backward else d.H, d.H,
+            stage.gates if stage.interleaved else 0, scratch,
+        )
+    if backward:
+        if d.cell.gates == 1:  # an RNN saves no slots: its gradients take scratch memory
+            d.slots, d.slots_row = take(scratch, d.offsets[d.T] * gate_bytes(d)), gate_bytes(d)
+        # Large weights: longer products, since each reads and writes all their gradients.
+        d.chunk_tokens = BACKWARD_TOKENS
+        if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
+            d.chunk_tokens *= 2
+        if d.dx != NULL:
+            d.input = make_panels(d.tiles, d.cell.gates * d.H, d.I, 0, scratch)
+        d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
+        d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
+        d.dz_panels = make_panels(
+            d.tiles, d.chunk_tokens, PACKED_BYTES // (d.chunk_tokens * d.tiles.item), 0, &unplaced
+        )
+        d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels) + panel_bytes(&d.dz_panels)
+        d.packed = take(scratch, part_count * d.packed_part)
+    else:
+        d.bias = take(scratch, d.cell.gates * gate_bytes(d))
+        d.candidate_bias = take(scratch, gate_bytes(d))
+        d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // token))
+        d.input = make_panels(
+            d.tiles, d.I, d.H, d.cell.gates if d.cell.gates > 1 else 0, scratch
+        )
+        if d.slots == NULL and d.cell.gates > 1:
+            d.work_part = max(d.chunk_tokens, d.B) * token
+            d.work = take(scratch, part_count * d.work_part)
+
+
+cdef int parts_for(const Layer *layer) noexcept:
+    """Threads worth using."""
+    cdef const Direction *d = &layer.direction[0]
+    cdef double work = flops(d) * layer.directions * (3 if layer.backward else 1)
+    cdef long useful = max(d.B // 2, d.H // UNITS_PER_PART, 1) * layer.directions
+    return <int>min(_threads, useful, 1 + work / THREAD_FLOPS)
+
+
+cdef inline double flops(const Direction *d) noexcept nogil:
+    """Of a forward pass."""
+    return 2.0 * d.offsets[d.T] * d.cell.gates * d.H * (d.I + d.H)
+
+
+cdef run_layer(Layer *layer):
+    """Take scratch memory, run, give it back."""
+    cdef Scratch scratch
+    cdef int i, parts = parts_for(layer)
+    cdef void *memory = NULL
+    cdef size_t bytes
+    scratch.data, scratch.used = NULL, 0
+    for i in range(layer.directions):
+        lay_out(&layer.direction[i], layer.backward, parts, &scratch)
+    bytes = scratch.used
+    memory = fs_take_scratch(bytes)
+    if memory == NULL:
+        raise MemoryError(f"no memory for {bytes} bytes of packed weights")
+    scratch.data, scratch.used = <char *>memory, 0
+    for i in range(layer.directions):
+        lay_out(&layer.direction[i], layer.backward, parts, &scratch)
+    with nogil:
+        fs_run(parts, run_part, layer)
+        if not layer.backward:
+            for i in range(layer.directions):
+                finish_forward(&layer.direction[i])
+        fs_give_scratch(memory)
+
+
+cdef void finish_forward(Direction *d) noexcept nogil:
+    copy_final(d, d.y, d.y_row, d.h0, d.h_n)
+    if d.cells != NULL:
+        copy_final(d, d.cells, d.cells_row, d.c0, d.c_n)
+
+
+# --- from arrays to pointers ---------------------------------------------------------------------
+
+cdef inline char *data(cnp.ndarray array) noexcept:
+    return NULL if array is None else <char *>cnp.PyArray_DATA(array)
+
+
+cdef inline char *part_of(cnp.ndarray array, long index) noexcept:
+    """array[index]."""
+    return NULL if array is None else <char *>cnp.PyArray_DATA(array) + index * array.strides[0]
+
+
+cdef const fs_tiles *tiles_of(cnp.ndarray array) except NULL:
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
+        return _isa.f32
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64:
+        return _isa.f64
+    raise TypeError(f"expected float32 or float64, got {array.dtype}")
+
+
+cdef set_weights(
+    Direction *d, cnp.ndarray weight_ih, cnp.ndarray weight_hh, cnp.ndarray bias_ih,
+    cnp.ndarray bias_hh,
+):
+    d.weight_ih, d.weight_hh = data(weight_ih), data(weight_hh)
+    d.bias_ih, d.bias_hh = data(bias_ih), data(bias_hh)
+
+
+cdef class _Pass:
+    """A layer's structs; the caller keeps the arrays they point into."""
+    cdef Layer layer
+
+    cdef set_common(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
+                    cnp.ndarray offsets, reverse, cnp.ndarray y):
+        cdef const fs_tiles *tiles = tiles_of(x)
+        cdef Direction *d
+        cdef int i
+        self.layer.directions = len(weights)
+        for i in range(self.layer.directions):
+            d = &self.layer.direction[i]
+            d.tiles, d.cell = tiles, describe(cell, option, tiles)
+            d.T, d.B, d.I, d.H = offsets.shape[0] - 1, h0.shape[1], x.shape[1], h0.shape[2]
+            d.offsets, d.reverse = <const int64_t *>data(offsets), reverse[i]
+            d.x, d.x_row = data(x), x.strides[0]
+            d.state_row = d.H * tiles.item
+            d.h0 = part_of(h0, i)
+            d.y, d.y_row = data(y) + i * d.H * tiles.item, y.strides[0]
+            weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
+            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
+
+    cdef set_slots(self, cnp.ndarray gates):
+        cdef int i
+        for i in range(self.layer.directions if gates is not None else 0):
+            self.layer.direction[i].slots = part_of(gates, i)
+            self.layer.direction[i].slots_row = gates.strides[1]
+
+    cdef set_final(self, cnp.ndarray h_n):
+        cdef int i
+        for i in range(self.layer.directions):
+            self.layer.direction[i].h_n = part_of(h_n, i)
+
+    cdef set_cell_states(self, cnp.ndarray c0, cnp.ndarray cells, cnp.ndarray c_n):
+        cdef Direction *d
+        cdef int i
+        for i in range(self.layer.directions):
+            d = &self.layer.direction[i]
+            d.c0, d.c_n = part_of(c0, i), part_of(c_n, i)
+            if cells is not None:
+                d.cells, d.cells_row = part_of(cells, i), cells.strides[1]
+            elif c_n is not None:
+                memcpy(d.c_n, d.c0, d.B * d.state_row)
+
+    cdef set_gradients(self, cnp.ndarray dy, cnp.ndarray dx, cnp.ndarray dh, cnp.ndarray dc, grads):
+        cdef cnp.ndarray d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
+        cdef Direction *d
+        cdef int i
+        self.layer.backward = True
+        for i in range(self.layer.directions):
+            d = &self.layer.direction[i]
+            d.dy, d.dy_row = data(dy) + i * d.H * d.tiles.item, dy.strides[0]
+            if dx is not None:
+                d.dx, d.dx_row, d.dx_accumulate = data(dx), dx.strides[0], i > 0
+            d.dh, d.dc = part_of(dh, i), part_of(dc, i)
+            d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads[i]
+            d.d_weight_ih, d.d_weight_hh = data(d_weight_ih), data(d_weight_hh)
+            d.d_bias_ih, d.d_bias_hh = data(d_bias_ih), data(d_bias_hh)
+
+    cdef run(self):
+        run_layer(&self.layer)
+
+
+cdef _Pass new_pass(str cell, option, x, h0, weights, offsets, reverse, y):
+    cdef _Pass p = _Pass.__new__(_Pass)  # Python's own way of making one takes as long as a step
+    p.set_common(cell, option, x, h0, weights, offsets, reverse, y)
+    return p

@@ -1,0 +1,202 @@
+"""Weights packed into panels, and the products with them."""
+
+cdef enum:
+    ROW_GROUP = 48             # rows of a tile block: with 4 vectors 12 KB, beside the panel in L1
+    TILE_BYTES = 16384
+    LARGE_BYTES = 786432       # weights beyond this may not stay in cache: ask ahead
+    PIECE_BYTES = 131072       # ... and walk them in pieces of this size, up and down in turn
+
+
+# --- packed weights -------------------------------------------------------------------------
+
+cdef struct Panels:
+    char *data
+    long depth      # k
+    long outputs    # units
+    long vectors    # of a full panel
+    long step       # units from one vector of a panel to the next; 0: interleaved gates
+    long span       # units a panel covers
+    long count
+    long stride     # bytes of a full panel
+
+cdef struct Scratch:
+    char *data      # NULL while sizes are being counted
+    size_t used
+
+
+cdef inline char *take(Scratch *scratch, size_t bytes) noexcept nogil:
+    cdef size_t begin = scratch.used
+    scratch.used += (bytes + FS_GUARD_BYTES + 63) // 64 * 64
+    if scratch.data == NULL:
+        return NULL
+    FS_GUARD(scratch.data + begin + bytes, scratch.used - begin - bytes)
+    return scratch.data + begin
+
+
+cdef Panels make_panels(
+    const fs_tiles *tiles, long depth, long outputs, long interleaved_gates, Scratch *scratch
+) noexcept nogil:
+    cdef Panels p
+    p.depth, p.outputs = depth, outputs
+    p.vectors = interleaved_gates if interleaved_gates else FS_PANEL_VECTORS
+    p.step = 0 if interleaved_gates else tiles.lanes
+    p.span = tiles.lanes if interleaved_gates else FS_PANEL_VECTORS * tiles.lanes
+    p.count = (outputs + p.span - 1) // p.span
+    p.stride = depth * p.vectors * tiles.lanes * tiles.item
+    p.data = take(scratch, p.count * p.stride)
+    return p
+
+
+cdef inline long panel_vectors(const Panels *p, long panel, long lanes) noexcept nogil:
+    """The last plain panel may be narrower."""
+    cdef long left
+    if p.step == 0:
+        return p.vectors
+    left = (p.outputs - panel * p.span + lanes - 1) // lanes
+    return left if left < p.vectors else p.vectors
+
+
+cdef void pack_panels(
+    const fs_tiles *tiles, const Panels *p, long first, long last, const char *src,
+    long output_stride, long gate_stride, long k_stride, long k_begin, long k_first, long k_count,
+) noexcept nogil:
+    """Rows k_begin : k_begin + k_count of panels first : last, from source rows k_first onwards."""
+    cdef long panel, v, output, vectors, row
+    cdef const char *source
+    for panel in range(first, last):
+        vectors = panel_vectors(p, panel, tiles.lanes)
+        row = vectors * tiles.lanes * tiles.item
+        for v in range(vectors):
+            output = panel * p.span + v * p.step
+            source = src + output * output_stride + k_first * k_stride
+            if p.step == 0:
+                source += v * gate_stride
+            tiles.pack(
+                source, min(tiles.lanes, p.outputs - output), k_count, output_stride, k_stride,
+                p.data + panel * p.stride + k_begin * row + v * tiles.lanes * tiles.item, row,
+            )
+
+
+# --- products -------------------------------------------------------------------------------
+
+cdef inline bint is_large(const Panels *p) noexcept nogil:
+    return p.stride * p.count > LARGE_BYTES
+
+
+cdef inline long group_rows(long rows) noexcept nogil:
+    """Rows of a tile block: equal groups of at most ROW_GROUP."""
+    cdef long groups
+    if rows <= ROW_GROUP:
+        return rows
+    groups = (rows + ROW_GROUP - 1) // ROW_GROUP
+    return (rows + groups - 1) // groups
+
+
+cdef void multiply_store(
+    const fs_tiles *tiles, const Panels *p, long first, long last, char *tile,
+    long rows, const char *a, long a_row, long a_k,
+    const char *bias, long bias_vector, char *dst, long dst_row, long dst_vector, bint accumulate,
+) noexcept nogil:
+    """dst (+)= a @ panels + bias, for panels first : last."""
+    cdef long panel = first, panels, i, row, n, vectors, offset
+    cdef long next_panel = p.stride if is_large(p) else 0
+    cdef long group = group_rows(rows)
+    cdef const char *panel_bias = NULL
+    while panel < last:
+        vectors = panel_vectors(p, panel, tiles.lanes)
+        panels = 1
+        if rows == 1 and panel + 1 < last and panel_vectors(p, panel + 1, tiles.lanes) == vectors:
+            panels = 2  # a single row needs two to keep the arithmetic busy
+        row = 0
+        while row < rows:
+            n = min(group, rows - row)
+            tiles.product(
+                n, vectors, panels, p.depth, a + row * a_row, a_row, a_k,
+                p.data + panel * p.stride, p.stride, tile, next_panel,
+            )
+            for i in range(panels):
+                offset = (panel + i) * p.span * tiles.item
+                if bias != NULL:
+                    panel_bias = bias + offset
+                tiles.store(
+                    n, vectors, p.outputs - (panel + i) * p.span, p.step,
+                    tile + i * vectors * tiles.lanes * tiles.item, panel_bias, bias_vector,
+                    dst + row * dst_row + offset, dst_row, dst_vector, accumulate,
+                )
+            row += n
+        panel += panels
+
+
+cdef inline void advance(fs_block *b, long rows, long bytes) noexcept nogil:
+    """Move a block down by rows and right by bytes."""
+    b.z += rows * b.z_row + bytes
+    if b.slots != NULL:
+        b.slots += rows * b.slots_row + bytes
+    if b.bias != NULL:
+        b.bias += bytes
+    b.h_previous += rows * b.h_previous_row + bytes
+    b.c_previous += rows * b.c_previous_row + bytes
+    b.h += rows * b.h_row + bytes
+    b.c += rows * b.c_row + bytes
+    b.dy += rows * b.dy_row + bytes
+    b.dh += rows * b.dh_row + bytes
+    b.dc += rows * b.dc_row + bytes
+
+
+cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil:
+    """Full panels whose tiles of `rows` rows fit together."""
+    cdef long most = p.count
+    if rows * p.count * p.vectors * vector > TILE_BYTES:
+        most = max(1, TILE_BYTES // (rows * p.vectors * vector))
+    if is_large(p):  # in small pieces, so that walking backwards finds the last ones in cache
+        most = min(most, max(2, PIECE_BYTES // p.stride) if rows == 1 else 1)
+    return most
+
+
+cdef void multiply_apply(
+    const fs_tiles *tiles, const Panels *p, long first, long last, bint descending, char *tile,
+    const char *a, long a_row, fs_point point, const fs_block *whole,
+) noexcept nogil:
+    """Run a point function over a block, its tiles multiplied just before; a NULL: no product.
+
+    Weights that exceed the cache are walked up and down in turn: what was used last is still
+    there.
+    """
+    cdef fs_block b
+    cdef long row, n, vectors, panels, panel, begin = first, end = last
+    cdef long vector = tiles.lanes * tiles.item
+    cdef long group = group_rows(whole.rows)
+    cdef long most = panels_at_once(p, group, vector)
+    cdef long next_panel = 0
+    if is_large(p):
+        next_panel = -p.stride if descending else p.stride
+    while begin < end:
+        panel = end - 1 if descending else begin
+        vectors = panel_vectors(p, panel, tiles.lanes)
+        panels = 1
+        if vectors == p.vectors:  # several full panels at once where the rows are few
+            panels = min(most, end - begin)
+            if panels > 1 and panel_vectors(p, end - 1, tiles.lanes) < vectors:
+                panels = min(panels, end - 1 - begin)
+            if descending:
+                panel = end - panels
+        row = 0
+        while row < whole.rows:
+            n = min(group, whole.rows - row)
+            b = whole[0]
+            advance(&b, row, panel * p.span * tiles.item)
+            b.rows, b.vectors = n, vectors
+            b.units = min(p.outputs - panel * p.span, panels * p.span)
+            b.tile = NULL
+            if a != NULL:
+                b.tile = tile
+                tiles.product(
+                    n, vectors, panels, p.depth, a + row * a_row, a_row, tiles.item,
+                    p.data + panel * p.stride, p.stride, tile, next_panel,
+                )
+            point(&b)
+            row += n
+        if descending:
+            end -= panels
+        else:
+            begin += panels

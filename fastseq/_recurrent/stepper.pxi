@@ -1,0 +1,121 @@
+"""Streams: stacked cells that advance one step a call."""
+
+cdef struct Stack:       # the layers of a Stepper
+    Direction *layer
+    long layers
+
+
+cdef void step_part(int index, int parts, void *argument) noexcept nogil:
+    cdef Stack *stack = <Stack *>argument
+    cdef Part part
+    cdef long i
+    for i in range(stack.layers):
+        part = make_part(&stack.layer[i], index, parts)
+        project(&stack.layer[i], &part, 0, 1)
+        forward_step(&stack.layer[i], &part, 0, -1)
+
+
+cdef class Stepper:
+    """Stacked cells that advance one step a call; see ``reference.Stepper``."""
+    cdef Stack stack
+    cdef void *memory
+    cdef size_t state_bytes
+    cdef int parts, kind
+    cdef long batch, inputs
+    cdef int64_t offsets[2]
+    cdef char *next_states
+    cdef readonly cnp.ndarray h, c
+    cdef cnp.ndarray top, top_row
+
+    def __cinit__(self, str cell, list weights, option, cnp.ndarray h, cnp.ndarray c):
+        cdef const fs_tiles *tiles = tiles_of(h)
+        cdef Direction *d
+        cdef long i
+        self.stack.layers = len(weights)
+        self.stack.layer = <Direction *>fs_take_scratch(self.stack.layers * sizeof(Direction))
+        if self.stack.layer == NULL:
+            raise MemoryError("no memory for a stream")
+        memset(self.stack.layer, 0, self.stack.layers * sizeof(Direction))
+        self.h, self.c = h, c
+        self.kind = cnp.PyArray_TYPE(h)
+        self.batch, self.inputs = h.shape[1], weights[0][0].shape[1]
+        self.offsets[0], self.offsets[1] = 0, self.batch
+        self.state_bytes = h.nbytes
+        for i in range(self.stack.layers):
+            d = &self.stack.layer[i]
+            d.tiles, d.cell = tiles, describe(cell, option, tiles)
+            weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
+            d.T, d.B, d.I, d.H = 1, self.batch, weight_ih.shape[1], h.shape[2]
+            d.offsets = self.offsets
+            d.x_row = d.I * tiles.item
+            d.y_row = d.state_row = d.H * tiles.item
+            d.h0 = part_of(h, i)
+            d.c0 = d.c_n = part_of(c, i)
+            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
+        self.pack()
+        self.top = h[h.shape[0] - 1]
+        self.top.flags.writeable = False
+        self.top_row = self.top[0] if self.batch == 1 else None
+
+    cdef int useful_parts(self):
+        """With large weights, threads each keep a slice in their own cache."""
+        cdef size_t weights = 0
+        cdef double work = 0
+        cdef const Direction *d
+        cdef long i
+        for i in range(self.stack.layers):
+            d = &self.stack.layer[i]
+            weights += d.cell.gates * gate_bytes(d) * (d.I + d.H)
+            work += flops(d)
+        if weights < LARGE_BYTES and work < THREAD_FLOPS:
+            return 1
+        return min(_threads, max(d.B // 2, d.H // UNITS_PER_PART, 1))
+
+    cdef pack(self):
+        """Pack the weights."""
+        cdef Scratch scratch
+        cdef Part whole
+        cdef Direction *d
+        cdef long i
+        cdef int attempt
+        scratch.data, scratch.used = NULL, 0
+        self.parts = self.useful_parts()
+        for attempt in range(2):
+            for i in range(self.stack.layers):
+                lay_out(&self.stack.layer[i], False, self.parts, &scratch)
+            self.next_states = take(&scratch, self.state_bytes)
+            if attempt == 0:
+                self.memory = fs_take_scratch(scratch.used)
+                if self.memory == NULL:
+                    raise MemoryError(f"no memory for {scratch.used} bytes of packed weights")
+                scratch.data, scratch.used = <char *>self.memory, 0
+        for i in range(self.stack.layers):
+            d = &self.stack.layer[i]
+            d.y = self.next_states + i * self.batch * d.state_row
+            if i > 0:
+                d.x = self.stack.layer[i - 1].y
+            whole = make_part(d, 0, 1)
+            pack_forward(d, &whole)
+
+    def __dealloc__(self):
+        fs_give_scratch(self.memory)
+        fs_give_scratch(self.stack.layer)
+
+    def __call__(self, cnp.ndarray x not None):
+        cdef bint row = cnp.PyArray_NDIM(x) == 1
+        cdef long i
+        if (
+            cnp.PyArray_TYPE(x) != self.kind
+            or not cnp.PyArray_ISCARRAY_RO(x)
+            or not 1 <= cnp.PyArray_NDIM(x) <= 2
+            or cnp.PyArray_SIZE(x) != self.batch * self.inputs
+            or cnp.PyArray_DIM(x, 0) != (self.inputs if row else self.batch)
+        ):
+            raise ValueError("x must be a contiguous array (batch_size, input_size) of the stream's dtype")
+        self.stack.layer[0].x = <char *>cnp.PyArray_DATA(x)
+        with nogil:
+            fs_run(self.parts, step_part, &self.stack)
+            for i in range(self.stack.layers):
+                self.stack.layer[i].steps_before += 1
+            memcpy(<char *>cnp.PyArray_DATA(self.h), self.next_states, self.state_bytes)
+        return self.top_row if row else self.top

@@ -1,0 +1,54 @@
+"""What C offers: tile functions (``_csrc/tiles.h``), threads and scratch memory (``_csrc/pool.h``)."""
+
+cdef extern from "tiles.h" nogil:
+    ctypedef struct fs_block:
+        long rows, units, vectors
+        const char *tile
+        const char *z
+        long z_row, z_gate
+        char *slots
+        long slots_row, slots_gate
+        const char *bias
+        const char *h_previous
+        const char *c_previous
+        long h_previous_row, c_previous_row
+        char *h
+        char *c
+        long h_row, c_row
+        const char *dy
+        long dy_row
+        char *dh
+        char *dc
+        long dh_row, dc_row
+    ctypedef void (*fs_point)(const fs_block *) noexcept nogil
+    ctypedef struct fs_tiles:
+        long item, lanes
+        void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil
+        void (*product)(long, long, long, long, const char *, long, long, const char *, long,
+                        char *, long) noexcept nogil
+        void (*store)(long, long, long, long, const char *, const char *, long, char *, long,
+                      long, int) noexcept nogil
+        void (*column_sums)(long, long, const char *, long, char *, char *) noexcept nogil
+        fs_point rnn_forward[3]
+        fs_point rnn_backward[3]
+        fs_point lstm_forward, lstm_backward, gru_forward, gru_backward
+        fs_point gru_reset, gru_candidate, gru_candidate_backward, gru_reset_backward
+        void (*exp)(long, const char *, char *) noexcept nogil
+        void (*tanh)(long, const char *, char *) noexcept nogil
+        void (*sigmoid)(long, const char *, char *) noexcept nogil
+    ctypedef struct fs_isa:
+        const char *name
+        const fs_tiles *f32
+        const fs_tiles *f64
+    const fs_isa *const *fs_available_isas()
+    enum: FS_PANEL_VECTORS
+
+cdef extern from "pool.h" nogil:
+    ctypedef struct fs_barrier:
+        pass
+    void fs_run(int, void (*)(int, int, void *) noexcept nogil, void *)
+    void fs_barrier_wait(fs_barrier *, int)
+    void *fs_take_scratch(size_t)
+    void fs_give_scratch(void *)
+    enum: FS_GUARD_BYTES
+    void FS_GUARD(void *, size_t)
