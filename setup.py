@@ -71,7 +71,7 @@ extension = Extension(
     libraries=[name for name, _ in LIBRARIES] + ([] if sys.platform == "win32" else ["pthread"]),
     extra_compile_args=FLAGS,
     extra_link_args=LINK_FLAGS,
-    depends=HEADERS + INCLUDED,
+    depends=HEADERS + INCLUDED + sorted(glob(f"{CSRC}/*.c")),
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     optional=True,  # without a compiler the Numba or NumPy backend serves
 )

@@ -128,6 +128,28 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
 
 # --- padded batches ---------------------------------------------------------------------------------
 
+def sort_lengths(cnp.ndarray lengths, cnp.ndarray order, cnp.ndarray offsets):
+    """A counting sort, in `offsets` alone."""
+    cdef const int64_t *length = <const int64_t *>data(lengths)
+    cdef int64_t *place = <int64_t *>data(order)
+    cdef int64_t *count = <int64_t *>data(offsets)
+    cdef long rows = lengths.shape[0], steps = offsets.shape[0] - 1, longer = rows, t, row
+    with nogil:
+        memset(count, 0, (steps + 1) * sizeof(int64_t))
+        for row in range(rows):
+            count[length[row]] += 1
+        for t in range(steps + 1):  # rows longer than t: there those of length t begin
+            longer -= count[t]
+            count[t] = longer
+        for row in range(rows):
+            place[count[length[row]]] = row
+            count[length[row]] += 1
+        # Now count[t] is the number of rows of length t or more: the tokens of step t - 1.
+        count[0] = 0
+        for t in range(1, steps + 1):
+            count[t] += count[t - 1]
+
+
 def gather(cnp.ndarray padded, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray tokens):
     copy_tokens(padded, order, offsets, tokens, False)
 

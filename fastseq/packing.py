@@ -74,11 +74,8 @@ def pack(lead, lengths, batch_first):
     """
     if lengths is None:
         return _dense(lead, batch_first)
-    if len(lead) == 1:
-        batch_first = False
-    if (lengths == lead[1 if batch_first else 0]).all():
-        return _dense(lead, batch_first)
-    return Ragged(lead, lengths, batch_first)
+    ragged = Ragged(lead, lengths, batch_first)
+    return ragged if ragged.tokens < math.prod(lead) else _dense(lead, batch_first)
 
 
 class Dense:
@@ -143,11 +140,12 @@ class Ragged:
         self.rows, self.batched = len(lengths), len(lead) == 2
         self._lead = lead
         self._batch_first = batch_first
-        self._order = np.argsort(-lengths, kind="stable")
-        ended = np.cumsum(np.bincount(lengths))[:-1]  # rows that are over before each step
-        self.offsets = np.zeros(len(ended) + 1, np.int64)
-        np.cumsum(len(lengths) - ended, out=self.offsets[1:])
-        self.tokens = int(self.offsets[-1])
+        self._order = np.empty(self.rows, np.int64)
+        offsets = np.empty(lead[1 if batch_first and self.batched else 0] + 1, np.int64)
+        kernels().sort_lengths(lengths, self._order, offsets)
+        longest = lengths[self._order[0]] if self.rows else 0
+        self.offsets = offsets[: longest + 1]
+        self.tokens = int(offsets[-1])
 
     def _time_major(self, padded):
         """A view (T, B, F)."""

@@ -140,6 +140,17 @@ def _input_gradient(dx, dz, weight_ih, direction):
 # --- padded batches -------------------------------------------------------------------------
 
 
+def sort_lengths(lengths, order, offsets):
+    """The packing of sequences of these lengths: row ``order[r]`` becomes row r.
+
+    ``offsets`` may have entries beyond the longest length; they repeat the last one.
+    """
+    order[...] = np.argsort(-lengths, kind="stable")
+    ended = np.cumsum(np.bincount(lengths, minlength=len(offsets)))[:-1]  # before each step
+    offsets[0] = 0
+    np.cumsum(len(lengths) - ended, out=offsets[1:])
+
+
 def gather(padded, order, offsets, tokens):
     """Tokens (N, F) of a padded batch (T, B, F), whose row ``order[r]`` becomes row r."""
     for t, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):

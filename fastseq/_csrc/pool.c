@@ -187,6 +187,12 @@ static char *new_block(size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (bytes >= HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE); /* fewer faults and TLB misses */
 #endif
+#if defined(__linux__) && defined(MADV_POPULATE_WRITE)
+    const size_t page = 4096; /* where it is larger this fails, and the pages come one by one */
+    char *first = (char *)(((uintptr_t)block + page - 1) / page * page);
+    char *last = (char *)(((uintptr_t)block + bytes) / page * page);
+    if (first < last) madvise(first, last - first, MADV_POPULATE_WRITE);
+#endif
     *(size_t *)block = bytes;
     return block;
 }

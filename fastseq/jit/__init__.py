@@ -23,7 +23,7 @@ except ImportError as error:
         "pip install 'fastseq[jit]'"
     ) from error
 
-from fastseq.reference import gather, scatter
+from fastseq.reference import gather, scatter, sort_lengths
 
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
@@ -47,6 +47,7 @@ __all__ = [
     "rnn_backward",
     "rnn_forward",
     "scatter",
+    "sort_lengths",
     "set_num_threads",
     "sigmoid",
     "tanh",
