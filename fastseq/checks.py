@@ -81,20 +81,7 @@ def floats(name, value, dtype):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
         return value  # the usual case, kept cheap: NumPy's own dtypes are singletons
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} must be an array without a mask, which would be lost: fill the gaps, as with "
-            f"{name}.filled(0)"
-        )
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise ValueError(f"{name} must be an array of floating-point numbers: {error}") from error
-    except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
-        raise TypeError(
-            f"{name} must be an array of floating-point numbers, got {type(value).__name__}, "
-            f"which NumPy can't read: {error}"
-        ) from error
+    array = _read(name, value, "an array of floating-point numbers")
     if array.dtype.kind != "f":
         raise TypeError(
             f"{name} must hold floating-point numbers, got dtype {array.dtype}; "
@@ -104,24 +91,38 @@ def floats(name, value, dtype):
     return array if array.flags.aligned else array.copy()
 
 
-def shape(name, array, expected, letters):
+def _read(name, value, expected):
+    """The value as an array of whatever dtype."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be {expected}, got a masked array, whose mask would be lost: "
+            f"fill the gaps, as with {name}.filled(0)"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise ValueError(f"{name} must be {expected}: {error}") from error
+    except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
+        raise TypeError(
+            f"{name} must be {expected}, got {type(value).__name__}, which NumPy can't read: {error}"
+        ) from error
+
+
+def shape(name, array, expected, letters, hint=""):
     """Raise unless the array has the expected shape; ``letters`` explain its axes."""
     if array.shape != expected:
-        raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}")
+        raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}{hint}")
 
 
-def lengths(value, rows, steps, letters):
+def lengths(value, rows, steps, hint=""):
     """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"lengths must be a 1-D array of integers: {error}") from error
+    array = _read("lengths", value, "a 1-D array of integers")
     if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
         raise TypeError(
             f"lengths must hold integers, got dtype {array.dtype}; "
             "convert them first, as with np.asarray(lengths, np.int64)"
         )
-    shape("lengths", array, (rows,), letters)
+    shape("lengths", array, (rows,), "(B,)", hint)
     if rows and (array.min() < 0 or array.max() > steps):
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(

@@ -6,6 +6,9 @@ Optimisers, clipping, saving and all-reduce are then single passes over one arra
 from __future__ import annotations
 
 import math
+import os
+import threading
+import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -122,6 +125,11 @@ class Parameters(NamedViews):
         size = sum(map(math.prod, shapes.values()))
         super().__init__(shapes, np.zeros(size, dtype))
         self.grads = NamedViews(shapes, np.zeros(size, dtype))
+        self._add_lock()
+
+    def _add_lock(self):
+        self.grads_lock = threading.Lock()  # for whoever adds to the gradients
+        _locked.add(self)
 
     @property
     def flat_grad(self):
@@ -181,3 +189,17 @@ class Parameters(NamedViews):
     def __setstate__(self, state):
         super().__setstate__(state["values"])
         self.grads = state["grads"]
+        self._add_lock()
+
+
+_locked = weakref.WeakSet()
+
+
+def _renew_locks():
+    """In the child of a fork: the thread that held a lock may not exist there."""
+    for parameters in list(_locked):
+        parameters.grads_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

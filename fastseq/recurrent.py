@@ -184,9 +184,9 @@ class RecurrentLayer(stack.Stack):
 
     def _read_lengths(self, lengths, lead):
         if len(lead) == 1:
-            return checks.lengths(lengths, 1, lead[0], "(1,), since x has no batch axis")
+            return checks.lengths(lengths, 1, lead[0], "; x has no batch axis")
         rows, steps = lead if self._batch_first else lead[::-1]
-        return checks.lengths(lengths, rows, steps, "(B,)")
+        return checks.lengths(lengths, rows, steps)
 
     def _read_layer_states(self, name, value, packed):
         """The state arrays (L * D, B, H) of an argument that is not None, rows sorted."""

@@ -6,9 +6,6 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 from __future__ import annotations
 
 import operator
-import os
-import threading
-import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -144,8 +141,6 @@ class Stack:
         self._not_saved = [None] * len(self._kind.saved)
         self._pool = BufferPool(self.dtype)
         self._zeros = None
-        self._grads_lock = threading.Lock()
-        _bound.add(self)
 
     def _by_layer(self, views):
         """For each layer a list, one tuple a direction, as the kernels take them."""
@@ -159,7 +154,7 @@ class Stack:
         ]
 
     def __getstate__(self):
-        bound = ("_weights", "_grads", "_pool", "_zeros", "_grads_lock")  # made again by _bind
+        bound = ("_weights", "_grads", "_pool", "_zeros")  # made again by _bind
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state):
@@ -264,7 +259,7 @@ class Stack:
         backward, dx = getattr(kernels(), self._kind.backward), None
         if input_grad:
             dx = packing.result(buffers, "dx", self._input_size, self._dtype)
-        with self._grads_lock:
+        with self._parameters.grads_lock:
             for layer in range(len(layers) - 1, -1, -1):
                 x, y, saved, kept = layers[layer]
                 if kept is not None:
@@ -317,19 +312,6 @@ def _scale_kept(array, kept, scale):
     """Inverted dropout, in place: the expected value stays."""
     array *= kept
     array *= scale
-
-
-_bound = weakref.WeakSet()
-
-
-def _renew_locks():
-    """In the child of a fork: the thread that held a lock may not exist there."""
-    for stack in list(_bound):
-        stack._grads_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Backprop:

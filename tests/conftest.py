@@ -1,15 +1,9 @@
 """Fixtures for every test: the kernel modules, each skipped where it can't run."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from helpers import BACKENDS, load_kernels
 
 import fastseq
-
-sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib leaves it out
-
-from helpers import BACKENDS, load_kernels  # noqa: E402
 
 
 @pytest.fixture(params=BACKENDS)

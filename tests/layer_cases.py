@@ -1,9 +1,11 @@
 """What the tests of layers, cells and streams share."""
 
-import itertools
+import contextlib
+import threading
 
 import numpy as np
 import pytest
+from helpers import BACKENDS, assert_close, assert_identical
 
 import fastseq as fs
 
@@ -25,9 +27,6 @@ CELLS = {
     "gru-before": lambda *sizes, **options: fs.GRUCell(*sizes, reset_after=False, **options),
 }
 
-# Differences that stem from the order of additions only, relative to the largest value.
-CLOSE = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-13}
-
 
 def use_backend(name):
     """Switch to a backend, or skip the test and say why."""
@@ -40,7 +39,7 @@ def use_backend(name):
 # Test files import the fixtures; their own names keep them apart from the arguments.
 
 
-@pytest.fixture(name="backend", params=["cython", "numba", "numpy"])
+@pytest.fixture(name="backend", params=BACKENDS)
 def backend_fixture(request):
     """Each backend in turn; backend and thread count are put back."""
     before, threads = fs.get_backend(), fs.get_num_threads()
@@ -95,29 +94,55 @@ def train(layer, x, state=None, lengths=None, dy=None, dstate=None):
     return y, final, dx, dinitial, layer.parameters.flat_grad.copy()
 
 
-def flatten(results):
-    """The arrays in nested tuples, in order."""
-    if not isinstance(results, tuple):
-        return [results]
-    return list(itertools.chain.from_iterable(map(flatten, results)))
+def run_at_once(functions):
+    """Run functions in threads of their own; their results, or the first error."""
+    results, start = [None] * len(functions), threading.Barrier(len(functions))
+
+    def run(i):
+        start.wait()
+        try:
+            results[i] = functions[i]()
+        except BaseException as error:
+            results[i] = error
+
+    workers = [threading.Thread(target=run, args=(i,)) for i in range(len(functions))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
-def assert_identical(actual, expected):
-    """The same arrays bit for bit, in nested tuples."""
-    for a, e in zip(flatten(actual), flatten(expected), strict=True):
-        np.testing.assert_array_equal(a, e, strict=True)
+class Rendezvous:
+    """An array that NumPy reads when all threads have come to that point, or none else will."""
+
+    def __init__(self, array, barrier):
+        self.array, self.barrier = array, barrier
+
+    def __array__(self, dtype=None, copy=None):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.barrier.wait(timeout=1)
+        return self.array
 
 
-def assert_close(actual, expected, tolerance=None):
-    """The same arrays in nested tuples, up to the order of additions or a given tolerance.
+def run_backprop_in_threads(backprop, *gradients):
+    """Call it in three threads that all are past its first checks; the one success's result."""
+    barrier = threading.Barrier(3)
+    arguments = [map_state(lambda a: Rendezvous(a, barrier), gradient) for gradient in gradients]
 
-    Tolerances are relative to the largest value of an array.
-    """
-    for a, e in zip(flatten(actual), flatten(expected), strict=True):
-        assert a.shape == e.shape and a.dtype == e.dtype
-        limit = tolerance or CLOSE[e.dtype]
-        error, scale = np.abs(a - e).max(initial=0), np.abs(e).max(initial=0)
-        assert error <= limit * scale, f"off by {error:.3g} where values reach {scale:.3g}"
+    def run():
+        try:
+            return backprop(*arguments)
+        except RuntimeError as error:
+            assert "already run" in str(error)
+            return None
+
+    succeeded = [result for result in run_at_once([run] * 3) if result is not None]
+    assert len(succeeded) == 1
+    return succeeded[0]
 
 
 def assert_same(backend, actual, expected):

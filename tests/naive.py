@@ -33,10 +33,8 @@ def gru_step(x, state, weights, reset_after):
     u_r, u_z, u_n = np.split(u, 3)
     b_r, b_z, b_n = np.split(b_hh, 3)
     r, z = sigmoid(x_r + u_r @ h + b_r), sigmoid(x_z + u_z @ h + b_z)
-    if reset_after:
-        n = np.tanh(x_n + r * (u_n @ h + b_n))
-    else:
-        n = np.tanh(x_n + u_n @ (r * h) + b_n)
+    recurrent = r * (u_n @ h + b_n) if reset_after else u_n @ (r * h) + b_n
+    n = np.tanh(x_n + recurrent)
     return ((1 - z) * n + z * h,)
 
 

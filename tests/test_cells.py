@@ -17,6 +17,7 @@ from layer_cases import (
     make_cell_fixture,  # noqa: F401
     map_state,
     random_state,
+    run_backprop_in_threads,
 )
 
 import fastseq as fs
@@ -140,17 +141,27 @@ def test_names_and_state_dict():
     assert repr(cell) == "GRUCell(3, 5, dtype=float32)"
 
 
+def test_repr_shows_what_differs_from_the_default():
+    cell = fs.RNNCell(2, 3, nonlinearity="relu", bias=False)
+    assert repr(cell) == "RNNCell(2, 3, nonlinearity='relu', bias=False, dtype=float32)"
+    cell = fs.GRUCell(2, 3, reset_after=False, dtype=np.float64)
+    assert repr(cell) == "GRUCell(2, 3, reset_after=False, dtype=float64)"
+    assert repr(fs.RNNCell(2, 3)) == "RNNCell(2, 3, dtype=float32)"
+
+
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda cell: pickle.loads(pickle.dumps(cell)), "state_dict"]
 )
-def test_saved_then_loaded_is_the_same(make_cell, rng, duplicate):
-    cell = make_cell(I, H, seed=1)
-    x = rng.standard_normal((B, I)).astype(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_saved_then_loaded_is_the_same(make_cell, rng, duplicate, dtype):
+    cell = make_cell(I, H, dtype=dtype, seed=1)
+    x = rng.standard_normal((B, I)).astype(dtype)
     if duplicate == "state_dict":
-        other = make_cell(I, H, seed=2)
+        other = make_cell(I, H, dtype=dtype, seed=2)
         other.load_state_dict(cell.state_dict())
     else:
         other = duplicate(cell)
+    assert other.dtype is np.dtype(dtype)  # the very object: checks rely on it
     assert_identical(other(x), cell(x))
 
 
@@ -188,6 +199,37 @@ def test_errors_of_dstate_leave_backprop_usable(make_cell):
         backprop(map_state(lambda array: array.astype(int), state))
     backprop(state)
     assert cell.parameters.flat_grad.any()
+
+
+@pytest.mark.parametrize("wrong", [1, None, "no"])
+def test_input_grad(make_cell, wrong):
+    cell = make_cell(I, H, seed=1)
+    state, backprop = cell.forward(np.ones((B, I)))
+    with pytest.raises(TypeError, match=f"input_grad must be True or False, got {wrong!r}"):
+        backprop(state, input_grad=wrong)
+    assert backprop(state)[0].shape == (B, I)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "pickle"]
+)
+def test_backprop_has_no_duplicates(make_cell, duplicate):
+    state, backprop = make_cell(I, H, seed=1).forward(np.ones((B, I)))
+    with pytest.raises(TypeError, match="a CellBackprop can't be copied or pickled"):
+        duplicate(backprop)
+    assert backprop(state)[0].shape == (B, I)
+
+
+def test_backprop_runs_once_whatever_the_threads(make_cell, rng):
+    cell = make_cell(I, H, seed=1)
+    x = rng.standard_normal((B, I)).astype(np.float32)
+    state, backprop = cell.forward(x)
+    expected = backprop(state)
+    grads = cell.parameters.flat_grad.copy()
+    cell.parameters.zero_grad()
+    backprop = cell.forward(x)[1]
+    assert_identical(run_backprop_in_threads(backprop, state), expected)
+    assert_identical(cell.parameters.flat_grad, grads)
 
 
 def test_lstm_state_is_a_pair():

@@ -1,10 +1,18 @@
 """Bad arguments: each error names the argument, and what was expected and what came."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
 import pytest
-from layer_cases import LAYERS, as_tuple, assert_identical, make_layer_fixture  # noqa: F401
+from layer_cases import (
+    CELLS,
+    LAYERS,
+    as_tuple,
+    assert_identical,
+    make_layer_fixture,  # noqa: F401
+)
 
 import fastseq as fs
 
@@ -86,6 +94,55 @@ def test_reset_after(make):
         make(2, 3, reset_after="no")
 
 
+# --- attributes -----------------------------------------------------------------------------
+
+FIXED = ["input_size", "hidden_size", "bias", "dtype"]
+OWN = {"rnn": ["nonlinearity"], "lstm": [], "gru": ["reset_after"]}
+
+
+def assert_fixed(made, names):
+    for name in names:
+        before = getattr(made, name)
+        with raises(AttributeError, f"{name} can't be changed", f"new {type(made).__name__}"):
+            setattr(made, name, None)
+        assert getattr(made, name) == before, name
+
+
+def test_attributes_of_a_layer_stay(make_layer, x):
+    layer = make_layer(I, H, seed=1)
+    expected = layer(x)
+    names = [*FIXED, "num_layers", "batch_first", "bidirectional", *OWN[layer._kind.name]]
+    assert_fixed(layer, names)
+    assert_identical(layer(x), expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_attributes_of_a_cell_stay(name, x):
+    cell = CELLS[name](I, H, seed=1)
+    expected = cell(x[0])
+    assert_fixed(cell, FIXED + OWN[cell._kind.name])
+    assert_identical(cell(x[0]), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong, error",
+    [
+        (-0.1, ValueError),
+        (1.5, ValueError),
+        (float("nan"), ValueError),
+        ("0.5", TypeError),
+        (True, TypeError),
+        (None, TypeError),
+        ([0.1, 0.2], TypeError),
+    ],
+)
+def test_assigning_dropout(make_layer, wrong, error):
+    layer = make_layer(I, H, 2, dropout=0.25)
+    with raises(error, "dropout must be a number from 0 to 1", str(wrong)):
+        layer.dropout = wrong
+    assert layer.dropout == 0.25
+
+
 # --- calls ----------------------------------------------------------------------------------
 
 
@@ -140,6 +197,45 @@ def test_x_of_a_batch_first_layer_is_described_as_such():
 def test_lengths(make_layer, x, method, wrong, error, parts):
     with raises(error, *parts):
         getattr(make_layer(I, H), method)(x, None, wrong)
+
+
+@pytest.mark.parametrize("method", ["__call__", "forward"])
+@pytest.mark.parametrize(
+    "wrong, got", [([], "(0,)"), ([2] * T, "(4,)"), ([[2]], "(1, 1)"), (2, "()")]
+)
+def test_lengths_without_a_batch(make_layer, method, wrong, got):
+    with raises(ValueError, "lengths must have shape", "(1,)", f"got {got}", "no batch axis"):
+        getattr(make_layer(I, H), method)(np.zeros((T, I)), None, np.array(wrong, int))
+
+
+def test_masked_lengths_would_lose_their_mask(make_layer, x):
+    with raises(TypeError, "lengths must be a 1-D array of integers", "masked", ".filled(0)"):
+        make_layer(I, H)(x, None, np.ma.masked_array([T] * x.shape[1], [True] * x.shape[1]))
+
+
+def test_masked_arrays_would_lose_their_mask(make_layer, x):
+    layer = make_layer(I, H, seed=1)
+    masked = np.ma.masked_array(x, x > 0)
+    for call in (layer, layer.forward):
+        with raises(TypeError, "x must be an array", "masked", "x.filled(0)"):
+            call(masked)
+    y, _, backprop = layer.forward(masked.filled(0))
+    with raises(TypeError, "dy must be an array", "masked", "dy.filled(0)"):
+        backprop(np.ma.masked_array(y, y > 0))
+    backprop(y)
+
+
+@pytest.mark.parametrize("options", [{"requires_grad": True}, {"dtype": "bfloat16"}])
+def test_tensors_that_numpy_cannot_read(make_layer, options):
+    torch = pytest.importorskip("torch")
+    if "dtype" in options:
+        options = {"dtype": getattr(torch, options["dtype"])}
+    layer, tensor = make_layer(I, H, seed=1), torch.zeros(T, B, I, **options)
+    expected = "x must be an array of floating-point numbers, got Tensor"
+    for call in (layer, layer.forward):
+        with raises(TypeError, expected, "can't read"):
+            call(tensor)
+    assert_identical(layer(tensor.detach().float()), layer(np.zeros((T, B, I))))
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -226,6 +322,16 @@ def test_dy(make_layer, x, wrong, error, parts, lengths):
     backprop(y)  # it can still run after that
 
 
+@pytest.mark.parametrize("wrong", [1, 0, None, "no", [True]])
+def test_input_grad(make_layer, x, wrong):
+    layer = make_layer(I, H, seed=1)
+    y, _, backprop = layer.forward(x)
+    with raises(TypeError, "input_grad must be True or False", repr(wrong)):
+        backprop(y, input_grad=wrong)
+    assert not layer.parameters.flat_grad.any()
+    backprop(y)  # it can still run after that
+
+
 def test_backprop_runs_once(make_layer, x):
     layer = make_layer(I, H, seed=1)
     y, _, backprop = layer.forward(x)
@@ -234,6 +340,17 @@ def test_backprop_runs_once(make_layer, x):
     with raises(RuntimeError, "already run", "call forward again"):
         backprop(y)
     assert_identical(layer.parameters.flat_grad, grads)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "pickle"]
+)
+def test_backprop_has_no_duplicates(make_layer, x, duplicate):
+    layer = make_layer(I, H, seed=1)
+    y, _, backprop = layer.forward(x)
+    with raises(TypeError, "a LayerBackprop can't be copied or pickled"):
+        duplicate(backprop)
+    backprop(y)  # it can still run after that
 
 
 def test_errors_leave_the_layer_usable(make_layer, x):

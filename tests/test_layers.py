@@ -6,11 +6,11 @@ Test sizes: T steps, B rows, I input size, H hidden size.
 import copy
 import os
 import pickle
-import threading
 import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import load_kernels, run_python
 from layer_cases import (
     LAYERS,
     as_tuple,
@@ -22,6 +22,8 @@ from layer_cases import (
     make_layer_fixture,  # noqa: F401
     map_state,
     random_state,
+    run_at_once,
+    run_backprop_in_threads,
     train,
 )
 
@@ -384,6 +386,28 @@ def test_dropout_follows_the_seed(make_layer, rng):
     assert (y != other.forward(x)[0]).any() and (y != one.forward(x)[0]).any()
 
 
+def test_dropout_can_be_assigned(backend, make_layer, rng):
+    x = random(rng, T, B, I)
+    expected = train(make_layer(I, H, 2, dropout=0.5, seed=1), x)
+    layer = make_layer(I, H, 2, seed=1)
+    layer.dropout = 0.5
+    assert layer.dropout == 0.5
+    assert_identical(train(layer, x), expected)
+    layer.dropout = 0
+    assert_same(backend, layer.forward(x)[:2], layer(x))
+
+
+def test_dropout_of_a_pass_is_that_of_its_forward(backend, make_layer, rng):
+    x = random(rng, T, B, I)
+    expected = train(make_layer(I, H, 3, dropout=0.5, seed=1), x)
+    for later in (0.0, 0.25, 1.0):
+        layer = make_layer(I, H, 3, dropout=0.5, seed=1)
+        y, final, backprop = layer.forward(x)
+        layer.dropout = later
+        results = (y, final, *backprop(y, final), layer.parameters.flat_grad)
+        assert_identical(results, expected)
+
+
 def test_dropout_with_one_layer_warns():
     with pytest.warns(UserWarning, match="dropout=0.5 has no effect with num_layers=1"):
         fs.LSTM(I, H, dropout=0.5)
@@ -521,6 +545,39 @@ def test_training_makes_no_hidden_copies(backend, name):
     assert peak < 1.1 * KEPT[layer._kind.name] * x.nbytes
 
 
+SAVED = {"rnn": 0, "lstm": 4 + 1, "gru": 4}  # what forward keeps beside y, in N * H
+
+
+def test_release_lets_go_of_buffers(backend, make_layer, rng):
+    """Of ragged batches y lies in a buffer as well, before it is spread out."""
+    layer = make_layer(4, 64, 2, seed=1)
+    x, lengths = random(rng, 100, 8, 4), np.full(8, 100)
+    lengths[0] = 99
+    tracemalloc.start()
+    try:
+        expected = train(layer, x, None, lengths)
+        before = tracemalloc.get_traced_memory()[0]
+        layer.release()
+        freed = before - tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    kept = (1 + SAVED[layer._kind.name]) * layer.num_layers * layer.hidden_size * lengths.sum()
+    assert freed >= kept * layer.dtype.itemsize
+    assert_identical(train(layer, x, None, lengths), expected)
+
+
+def test_release_between_forward_and_backprop(make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x, other = random(rng, T, B, I), random(rng, T, B, I)
+    expected = train(layer, x, None, LENGTHS)
+    layer.parameters.zero_grad()
+    y, final, backprop = layer.forward(x, None, LENGTHS)
+    layer.release()
+    layer.forward(other, None, LENGTHS)  # must find other buffers than those still in use
+    results = (y, final, *backprop(y, final), layer.parameters.flat_grad)
+    assert_identical(results, expected)
+
+
 # --- parameters -----------------------------------------------------------------------------
 
 
@@ -589,14 +646,35 @@ def test_saved_then_loaded_is_the_same(make_layer, rng, tmp_path):
     assert (layer.parameters["bias_ih_l0"] != state["bias_ih_l0"]).all()
 
 
+def test_own_views_may_change_places(make_layer):
+    layer = make_layer(H, H, seed=1)
+    parameters, before = layer.parameters, layer.state_dict()
+    turned = dict(zip(KINDS, ("weight_hh", "weight_ih", "bias_hh", "bias_ih"), strict=True))
+    layer.load_state_dict({f"{kind}_l0": parameters[f"{turned[kind]}_l0"] for kind in KINDS})
+    for kind in KINDS:
+        assert_identical(parameters[f"{kind}_l0"], before[f"{turned[kind]}_l0"])
+
+
+def test_own_views_may_overlap(make_layer):
+    layer = make_layer(H, H, seed=1)
+    flat, view = layer.parameters.flat, layer.parameters["weight_ih_l0"]
+    shifted = flat[3 : 3 + view.size].reshape(view.shape)
+    expected = layer.state_dict() | {"weight_ih_l0": shifted.copy()}
+    layer.load_state_dict({**layer.parameters, "weight_ih_l0": shifted})
+    assert_identical(tuple(layer.state_dict().values()), tuple(expected.values()))
+
+
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
 )
-def test_copies_are_whole_and_independent(make_layer, rng, duplicate):
-    layer = make_layer(I, H, 2, dropout=0.3, seed=1)
-    x = random(rng, T, B, I)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copies_are_whole_and_independent(make_layer, rng, duplicate, dtype):
+    layer = make_layer(I, H, 2, dropout=0.3, dtype=dtype, seed=1)
+    x = random(rng, T, B, I, dtype=dtype)
     train(layer, x)
     other = duplicate(layer)
+    assert other.dtype is np.dtype(dtype)  # the very object: checks rely on it
+    assert_identical(other(x), layer(x))
     expected = other(x)
     assert_identical(train(other, x), train(layer, x))
     layer.parameters.flat[:] = 0
@@ -612,40 +690,20 @@ def test_copies_are_whole_and_independent(make_layer, rng, duplicate):
 # --- several at once ------------------------------------------------------------------------
 
 
-def run_at_once(functions):
-    """Run functions in threads of their own; their results, or the first error."""
-    results, start = [None] * len(functions), threading.Barrier(len(functions))
-
-    def run(i):
-        start.wait()
-        try:
-            results[i] = functions[i]()
-        except BaseException as error:
-            results[i] = error
-
-    workers = [threading.Thread(target=run, args=(i,)) for i in range(len(functions))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_python_threads_share_a_layer(backend, make_layer, rng, threads):
     fs.set_num_threads(threads)
-    layer = make_layer(I, 33, 2, bidirectional=True, dtype=np.float64, seed=1)
-    inputs = [random(rng, 2 + i, 7, I, dtype=np.float64) for i in range(4)]
+    # large enough for the Cython kernels to use their own threads as well
+    steps, hidden, layers = (20, 160, 1) if backend == "cython" else (2, 33, 2)
+    layer = make_layer(I, hidden, layers, bidirectional=True, dtype=np.float64, seed=1)
+    inputs = [random(rng, steps + i, 8, I, dtype=np.float64) for i in range(4)]
     calls = [layer(x) for x in inputs]
     trained = [train(layer, x) for x in inputs]
     layer.parameters.zero_grad()
 
     def work(x):
         out = []
-        for _ in range(5):
+        for _ in range(3):
             y, final, backprop = layer.forward(x)
             out.append((layer(x), y, final, *backprop(y, final)))
         return out
@@ -654,7 +712,17 @@ def test_python_threads_share_a_layer(backend, make_layer, rng, threads):
     for repeats, called, expected in zip(results, calls, trained, strict=True):
         for got in repeats:
             assert_identical(got, (called, *expected[:4]))
-    assert_close(layer.parameters.flat_grad, 5 * sum(grads for *_, grads in trained), 1e-12)
+    assert_close(layer.parameters.flat_grad, 3 * sum(grads for *_, grads in trained), 1e-12)
+
+
+def test_backprop_runs_once_whatever_the_threads(make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x, dy, dstate = random(rng, T, B, I), random(rng, T, B, H), random_state(layer, B, rng)
+    *_, dx, dinitial, grads = train(layer, x, None, LENGTHS, dy, dstate)
+    layer.parameters.zero_grad()
+    backprop = layer.forward(x, None, LENGTHS)[2]
+    assert_identical(run_backprop_in_threads(backprop, dy, dstate), (dx, dinitial))
+    assert_identical(layer.parameters.flat_grad, grads)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -677,6 +745,91 @@ def test_fork_after_use(backend, rng, name):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+# What follows runs in an interpreter of its own, and the child has an alarm set: a hang fails.
+
+FORK_INSIDE_BACKWARD = """
+import os, signal, threading
+import numpy as np
+import fastseq as fs
+from fastseq import backend
+
+layer = fs.LSTM(3, 8, seed=1)
+x = np.ones((5, 2, 3), np.float32)
+
+def train():
+    y, _, backprop = layer.forward(x)
+    return backprop(y)[0]
+
+def wait_inside(*arguments):
+    inside.set()
+    go_on.wait()
+    kernel(*arguments)
+
+expected = train()
+inside, go_on = threading.Event(), threading.Event()
+kernel = backend.kernels().lstm_backward
+backend.kernels().lstm_backward = wait_inside
+worker = threading.Thread(target=train)
+worker.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    backend.kernels().lstm_backward = kernel
+    os._exit(not np.array_equal(train(), expected))
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+go_on.set()
+worker.join()
+print("the child left with", status)
+"""
+
+FORK_WHILE_KERNELS_RUN = """
+import os, signal, threading
+import numpy as np
+import fastseq as fs
+
+fs.set_num_threads(2)
+layer = fs.LSTM(3, 160, seed=1)
+x = np.ones((20, 8, 3), np.float32)
+
+def train():
+    y, _, backprop = layer.forward(x)
+    return backprop(y)[0]
+
+def keep_on():
+    while not enough.is_set():
+        train()
+
+expected, enough = train(), threading.Event()
+worker = threading.Thread(target=keep_on)
+worker.start()
+statuses = []
+for _ in range(8):
+    train()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(not np.array_equal(train(), expected))
+    statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+enough.set()
+worker.join()
+print("the child left with", max(map(abs, statuses)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    "code", [FORK_INSIDE_BACKWARD, FORK_WHILE_KERNELS_RUN], ids=["holding-the-lock", "busy"]
+)
+def test_fork_while_another_thread_trains(code):
+    load_kernels("cython")  # a BLAS may not outlive a fork of busy threads
+    process = run_python(code, FASTSEQ_BACKEND="cython", PYTHONWARNINGS="ignore")
+    assert (process.stdout, process.stderr) == ("the child left with 0\n", "")
+
+
+# --- the rest -------------------------------------------------------------------------------
+
+
 def test_repr_shows_what_differs_from_the_default():
     layer = fs.GRU(2, 3, 2, batch_first=True, dropout=0.5, bidirectional=True, bias=False)
     assert repr(layer) == (
@@ -684,3 +837,9 @@ def test_repr_shows_what_differs_from_the_default():
         "dtype=float32)"
     )
     assert repr(fs.LSTM(2, 3)) == "LSTM(2, 3, dtype=float32)"
+    assert repr(fs.RNN(2, 3)) == "RNN(2, 3, dtype=float32)"
+    assert repr(fs.GRU(2, 3)) == "GRU(2, 3, dtype=float32)"
+    relu = fs.RNN(2, 3, nonlinearity="relu", dtype=np.float64)
+    assert repr(relu) == "RNN(2, 3, nonlinearity='relu', dtype=float64)"
+    before = fs.GRU(2, 3, 2, reset_after=False)
+    assert repr(before) == "GRU(2, 3, num_layers=2, reset_after=False, dtype=float32)"

@@ -50,6 +50,23 @@ def test_stream_is_batch_for_other_sizes(backend, make_layer, rng, hidden):
     assert_same(backend, collect(layer.stream(), x), layer(x)[0])
 
 
+@pytest.mark.parametrize("backend", ["cython"], indirect=True)
+@pytest.mark.parametrize("rows", [1, 5, 40])
+@pytest.mark.parametrize("hidden", [16, 64, 128, 300])
+def test_threads_do_not_change_streams(backend, make_layer, rng, rows, hidden):
+    layer = make_layer(33, hidden, 2, seed=1)
+    x = rng.standard_normal((T, rows, 33)).astype(np.float32)
+
+    def run(threads):
+        fs.set_num_threads(threads)  # a stream keeps the number it was made with
+        stream = layer.stream(rows)
+        return collect(stream, x), stream.state
+
+    alone = run(1)
+    assert_identical(run(2), alone)
+    assert_identical(run(3), alone)
+
+
 def test_stream_starts_from_zeros_and_resets(backend, make_layer, rng):
     layer = make_layer(I, H, 2, seed=1)
     x = rng.standard_normal((T, 1, I)).astype(np.float32)
@@ -197,6 +214,18 @@ def test_bad_steps_leave_the_state_alone(backend, name, wrong, error, message):
     stream.step(np.ones((2, I), np.float32))
     state = stream.state
     with pytest.raises(error, match=re.escape(message)):
+        stream.step(wrong)
+    assert_identical(stream.state, state)
+
+
+@pytest.mark.parametrize("inputs", [1, I])
+@pytest.mark.parametrize("wrong", [np.float32(1), np.array(1, np.float32), np.array(1.0), 1.0])
+def test_a_step_is_no_single_number(backend, inputs, wrong):
+    stream = fs.LSTM(inputs, H, seed=1).stream()
+    stream.step(np.ones((1, inputs), np.float32))
+    state = stream.state
+    expected = f"x must have shape (batch_size, input_size) = (1, {inputs}), got ()"
+    with pytest.raises(ValueError, match=re.escape(expected)):
         stream.step(wrong)
     assert_identical(stream.state, state)
 
