@@ -14,7 +14,8 @@ CSRC = "fastseq/_csrc"
 HEADERS = sorted(glob(f"{CSRC}/*.h"))
 INCLUDED = sorted(glob("fastseq/_recurrent/*.pxi"))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+FLAGS += ["-fvisibility=hidden"]
 FLAGS += ["-g0"]  # Python's own flags ask for debugging symbols: five times the size
 LINK_FLAGS = []
 if os.environ.get("FASTSEQ_SANITIZE"):  # for example "address,undefined"; see CONTRIBUTING.md

@@ -11,10 +11,10 @@ already is not measured again unless ``--again`` says so, so a run that broke of
 
 import argparse
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastseq import processes
 from fastseq.bench import command, tables
 from fastseq.bench.goals import goals, verdict
 from fastseq.bench.timing import Row
@@ -35,6 +35,10 @@ RATIOS = (
     "In brackets: the time over fastseq's, so more than 1 means that fastseq is faster. "
     "x bound is fastseq's time over the roofline's."
 )
+STREAMS = (
+    "Called from Python at batch 1. ONNX Runtime's buffers are bound and its input is not "
+    "copied; PyTorch's cell runs in inference mode."
+)
 SECTIONS = {
     "layers-1": Section("Layers, one thread", ("layers", "--threads", "1"), RATIOS),
     "layers-2": Section("Layers, two threads", ("layers", "--threads", "2"), RATIOS),
@@ -44,11 +48,9 @@ SECTIONS = {
         ("ragged",),
         "The dense batch has the same shape without lengths; PyTorch packs and unpacks.",
     ),
-    "stream": Section(
-        "Streaming, one step per call, one thread",
-        ("stream",),
-        "Called from Python at batch 1. ONNX Runtime's buffers are bound and its input is "
-        "not copied; PyTorch's cell runs in inference mode.",
+    "stream": Section("Streaming, one step per call, one thread", ("stream",), STREAMS),
+    "stream-2": Section(
+        "Streaming, one step per call, two threads", ("stream", "--threads", "2"), STREAMS
     ),
     "first-call": Section(
         "First call, fresh process", ("first-call",), "In brackets: over the second call."
@@ -83,7 +85,8 @@ METHOD = """\
   ONNX operator in float32, JAX a jitted scan, NumPy a tutorial's loop over time.
 - Everyone gets the same number of threads, and the process as many cores (Linux).
 - The roofline bound counts products at the rate of the best matrix product and the recurrent
-  weight's traffic at the measured cache bandwidth: see `fastseq/bench/roofline.py`.
+  weight's traffic at the bandwidth of the cache that holds it. Both are measured in the same
+  rounds, in turn with the competitors: see `fastseq/bench/roofline.py`.
 - "not clearly ahead" names peers whose ratio is under 1.05: ties from 0.95, losses below."""
 
 
@@ -134,7 +137,7 @@ def measure(name, run, options):
     arguments = [*SECTIONS[name].options, "--json", str(unfinished)] + ["--quick"] * options.quick
     if options.rounds:
         arguments += ["--rounds", str(options.rounds)]
-    subprocess.run([sys.executable, "-m", "fastseq.bench", *arguments], check=True)
+    subprocess.run([*processes.python(), "-m", "fastseq", "bench", *arguments], check=True)
     unfinished.rename(path)
 
 
@@ -181,6 +184,8 @@ def merge(runs):
                 continue
             shared = [name for name in row.times if name in other.times]
             row.times = {name: row.times[name] + other.times[name] for name in shared}
+            if "bound" in row.facts:
+                row.facts = row.facts | {"bound": row.facts["bound"] + other.facts["bound"]}
     return rows
 
 

@@ -7,17 +7,13 @@
 ((5, 2, 4), (1, 2, 4), (1, 2, 4))
 """
 
-from fastseq.backend import (
-    get_backend,
-    get_num_threads,
-    set_backend,
-    set_num_threads,
-    show_config,
-)
+from fastseq._version import __version__
+from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
+from fastseq.config import show_config
+from fastseq.parameters import Parameters
 from fastseq.recurrent import GRU, LSTM, RNN
-
-__version__ = "0.1.0"
+from fastseq.streaming import Stream
 
 __all__ = [
     "GRU",
@@ -25,7 +21,9 @@ __all__ = [
     "RNN",
     "GRUCell",
     "LSTMCell",
+    "Parameters",
     "RNNCell",
+    "Stream",
     "__version__",
     "get_backend",
     "get_num_threads",

@@ -22,12 +22,8 @@ def sigmoid(x: _Floats, out: _Floats) -> None: ...
 def sort_lengths(
     lengths: NDArray[np.int64], order: NDArray[np.int64], offsets: NDArray[np.int64]
 ) -> None: ...
-def gather(
-    padded: _Floats, order: _Offsets, offsets: _Offsets, tokens: _Floats
-) -> None: ...
-def scatter(
-    tokens: _Floats, order: _Offsets, offsets: _Offsets, padded: _Floats
-) -> None: ...
+def gather(padded: _Floats, order: _Offsets, offsets: _Offsets, tokens: _Floats) -> None: ...
+def scatter(tokens: _Floats, order: _Offsets, offsets: _Offsets, padded: _Floats) -> None: ...
 def rnn_forward(
     x: _Floats,
     h0: _Floats,
@@ -107,10 +103,14 @@ def gru_backward(
 ) -> None: ...
 
 class Stepper:
+    @property
+    def h(self) -> _Floats: ...
+    @property
+    def c(self) -> _Floats | None: ...
     def __init__(
         self,
         cell: Literal["rnn", "lstm", "gru"],
-        weights: Sequence[_Weights],
+        weights: list[_Weights],
         option: _Nonlinearity | bool | None,
         h: _Floats,
         c: _Floats | None,

@@ -12,14 +12,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import platform
 import warnings
 from types import ModuleType
-from typing import Any
-
-import numpy as np
 
 from fastseq import checks
+from fastseq.cpus import usable_cpus
 
 _MODULES = {"cython": "fastseq._kernels", "numba": "fastseq.jit", "numpy": "fastseq.reference"}
 _REMEDIES = {
@@ -27,6 +24,8 @@ _REMEDIES = {
     "numba": "pip install 'fastseq[jit]'",
     "numpy": "reinstall fastseq",
 }
+NAMES = tuple(_MODULES)
+MAX_THREADS = 256  # as many parts as the thread pool can make of a job
 
 _name: str
 _kernels: ModuleType
@@ -95,18 +94,20 @@ def set_num_threads(n: int) -> None:
     """Set how many threads a kernel may use.
 
     At import it is ``FASTSEQ_NUM_THREADS``, or else the number of CPUs that this process may
-    run on.  The Cython backend's results don't depend on it, bit for bit; the Numba backend
-    runs on one thread and the NumPy backend leaves threads to NumPy's BLAS.
+    use, with regard to its affinity and a container's quota.  A stream keeps the number it was
+    made with until its ``reload()``.  The Cython backend's results don't depend on the number,
+    bit for bit; the Numba backend runs on one thread, and the NumPy backend leaves threads to
+    NumPy's BLAS.
 
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 256.  More than there are CPUs to spare make a call slower.
 
     Raises
     ------
     TypeError, ValueError
-        If ``n`` is no integer, or less than 1.
+        If ``n`` is no integer, or out of this range.
 
     Examples
     --------
@@ -118,46 +119,9 @@ def set_num_threads(n: int) -> None:
     >>> fs.set_num_threads(before)
     """
     global _threads
-    n = checks.positive_int("n", n)
+    n = _thread_count("n", n)
     _kernels.set_num_threads(n)
     _threads = n
-
-
-def config() -> dict[str, Any]:
-    """What :func:`show_config` prints, as a dict."""
-    from fastseq import __version__
-
-    compiled = _name == "cython"
-    return {
-        "fastseq": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "backend": _name,
-        "backends": tuple(name for name in _MODULES if _is_installed(name)),
-        "isa": _kernels.isa() if compiled else None,
-        "available_isas": tuple(_kernels.available_isas()) if compiled else (),
-        "num_threads": _threads,
-        "cpus": _usable_cpus(),
-        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FASTSEQ_")},
-    }
-
-
-def show_config() -> None:
-    """Print versions, backend, instruction set, threads and environment overrides.
-
-    Examples
-    --------
-    >>> import fastseq as fs
-    >>> fs.show_config()  # doctest: +ELLIPSIS
-    fastseq         ...
-    """
-    for key, value in config().items():
-        if isinstance(value, dict):
-            value = " ".join(f"{k}={v}" for k, v in value.items()) or "no overrides"
-        elif isinstance(value, tuple):
-            value = ", ".join(value) or "none"
-        print(f"{key:15} {value}")
 
 
 # --- choosing -------------------------------------------------------------------------------
@@ -180,7 +144,8 @@ def _activate(name, module):
     _name, _kernels = name, module
 
 
-def _is_installed(name):
+def is_installed(name):
+    """Whether a backend is there; it may still be broken."""
     module = "numba" if name == "numba" else _MODULES[name]
     try:
         return importlib.util.find_spec(module) is not None
@@ -193,40 +158,53 @@ def _choose():
     name = os.environ.get("FASTSEQ_BACKEND")
     if name:
         return name, _load(name, "the environment variable FASTSEQ_BACKEND")
-    reasons = []
+    broken = []
     for name in ("cython", "numba"):
-        if not _is_installed(name):
+        if not is_installed(name):
             continue
         try:
-            return name, _load(name, "name")
-        except ImportError as error:  # it is there but broken: worth telling
-            reasons.append(str(error))
-    warnings.warn(
-        "fastseq runs on its slow NumPy backend: neither the compiled extension nor Numba is "
-        f"usable. Either {_REMEDIES['cython']}, or {_REMEDIES['numba']}. "
-        + " ".join([*reasons, "FASTSEQ_BACKEND=numpy silences this warning."]),
-        RuntimeWarning,
-        stacklevel=2,
-    )
+            module = _load(name, "name")
+        except ImportError as error:  # there, but broken: worth telling
+            broken.append(str(error))
+            continue
+        if broken:
+            _warn_of(name, broken)
+        return name, module
+    _warn_of("numpy", broken)
     return "numpy", _load("numpy", "name")
 
 
-def _usable_cpus():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _warn_of(name, broken):
+    """Say that the backend of this name has to serve; ``broken`` says what is wrong with others."""
+    sentences = [f"fastseq runs on its slower {name} backend."]
+    if name == "numpy":
+        remedies = f"either {_REMEDIES['cython']}, or {_REMEDIES['numba']}"
+        sentences.append(f"Neither the compiled extension nor Numba is usable: {remedies}.")
+    sentences += [f"Reason: {message}." for message in broken]
+    sentences.append(f"FASTSEQ_BACKEND={name} silences this warning.")
+    warnings.warn(" ".join(sentences), RuntimeWarning, stacklevel=3)
+
+
+def _thread_count(argument, value):
+    n = checks.positive_int(argument, value)
+    if n > MAX_THREADS:
+        raise ValueError(
+            f"{argument} must be at most {MAX_THREADS}, got {n}; "
+            "use no more threads than there are CPUs"
+        )
+    return n
 
 
 def _threads_at_start():
     value = os.environ.get("FASTSEQ_NUM_THREADS")
     if not value:
-        return _usable_cpus()
+        return min(usable_cpus(), MAX_THREADS)
     argument = "the environment variable FASTSEQ_NUM_THREADS"
     try:
         value = int(value)
     except ValueError:
         raise ValueError(f"{argument} must be an integer, got {value!r}") from None
-    return checks.positive_int(argument, value)
+    return _thread_count(argument, value)
 
 
 _threads = _threads_at_start()

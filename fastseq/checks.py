@@ -104,7 +104,8 @@ def _read(name, value, expected):
         raise ValueError(f"{name} must be {expected}: {error}") from error
     except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
         raise TypeError(
-            f"{name} must be {expected}, got {type(value).__name__}, which NumPy can't read: {error}"
+            f"{name} must be {expected}, got {type(value).__name__}, "
+            f"which NumPy can't read: {error}"
         ) from error
 
 

@@ -35,7 +35,7 @@ def dispatch(argv):
     """Parse ``argv`` and run the subcommand."""
     if argv[:1] == ["bench"]:  # it parses its own options, --help included
         return bench(argv[1:])
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(argv, argparse.Namespace(argv=argv))
     return args.run(args)
 
 
@@ -53,9 +53,15 @@ def info(args):
 
 
 def demo(args):
-    """Run the demonstrations."""
-    from fastseq import demo
+    """Run the demonstrations, with NumPy's own products on one thread.
 
+    They are small: more threads gain little on free cores and cost much on busy ones.
+    """
+    from fastseq import demo, processes
+
+    variables = {k: os.environ.get(k, v) for k, v in processes.blas_threads(1).items()}
+    if not processes.has_environment(variables):
+        return processes.run_module("fastseq", args.argv, variables)
     demo.run(
         short=args.short, seed=args.seed, out=args.out, seconds=args.seconds, updates=args.updates
     )

@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class NamedViews(Mapping):
             begin = end
 
     @property
-    def flat(self):
+    def flat(self) -> np.ndarray:
         """The whole buffer."""
         return self._flat
 
@@ -132,7 +133,7 @@ class Parameters(NamedViews):
         _locked.add(self)
 
     @property
-    def flat_grad(self):
+    def flat_grad(self) -> np.ndarray:
         """All gradients."""
         return self.grads.flat
 
@@ -140,15 +141,15 @@ class Parameters(NamedViews):
     def flat_grad(self, value):
         self.grads.flat = value
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Set all gradients to 0."""
         self.grads.flat.fill(0)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all values, by name."""
         return {name: view.copy() for name, view in self.items()}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy all values from a mapping, or none of them if anything in it is wrong.
 
         Parameters

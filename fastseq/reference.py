@@ -241,9 +241,7 @@ def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells
         _final(c, c0[d], offsets, reverse[d], c_n[d])
 
 
-def lstm_backward(
-    dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx, dh, dc, grads
-):
+def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx, dh, dc, grads):
     """Gradients of :func:`lstm_forward`; ``gates`` turn into the gates' gradients."""
     hidden = h0.shape[2]
     for d, (weight_ih, weight_hh, _, _) in enumerate(weights):
@@ -362,7 +360,8 @@ class Stepper:
     h, c : ndarray, (layers, B, H)
         The state, updated in place; ``c`` is None but for the LSTM.
 
-    Calling it with x (B, I) returns the top layer's ``h`` (B, H), a read-only view that the next call overwrites.
+    Calling it with x (B, I) returns the top layer's ``h`` (B, H), a read-only view that the next
+    call overwrites.
     """
 
     def __init__(self, cell, weights, option, h, c):

@@ -6,7 +6,8 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 from __future__ import annotations
 
 import operator
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +47,6 @@ def fixed(name):
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
 
-
 def _kind(name, **facts):
     return CellKind(name, f"{name}_forward", f"{name}_backward", **facts)
 
@@ -54,7 +54,6 @@ def _kind(name, **facts):
 RNN = _kind("rnn", gates=1, states=("h",), saved=(), option="nonlinearity", default="tanh")
 LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
-
 
 
 class Stack:
@@ -91,21 +90,22 @@ class Stack:
         own = [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
         own += [f"{kind.option}={value!r}" for value in self._option if value != kind.default]
         own += ["bias=False"] * (not self.bias)
-        arguments = [f"{self.input_size}, {self.hidden_size}", *own, *options, f"dtype={self.dtype}"]
-        return f"{type(self).__name__}({', '.join(arguments)})"
+        sizes = [str(self.input_size), str(self.hidden_size)]
+        arguments = ", ".join([*sizes, *own, *options, f"dtype={self.dtype}"])
+        return f"{type(self).__name__}({arguments})"
 
     # --- parameters -------------------------------------------------------------------------
 
     @property
-    def parameters(self):
+    def parameters(self) -> Parameters:
         """The parameters and their gradients by PyTorch's names: :class:`Parameters`."""
         return self._parameters
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters: a dict from PyTorch's names to arrays."""
         return self._parameters.state_dict()
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy parameters from a mapping: a :meth:`state_dict`, or PyTorch's.
 
         Everything is checked before anything is copied; see ``Parameters.load_state_dict``.
@@ -162,7 +162,7 @@ class Stack:
         self.__dict__.update(state | {"_dtype": checks.float_dtype(state["_dtype"])})
         self._bind()
 
-    def release(self):
+    def release(self) -> None:
         """Let go of the memory that is kept from call to call.
 
         A layer keeps the buffers of its last calls (at most two sets), since mapping memory in

@@ -12,13 +12,18 @@ from layer_cases import LAYERS, assert_close, assert_identical, backend_fixture 
 
 import fastseq as fs
 from fastseq import backend as waist
+from fastseq import cpus
+from fastseq.config import get_config
 
 
 def run_python(code, **environment):
-    """Run code in a fresh interpreter outside any source tree; its finished process."""
+    """Run code in a fresh interpreter outside any source tree; its finished process.
+
+    -P because ``-c`` would look for packages in the current folder first.
+    """
     variables = {k: v for k, v in os.environ.items() if not k.startswith("FASTSEQ_")}
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],
         capture_output=True,
         text=True,
         env=variables | {"PYTHONWARNINGS": "default"} | environment,
@@ -56,7 +61,11 @@ def test_wrong_environment_is_refused():
     done = run_python("import fastseq", FASTSEQ_BACKEND="fortran")
     assert "ValueError: the environment variable FASTSEQ_BACKEND must be one of" in done.stderr
     assert "'cython', 'numba', 'numpy', got 'fortran'" in done.stderr
-    for value, message in (("many", "must be an integer, got 'many'"), ("0", "at least 1, got 0")):
+    for value, message in (
+        ("many", "must be an integer, got 'many'"),
+        ("0", "must be at least 1, got 0"),
+        ("257", "must be at most 256, got 257"),
+    ):
         done = run_python("import fastseq", FASTSEQ_NUM_THREADS=value)
         assert "ValueError: the environment variable FASTSEQ_NUM_THREADS" in done.stderr
         assert message in done.stderr
@@ -64,18 +73,30 @@ def test_wrong_environment_is_refused():
 
 HIDE = """
 import sys
+from importlib.machinery import ModuleSpec
 class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name in {names!r}:
             raise ModuleNotFoundError(name)
+        if name in {broken!r}:
+            return ModuleSpec(name, self)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        raise ImportError(f"undefined symbol in {{module.__name__}}")
 sys.meta_path.insert(0, Hidden())
 import fastseq
 print(fastseq.get_backend())
 """
 
 
+def run_without(names=(), *, broken=(), then="", **environment):
+    """Print the backend where some modules are missing and others fail to load."""
+    return run_python(HIDE.format(names=names, broken=broken) + then, **environment)
+
+
 def test_numpy_is_the_last_resort_with_one_warning():
-    done = run_python(HIDE.format(names=("fastseq._kernels", "numba")))
+    done = run_without(("fastseq._kernels", "numba"))
     assert done.stdout.strip() == "numpy"
     assert done.stderr.count("RuntimeWarning") == 1
     assert "C compiler" in done.stderr and "pip install 'fastseq[jit]'" in done.stderr
@@ -85,17 +106,43 @@ def test_numpy_is_the_last_resort_with_one_warning():
 def test_order_of_preference(hidden, expected):
     if not is_available(expected):
         pytest.skip(f"the {expected} backend is not available")
-    done = run_python(HIDE.format(names=hidden))
+    done = run_without(hidden)
     assert (done.stdout.strip(), done.stderr) == (expected, "")
 
 
+def test_a_broken_extension_is_reported_though_numba_serves():
+    if not is_available("numba"):
+        pytest.skip("the numba backend is not available")
+    done = run_without(broken=("fastseq._kernels",))
+    assert done.stdout.strip() == "numba"
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "undefined symbol in fastseq._kernels" in done.stderr
+
+
+@pytest.mark.parametrize("broken", [("fastseq._kernels",), ("fastseq._kernels", "numba")])
+def test_what_is_broken_is_reported_where_numpy_serves(broken):
+    missing = () if "numba" in broken else ("numba",)
+    done = run_without(missing, broken=broken)
+    assert done.stdout.strip() == "numpy"
+    assert done.stderr.count("RuntimeWarning") == 1
+    for name in broken:
+        assert f"undefined symbol in {name}" in done.stderr
+
+
+def test_a_broken_backend_that_was_asked_for_is_an_error():
+    done = run_without(broken=("fastseq._kernels",), FASTSEQ_BACKEND="cython")
+    assert done.returncode == 1
+    assert "ImportError: the cython backend is not available" in done.stderr
+    assert "undefined symbol in fastseq._kernels" in done.stderr
+
+
 def test_hidden_backend_is_refused_and_the_old_one_stays():
-    code = HIDE.format(names=("fastseq._kernels",)) + (
+    code = (
         "try:\n    fastseq.set_backend('cython')\n"
         "except ImportError as error:\n    print(error)\n"
         "print(fastseq.get_backend())"
     )
-    done = run_python(code, FASTSEQ_BACKEND="numpy")
+    done = run_without(("fastseq._kernels",), then=code, FASTSEQ_BACKEND="numpy")
     first, message, last = done.stdout.strip().splitlines()
     assert first == last == "numpy"
     assert "the cython backend is not available" in message and "C compiler" in message
@@ -114,7 +161,7 @@ def test_switching_takes_effect_for_existing_layers(backend, monkeypatch):
     """The other backend's kernels are called, and give the same."""
     assert fs.get_backend() == backend
     x = np.random.default_rng(0).standard_normal((5, 4, 3))
-    for make in LAYERS.values():
+    for name, make in LAYERS.items():
         layer = make(3, 6, 2, bidirectional=True, dtype=np.float64, seed=1)
         fs.set_backend(backend)
         y, final, backprop = layer.forward(x, None, [5, 2, 0, 3])
@@ -123,7 +170,7 @@ def test_switching_takes_effect_for_existing_layers(backend, monkeypatch):
         expected = layer.forward(x, None, [5, 2, 0, 3])
         assert_close((y, final), expected[:2], 1e-12)
         assert_close((dx, dinitial), expected[2](*expected[:2]), 1e-12)
-        monkeypatch.setattr(waist.kernels(), f"{layer._kind.name}_forward", None)
+        monkeypatch.setattr(waist.kernels(), f"{name.split('-')[0]}_forward", None)
         with pytest.raises(TypeError, match="NoneType"):
             layer(x)
         monkeypatch.undo()
@@ -156,7 +203,11 @@ def test_threads(backend):
     for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
         with pytest.raises(error, match="n must be"):
             fs.set_num_threads(wrong)
+    with pytest.raises(ValueError, match="n must be at most 256, got 257"):
+        fs.set_num_threads(257)
     assert fs.get_num_threads() == 1
+    fs.set_num_threads(256)
+    assert fs.get_num_threads() == 256
 
 
 def test_a_new_backend_is_told_the_threads(monkeypatch):
@@ -178,6 +229,63 @@ def test_threads_at_start():
     if hasattr(os, "sched_setaffinity"):
         pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + code
         assert run_python(pinned, FASTSEQ_BACKEND="numpy").stdout == "1\n"
+
+
+GROUP_2, GROUP_1 = "/sys/fs/cgroup", "/sys/fs/cgroup/cpu"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/", {f"{GROUP_2}/cpu.max": "150000 100000\n"}, 2),
+        ("0::/", {f"{GROUP_2}/cpu.max": "10000 100000\n"}, 1),
+        ("0::/", {f"{GROUP_2}/cpu.max": "max 100000\n"}, 8),
+        ("0::/", {f"{GROUP_2}/cpu.max": "6400000 100000\n"}, 8),  # more than there is
+        ("0::/a/b", {f"{GROUP_2}/a/b/cpu.max": "300000 100000\n"}, 3),
+        # the tightest of a group's and its parents' limits
+        (
+            "0::/a/b\n",
+            {f"{GROUP_2}/a/b/cpu.max": "max 100000", f"{GROUP_2}/a/cpu.max": "100000 50000"},
+            2,
+        ),
+        # a container that sees its own group on top, under a path that isn't there
+        (
+            "4:memory:/x\n3:cpu,cpuacct:/docker/1\n0::/",
+            {
+                f"{GROUP_1}/cpu.cfs_quota_us": "250000\n",
+                f"{GROUP_1}/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        (
+            "3:cpu:/",
+            {f"{GROUP_1}/cpu.cfs_quota_us": "-1\n", f"{GROUP_1}/cpu.cfs_period_us": "100000\n"},
+            8,
+        ),
+        ("0::/", {f"{GROUP_2}/cpu.max": "100000 0"}, 8),
+        ("0::/", {f"{GROUP_2}/cpu.max": "garbled"}, 8),
+        ("garbled", {}, 8),
+        ("", {}, 8),
+        (None, {}, 8),  # not Linux
+    ],
+)
+def test_cpus_within_a_quota(groups, files, expected, monkeypatch):
+    if groups is not None:
+        files = files | {"/proc/self/cgroup": groups}
+
+    def read(path):
+        try:
+            return files[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    monkeypatch.setattr(cpus, "_read", read)
+    monkeypatch.setattr(cpus.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert cpus.usable_cpus() == expected
+
+
+def test_cpus_are_read_from_real_files():
+    assert 1 <= cpus.usable_cpus() <= os.cpu_count()
 
 
 # --- the import -----------------------------------------------------------------------------
@@ -216,7 +324,7 @@ def test_show_config(backend, capsys, monkeypatch):
     monkeypatch.setenv("FASTSEQ_NUM_THREADS", "9")
     assert fs.show_config() is None
     printed = capsys.readouterr().out
-    values = waist.config()
+    values = get_config()
     for key in values:
         assert key in printed
     assert f"backend         {backend}" in printed
@@ -230,7 +338,7 @@ def test_show_config(backend, capsys, monkeypatch):
 
 def test_isa_can_be_forced():
     kernels = pytest.importorskip("fastseq._kernels", reason="needs the compiled extension")
-    code = "import fastseq.backend as b; print(b.config()['isa'])"
+    code = "from fastseq.config import get_config; print(get_config()['isa'])"
     for isa in kernels.available_isas():
         done = run_python(code, FASTSEQ_ISA=isa, FASTSEQ_BACKEND="cython")
         assert (done.stdout.strip(), done.stderr) == (isa, "")
@@ -240,7 +348,7 @@ def test_isa_can_be_forced():
 
 def test_public_names():
     settings = ["set_backend", "get_backend", "set_num_threads", "get_num_threads", "show_config"]
-    layers = ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"]
+    layers = ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Parameters", "Stream"]
     assert sorted(fs.__all__) == sorted([*layers, *settings, "__version__"])
 
 

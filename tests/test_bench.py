@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastseq.bench import command, fresh, goals, machine, peers, roofline, suites, tables
+import fastseq as fs
+from fastseq.bench import command, fresh, goals, machine, peers, roofline, streams, suites, tables
 from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.shapes import CELLS, MODES, SHAPES, Shape, parse_shapes
 from fastseq.bench.timing import Row, geometric_mean, interleave
@@ -75,41 +76,68 @@ def test_geometric_mean():
 
 
 @pytest.mark.parametrize(
-    ("cell", "shape", "mode", "threads", "expected"),
+    ("cell", "shape", "mode", "threads", "read", "expected"),
     [
-        ("lstm", (50, 1, 64), "inference", 1, "0.0339"),
-        ("lstm", (50, 1, 64), "training", 1, "0.0871"),
-        ("lstm", (50, 1, 64), "inference", 2, "0.0107"),
-        ("lstm", (100, 1, 512), "inference", 1, "15.7"),
-        ("lstm", (100, 1, 512), "inference", 2, "4.06"),
-        ("lstm", (100, 1, 512), "training", 2, "9.38"),
-        ("lstm", (100, 32, 256), "training", 1, "59.2"),
-        ("gru", (100, 1, 512), "inference", 2, "3.05"),
-        ("gru", (1000, 1, 128), "inference", 1, "2.03"),
-        ("gru", (35, 20, 200), "training", 2, "3.01"),
-        ("rnn", (50, 1, 64), "inference", 1, "0.00534"),
-        ("rnn", (50, 1, 64), "training", 2, "0.00782"),
-        ("rnn", (1000, 1, 128), "inference", 2, "0.215"),
-        ("rnn", (100, 64, 512), "training", 1, "118"),
+        ("lstm", (50, 1, 64), "inference", 1, 131.4, "0.0346"),
+        ("lstm", (100, 1, 512), "inference", 1, 29.3, "15.5"),
+        ("lstm", (100, 1, 512), "training", 2, 61.2, "9.36"),
+        ("lstm", (100, 32, 256), "training", 1, 135, "59.2"),
+        ("gru", (100, 1, 512), "inference", 2, 61.2, "3.04"),
+        ("gru", (35, 20, 200), "training", 2, 135, "3.01"),
+        ("rnn", (50, 1, 64), "inference", 1, 242.6, "0.00579"),
+        ("rnn", (1000, 1, 128), "inference", 2, 279.7, "0.215"),
+        ("rnn", (100, 64, 512), "training", 1, 135, "118"),
     ],
 )
-def test_bound_in_milliseconds(cell, shape, mode, threads, expected):
-    """Values worked out by hand for the machine of ``roofline.MACHINE``."""
-    assert f"{1e3 * roofline.bound(cell, shape, mode, threads):.3g}" == expected
+def test_bound_in_milliseconds(cell, shape, mode, threads, read, expected):
+    """Values worked out by hand for 170 GFLOP/s a thread and a bandwidth in GB/s."""
+    gflops = {1: 170, 2: 335}[threads]
+    machine = roofline.Machine(gflops * 1e9, read * 1e9, threads)
+    assert f"{1e3 * roofline.bound(cell, shape, mode, machine):.3g}" == expected
 
 
 def test_bound_of_float64_is_half_the_rate_and_twice_the_traffic():
-    single = roofline.bound("lstm", (100, 32, 256), "training")
-    assert roofline.bound("lstm", (100, 32, 256), "training", dtype="float64") == 2 * single
+    single = roofline.Machine(170e9, 135e9)
+    double = roofline.Machine(85e9, 135e9, dtype="float64")
+    for shape in ((100, 32, 256), (100, 1, 256)):
+        once = roofline.bound("lstm", shape, "training", single)
+        assert roofline.bound("lstm", shape, "training", double) == pytest.approx(2 * once)
 
 
-def test_bound_of_another_machine():
-    twice = roofline.Machine(gflops={1: 340}, read_gb=((1 << 40, 1e6),))
-    expected = 2 * 2 * 100 * 32 * 4 * 256 * 256 / 340e9
-    assert roofline.bound("lstm", (100, 32, 256), "inference", machine=twice) == pytest.approx(
-        expected
-    )
-    assert twice.rate(4, "float32") == 4 * 340e9
+SQUARE_FLOPS, LAYER_FLOPS = 2 * 1024**3, 2 * 16 * 96 * 4 * 64 * (64 + 1024)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "threads", "dtype", "read"),
+    [
+        (32, 1, "float32", 1.65 * 100e9),  # 16 KB lie in L1
+        (256, 1, "float32", 0.8 * 100e9),  # 1 MB in L2
+        (512, 2, "float32", 0.8 * 50e9),  # 2 MB for each of two
+        (256, 1, "float64", 0.8 * 200e9),  # 2 MB; 100 GFLOP/s in float64 are 200 in float32
+        (512, 1, "float32", 2 / (1 / 80e9 + 1 / 20e9)),  # half of 4 MB
+    ],
+)
+def test_machine_is_that_of_the_probes(hidden, threads, dtype, read):
+    calibration = roofline.Calibration("lstm", hidden, threads, dtype)
+    share = 4 * hidden**2 * np.dtype(dtype).itemsize / threads
+    numpy, layer, reading = calibration.calls
+    times = {
+        numpy: [SQUARE_FLOPS / 100e9, SQUARE_FLOPS / 50e9],
+        layer: [LAYER_FLOPS / 80e9, LAYER_FLOPS / 100e9],
+        reading: [share / 20e9] * 2,
+    }
+    for found in calibration.machines(times):  # once one is faster, once the other
+        assert found.flops == pytest.approx(100e9)
+        assert found.read == pytest.approx(read)
+        assert (found.threads, found.dtype) == (threads, dtype)
+
+
+def test_probes_do_the_work_that_they_are_counted_with():
+    calls = roofline.Calibration("gru", 64, 1, "float64").calls
+    square, (y, _), largest = (call() for call in calls.values())
+    assert square.shape == (1024, 1024) and (square == 1024).all()
+    assert y.shape == (16, 96, 64) and y.dtype == np.float64
+    assert largest == 1
 
 
 # --- peers ----------------------------------------------------------------------------------
@@ -159,7 +187,7 @@ def test_different_results_are_refused():
     ours = {"y": np.ones(3), "dx": np.full(3, 1e-3)}
     theirs = {"y": np.ones(3), "dx": np.array([1e-3, 1e-3, 1.001e-3])}
     peers.check_equal("peer", theirs, {"y": ours["y"]}, "float32")
-    with pytest.raises(peers.DifferentResults, match="peer: dx differs by 1.0e-03"):
+    with pytest.raises(peers.DifferentResults, match=r"peer: dx differs by 1\.0e-03"):
         peers.check_equal("peer", theirs, ours, "float32")
     with pytest.raises(peers.DifferentResults, match="no result in common"):
         peers.check_equal("peer", {"z": ours["y"]}, ours, "float32")
@@ -189,7 +217,7 @@ def test_missing_peer_is_skipped_and_named(monkeypatch):
 
 
 def test_unknown_peer_is_refused():
-    with pytest.raises(ValueError, match="peers: expected 'auto' or names out of torch, .*torhc"):
+    with pytest.raises(ValueError, match=r"peers: expected 'auto' or names out of torch, .*torhc"):
         peers.load_peers(["torhc"])
 
 
@@ -198,7 +226,7 @@ def test_unknown_peer_is_refused():
 
 def _layer_row(cell="lstm", mode="inference", shape=(50, 1, 64), **times):
     times = {name: [value] * 3 for name, value in times.items()}
-    return Row({"cell": cell, "mode": mode, "shape": list(shape)}, times, {"bound": 0.001})
+    return Row({"cell": cell, "mode": mode, "shape": list(shape)}, times, {"bound": [0.001] * 3})
 
 
 def test_rows_table():
@@ -237,6 +265,16 @@ def test_goals_of_layers():
     assert values["gru training: geometric mean over torch, 1 shape"] == (9.0, True)
 
 
+def test_goals_of_streams():
+    rows = [
+        Row({"cell": "gru", "hidden": hidden}, {"fastseq": [1.0], "onnxruntime": [2.5]})
+        for hidden in (64, 512)
+    ]
+    (goal,) = goals.goals("stream", rows, {"threads": 1, "dtype": "float32"})
+    assert (goal.what, goal.met) == ("gru step H=64: over onnxruntime, bound buffers", True)
+    assert goals.goals("stream", rows, {"threads": 2, "dtype": "float32"}) == []
+
+
 def test_goal_of_ragged_batches_counts_tokens():
     row = Row(
         {"cell": "gru", "mode": "training", "shape": [100, 16, 128]},
@@ -246,6 +284,22 @@ def test_goal_of_ragged_batches_counts_tokens():
     per_token, over_torch = goals.goals("ragged", [row], {"threads": 1, "dtype": "float32"})
     assert (per_token.value, per_token.met) == (1.25, False)
     assert (over_torch.value, over_torch.met) == (3.0, False)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", streams.STREAMS)
+def test_streams_compute_the_same(name, threads):
+    if name != "fastseq":
+        _installed(name)
+    before = fs.get_num_threads()
+    problem = make_problem("lstm", (1, 1, 8))
+    call, state = streams.STREAMS[name](problem, threads)
+    expected_call, expected = streams.fastseq_stream(problem, 1)
+    fs.set_num_threads(before)
+    for _ in range(3):
+        call()
+        expected_call()
+    np.testing.assert_allclose(state(), expected(), rtol=1e-5, atol=1e-6)
 
 
 # --- suites and command ---------------------------------------------------------------------
@@ -309,7 +363,7 @@ def test_kept_bytes():
 def test_parse_shapes():
     assert parse_shapes("100,32,128; 50,1,64;") == (Shape(100, 32, 128), Shape(50, 1, 64))
     assert parse_shapes(";".join(map(str, SHAPES))) == SHAPES
-    with pytest.raises(ValueError, match="shapes: expected .* got '100,32'"):
+    with pytest.raises(ValueError, match=r"shapes: expected .* got '100,32'"):
         parse_shapes("100,32")
     with pytest.raises(ValueError, match="got '1,0,3'"):
         parse_shapes("1,0,3")
@@ -343,7 +397,8 @@ def test_wrong_command_line(argv, message, capsys):
 
 
 def test_environment_fixes_threads():
-    assert command.environment(2)["OMP_NUM_THREADS"] == "2"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        assert command.environment(2)[name] == "2"
     assert "intra_op_parallelism_threads=1" in command.environment(1)["XLA_FLAGS"]
 
 

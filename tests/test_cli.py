@@ -1,6 +1,7 @@
 """The command line: what it prints, where it prints it, and its exit codes."""
 
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -10,7 +11,9 @@ import pytest
 
 import fastseq as fs
 import fastseq.demo
-from fastseq import cli
+from fastseq import cli, processes
+
+ONE_THREAD = processes.blas_threads(1)
 
 
 def run(*argv, stdout=subprocess.PIPE):
@@ -21,7 +24,14 @@ def run(*argv, stdout=subprocess.PIPE):
 
 
 @pytest.fixture
-def calls(monkeypatch):
+def in_this_process(monkeypatch):
+    """The demo finds the environment that it wants, and needs no child to have it."""
+    for name, value in ONE_THREAD.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def calls(monkeypatch, in_this_process):
     """Keyword arguments of each call that reaches the demo, which does nothing here."""
     seen = []
     monkeypatch.setattr(fastseq.demo, "run", lambda **options: seen.append(options))
@@ -81,8 +91,8 @@ def test_info_shows_the_configuration(capsys):
 
 
 def test_demo_passes_its_options_on(calls):
-    argv = "demo --short --seed 3 --out pictures --seconds 1.5 --updates 20".split()
-    assert cli.main(argv) == 0
+    options = ["--seed", "3", "--out", "pictures", "--seconds", "1.5", "--updates", "20"]
+    assert cli.main(["demo", "--short", *options]) == 0
     assert calls == [{"short": True, "seed": 3, "out": "pictures", "seconds": 1.5, "updates": 20}]
 
 
@@ -135,7 +145,7 @@ def test_a_wrong_command_line_exits_with_2(argv, message, calls, capsys):
         (ValueError(), "fastseq: error: ValueError\n"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_1(error, line, monkeypatch, capsys):
+def test_an_error_is_one_line_and_exit_code_1(error, line, monkeypatch, in_this_process, capsys):
     fail_with(monkeypatch, error)
     assert cli.main(["demo"]) == 1
     captured = capsys.readouterr()
@@ -144,16 +154,85 @@ def test_an_error_is_one_line_and_exit_code_1(error, line, monkeypatch, capsys):
     assert captured.err.count("\n") == 1
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
+def test_a_bug_keeps_its_traceback(monkeypatch, in_this_process):
     fail_with(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli.main(["demo"])
 
 
-def test_interrupting_exits_with_130(monkeypatch, capsys):
+def test_interrupting_exits_with_130(monkeypatch, in_this_process, capsys):
     fail_with(monkeypatch, KeyboardInterrupt())
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr().err == "\nfastseq: interrupted\n"
+
+
+# --- processes ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Arguments of each child that would be started."""
+    seen = []
+    monkeypatch.setattr(processes, "run_module", lambda *args: seen.append(args) or 7)
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    return seen
+
+
+def test_demo_runs_in_a_child_with_one_blas_thread(children):
+    assert cli.main(["demo", "--short", "--seed", "3"]) == 7
+    assert children == [("fastseq", ["demo", "--short", "--seed", "3"], ONE_THREAD)]
+
+
+def test_demo_leaves_threads_that_the_user_chose(children, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    cli.main(["demo"])
+    assert children == [("fastseq", ["demo"], ONE_THREAD | {"OPENBLAS_NUM_THREADS": "4"})]
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["info"], 0), (["nonsense"], 2)])
+def test_a_child_has_its_environment_and_hands_its_exit_code_on(argv, code, capfd):
+    variables = {"FASTSEQ_NUM_THREADS": "3"}
+    assert not processes.has_environment(variables)
+    assert processes.run_module("fastseq", argv, variables) == code
+    out, err = capfd.readouterr()
+    assert ("num_threads     3" in out) == (code == 0)
+    assert ("nonsense" in err) == (code == 2)
+
+
+def test_a_child_does_not_import_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "fastseq.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert processes.run_module("fastseq", ["--version"], {}) == 0
+
+
+@pytest.fixture
+def children_hear_ctrl_c():
+    """Children of a background job inherit that Ctrl-C is ignored, but not a handler for it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
+def test_ctrl_c_stops_both_processes_with_one_message(tmp_path, children_hear_ctrl_c):
+    environment = {k: v for k, v in os.environ.items() if k not in ONE_THREAD}
+    command = [sys.executable, "-P", "-m", "fastseq", "demo", "--updates", "300000"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    ) as demo:
+        for line in demo.stdout:  # the child is at work
+            if line.startswith("iters:"):
+                break
+        os.killpg(demo.pid, signal.SIGINT)  # what a terminal does
+        _, err = demo.communicate(timeout=60)
+    assert (demo.returncode, err) == (130, "\nfastseq: interrupted\n")
 
 
 def test_python_dash_m():

@@ -2,6 +2,7 @@
 
 import importlib
 
+from fastseq.bench import machine
 from fastseq.bench.peers import PEERS, Fastseq
 from fastseq.bench.problems import make_problem
 
@@ -25,6 +26,12 @@ def require(name):
         return importlib.import_module(name)
     except ImportError as error:
         raise NotImplementedError(str(error)) from error
+
+
+def require_cores(count):
+    """NotImplementedError if this process may not run on as many cores."""
+    if count > len(machine.allowed_cores()):
+        raise NotImplementedError(f"{count} threads need as many cores")
 
 
 def prepare(name, mode, cell, shape, *, threads=1, dtype="float32", lengths=None):

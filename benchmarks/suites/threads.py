@@ -4,7 +4,7 @@ import os
 
 from fastseq.bench import machine
 
-from .common import CELLS, prepare
+from .common import CELLS, prepare, require_cores
 
 
 class Threads:
@@ -18,8 +18,7 @@ class Threads:
     param_names = ("cell", "mode", "shape", "competitor", "threads")
 
     def setup(self, cell, mode, shape, competitor, threads):
-        if threads > len(machine.allowed_cores()):
-            raise NotImplementedError(f"{threads} threads need as many cores")
+        require_cores(threads)
         self.call = prepare(competitor, mode, cell, shape, threads=threads)
 
     def time_layer(self, cell, mode, shape, competitor, threads):

@@ -11,7 +11,7 @@ tutorial.py   plain NumPy loops, as a tutorial writes them: the slowest peer
 onnx_models.py  a layer as an ONNX graph, for ONNX Runtime and OpenVINO
 problems.py   inputs, weights and output gradients that all peers share
 shapes.py     the shapes that are compared
-roofline.py   how fast this class of machine could be at best
+roofline.py   how fast the machine could be at best, measured in the same rounds
 goals.py      the bars that the results are held against
 tables.py     rows as Markdown
 fresh.py      measurements that need a fresh process: first call, import, memory

@@ -1,29 +1,27 @@
 """``fastseq bench``: options, the environment of a run, printing and saving.
 
-:func:`main` starts a second process for the measurement: the numbers of threads of BLAS,
-OpenMP and XLA are fixed when these libraries load, which has often happened by now.
+:func:`main` starts a second process for the measurement, which has the numbers of threads of
+all libraries in its environment.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict
 
+from fastseq import processes
 from fastseq.bench.shapes import CELLS, MODES, parse_shapes
-
-_INSIDE = "FASTSEQ_BENCH_INSIDE"
 
 
 def main(argv=None):
     """Run ``fastseq bench`` with these arguments; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     options = parse(argv)
-    if _INSIDE not in os.environ:
-        command = [sys.executable, "-m", "fastseq.bench", *argv]
-        return subprocess.run(command, env=environment(options.threads), check=False).returncode
+    variables = environment(options.threads)
+    if not processes.has_environment(variables):
+        return processes.run_module("fastseq", ["bench", *argv], variables)
     try:
         run(**vars(options))
     except (ValueError, OSError) as error:
@@ -95,13 +93,9 @@ def _positive(text):
 
 def environment(threads):
     """Variables for a process in which everyone uses this many threads."""
-    variables = dict(os.environ)
-    for name in ("OMP", "OPENBLAS", "MKL"):
-        variables[f"{name}_NUM_THREADS"] = str(threads)
+    variables = processes.blas_threads(threads) | {"JAX_PLATFORMS": "cpu"}
     if threads == 1:
         variables["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    variables["JAX_PLATFORMS"] = "cpu"
-    variables[_INSIDE] = "1"
     return variables
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from fastseq import processes
 from fastseq.bench.peers import Fastseq, Torch
 from fastseq.bench.problems import make_problem
 
@@ -32,7 +33,7 @@ def import_seconds(name):
 
 
 def _python(*arguments):
-    command = [sys.executable, *arguments]
+    command = [*processes.python(), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
         raise OSError(f"a measuring process failed: {run.stderr.strip()[-500:]}")

@@ -40,9 +40,9 @@ def describe():
 
 def describe_fastseq():
     """Version, backend, instruction set and threads of this package."""
-    from fastseq import backend
+    from fastseq.config import get_config
 
-    config = backend.config()
+    config = get_config()
     return {
         "version": config["fastseq"],
         "backend": config["backend"],

@@ -89,7 +89,9 @@ class Fastseq(Peer):
         if backend is not None:
             self.name = backend
 
-    def _layer(self, problem, threads):
+    @staticmethod
+    def layer(problem, threads):
+        """A layer with the problem's weights; the package is set to this many threads."""
         import fastseq
 
         fastseq.set_num_threads(threads)
@@ -114,7 +116,7 @@ class Fastseq(Peer):
         return switched
 
     def inference(self, problem, threads):
-        layer, x, state = self._layer(problem, threads), problem.x, problem.layer_state
+        layer, x, state = self.layer(problem, threads), problem.x, problem.layer_state
         lengths = problem.lengths
 
         def call():
@@ -127,7 +129,7 @@ class Fastseq(Peer):
         return self._on_backend(call), arrays
 
     def training(self, problem, threads):
-        layer, x, state = self._layer(problem, threads), problem.x, problem.layer_state
+        layer, x, state = self.layer(problem, threads), problem.x, problem.layer_state
         lengths, dy = problem.lengths, problem.dy
 
         def call():

@@ -6,20 +6,36 @@ The bound counts products and weight traffic only::
 
 P is one product over all tokens (the input projection; in training also dX and the two dW)
 at the rate of the best matrix product.  R is the recurrence: at every step the larger of its
-arithmetic at that rate and of reading W_hh once, each thread its own share, from the cache
-that holds the share.  Gate functions are not counted, so 1.0 cannot be reached.
+arithmetic at that rate and of reading W_hh once, each thread its own share, again and again.
+Gate functions are not counted, so 1.0 cannot be reached.
 
-The numbers in ``MACHINE`` were measured on two cores of a server with AVX-512 at 2.75 GHz
-and 2 MB of L2 per core.  They describe that class of machine: pass another ``Machine`` for
-yours.
+The machine is measured, not assumed: clocks and neighbours change its speed from minute to
+minute.  :class:`Calibration` holds probes that take turns with a row's competitors, so each
+round has its own machine and its own bound.
+
+- The rate is that of the faster of two products: NumPy's, 1024 x 1024 x 1024, and one that is
+  nearly all input projection in our own kernels.
+- What L1 and L2 deliver is more than NumPy can read.  They run on the core's clock as the
+  arithmetic does, so they count with as many bytes per operation as a read loop in C reached on
+  a core with AVX-512 and 2 MB of L2.
+- A larger share can keep 2 MB in L2 from step to step.  The rest comes at the rate at which
+  NumPy finds the maximum of an array of the share's size, which is the most that one thread
+  reads from there.
 """
 
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+import fastseq as fs
+
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-KB = 1024
+L1, L2 = 48 * 1024, 2048 * 1024
+L1_PER_FLOP, L2_PER_FLOP = 1.65, 0.8  # bytes per float32 operation of the best product
+SIDE = 1024  # of NumPy's square product
+TOKENS, INPUTS, UNITS = (16, 96), 1024, 64  # our product: an LSTM whose input is wide
 
 
 @dataclass(frozen=True)
@@ -28,60 +44,80 @@ class Machine:
 
     Parameters
     ----------
-    gflops : dict
-        Threads -> float32 GFLOP/s of the best matrix product; float64 reaches half.
-    read_gb : tuple
-        (bytes, GB/s of one thread reading a buffer of up to that size), by rising size.
+    flops : float
+        Floating-point operations per second of the best matrix product, all threads together.
+    read : float
+        Bytes per second at which one thread reads its share of the weight again and again.
+    threads : int
+    dtype : dtype or its name
     """
 
-    gflops: dict
-    read_gb: tuple
-
-    def rate(self, threads, dtype):
-        """Floating-point operations per second.
-
-        Thread counts beyond those measured scale from the largest one.
-        """
-        most = max(self.gflops)
-        gflops = self.gflops.get(threads) or self.gflops[most] * threads / most
-        return gflops * 1e9 * 4 / np.dtype(dtype).itemsize
-
-    def bandwidth(self, size):
-        """Bytes per second at which a thread reads ``size`` bytes again and again."""
-        for limit, gigabytes in self.read_gb:
-            if size <= limit:
-                return gigabytes * 1e9
-        return self.read_gb[-1][1] * 1e9
+    flops: float
+    read: float
+    threads: int = 1
+    dtype: str = "float32"
 
 
-MACHINE = Machine(
-    gflops={1: 170, 2: 335},
-    read_gb=(
-        (48 * KB, 280),  # L1
-        (1024 * KB, 135),  # L2
-        (2048 * KB, 61),  # L2 and a little more
-        (4096 * KB, 29),
-        (8192 * KB, 27.7),
-        (16384 * KB, 26.1),
-        (32768 * KB, 19.9),
-        (65536 * KB, 14.8),
-    ),
-)
+def share_bytes(cell, hidden, threads, dtype):
+    """What one thread reads of W_hh at every step."""
+    return GATES[cell] * hidden * hidden * np.dtype(dtype).itemsize / threads
 
 
-def bound(cell, shape, mode, threads=1, dtype=np.float32, machine=MACHINE):
+def bound(cell, shape, mode, machine):
     """The least seconds that one call can take.
 
-    >>> f"{1e3 * bound('lstm', (100, 32, 256), 'inference'):.1f} ms"
+    >>> machine = Machine(flops=170e9, read=135e9)
+    >>> f"{1e3 * bound('lstm', (100, 32, 256), 'inference', machine):.1f} ms"
     '19.7 ms'
     """
     steps, batch, hidden = shape
-    rate = machine.rate(threads, dtype)
-    weights = GATES[cell] * hidden * hidden
-    step_flops = 2 * batch * weights
-    share = weights * np.dtype(dtype).itemsize / threads
-    product = steps * step_flops / rate
-    recurrence = steps * max(step_flops / rate, share / machine.bandwidth(share))
+    step = 2 * batch * GATES[cell] * hidden * hidden / machine.flops
+    read = share_bytes(cell, hidden, machine.threads, machine.dtype) / machine.read
+    product, recurrence = steps * step, steps * max(step, read)
     if mode == "inference":
         return product + recurrence
     return 4 * product + 2 * recurrence
+
+
+class Calibration:
+    """Probes of the machine for one kind of row.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+    hidden, threads : int
+        NumPy's BLAS must have been started with as many threads.
+    dtype : dtype
+
+    Attributes
+    ----------
+    calls : dict
+        Name -> function, to be timed in turn with the competitors.
+    """
+
+    def __init__(self, cell, hidden, threads, dtype):
+        self.threads, self.dtype = threads, np.dtype(dtype)
+        self.share = share_bytes(cell, hidden, threads, dtype)
+        square = np.ones((SIDE, SIDE), dtype)
+        layer = fs.LSTM(INPUTS, UNITS, dtype=dtype, seed=0)
+        weight = np.ones(max(1, int(self.share) // self.dtype.itemsize), dtype)
+        self.calls = {
+            "probe: NumPy": partial(np.matmul, square, square, out=np.empty_like(square)),
+            "probe: layer": partial(layer, np.ones((*TOKENS, INPUTS), dtype)),
+            "probe: read": partial(np.maximum.reduce, weight),
+        }
+
+    def machines(self, times):
+        """A :class:`Machine` for each round, from the probes' seconds per call."""
+        layer_flops = 2 * math.prod(TOKENS) * 4 * UNITS * (UNITS + INPUTS)
+        rounds = zip(*(times[name] for name in self.calls), strict=True)
+        for square, layer, read in rounds:
+            flops = max(2 * SIDE**3 / square, layer_flops / layer)
+            yield Machine(flops, self._bandwidth(flops, read), self.threads, self.dtype)
+
+    def _bandwidth(self, flops, read_seconds):
+        single = flops / self.threads * self.dtype.itemsize / 4  # in float32, on one thread
+        if self.share <= L1:
+            return L1_PER_FLOP * single
+        far = max(self.share - L2, 0) / self.share
+        return 1 / ((1 - far) / (L2_PER_FLOP * single) + far * read_seconds / self.share)

@@ -1,7 +1,8 @@
 """Single steps from Python: batch 1, state carried from call to call, weights bound once.
 
-Each function takes a problem with T = 1 and returns ``(call, state)``: ``call()`` makes one
-step on ``problem.x[0]``, ``state()`` gives the hidden state (B, H) after the last one.
+Each function takes a problem with T = 1 and a number of threads, and returns ``(call, state)``:
+``call()`` makes one step on ``problem.x[0]``, ``state()`` gives the hidden state (B, H) after
+the last one.
 """
 
 import numpy as np
@@ -10,9 +11,9 @@ from fastseq.bench.onnx_models import STATES_IN, STATES_OUT, layer_model
 from fastseq.bench.peers import CLASS_NAMES, PARAMETERS, Fastseq, OnnxRuntime
 
 
-def fastseq_stream(problem):
+def fastseq_stream(problem, threads):
     """``layer.stream().step(x)``."""
-    stream = Fastseq()._layer(problem, 1).stream(batch_size=problem.x.shape[1])
+    stream = Fastseq.layer(problem, threads).stream(batch_size=problem.x.shape[1])
     step, x, last = stream.step, problem.x[0], {}
 
     def call():
@@ -21,11 +22,11 @@ def fastseq_stream(problem):
     return call, lambda: last["h"].copy()
 
 
-def torch_cell(problem):
+def torch_cell(problem, threads):
     """``torch.nn.LSTMCell`` and its like in inference mode."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     cell = getattr(torch.nn, CLASS_NAMES[problem.cell] + "Cell")
     module = cell(problem.x.shape[2], problem.hidden)
     names = (name.removesuffix("_l0") for name in PARAMETERS)
@@ -44,12 +45,12 @@ def torch_cell(problem):
     return call, state
 
 
-def onnxruntime_bound(problem):
+def onnxruntime_bound(problem, threads):
     """ONNX Runtime with all buffers bound; two bindings swap the states, so nothing is copied.
 
     The input stays in the bound buffer: a real stream would also have to copy it there.
     """
-    session = OnnxRuntime.session(layer_model(problem, steps=1), 1)
+    session = OnnxRuntime.session(layer_model(problem, steps=1), threads)
     x = problem.x
     buffers = [[np.zeros_like(part) for part in problem.state] for _ in range(2)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastseq.bench import fresh, streams, tutorial
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
-from fastseq.bench.roofline import bound
+from fastseq.bench.roofline import Calibration, bound
 from fastseq.bench.shapes import CELLS, MODES, QUICK_SHAPES, SHAPES, Shape
 from fastseq.bench.timing import SLOT_SECONDS, Row, interleave
 from fastseq.demo.binary_addition import BinaryAdder
@@ -21,7 +21,7 @@ RAGGED = (
     (Shape(100, 32, 256), 10, 100),
     (Shape(50, 64, 64), 1, 50),
 )
-STREAM_HIDDEN = (64, 128, 256)
+STREAM_HIDDEN = (64, 128, 256, 512)
 FIRST_CALL_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
 BACKENDS_SHAPE = Shape(100, 32, 256)
 MEMORY_SHAPE = Shape(1000, 32, 64)
@@ -79,8 +79,10 @@ def layers(settings, shapes=None):
     for case in _cases(settings, shapes):
         problem = make_problem(case["cell"], case["shape"], settings.dtype)
         calls = prepare_all(competitors, problem, case["mode"], settings.threads)
-        limit = bound(**case, threads=settings.threads, dtype=settings.dtype)
-        yield Row(case, settings.interleave(calls), {"bound": limit})
+        calibration = Calibration(case["cell"], problem.hidden, settings.threads, problem.dtype)
+        times = settings.interleave(calls | calibration.calls)
+        machines = calibration.machines({name: times.pop(name) for name in calibration.calls})
+        yield Row(case, times, {"bound": [bound(**case, machine=m) for m in machines]})
 
 
 def float64(settings):
@@ -107,7 +109,7 @@ def ragged(settings):
 
 
 def stream(settings):
-    """One step at batch 1, called from Python, one thread."""
+    """One step at batch 1, called from Python."""
     wanted = {"fastseq", *(peer.name for peer in settings.peers)}
     functions = {name: f for name, f in streams.STREAMS.items() if name in wanted}
     for cell in settings.cells:
@@ -115,7 +117,7 @@ def stream(settings):
             problem = make_problem(cell, (1, 1, hidden))
             calls, states = {}, {}
             for name, function in functions.items():
-                call, state = function(problem)
+                call, state = function(problem, settings.threads)
                 for _ in range(3):
                     call()
                 calls[name], states[name] = call, state()

@@ -58,7 +58,7 @@ def rows_table(suite, rows):
         line = [case_text(row.case[key]) for key in keys]
         line += [_time(row, name, baseline, view.unit) for name in names]
         if _has_bound(rows):
-            line.append(f"{row.median('fastseq') / row.facts['bound']:.2f}")
+            line.append(f"{row.over_bound():.2f}")
         if against_peers:
             line.append(verdict(rivals(row)))
         lines.append(line)

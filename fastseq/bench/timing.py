@@ -25,7 +25,8 @@ class Row:
     times : dict
         Competitor -> one value per round, seconds per call (bytes in the memory suite).
     facts : dict
-        Numbers that belong to the case: the roofline bound, token counts.
+        Numbers that belong to the case: token counts, and "bound": the seconds that the
+        roofline allows, one value per round.
     """
 
     case: dict
@@ -47,6 +48,15 @@ class Row:
         2.0
         """
         pairs = zip(self.times[name], self.times[over], strict=True)
+        return median(a / b for a, b in pairs)
+
+    def over_bound(self):
+        """How many times longer fastseq took than the roofline allows: median of rounds' ratios.
+
+        >>> Row({}, {"fastseq": [2.0, 3.0, 6.0]}, {"bound": [1.0, 2.0, 2.0]}).over_bound()
+        2.0
+        """
+        pairs = zip(self.times["fastseq"], self.facts["bound"], strict=True)
         return median(a / b for a, b in pairs)
 
     def ratios(self, names=None, over="fastseq"):

@@ -47,8 +47,8 @@ __all__ = [
     "rnn_backward",
     "rnn_forward",
     "scatter",
-    "sort_lengths",
     "set_num_threads",
     "sigmoid",
+    "sort_lengths",
     "tanh",
 ]
