@@ -11,6 +11,7 @@ from fastseq._version import __version__
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
+from fastseq.elementwise import sigmoid
 from fastseq.parameters import Parameters
 from fastseq.recurrent import GRU, LSTM, RNN
 from fastseq.streaming import Stream
@@ -30,4 +31,5 @@ __all__ = [
     "set_backend",
     "set_num_threads",
     "show_config",
+    "sigmoid",
 ]

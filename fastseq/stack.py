@@ -218,8 +218,8 @@ class Stack:
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
         The tape is what a backward pass needs: (packing, buffers, states, layers), with
-        (x, y, saved, kept) for each layer, where ``kept`` tells what dropout let through, or
-        is None.
+        (given, y, saved, kept) for each layer, where ``given`` are the kernel's first
+        arguments, and ``kept`` tells what dropout let through, or is None.
         """
         forward = getattr(kernels(), self._kind.forward)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
@@ -232,22 +232,13 @@ class Stack:
             y = output if layer == top else buffers.get(("y", slot), (tokens, self._width))
             if training and saved:
                 saved = self._arrays_to_save(buffers, layer, tokens)
-            forward(
-                x,
-                *self._of_layer(layer, states),
-                self._weights[layer],
-                packing.offsets,
-                self._reverse,
-                *self._option,
-                y,
-                *self._of_layer(layer, finals),
-                *saved,
-            )
-            above, kept = y, None
+            own = self._of_layer(layer, states)
+            given = (x, *own, self._weights[layer], packing.offsets, self._reverse, *self._option)
+            forward(*given, y, *self._of_layer(layer, finals), *saved)
+            x, kept = y, None
             if training and layer < top and self._dropout:
-                above, kept = self._drop(y, buffers, layer)
-            layers.append((x, y, saved, kept))
-            x = above
+                x, kept = self._drop(y, buffers, layer)
+            layers.append((given, y, saved, kept))
         return output, finals, (packing, buffers, states, layers)
 
     def _run_back(self, tape, dy, dstates, input_grad):
@@ -255,31 +246,19 @@ class Stack:
 
         Adds to the parameters' gradients: one backward pass at a time.
         """
-        packing, buffers, states, layers = tape
+        packing, buffers, _, layers = tape
         backward, dx = getattr(kernels(), self._kind.backward), None
         if input_grad:
             dx = packing.result(buffers, "dx", self._input_size, self._dtype)
         with self._parameters.grads_lock:
             for layer in range(len(layers) - 1, -1, -1):
-                x, y, saved, kept = layers[layer]
+                given, y, saved, kept = layers[layer]
                 if kept is not None:
                     _scale_kept(dy, *kept)
-                dbelow = buffers.get(("dx", layer % 2), x.shape) if layer else dx
-                backward(
-                    dy,
-                    x,
-                    *self._of_layer(layer, states),
-                    self._weights[layer],
-                    packing.offsets,
-                    self._reverse,
-                    *self._option,
-                    y,
-                    *saved,
-                    dbelow,
-                    *self._of_layer(layer, dstates),
-                    self._grads[layer],
-                )
-                dy = dbelow
+                below = buffers.get(("dx", layer % 2), given[0].shape) if layer else dx
+                own = self._of_layer(layer, dstates)
+                backward(dy, *given, y, *saved, below, *own, self._grads[layer])
+                dy = below
         return dx
 
     def _of_layer(self, layer, states):

@@ -348,7 +348,17 @@ def test_isa_can_be_forced():
 
 def test_public_names():
     settings = ["set_backend", "get_backend", "set_num_threads", "get_num_threads", "show_config"]
-    layers = ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Parameters", "Stream"]
+    layers = [
+        "RNN",
+        "LSTM",
+        "GRU",
+        "RNNCell",
+        "LSTMCell",
+        "GRUCell",
+        "Parameters",
+        "Stream",
+        "sigmoid",
+    ]
     assert sorted(fs.__all__) == sorted([*layers, *settings, "__version__"])
 
 

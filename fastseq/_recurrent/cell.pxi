@@ -30,7 +30,7 @@ cdef Cell describe(str cell, option, const fs_tiles *tiles):
     memset(&c, 0, sizeof(c))
     c.stages = c.pieces = 1
     if cell == "rnn":
-        kind = ("tanh", "relu", "sigmoid").index(option)
+        kind = 0 if option == "tanh" else 1 if option == "relu" else 2
         c.gates = c.slots = 1
         c.forward[0] = Stage(False, 0, 0, 1, 0, False, tiles.rnn_forward[kind])
         c.backward[0] = Stage(False, 0, 0, 1, 0, False, tiles.rnn_backward[kind])

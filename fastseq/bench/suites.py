@@ -165,13 +165,13 @@ def binary_addition(settings):
 def learn_addition(inputs, sums, weights):
     """``tutorial.learn_addition`` as the demo does it, with a fastseq layer."""
     w_in, w_hidden, w_out = weights
-    adder = BinaryAdder(len(w_hidden))
+    adder = BinaryAdder(len(w_hidden), learning_rate=tutorial.RATE)
     adder.rnn.load_state_dict({"weight_ih_l0": w_in.T, "weight_hh_l0": w_hidden.T})
     adder.w_out[:] = w_out[:, 0]
     losses = np.empty(len(inputs))
     for i, (bits, target) in enumerate(zip(inputs, sums, strict=True)):
         losses[i], _ = adder.loss_and_grad(bits, target)
-        adder.descend(tutorial.RATE)
+        adder.descend()
     return losses
 
 

@@ -27,22 +27,26 @@ class BinaryAdder:
     Parameters
     ----------
     hidden_size : int
+    learning_rate : float
     seed : int or None
     """
 
-    def __init__(self, hidden_size=16, *, seed=None):
+    def __init__(self, hidden_size=16, *, learning_rate=0.1, seed=None):
         rng = np.random.default_rng(seed)
         self.rnn = fs.RNN(2, hidden_size, nonlinearity="sigmoid", bias=False, dtype=np.float64)
         self.weights = self.rnn.parameters.flat  # W_in and W in one array,
         self.gradient = self.rnn.parameters.flat_grad  # and their gradients in another
         self.weights[:] = rng.standard_normal(self.weights.size)
         self.w_out = rng.standard_normal(hidden_size)
+        self.w_out_row = self.w_out[None]  # the same numbers, (1, hidden_size)
         self.w_out_gradient = np.zeros_like(self.w_out)
+        # Arrays this small take less time than turning a Python number into one.
+        self.learning_rate = np.array(learning_rate)
 
     def __call__(self, x):
         """The probability that each bit of the sum is 1.  x is (bits, 2), or (bits, B, 2)."""
         h, _ = self.rnn(x)
-        return sigmoid(h.dot(self.w_out))
+        return fs.sigmoid(h.dot(self.w_out))
 
     def loss_and_grad(self, x, target):
         """Forward and backward for one addition: x (bits, 2), target (bits,).
@@ -51,7 +55,7 @@ class BinaryAdder:
         ``w_out_gradient``.
         """
         h, _, backprop = self.rnn.forward(x)
-        y = sigmoid(h.dot(self.w_out))  # on arrays this small `dot` takes half the time of `@`
+        y = fs.sigmoid(h.dot(self.w_out))  # on arrays this small `dot` takes half the time of `@`
         error = y - target
         # The sigmoid's derivative is y (1 - y), y being its output.  Many versions of this
         # exercise apply the derivative function, which expects the input, to y itself:
@@ -59,20 +63,13 @@ class BinaryAdder:
         delta = error * (y - y * y)
         delta.dot(h, out=self.w_out_gradient)
         self.gradient.fill(0)  # layers add to their gradients
-        backprop(delta[:, None].dot(self.w_out[None]), input_grad=False)
+        backprop(delta[:, None].dot(self.w_out_row), input_grad=False)
         return 0.5 * error.dot(error), y
 
-    def descend(self, learning_rate):
+    def descend(self):
         """One step of gradient descent, in place."""
-        self.weights -= learning_rate * self.gradient
-        self.w_out -= learning_rate * self.w_out_gradient
-
-
-def sigmoid(u):
-    """1 / (1 + exp(-u)), in place where it can be: on small arrays, making new ones costs most."""
-    y = np.exp(-u)
-    y += 1
-    return np.reciprocal(y, out=y)
+        self.weights -= self.learning_rate * self.gradient
+        self.w_out -= self.learning_rate * self.w_out_gradient
 
 
 def make_examples(count, rng):
@@ -83,13 +80,13 @@ def make_examples(count, rng):
     return terms, inputs, targets
 
 
-def train(adder, updates, rng, *, learning_rate=0.1, report_every=100, report=None):
+def train(adder, updates, rng, *, report_every=100, report=None):
     """Train on ``updates`` random additions; returns the losses as (update, loss) points."""
     losses = []
     terms, inputs, targets = make_examples(updates, rng)
     for i, (x, target) in enumerate(zip(inputs, targets, strict=True)):
         loss, y = adder.loss_and_grad(x, target)
-        adder.descend(learning_rate)
+        adder.descend()
         if i % report_every == 0:
             losses.append((i, float(loss)))
             if report is not None:
