@@ -1,7 +1,8 @@
 """One direction of one layer: its arrays, its scratch memory, and how it is split into parts."""
 
 cdef enum:
-    ROWS_PER_PART = 8          # fewer rows than this and splitting hidden units is better
+    ROWS_PER_PART = 4          # fewer rows than this and splitting hidden units is better
+    ROWS_IF_LARGE = 8          # ... where the weights exceed a core's cache, that is
     UNITS_PER_PART = 64
 
 
@@ -116,9 +117,10 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
 
 
 cdef bint splits_units(const Direction *d, int parts) noexcept nogil:
+    cdef bint large = d.cell.gates * d.H * gate_bytes(d) >= LARGE_BYTES
     if d.H < 2 * UNITS_PER_PART:
         return False
-    return d.B < ROWS_PER_PART * parts
+    return d.B < (ROWS_IF_LARGE if large else ROWS_PER_PART) * parts
 
 
 cdef long row_at_share(const Direction *d, int index, int parts) noexcept nogil:

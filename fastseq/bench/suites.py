@@ -12,7 +12,7 @@ from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.roofline import Calibration, bound
 from fastseq.bench.shapes import CELLS, MODES, QUICK_SHAPES, SHAPES, Shape
-from fastseq.bench.timing import SLOT_SECONDS, Row, interleave
+from fastseq.bench.timing import PAUSE_SECONDS, SLOT_SECONDS, Row, interleave
 from fastseq.demo.binary_addition import BinaryAdder
 
 # (T, B, H), shortest, longest
@@ -59,7 +59,8 @@ class Settings:
         return self.shapes or (quick if self.quick else normal)
 
     def interleave(self, calls):
-        return interleave(calls, self.rounds, self.slot_seconds)
+        pause = PAUSE_SECONDS if self.threads > 1 else 0.0
+        return interleave(calls, self.rounds, self.slot_seconds, pause)
 
     def has_peer(self, name):
         return any(peer.name == name for peer in self.peers)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 SLOT_SECONDS = 0.020
+PAUSE_SECONDS = 0.050  # OpenMP's threads spin for some 10 ms after their work, OpenBLAS's for 25
 
 
 @dataclass
@@ -77,7 +78,7 @@ def geometric_mean(values):
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def interleave(calls, rounds, slot_seconds=SLOT_SECONDS, clock=time.perf_counter):
+def interleave(calls, rounds, slot_seconds=SLOT_SECONDS, pause=0.0, clock=time.perf_counter):
     """Time functions against each other.
 
     Parameters
@@ -87,6 +88,9 @@ def interleave(calls, rounds, slot_seconds=SLOT_SECONDS, clock=time.perf_counter
     rounds : int
     slot_seconds : float
         In each round a function is called until about this time is filled, at least once.
+    pause : float
+        Seconds before each slot, for the threads of the one before to fall asleep: one that
+        still spins would take a core from whoever is next.
     clock : callable
         Seconds; for tests.
 
@@ -101,6 +105,7 @@ def interleave(calls, rounds, slot_seconds=SLOT_SECONDS, clock=time.perf_counter
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            time.sleep(pause)
             times[name].append(_slot(calls[name], counts[name], clock))
     return times
 
@@ -119,7 +124,7 @@ def _calls_per_slot(call, slot_seconds, clock):
 def _slot(call, count, clock):
     """Seconds per call over ``count`` calls in a row."""
     if count > 1:
-        call()  # not timed: own data back into the caches, others' spinning threads to sleep
+        call()  # not timed: own data back into the caches, own threads awake
     collecting = gc.isenabled()
     gc.disable()
     try:
