@@ -329,12 +329,13 @@ def test_suites_run_and_save(suite, tmp_path):
 
 
 def test_binary_addition_learns_the_same_as_the_tutorial():
-    task = suites.tutorial.addition_task(30, seed=3)
-    ours, theirs = suites.learn_addition(*task), suites.tutorial.learn_addition(*task)
+    weights = suites.tutorial.first_weights(seed=3)
+    ours, theirs = (
+        learn(30, weights, np.random.default_rng(4), every=1)
+        for learn in (suites.learn_addition, suites.tutorial.learn_addition)
+    )
     np.testing.assert_allclose(ours, theirs, rtol=1e-10)
-    inputs, sums, _ = task
-    values = 2.0 ** np.arange(suites.tutorial.BITS)
-    np.testing.assert_array_equal(values @ inputs.sum(axis=2).T, sums @ values)
+    assert len(ours) == 30
 
 
 def test_busy_machine_is_mentioned():

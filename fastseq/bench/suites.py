@@ -13,7 +13,7 @@ from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.roofline import Calibration, bound
 from fastseq.bench.shapes import CELLS, MODES, QUICK_SHAPES, SHAPES, Shape
 from fastseq.bench.timing import PAUSE_SECONDS, SLOT_SECONDS, Row, interleave
-from fastseq.demo.binary_addition import BinaryAdder
+from fastseq.demo.binary_addition import BinaryAdder, train
 
 # (T, B, H), shortest, longest
 RAGGED = (
@@ -150,30 +150,28 @@ def backends(settings):
 def binary_addition(settings):
     """Online updates of a sigmoid RNN, 2-16-1: the public API against a tutorial's loop."""
     updates = QUICK_UPDATES if settings.quick else UPDATES
-    task = tutorial.addition_task(updates)
+    weights = tutorial.first_weights()
     calls = {
-        "fastseq": lambda: learn_addition(*task),
-        "numpy": lambda: tutorial.learn_addition(*task),
+        "fastseq": lambda: learn_addition(updates, weights, np.random.default_rng(0)),
+        "numpy": lambda: tutorial.learn_addition(updates, weights, np.random.default_rng(0)),
     }
-    first = tutorial.addition_task(50)
-    ours, theirs = learn_addition(*first), tutorial.learn_addition(*first)
+    ours, theirs = (
+        learn(50, weights, np.random.default_rng(1), every=1)
+        for learn in (learn_addition, tutorial.learn_addition)
+    )
     check_equal("fastseq", {"losses": ours}, {"losses": theirs}, np.float64)
     # A call takes seconds: three rounds are enough.
     times = interleave(calls, min(settings.rounds, 3), settings.slot_seconds)
     yield Row({"updates": updates}, times)
 
 
-def learn_addition(inputs, sums, weights):
-    """``tutorial.learn_addition`` as the demo does it, with a fastseq layer."""
+def learn_addition(updates, weights, random, every=100):
+    """``tutorial.learn_addition`` with a fastseq layer: the demo's training."""
     w_in, w_hidden, w_out = weights
     adder = BinaryAdder(len(w_hidden), learning_rate=tutorial.RATE)
     adder.rnn.load_state_dict({"weight_ih_l0": w_in.T, "weight_hh_l0": w_hidden.T})
     adder.w_out[:] = w_out[:, 0]
-    losses = np.empty(len(inputs))
-    for i, (bits, target) in enumerate(zip(inputs, sums, strict=True)):
-        losses[i], _ = adder.loss_and_grad(bits, target)
-        adder.descend()
-    return losses
+    return np.array([loss for _, loss in train(adder, updates, random, report_every=every)])
 
 
 def first_call(settings):

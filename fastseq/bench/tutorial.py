@@ -141,50 +141,56 @@ BITS = 8
 RATE = 0.1
 
 
-def addition_task(updates, hidden=16, seed=0):
-    """Numbers to add and first weights: inputs (updates, BITS, 2), sums (updates, BITS), weights.
-
-    Bits run from the lowest to the highest, so that a carry moves forward in time.
-    """
+def first_weights(hidden=16, seed=0):
+    """W_in (2, hidden), W (hidden, hidden) and W_out (hidden, 1) to start from."""
     random = np.random.default_rng(seed)
-    pairs = random.integers(0, 2 ** (BITS - 1), (updates, 2))
-    shifts = np.arange(BITS)
-    inputs = (pairs[:, None, :] >> shifts[:, None]) & 1
-    sums = (pairs.sum(axis=1)[:, None] >> shifts) & 1
     shapes = (2, hidden), (hidden, hidden), (hidden, 1)
-    weights = [random.standard_normal(shape) for shape in shapes]
-    return inputs.astype(float), sums.astype(float), weights
+    return [random.standard_normal(shape) for shape in shapes]
 
 
-def learn_addition(inputs, sums, weights):
-    """Online gradient descent, a step and a bit at a time; returns the loss of every update.
+def mean_squared_error(target, y):
+    return np.mean(np.square(target - y)) / 2
 
-    A sigmoid RNN without biases; the output is a sigmoid of the hidden units, the loss half
-    the squared error, summed over the bits.
+
+def d_mean_squared_error(target, y):
+    return (y - target) / target.size
+
+
+def learn_addition(updates, weights, random, every=100):
+    """Online gradient descent, a step and a bit at a time; returns the loss of some updates.
+
+    Two random numbers are added bit by bit, the lowest bit first, by a sigmoid RNN without
+    biases; the output is a sigmoid of the hidden units, the loss half the squared error, summed
+    over the bits.
     """
     w_in, w_hidden, w_out = (weight.copy() for weight in weights)
     hidden = len(w_hidden)
+    numbers = np.arange(2**BITS)
+    table = (numbers[:, None] >> np.arange(BITS)) & 1
+    u = np.zeros((hidden, BITS + 1))
+    z = np.zeros((hidden, BITS + 1))
+    y = np.zeros((1, BITS))
+    delta_out = np.zeros((1, BITS))
+    delta = np.zeros((hidden, BITS + 1))
     losses = []
-    for bits, target in zip(inputs, sums, strict=True):
-        u = np.zeros((hidden, BITS + 1))
-        z = np.zeros((hidden, BITS + 1))
-        y = np.zeros((1, BITS))
-        delta_out = np.zeros((1, BITS))
-        delta = np.zeros((hidden, BITS + 1))
-        predicted = np.zeros(BITS, dtype=np.uint8)
+    for i in range(updates):
+        a, b = random.integers(2 ** (BITS - 1)), random.integers(2 ** (BITS - 1))
+        bits_a, bits_b, bits_sum = table[a], table[b], table[a + b]
+        predicted = np.zeros_like(bits_sum)
         loss = 0.0
         for t in range(BITS):
-            x = np.array([bits[t, 0], bits[t, 1]]).reshape(1, -1)
+            x = np.array([bits_a[t], bits_b[t]]).reshape(1, -1)
+            target = np.array([bits_sum[t]])
             u[:, t + 1] = np.dot(x, w_in) + np.dot(z[:, t].reshape(1, -1), w_hidden)
             z[:, t + 1] = sigmoid(u[:, t + 1])
-            v = np.dot(z[:, t + 1].reshape(1, -1), w_out)
-            y[:, t] = sigmoid(v)[0]
-            loss += np.mean((y[:, t] - target[t]) ** 2) / 2
-            delta_out[:, t] = (y[:, t] - target[t]) * d_sigmoid(v)[0]
+            v = np.dot(z[:, t + 1].reshape(1, -1), w_out)[0]
+            y[:, t] = sigmoid(v)
+            loss += mean_squared_error(target, y[:, t])
+            delta_out[:, t] = d_mean_squared_error(target, y[:, t]) * d_sigmoid(v)
             predicted[t] = np.round(y[0, t])
         d_in, d_hidden, d_out = (np.zeros_like(w_in), np.zeros_like(w_hidden), np.zeros_like(w_out))
         for t in range(BITS)[::-1]:
-            x = np.array([bits[t, 0], bits[t, 1]]).reshape(1, -1)
+            x = np.array([bits_a[t], bits_b[t]]).reshape(1, -1)
             back = np.dot(delta[:, t + 1].T, w_hidden.T) + np.dot(delta_out[:, t].T, w_out.T)
             delta[:, t] = back * d_sigmoid(u[:, t + 1])
             d_out += np.dot(z[:, t + 1].reshape(-1, 1), delta_out[:, t].reshape(-1, 1))
@@ -193,5 +199,6 @@ def learn_addition(inputs, sums, weights):
         w_in -= RATE * d_in
         w_hidden -= RATE * d_hidden
         w_out -= RATE * d_out
-        losses.append(loss)
+        if i % every == 0:
+            losses.append(loss)
     return np.array(losses)
