@@ -270,9 +270,9 @@ def test_goals_of_streams():
         Row({"cell": "gru", "hidden": hidden}, {"fastseq": [1.0], "onnxruntime": [2.5]})
         for hidden in (64, 512)
     ]
-    (goal,) = goals.goals("stream", rows, {"threads": 1, "dtype": "float32"})
-    assert (goal.what, goal.met) == ("gru step H=64: over onnxruntime, bound buffers", True)
-    assert goals.goals("stream", rows, {"threads": 2, "dtype": "float32"}) == []
+    for threads in (1, 2):
+        (goal,) = goals.goals("stream", rows, {"threads": threads, "dtype": "float32"})
+        assert (goal.what, goal.met) == ("gru step H=64: over onnxruntime, bound buffers", True)
 
 
 def test_goal_of_ragged_batches_counts_tokens():
