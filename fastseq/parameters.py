@@ -125,12 +125,17 @@ class Parameters(NamedViews):
     def __init__(self, shapes, dtype):
         size = sum(map(math.prod, shapes.values()))
         super().__init__(shapes, np.zeros(size, dtype))
-        self.grads = NamedViews(shapes, np.zeros(size, dtype))
+        self._grads = NamedViews(shapes, np.zeros(size, dtype))
         self._add_lock()
 
     def _add_lock(self):
         self.grads_lock = threading.Lock()  # for whoever adds to the gradients
         _locked.add(self)
+
+    @property
+    def grads(self) -> NamedViews:
+        """The gradients by name."""
+        return self._grads
 
     @property
     def flat_grad(self) -> np.ndarray:
@@ -189,7 +194,7 @@ class Parameters(NamedViews):
 
     def __setstate__(self, state):
         super().__setstate__(state["values"])
-        self.grads = state["grads"]
+        self._grads = state["grads"]
         self._add_lock()
 
 

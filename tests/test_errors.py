@@ -412,3 +412,10 @@ def test_assigning_parameters():
     with raises(KeyError, "no parameter 'weight_ih'", "weight_ih_l0"):
         parameters["weight_ih"]
     assert_identical(parameters.flat, before)
+
+
+def test_gradients_cannot_be_replaced(make_layer):
+    parameters = make_layer(I, H).parameters
+    with pytest.raises(AttributeError, match="grads"):
+        parameters.grads = None
+    parameters.zero_grad()

@@ -238,3 +238,9 @@ def test_bad_states(name):
         stream.state = map_state(lambda array: array[:1], good)
     with pytest.raises(TypeError, match=r"state.* must hold floating-point numbers"):
         stream.state = map_state(lambda array: array.astype(int), good)
+
+
+def test_masked_steps_would_lose_their_mask(make_layer):
+    x = np.ma.masked_array(np.ones((2, I), np.float32), np.ones((2, I), bool))
+    with pytest.raises(TypeError, match=r"x must be an array.*masked"):
+        make_layer(I, H).stream(2).step(x)

@@ -130,7 +130,7 @@ void fs_run(int parts, fs_job job, void *argument) {
 }
 
 void fs_barrier_wait(fs_barrier *barrier, int parts) {
-    int phase = atomic_load_explicit(&barrier->phase, memory_order_relaxed);
+    unsigned phase = atomic_load_explicit(&barrier->phase, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->waiting, 1, memory_order_acq_rel) == parts - 1) {
         atomic_store_explicit(&barrier->waiting, 0, memory_order_relaxed);
         atomic_store_explicit(&barrier->phase, phase + 1, memory_order_release);

@@ -17,7 +17,8 @@ typedef void (*fs_job)(int part, int parts, void *argument);
 void fs_run(int parts, fs_job job, void *argument);
 
 typedef struct {
-    atomic_int waiting, phase;
+    atomic_int waiting;
+    atomic_uint phase; /* may wrap around */
 } fs_barrier;
 
 /* Wait until `parts` parts have come here. */

@@ -54,7 +54,7 @@ cdef void whole_input_gradient(Direction *d, int index, int parts) noexcept nogi
 cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noexcept nogil:
     """Place the packed weights and the parts' buffers in scratch memory."""
     cdef size_t part_count = parts
-    cdef long s, vector = d.tiles.lanes * d.tiles.item, token = d.cell.slots * gate_bytes(d)
+    cdef long s, most, vector = d.tiles.lanes * d.tiles.item, token = d.cell.slots * gate_bytes(d)
     cdef Stage *stage
     cdef Scratch unplaced
     unplaced.data, unplaced.used = NULL, 0
@@ -69,15 +69,16 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
         if d.cell.gates == 1:  # an RNN saves no slots: its gradients take scratch memory
             d.slots, d.slots_row = take(scratch, d.offsets[d.T] * gate_bytes(d)), gate_bytes(d)
         # Large weights: longer products, since each reads and writes all their gradients.
-        d.chunk_tokens = BACKWARD_TOKENS
+        most = BACKWARD_TOKENS
         if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
-            d.chunk_tokens *= 2
+            most *= 2
+        d.chunk_tokens = min(d.offsets[d.T], most)
         if d.dx != NULL:
             d.input = make_panels(d.tiles, d.cell.gates * d.H, d.I, 0, scratch)
         d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
         d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
         d.dz_panels = make_panels(
-            d.tiles, d.chunk_tokens, PACKED_BYTES // (d.chunk_tokens * d.tiles.item), 0, &unplaced
+            d.tiles, d.chunk_tokens, PACKED_BYTES // (most * d.tiles.item), 0, &unplaced
         )
         d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels) + panel_bytes(&d.dz_panels)
         d.packed = take(scratch, part_count * d.packed_part)

@@ -105,7 +105,8 @@ cdef class Stepper:
         cdef bint row = cnp.PyArray_NDIM(x) == 1
         cdef long i
         if (
-            cnp.PyArray_TYPE(x) != self.kind
+            not cnp.PyArray_CheckExact(x)
+            or cnp.PyArray_TYPE(x) != self.kind
             or not cnp.PyArray_ISCARRAY_RO(x)
             or not 1 <= cnp.PyArray_NDIM(x) <= 2
             or cnp.PyArray_SIZE(x) != self.batch * self.inputs
