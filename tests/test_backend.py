@@ -2,35 +2,16 @@
 
 import inspect
 import os
-import subprocess
-import sys
-import tempfile
 
 import numpy as np
 import pytest
+from helpers import run_python
 from layer_cases import LAYERS, assert_close, assert_identical, backend_fixture  # noqa: F401
 
 import fastseq as fs
 from fastseq import backend as waist
 from fastseq import cpus
 from fastseq.config import get_config
-
-
-def run_python(code, **environment):
-    """Run code in a fresh interpreter outside any source tree; its finished process.
-
-    -P because ``-c`` would look for packages in the current folder first.
-    """
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("FASTSEQ_")}
-    return subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        env=variables | {"PYTHONWARNINGS": "default"} | environment,
-        cwd=tempfile.gettempdir(),
-        timeout=120,
-        check=False,
-    )
 
 
 def is_available(name):
