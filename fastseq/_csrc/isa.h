@@ -2,6 +2,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if FS_VECTOR_BYTES >= 32 /* AVX2 or AVX-512 */
+#include <immintrin.h>
+#endif
 
 #include "tiles.h"
 

@@ -6,18 +6,23 @@
 #undef MAX_ROWS
 #define ITEM ((long)sizeof(REAL))
 #define LANES (FS_VECTOR_BYTES / (long)sizeof(REAL))
-/* The tallest tile for a number of vectors. */
+#undef ROW_PANELS
+/* The tallest tile for a number of vectors, and the panels that a single row takes at once. */
 #if FS_MANY_REGISTERS
 #define MAX_ROWS(vectors) ((vectors) == 3 ? 8 : 6)
+#define ROW_PANELS 4
 #else
 #define MAX_ROWS(vectors) ((vectors) == 3 ? 4 : 3)
+#define ROW_PANELS 2
 #endif
 
 typedef REAL FS_NAME(vec) __attribute__((vector_size(FS_VECTOR_BYTES), may_alias));
 typedef REAL FS_NAME(vecu)
     __attribute__((vector_size(FS_VECTOR_BYTES), may_alias, aligned(sizeof(REAL))));
+typedef BITS FS_NAME(ivec) __attribute__((vector_size(FS_VECTOR_BYTES), may_alias));
 #define VEC FS_NAME(vec)
 #define VECU FS_NAME(vecu)
+#define IVEC FS_NAME(ivec)
 
 #include "vector_math.h"
 
@@ -84,52 +89,48 @@ static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride,
 
 /* --- the register tile ------------------------------------------------------------------- */
 
-/* A rows x vectors tile over the whole depth, held in registers.  `panels` is 2 for a single row,
- * so that enough independent chains hide the latency of the multiply-add. */
+/* A rows x vectors tile over the whole depth, held in registers.  A single row goes over several
+ * `panels` side by side: independent chains hide the latency of the multiply-add, and several
+ * streams of weights come out of the second-level cache faster than one. */
 FS_INLINE void FS_NAME(tile)(const int rows, const int vectors, const int panels, long depth,
                              const char *a, long a_row, long a_k, const char *panel,
                              long panel_stride, char *out, long out_panel, const char *next,
                              int accumulate) {
-    VEC sum[8][8];
-    const char *second = panel + panel_stride;
+    VEC sum[8][4 * ROW_PANELS];
+    const int columns = panels * vectors;
+#define COLUMN(base, stride, v) ((VEC *)((base) + (v) / vectors * (stride)) + (v) % vectors)
     _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
-        _Pragma("GCC unroll 8") for (int v = 0; v < vectors; v++) {
-            sum[r][v] = accumulate ? ((VEC *)out)[r * vectors + v] : (VEC){0};
-            if (panels == 2) sum[r][vectors + v] = (VEC){0};
-        }
+        _Pragma("GCC unroll 16") for (int v = 0; v < columns; v++)
+            sum[r][v] = accumulate ? *(COLUMN(out, out_panel, v) + r * vectors) : (VEC){0};
     _Pragma("GCC unroll 2") for (long k = 0; k < depth; k++) {
         if (next) {
             __builtin_prefetch(next, 0, 2);
             next += 64;
         }
 #if FS_MANY_REGISTERS
-        VEC b[8];
-        _Pragma("GCC unroll 8") for (int v = 0; v < vectors; v++) {
-            b[v] = ((const VEC *)panel)[v];
-            if (panels == 2) b[vectors + v] = ((const VEC *)second)[v];
-        }
+        VEC b[4 * ROW_PANELS];
+        _Pragma("GCC unroll 16") for (int v = 0; v < columns; v++)
+            b[v] = *COLUMN(panel, panel_stride, v);
         _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
             REAL x = *(const REAL *)(a + r * a_row);
-            _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) sum[r][v] += x * b[v];
+            _Pragma("GCC unroll 16") for (int v = 0; v < columns; v++) sum[r][v] += x * b[v];
         }
 #else
         VEC x[8];
         _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
             x[r] = *(const REAL *)(a + r * a_row) - (VEC){0};
-        _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) {
-            VEC b = ((const VEC *)(v < vectors ? panel : second))[v % vectors];
+        _Pragma("GCC unroll 8") for (int v = 0; v < columns; v++) {
+            VEC b = *COLUMN(panel, panel_stride, v);
             _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) sum[r][v] += x[r] * b;
         }
 #endif
         a += a_k;
         panel += vectors * FS_VECTOR_BYTES;
-        second += vectors * FS_VECTOR_BYTES;
     }
     _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
-        _Pragma("GCC unroll 8") for (int v = 0; v < vectors; v++) {
-            ((VEC *)out)[r * vectors + v] = sum[r][v];
-            if (panels == 2) ((VEC *)(out + out_panel))[v] = sum[r][vectors + v];
-        }
+        _Pragma("GCC unroll 16") for (int v = 0; v < columns; v++)
+            *(COLUMN(out, out_panel, v) + r * vectors) = sum[r][v];
+#undef COLUMN
 }
 
 typedef void (*FS_NAME(tile_fn))(long, const char *, long, long, const char *, long, char *, long,
@@ -146,8 +147,9 @@ typedef void (*FS_NAME(tile_fn))(long, const char *, long, long, const char *, l
             FS_NAME(tile)(rows, vectors, panels, depth, a, a_row, a_k, panel, panel_stride, out, \
                           out_panel, 0, accumulate);                                             \
     }
-#define TILES_UP_TO_3(vectors) \
-    TILE(1, vectors, 2) TILE(1, vectors, 1) TILE(2, vectors, 1) TILE(3, vectors, 1)
+#define TILES_UP_TO_3(vectors)                                                                   \
+    TILE(1, vectors, 4) TILE(1, vectors, 2) TILE(1, vectors, 1) TILE(2, vectors, 1)              \
+    TILE(3, vectors, 1)
 TILES_UP_TO_3(1) TILES_UP_TO_3(2) TILES_UP_TO_3(3) TILES_UP_TO_3(4)
 TILE(4, 3, 1)
 #if FS_MANY_REGISTERS
@@ -166,20 +168,24 @@ TILE(4, 4, 1) TILE(5, 4, 1) TILE(6, 4, 1)
 
 static const FS_NAME(tile_fn) FS_NAME(row_tiles)[4][8] = {
     {ROW_TILES(1)}, {ROW_TILES(2)}, {THREE_VECTOR_TILES}, {ROW_TILES(4)}};
-static const FS_NAME(tile_fn) FS_NAME(single_row_tiles)[4] = {
-    FS_NAME(tile_1x1x2), FS_NAME(tile_1x2x2), FS_NAME(tile_1x3x2), FS_NAME(tile_1x4x2)};
+/* By the binary logarithm of the panels. */
+static const FS_NAME(tile_fn) FS_NAME(single_row_tiles)[3][4] = {
+    {FS_NAME(tile_1x1x1), FS_NAME(tile_1x2x1), FS_NAME(tile_1x3x1), FS_NAME(tile_1x4x1)},
+    {FS_NAME(tile_1x1x2), FS_NAME(tile_1x2x2), FS_NAME(tile_1x3x2), FS_NAME(tile_1x4x2)},
+    {FS_NAME(tile_1x1x4), FS_NAME(tile_1x2x4), FS_NAME(tile_1x3x4), FS_NAME(tile_1x4x4)}};
 
-/* A single row: panels two by two, each over its whole depth. */
+/* A single row: as many panels as possible side by side, each over its whole depth. */
 static void FS_NAME(product_of_row)(long vectors, long panels, long depth, const char *a, long a_k,
                                     const char *panel, long panel_stride, char *tile) {
     const long tile_row = vectors * FS_VECTOR_BYTES;
-    long p = 0;
-    for (; p + 2 <= panels; p += 2)
-        FS_NAME(single_row_tiles)[vectors - 1](depth, a, 0, a_k, panel + p * panel_stride,
-                                               panel_stride, tile + p * tile_row, tile_row, 0, 0);
-    if (p < panels)
-        FS_NAME(row_tiles)[vectors - 1][0](depth, a, 0, a_k, panel + p * panel_stride, 0,
-                                           tile + p * tile_row, 0, 0, 0);
+    while (panels > 0) {
+        const int log = panels >= 4 && ROW_PANELS == 4 ? 2 : panels >= 2;
+        FS_NAME(single_row_tiles)[log][vectors - 1](depth, a, 0, a_k, panel, panel_stride, tile,
+                                                    tile_row, 0, 0);
+        panel += panel_stride << log;
+        tile += tile_row << log;
+        panels -= 1 << log;
+    }
 }
 
 static void FS_NAME(product)(long rows, long vectors, long panels, long depth, const char *a,
@@ -314,21 +320,20 @@ static const fs_tiles FS_NAME(tiles) = {
 
 #undef VEC
 #undef VECU
+#undef IVEC
 #undef TILE
 #undef TILES_UP_TO_3
 #undef ROW_TILES
 #undef THREE_VECTOR_TILES
 #undef ZIP
 #undef HAVE_ZIP
-#undef AS_BITS
-#undef AS_REAL
 #undef MAGIC
 #undef LOG2_E
 #undef LN2_HIGH
 #undef LN2_LOW
 #undef MANTISSA
 #undef EXPONENT_BIAS
-#undef EXP_MIN
-#undef EXP_MAX
-#undef EXP_SAFE
-#undef TANH_MAX
+#undef EXP_ZERO
+#undef EXP_ONE
+#undef EXP_INFINITE
+#undef TANH_ONE

@@ -3,6 +3,7 @@
 cdef enum:
     ROW_GROUP = 48             # rows of a tile block: with 4 vectors 12 KB, beside the panel in L1
     TILE_BYTES = 16384
+    ROW_PANELS = 4             # panels that a single row takes side by side
     LARGE_BYTES = 786432       # weights beyond this may not stay in cache: ask ahead
     PIECE_BYTES = 131072       # ... and walk them in pieces of this size, up and down in turn
 
@@ -105,8 +106,10 @@ cdef void multiply_store(
     while panel < last:
         vectors = panel_vectors(p, panel, tiles.lanes)
         panels = 1
-        if rows == 1 and panel + 1 < last and panel_vectors(p, panel + 1, tiles.lanes) == vectors:
-            panels = 2  # a single row needs two to keep the arithmetic busy
+        if rows == 1:  # a single row needs several to keep the arithmetic busy
+            panels = min(ROW_PANELS, last - panel)
+            if panels > 1 and panel_vectors(p, panel + panels - 1, tiles.lanes) < vectors:
+                panels -= 1  # the last one is narrower
         row = 0
         while row < rows:
             n = min(group, rows - row)
@@ -149,7 +152,7 @@ cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil
     if rows * p.count * p.vectors * vector > TILE_BYTES:
         most = max(1, TILE_BYTES // (rows * p.vectors * vector))
     if is_large(p):  # in small pieces, so that walking backwards finds the last ones in cache
-        most = min(most, max(2, PIECE_BYTES // p.stride) if rows == 1 else 1)
+        most = min(most, max(ROW_PANELS, PIECE_BYTES // p.stride) if rows == 1 else 1)
     return most
 
 
