@@ -3,16 +3,42 @@
 cdef struct Stack:       # the layers of a Stepper
     Direction *layer
     long layers
+    bint large           # the weights exceed a core's cache
 
 
 cdef void step_part(int index, int parts, void *argument) noexcept nogil:
     cdef Stack *stack = <Stack *>argument
+    cdef Direction *d
     cdef Part part
     cdef long i
     for i in range(stack.layers):
-        part = make_part(&stack.layer[i], index, parts)
-        project(&stack.layer[i], &part, 0, 1)
-        forward_step(&stack.layer[i], &part, 0, -1)
+        d = &stack.layer[i]
+        part = make_part(d, index, parts)
+        if d.cell.stages == 1 and stack.large:
+            step_in_slices(d, part)
+        else:
+            project(d, &part, 0, 1)
+            forward_step(d, &part, 0, -1)
+
+
+cdef void step_in_slices(Direction *d, Part part) noexcept nogil:
+    """Both products of a few units, then those of the next ones: up and down in turn, so that the
+    weights used last, which are still in cache, come first in the next step."""
+    cdef long begin = part.unit_begin, end = part.unit_end
+    cdef long slice_units = FS_PANEL_VECTORS * d.tiles.lanes
+    cdef bint by_units = part.by_units
+    part.by_units = False  # waiting once is enough
+    while begin < end:
+        if d.steps_before & 1:
+            part.unit_begin, part.unit_end = max(begin, (end - 1) // slice_units * slice_units), end
+            end = part.unit_begin
+        else:
+            part.unit_begin, part.unit_end = begin, min(end, begin + slice_units)
+            begin = part.unit_end
+        project(d, &part, 0, 1)
+        forward_step(d, &part, 0, -1)
+    if by_units:
+        wait(d, &part)
 
 
 cdef class Stepper:
@@ -67,7 +93,8 @@ cdef class Stepper:
             d = &self.stack.layer[i]
             weights += d.cell.gates * gate_bytes(d) * (d.I + d.H)
             work += flops(d)
-        if weights < LARGE_BYTES and work < THREAD_FLOPS:
+        self.stack.large = weights >= LARGE_BYTES
+        if not self.stack.large and work < THREAD_FLOPS:
             return 1
         return min(_threads, max(d.B // 2, d.H // UNITS_PER_PART, 1))
 
