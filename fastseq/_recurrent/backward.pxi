@@ -39,13 +39,12 @@ cdef void release(Direction *d, const Part *part, long t, long first_row) noexce
         )
 
 
-cdef void backward_step(Direction *d, const Part *part, long step) noexcept nogil:
+cdef void backward_step(Direction *d, const Part *part, fs_block *b, long step) noexcept nogil:
     cdef long t = time_of(d, step), later = time_of(d, step + 1), previous = time_of(d, step - 1)
     cdef long linked = shared_rows(d, t, later), carried = shared_rows(d, t, previous)
     cdef long s, row, end
     cdef const char *a
     cdef Stage *stage
-    cdef fs_block b
     if later >= 0:
         release(d, part, later, linked)
     for s in range(d.cell.stages):
@@ -57,11 +56,11 @@ cdef void backward_step(Direction *d, const Part *part, long step) noexcept nogi
                 end = min(end, linked)
             if row < carried:
                 end = min(end, carried)
-            b = block_at(d, part, t, row, end - row, previous, row < carried)
-            b.dy, b.dy_row = d.dy + (d.offsets[t] + row) * d.dy_row, d.dy_row
-            b.dh, b.dh_row = d.dh + row * d.state_row, d.state_row
+            place_block(d, part, b, t, row, end - row, previous, row < carried)
+            b.dy = d.dy + (d.offsets[t] + row) * d.dy_row
+            b.dh = d.dh + row * d.state_row
             if d.dc != NULL:
-                b.dc, b.dc_row = d.dc + row * d.state_row, d.state_row
+                b.dc = d.dc + row * d.state_row
             a = NULL
             if stage.own_slot:
                 a = b.slots + stage.slot * gate_bytes(d)
@@ -70,7 +69,7 @@ cdef void backward_step(Direction *d, const Part *part, long step) noexcept nogi
             multiply_apply(
                 d.tiles, &d.stage[s], first_panel(&d.stage[s], part.unit_begin),
                 first_panel(&d.stage[s], part.unit_end), t & 1, part.tile, a, d.slots_row,
-                stage.point, &b,
+                stage.point, b,
             )
             row = end
         if part.by_units:
@@ -221,13 +220,15 @@ cdef void add_bias_sums(
 cdef void backward_direction(Direction *d, int index, int parts, bint with_dx) noexcept nogil:
     cdef Part part = make_part(d, index, parts)
     cdef long step = d.T - 1, end, low, high
+    cdef fs_block b
+    fill_block(d, &part, &b)
     pack_backward(d, &part)
     while step >= 0:
         end = chunk_end(d, step, d.chunk_tokens, -1)
         low = min(time_of(d, step), time_of(d, end + 1))
         high = max(time_of(d, step), time_of(d, end + 1)) + 1
         while step > end:
-            backward_step(d, &part, step)
+            backward_step(d, &part, &b, step)
             step -= 1
         if not part.by_units:
             wait(d, &part)  # the products below need the rows of all parts

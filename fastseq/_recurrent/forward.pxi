@@ -61,59 +61,63 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
                 )
 
 
-cdef fs_block block_at(
-    Direction *d, const Part *part, long t, long row, long rows, long previous, bint carried
+cdef void fill_block(Direction *d, const Part *part, fs_block *b) noexcept nogil:
+    """What all blocks of a part have in common; `place_block` does the rest for each of them."""
+    memset(b, 0, sizeof(fs_block))
+    b.z_row, b.z_gate = part.work_row, gate_bytes(d)
+    b.slots_row, b.slots_gate = part.work_row, gate_bytes(d)
+    b.h_row, b.c_row = d.y_row, d.cells_row if d.cells != NULL else d.state_row
+    b.dy_row, b.dh_row, b.dc_row = d.dy_row, d.state_row, d.state_row
+
+
+cdef inline void place_block(
+    Direction *d, const Part *part, fs_block *b, long t, long row, long rows, long previous,
+    bint carried,
 ) noexcept nogil:
-    """The block of a step's rows, all units; `carried` rows continue from time `previous`."""
-    cdef fs_block b
+    """Move it to a step's rows, all units; `carried` rows continue from time `previous`."""
     cdef long token = d.offsets[t] + row
     cdef long before = d.offsets[previous] + row if carried else 0
-    memset(&b, 0, sizeof(b))
-    b.rows = rows
-    b.z_row, b.z_gate = part.work_row, gate_bytes(d)
+    b.rows, b.bias = rows, d.candidate_bias
     b.slots = part.work + (token - part.work_origin) * part.work_row
     b.z = b.slots + d.cell.input_slot * gate_bytes(d)
     if d.slots == NULL and not d.cell.saves_slots:
         b.slots = NULL
-    b.slots_row, b.slots_gate = part.work_row, gate_bytes(d)
-    b.bias = d.candidate_bias
-    b.h, b.h_row = d.y + token * d.y_row, d.y_row
+    b.h = d.y + token * d.y_row
     if carried:
         b.h_previous, b.h_previous_row = d.y + before * d.y_row, d.y_row
     else:
         b.h_previous, b.h_previous_row = d.h0 + row * d.state_row, d.state_row
-    if d.cell.has_cell_state:
-        if d.cells == NULL:  # inference: the running state alone
-            b.c, b.c_row = d.c_n + row * d.state_row, d.state_row
-            b.c_previous, b.c_previous_row = b.c, b.c_row
+    if d.cell.has_cell_state and d.cells == NULL:  # inference: the running state alone
+        b.c = d.c_n + row * d.state_row
+        b.c_previous, b.c_previous_row = b.c, d.state_row
+    elif d.cell.has_cell_state:
+        b.c = d.cells + token * d.cells_row
+        if carried:
+            b.c_previous, b.c_previous_row = d.cells + before * d.cells_row, d.cells_row
         else:
-            b.c, b.c_row = d.cells + token * d.cells_row, d.cells_row
             b.c_previous, b.c_previous_row = d.c0 + row * d.state_row, d.state_row
-            if carried:
-                b.c_previous = d.cells + before * d.cells_row
-                b.c_previous_row = d.cells_row
-    return b
 
 
-cdef void forward_step(Direction *d, const Part *part, long t, long previous) noexcept nogil:
+cdef void forward_step(
+    Direction *d, const Part *part, fs_block *b, long t, long previous
+) noexcept nogil:
     cdef long s, row, end, carried = shared_rows(d, t, previous)
     cdef const char *a
     cdef long a_row
     cdef Stage *stage
-    cdef fs_block b
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
         row = part.row_begin
         while row < min(part.row_end, rows_at(d, t)):
             end = min(part.row_end, carried if row < carried else rows_at(d, t))
-            b = block_at(d, part, t, row, end - row, previous, row < carried)
+            place_block(d, part, b, t, row, end - row, previous, row < carried)
             a, a_row = b.h_previous, b.h_previous_row
             if stage.own_slot:
                 a, a_row = b.slots + stage.slot * gate_bytes(d), b.slots_row
             multiply_apply(
                 d.tiles, &d.stage[s], first_panel(&d.stage[s], part.unit_begin),
                 first_panel(&d.stage[s], part.unit_end), (t ^ d.steps_before) & 1, part.tile,
-                a, a_row, stage.point, &b,
+                a, a_row, stage.point, b,
             )
             row = end
         if part.by_units:
@@ -134,6 +138,8 @@ cdef long chunk_end(const Direction *d, long step, long tokens, int sign) noexce
 cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef Part part = make_part(d, index, parts)
     cdef long step = 0, end, low, high
+    cdef fs_block b
+    fill_block(d, &part, &b)
     pack_forward(d, &part)
     while step < d.T:
         end = chunk_end(d, step, d.chunk_tokens, 1)
@@ -143,7 +149,7 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
             part.work_origin = d.offsets[low]
         project(d, &part, low, high)
         while step < end:
-            forward_step(d, &part, time_of(d, step), time_of(d, step - 1))
+            forward_step(d, &part, &b, time_of(d, step), time_of(d, step - 1))
             step += 1
 
 

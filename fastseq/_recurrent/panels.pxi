@@ -130,7 +130,7 @@ cdef void multiply_store(
         panel += panels
 
 
-cdef inline void advance(fs_block *b, long rows, long bytes) noexcept nogil:
+cdef void advance(fs_block *b, long rows, long bytes) noexcept nogil:
     """Move a block down by rows and right by bytes."""
     b.z += rows * b.z_row + bytes
     if b.slots != NULL:
@@ -158,17 +158,16 @@ cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil
 
 cdef void multiply_apply(
     const fs_tiles *tiles, const Panels *p, long first, long last, bint descending, char *tile,
-    const char *a, long a_row, fs_point point, const fs_block *whole,
+    const char *a, long a_row, fs_point point, fs_block *b,
 ) noexcept nogil:
     """Run a point function over a block, its tiles multiplied just before; a NULL: no product.
 
     Weights that exceed the cache are walked up and down in turn: what was used last is still
-    there.
+    there.  The block moves along, and stays where the walk ends.
     """
-    cdef fs_block b
-    cdef long row, n, vectors, panels, panel, begin = first, end = last
-    cdef long vector = tiles.lanes * tiles.item
-    cdef long group = group_rows(whole.rows)
+    cdef long row, n, vectors, panels, panel, begin = first, end = last, rows = b.rows
+    cdef long vector = tiles.lanes * tiles.item, at_row = 0, at = 0, bytes
+    cdef long group = group_rows(rows)
     cdef long most = panels_at_once(p, group, vector)
     cdef long next_panel = 0
     if is_large(p):
@@ -184,10 +183,12 @@ cdef void multiply_apply(
             if descending:
                 panel = end - panels
         row = 0
-        while row < whole.rows:
-            n = min(group, whole.rows - row)
-            b = whole[0]
-            advance(&b, row, panel * p.span * tiles.item)
+        while row < rows:
+            n = min(group, rows - row)
+            bytes = panel * p.span * tiles.item
+            if row != at_row or bytes != at:
+                advance(b, row - at_row, bytes - at)
+                at_row, at = row, bytes
             b.rows, b.vectors = n, vectors
             b.units = min(p.outputs - panel * p.span, panels * p.span)
             b.tile = NULL
@@ -197,7 +198,7 @@ cdef void multiply_apply(
                     n, vectors, panels, p.depth, a + row * a_row, a_row, tiles.item,
                     p.data + panel * p.stride, p.stride, tile, next_panel,
                 )
-            point(&b)
+            point(b)
             row += n
         if descending:
             end -= panels

@@ -10,18 +10,20 @@ cdef void step_part(int index, int parts, void *argument) noexcept nogil:
     cdef Stack *stack = <Stack *>argument
     cdef Direction *d
     cdef Part part
+    cdef fs_block b
     cdef long i
     for i in range(stack.layers):
         d = &stack.layer[i]
         part = make_part(d, index, parts)
+        fill_block(d, &part, &b)
         if d.cell.stages == 1 and stack.large:
-            step_in_slices(d, part)
+            step_in_slices(d, part, &b)
         else:
             project(d, &part, 0, 1)
-            forward_step(d, &part, 0, -1)
+            forward_step(d, &part, &b, 0, -1)
 
 
-cdef void step_in_slices(Direction *d, Part part) noexcept nogil:
+cdef void step_in_slices(Direction *d, Part part, fs_block *b) noexcept nogil:
     """Both products of a few units, then those of the next ones: up and down in turn, so that the
     weights used last, which are still in cache, come first in the next step."""
     cdef long begin = part.unit_begin, end = part.unit_end
@@ -36,7 +38,7 @@ cdef void step_in_slices(Direction *d, Part part) noexcept nogil:
             part.unit_begin, part.unit_end = begin, min(end, begin + slice_units)
             begin = part.unit_end
         project(d, &part, 0, 1)
-        forward_step(d, &part, 0, -1)
+        forward_step(d, &part, b, 0, -1)
     if by_units:
         wait(d, &part)
 
