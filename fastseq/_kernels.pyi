@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 _Offsets: TypeAlias = NDArray[np.int64]
+_Tokens: TypeAlias = _Floats | NDArray[np.int64]  # indices: rows of weight_ih are looked up
 # weight_ih, weight_hh, bias_ih, bias_hh; both biases or none
 _Weights: TypeAlias = tuple[_Floats, _Floats, _Floats | None, _Floats | None]
 _Nonlinearity: TypeAlias = Literal["tanh", "relu", "sigmoid"]
@@ -25,7 +26,7 @@ def sort_lengths(
 def gather(padded: _Floats, order: _Offsets, offsets: _Offsets, tokens: _Floats) -> None: ...
 def scatter(tokens: _Floats, order: _Offsets, offsets: _Offsets, padded: _Floats) -> None: ...
 def rnn_forward(
-    x: _Floats,
+    x: _Tokens,
     h0: _Floats,
     weights: Sequence[_Weights],
     offsets: _Offsets,
@@ -36,7 +37,7 @@ def rnn_forward(
 ) -> None: ...
 def rnn_backward(
     dy: _Floats,
-    x: _Floats,
+    x: _Tokens,
     h0: _Floats,
     weights: Sequence[_Weights],
     offsets: _Offsets,
@@ -48,7 +49,7 @@ def rnn_backward(
     grads: Sequence[_Weights],
 ) -> None: ...
 def lstm_forward(
-    x: _Floats,
+    x: _Tokens,
     h0: _Floats,
     c0: _Floats,
     weights: Sequence[_Weights],
@@ -62,7 +63,7 @@ def lstm_forward(
 ) -> None: ...
 def lstm_backward(
     dy: _Floats,
-    x: _Floats,
+    x: _Tokens,
     h0: _Floats,
     c0: _Floats,
     weights: Sequence[_Weights],
@@ -77,7 +78,7 @@ def lstm_backward(
     grads: Sequence[_Weights],
 ) -> None: ...
 def gru_forward(
-    x: _Floats,
+    x: _Tokens,
     h0: _Floats,
     weights: Sequence[_Weights],
     offsets: _Offsets,
@@ -89,7 +90,7 @@ def gru_forward(
 ) -> None: ...
 def gru_backward(
     dy: _Floats,
-    x: _Floats,
+    x: _Tokens,
     h0: _Floats,
     weights: Sequence[_Weights],
     offsets: _Offsets,

@@ -16,7 +16,7 @@ tokens of step ``t`` are ``offsets[t]:offsets[t + 1]``, rows 0, 1, ... in order,
 batch is simply (T * B, I).  ``offsets`` is int64 with shape (T + 1,).
 
 ==========  =================  ===================================================
-x           (N, I)             input tokens
+x           (N, I)             input tokens; or (N,) int64: see below
 y           (N, D * H)         outputs; direction d owns columns d * H : (d + 1) * H
 h0, h_n     (D, B, H)          states before and after (``h_n`` is ``h0`` for length 0)
 weights     D tuples           (weight_ih (G*H, I), weight_hh (G*H, H), bias_ih, bias_hh);
@@ -32,6 +32,10 @@ grads       D tuples           like ``weights``; accumulated
 Saved slots: LSTM ``i f g o``; GRU ``hn r z n``, where ``hn`` is the recurrent part of the
 candidate (``reset_after``) or the reset state ``r * h`` (otherwise).  RNN saves nothing
 beyond ``y``.
+
+Indices in the place of input tokens stand for one-hot rows.  Their product is looked up, not
+multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would have, and so is
+its gradient; ``dx`` is None.
 """
 
 import itertools
@@ -112,7 +116,7 @@ def _columns(y, direction, hidden):
 
 
 def _project(x, weight, bias):
-    z = x @ weight.T
+    z = weight[x] if x.ndim == 1 else x @ weight.T
     if bias is not None:
         z += bias
     return z
@@ -121,11 +125,18 @@ def _project(x, weight, bias):
 def _accumulate_weights(grads, dz, x, h_previous):
     """Add the gradients of the two weights and biases from all steps at once."""
     d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads
-    d_weight_ih += dz.T @ x
+    _accumulate_input_weight(d_weight_ih, dz, x)
     d_weight_hh += dz.T @ h_previous
     if d_bias_ih is not None:
         d_bias_ih += dz.sum(axis=0)
         d_bias_hh += dz.sum(axis=0)
+
+
+def _accumulate_input_weight(d_weight_ih, dz, x):
+    if x.ndim == 1:
+        np.add.at(d_weight_ih, x, dz)
+    else:
+        d_weight_ih += dz.T @ x
 
 
 def _input_gradient(dx, dz, weight_ih, direction):
@@ -226,7 +237,7 @@ def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells
     for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
         out = _columns(y, d, hidden)
         z = _project(x, weight_ih, bias_ih)
-        c = np.empty((len(x), hidden), x.dtype) if cells is None else cells[d]
+        c = np.empty((len(x), hidden), y.dtype) if cells is None else cells[d]
         for begin, rows, previous, carried in _steps(offsets, reverse[d]):
             now = slice(begin, begin + rows)
             h = _previous(out, h0[d], previous, rows, carried)
@@ -334,7 +345,7 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
         if not reset_after:
             d_new, reset_state = saved[:, 3 * hidden :], saved[:, :hidden]
         d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads[d]
-        d_weight_ih += dgates.T @ x
+        _accumulate_input_weight(d_weight_ih, dgates, x)
         d_weight_hh[: 2 * hidden] += dr_dz.T @ h_previous
         d_weight_hh[2 * hidden :] += d_new.T @ reset_state
         if d_bias_ih is not None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -78,10 +78,21 @@ class Case:
 
     def inputs(self):
         """Everything that has a gradient, by name."""
-        named = {"x": self.x, "h0": self.h0}
+        named = {"h0": self.h0} if self.indices else {"x": self.x, "h0": self.h0}
         if self.cell == "lstm":
             named["c0"] = self.c0
         return named | name_weights(self.weights)
+
+    @property
+    def indices(self):
+        """Whether x holds indices of rows of weight_ih instead of input tokens."""
+        return self.x.ndim == 1
+
+    def one_hot(self):
+        """The same case without indices."""
+        x = np.eye(len(self.weights[0][0]), dtype=self.h0.dtype)[self.x]
+        weights = [(np.ascontiguousarray(w[0].T), *w[1:]) for w in self.weights]
+        return replace(self, x=x, weights=weights)
 
     @property
     def options(self):
@@ -119,8 +130,12 @@ def make_case(
     bias=True,
     dtype=np.float64,
     seed=0,
+    indices=False,
 ):
-    """A case with random numbers everywhere; weights get smaller as sizes grow."""
+    """A case with random numbers everywhere; weights get smaller as sizes grow.
+
+    With ``indices`` there are ``input_size`` rows to look up.
+    """
     rng = np.random.default_rng(seed)
     offsets = pack_offsets(lengths)
     rows, directions = GATES[cell] * hidden_size, len(reverse)
@@ -130,7 +145,7 @@ def make_case(
 
     weights = [
         (
-            normal(rows, input_size, scale=input_size**-0.5),
+            normal(*(input_size, rows) if indices else (rows, input_size), scale=input_size**-0.5),
             normal(rows, hidden_size, scale=hidden_size**-0.5),
             normal(rows, scale=0.5) if bias else None,
             normal(rows, scale=0.5) if bias else None,
@@ -139,13 +154,15 @@ def make_case(
     ]
     h0 = normal(directions, len(lengths), hidden_size)
     c0 = normal(directions, len(lengths), hidden_size) if cell == "lstm" else None
-    return Case(cell, option, normal(offsets[-1], input_size), h0, c0, weights, offsets, reverse)
+    tokens = offsets[-1]
+    x = rng.integers(input_size, size=tokens) if indices else normal(tokens, input_size)
+    return Case(cell, option, x, h0, c0, weights, offsets, reverse)
 
 
 def forward(kernels, case, *, training=True):
     """Run the forward kernel of the case's cell; NaN stands wherever it fails to write."""
     directions, _, hidden = case.h0.shape
-    tokens, dtype = len(case.x), case.x.dtype
+    tokens, dtype = len(case.x), case.h0.dtype
 
     def unset(*shape):
         return np.full(shape, np.nan, dtype)
@@ -170,7 +187,7 @@ def output_gradients(case, seed=1):
     """Random dy, dh_n and dc_n (None but for the LSTM)."""
     rng = np.random.default_rng(seed)
     directions, _, hidden = case.h0.shape
-    dtype = case.x.dtype
+    dtype = case.h0.dtype
     dy = rng.standard_normal((len(case.x), directions * hidden)).astype(dtype)
     dh = rng.standard_normal(case.h0.shape).astype(dtype)
     dc = rng.standard_normal(case.h0.shape).astype(dtype) if case.cell == "lstm" else None
@@ -184,6 +201,7 @@ def backward(kernels, case, out, d_out, *, start=0.0, need_dx=True):
     """
     dy, dh, dc = (None if a is None else a.copy() for a in d_out)
     kept = [out.y] if out.gates is None else [out.y, out.gates.copy()]
+    need_dx = need_dx and not case.indices
     dx = np.full_like(case.x, np.nan) if need_dx else None
     grads = [
         tuple(None if w is None else np.full_like(w, start) for w in arrays)

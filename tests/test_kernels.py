@@ -144,6 +144,30 @@ def test_equals_the_numpy_twin(compiled_kernels, cell, option, reverse, lengths,
     assert_parity(compiled_kernels, case)
 
 
+@all_cells
+@all_directions
+@both_dtypes
+def test_indices_are_one_hot_rows(kernels, cell, option, reverse, dtype):
+    case = make_case(
+        cell,
+        option,
+        lengths=(9, 5, 5, 1, 0),
+        reverse=reverse,
+        input_size=6,
+        hidden_size=19,
+        dtype=dtype,
+        indices=True,
+    )
+    out, expected_out = forward(kernels, case), forward(kernels, case.one_hot())
+    assert_same_outputs(out, expected_out)
+    d_out = output_gradients(case)
+    gradients = backward(kernels, case, out, d_out)
+    expected = backward(kernels, case.one_hot(), expected_out, d_out)
+    for name, gradient in gradients.items():
+        other = expected[name].T if "weight_ih" in name else expected[name]
+        assert_close(gradient, other, name=name)
+
+
 def assert_parity(kernels, case):
     """Outputs and gradients, the saved activations included, equal the NumPy twin's.
 
@@ -218,6 +242,7 @@ def central_difference(kernels, case, d_out, array):
 
 def smallest_preactivation(case):
     """How near any unit of an RNN comes to the kink of relu."""
+    case = case.one_hot() if case.indices else case
     y = run_naively(case).y
     closest = np.inf
     hidden = case.h0.shape[2]
@@ -244,13 +269,24 @@ def smooth_case(cell, option, **sizes):
 @all_lengths
 @with_and_without_bias
 def test_gradients_are_central_differences(kernels, cell, option, reverse, lengths, bias):
-    case = smooth_case(cell, option, lengths=lengths, reverse=reverse, bias=bias)
+    check_gradients(kernels, smooth_case(cell, option, lengths=lengths, reverse=reverse, bias=bias))
+
+
+def check_gradients(kernels, case):
     d_out = output_gradients(case)
     gradients = backward(kernels, case, forward(kernels, case), d_out)
     assert gradients.keys() == case.inputs().keys()
     for name, array in case.inputs().items():
         expected = central_difference(kernels, case, d_out, array)
         assert np.abs(gradients[name] - expected).max(initial=0) < 1e-8, name
+
+
+@all_cells
+@all_directions
+@with_and_without_bias
+def test_gradients_of_rows_looked_up_are_central_differences(kernels, cell, option, reverse, bias):
+    sizes = {"lengths": (4, 2, 1), "reverse": reverse, "bias": bias}
+    check_gradients(kernels, smooth_case(cell, option, input_size=5, indices=True, **sizes))
 
 
 @all_cells
@@ -488,7 +524,7 @@ SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64)]
 all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
-def make_big_case(cell, option, shape, dtype=np.float32, reverse=(False, True)):
+def make_big_case(cell, option, shape, dtype=np.float32, reverse=(False, True), indices=False):
     steps, batch, hidden = shape
     lengths = np.linspace(steps, steps // 2, batch).astype(int)
     return make_case(
@@ -499,6 +535,7 @@ def make_big_case(cell, option, shape, dtype=np.float32, reverse=(False, True)):
         input_size=11,
         hidden_size=hidden,
         dtype=dtype,
+        indices=indices,
     )
 
 
@@ -516,8 +553,11 @@ def one_row(case, row):
 @all_cells
 @all_shapes
 @both_dtypes
-def test_cython_rows_do_not_depend_on_their_batch(cython_kernels, cell, option, shape, dtype):
-    case = make_big_case(cell, option, shape, dtype)
+@pytest.mark.parametrize("indices", [False, True], ids=["tokens", "indices"])
+def test_cython_rows_do_not_depend_on_their_batch(
+    cython_kernels, cell, option, shape, dtype, indices
+):
+    case = make_big_case(cell, option, shape, dtype, indices=indices)
     together = forward(cython_kernels, case, training=False)
     for row in {0, shape[1] // 2, shape[1] - 1}:
         alone = forward(cython_kernels, one_row(case, row), training=False)
@@ -548,10 +588,11 @@ def test_cython_calls_can_be_cut_anywhere(cython_kernels, cell, option, shape):
 @all_directions
 @all_shapes
 @both_dtypes
+@pytest.mark.parametrize("indices", [False, True], ids=["tokens", "indices"])
 def test_cython_results_do_not_depend_on_threads(
-    cython_kernels, cell, option, reverse, shape, dtype
+    cython_kernels, cell, option, reverse, shape, dtype, indices
 ):
-    case = make_big_case(cell, option, shape, dtype, reverse)
+    case = make_big_case(cell, option, shape, dtype, reverse, indices)
     d_out = output_gradients(case)
 
     def run(threads):
@@ -574,6 +615,8 @@ def test_cython_results_do_not_depend_on_threads(
 def test_cython_threads_equal_the_numpy_twin(cython_kernels, cell, option, reverse, shape):
     cython_kernels.set_num_threads(3)
     assert_parity(cython_kernels, make_big_case(cell, option, shape, reverse=reverse))
+    indices = make_big_case(cell, option, shape, reverse=reverse, indices=True)
+    assert_parity(cython_kernels, indices)
 
 
 ISAS = ["generic", "avx2", "avx512"]

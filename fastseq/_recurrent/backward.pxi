@@ -150,7 +150,8 @@ cdef void weight_gradients_of_tokens(
     cdef Panels dz = panels_of_tokens(d, &d.dz_panels, tokens, h.data + panel_bytes(&d.h_panels))
     cdef Piece *piece
     cdef const char *a
-    pack_panels(d.tiles, &x, 0, x.count, d.x + begin * d.x_row, item, 0, d.x_row, 0, 0, tokens)
+    if d.ids == NULL:
+        pack_panels(d.tiles, &x, 0, x.count, d.x + begin * d.x_row, item, 0, d.x_row, 0, 0, tokens)
     pack_previous_states(d, &h, low, high, begin, end)
     for i in range(d.cell.pieces):
         piece = &d.cell.piece[i]
@@ -166,7 +167,9 @@ cdef void weight_gradients_of_tokens(
             dz.outputs = n
             dz.count = (n + dz.span - 1) // dz.span
             pack_panels(d.tiles, &dz, 0, dz.count, a, item, 0, d.slots_row, 0, 0, tokens)
-            if piece.row_ih >= 0:
+            if piece.row_ih >= 0 and d.ids != NULL:
+                add_rows(d, begin, end, a, piece.row_ih * gate + column * item, n)
+            elif piece.row_ih >= 0:
                 add_product(d, &x, &dz, part.tile, d.d_weight_ih, piece.row_ih * d.H + column)
             if piece.row_hh >= 0:
                 add_product(d, &h, &dz, part.tile, d.d_weight_hh, piece.row_hh * d.H + column)
@@ -198,6 +201,18 @@ cdef void add_product(
                 panel_vectors(dz, i, tiles.lanes) * vector, NULL, 0,
                 out + (out_row + i * dz.span) * row_bytes, row_bytes, vector, True,
             )
+
+
+cdef void add_rows(
+    Direction *d, long begin, long end, const char *a, long first, long columns
+) noexcept nogil:
+    """Add each token's gradients, from byte `first` on, to the row of weight_ih that it took."""
+    cdef long token, row_bytes = d.cell.gates * gate_bytes(d)
+    for token in range(begin, end):
+        d.tiles.column_sums(
+            1, columns, a + (token - begin) * d.slots_row, 0,
+            d.d_weight_ih + d.ids[token] * row_bytes + first, NULL,
+        )
 
 
 cdef void add_bias_sums(

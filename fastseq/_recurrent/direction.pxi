@@ -15,6 +15,7 @@ cdef struct Direction:
     bint reverse
     # Arrays and the bytes between their rows; states (B, H) have rows of `state_row` bytes.
     const char *x
+    const int64_t *ids    # instead of x: rows of weight_ih, which then is (V, G * H)
     char *y
     long x_row, y_row, state_row
     const char *h0

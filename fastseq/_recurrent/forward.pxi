@@ -19,11 +19,12 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
     cdef Stage *stage
     if part.index == 0:
         join_biases(d)
-    n = d.input.count
-    pack_panels(
-        d.tiles, &d.input, n * part.index // part.parts, n * (part.index + 1) // part.parts,
-        d.weight_ih, d.I * item, d.H * d.I * item, item, 0, 0, d.I,
-    )
+    if d.ids == NULL:
+        n = d.input.count
+        pack_panels(
+            d.tiles, &d.input, n * part.index // part.parts, n * (part.index + 1) // part.parts,
+            d.weight_ih, d.I * item, d.H * d.I * item, item, 0, 0, d.I,
+        )
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
         n = d.stage[s].count
@@ -35,6 +36,25 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
     wait(d, part)
 
 
+cdef void look_up(Direction *d, const Part *part, long low, long high) noexcept nogil:
+    """Pre-activations of the times low : high from rows of weight_ih, into the part's work slots."""
+    cdef long item = d.tiles.item, gate = gate_bytes(d), begin = part.unit_begin * item
+    cdef long units = part.unit_end - part.unit_begin, t, token, g
+    cdef const char *source
+    cdef char *z
+    for t in range(low, high):
+        for token in range(
+            d.offsets[t] + part.row_begin, d.offsets[t] + min(part.row_end, rows_at(d, t))
+        ):
+            source = d.weight_ih + d.ids[token] * d.cell.gates * gate + begin
+            z = part.work + (token - part.work_origin) * part.work_row + begin
+            z += d.cell.input_slot * gate
+            for g in range(d.cell.gates):
+                memcpy(z + g * gate, source + g * gate, units * item)
+                if d.bias_ih != NULL:
+                    d.tiles.column_sums(1, units, d.bias + g * gate + begin, 0, z + g * gate, NULL)
+
+
 cdef void project(Direction *d, const Part *part, long low, long high) noexcept nogil:
     """Pre-activations of the times low : high from the input, into the part's work slots."""
     cdef long first = first_panel(&d.input, part.unit_begin), panel, pair, t, begin, end
@@ -42,6 +62,9 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
     cdef bint interleaved = d.input.step == 0
     cdef long vector = gate_bytes(d) if interleaved else d.tiles.lanes * d.tiles.item
     cdef char *z = part.work + d.cell.input_slot * gate_bytes(d)
+    if d.ids != NULL:
+        look_up(d, part, low, high)
+        return
     for pair in range(pairs):
         # In a stream up and down in turn, as the recurrent weights.
         panel = first + 2 * (pairs - 1 - pair if d.steps_before & 1 else pair)

@@ -170,16 +170,20 @@ cdef class _Pass:
 
     cdef set_common(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
                     cnp.ndarray offsets, reverse, cnp.ndarray y):
-        cdef const fs_tiles *tiles = tiles_of(x)
+        cdef const fs_tiles *tiles = tiles_of(h0)
+        cdef bint indices = cnp.PyArray_NDIM(x) == 1
         cdef Direction *d
         cdef int i
         self.layer.directions = len(weights)
         for i in range(self.layer.directions):
             d = &self.layer.direction[i]
             d.tiles, d.cell = tiles, describe(cell, option, tiles)
-            d.T, d.B, d.I, d.H = offsets.shape[0] - 1, h0.shape[1], x.shape[1], h0.shape[2]
+            d.T, d.B, d.H = offsets.shape[0] - 1, h0.shape[1], h0.shape[2]
             d.offsets, d.reverse = <const int64_t *>data(offsets), reverse[i]
-            d.x, d.x_row = data(x), x.strides[0]
+            if indices:
+                d.ids = <const int64_t *>data(x)
+            else:
+                d.I, d.x, d.x_row = x.shape[1], data(x), x.strides[0]
             d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
             d.y, d.y_row = data(y) + i * d.H * tiles.item, y.strides[0]

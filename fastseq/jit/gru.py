@@ -5,7 +5,7 @@ Saved slots: ``hn, r, z, n``.
 
 import numpy as np
 
-from ..reference import _input_gradient
+from ..reference import _accumulate_input_weight, _input_gradient
 from .compiling import compiled
 from .time_steps import (
     add,
@@ -88,8 +88,8 @@ def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
     """
     hidden = h0.shape[2]
     offsets, reset_after = read_only(offsets), bool(reset_after)
-    no_bias = np.zeros(hidden, x.dtype)
-    scratch = np.empty((len(x), 4 * hidden), x.dtype) if gates is None else None
+    no_bias = np.zeros(hidden, y.dtype)
+    scratch = np.empty((len(x), 4 * hidden), y.dtype) if gates is None else None
     for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
         saved = scratch if gates is None else gates[d]
         new_bias = no_bias
@@ -187,7 +187,7 @@ def _accumulate_gru_weights(grads, saved, x, h_before, reset_after):
     # without reset_after slot 0 still holds r * h, the state that the candidate's weight saw
     d_new, new_state = (dhn, h_before) if reset_after else (saved[:, 3 * hidden :], dhn)
     d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads
-    d_weight_ih += dgates.T @ x
+    _accumulate_input_weight(d_weight_ih, dgates, x)
     d_weight_hh[: 2 * hidden] += dr_dz.T @ h_before
     d_weight_hh[2 * hidden :] += d_new.T @ new_state
     if d_bias_ih is not None:

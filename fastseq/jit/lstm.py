@@ -89,8 +89,8 @@ def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells
     """
     hidden = h0.shape[2]
     offsets = read_only(offsets)
-    no_cells = np.empty((0, hidden), x.dtype)
-    scratch = np.empty((len(x), 4 * hidden), x.dtype) if gates is None else None
+    no_cells = np.empty((0, hidden), y.dtype)
+    scratch = np.empty((len(x), 4 * hidden), y.dtype) if gates is None else None
     for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
         z = scratch if gates is None else gates[d]
         kept_cells = no_cells if cells is None else cells[d]

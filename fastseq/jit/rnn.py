@@ -70,7 +70,7 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     """h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)  (Elman, 1990)."""
     hidden = h0.shape[2]
     activation, offsets = NONLINEARITIES.index(nonlinearity), read_only(offsets)
-    z = np.empty((len(x), hidden), x.dtype)
+    z = np.empty((len(x), hidden), y.dtype)
     for d, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(weights):
         project(x, weight_ih, (bias_ih, bias_hh), out=z)
         h_n[d] = h0[d]
@@ -80,7 +80,7 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
 
 def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
     """Gradients of :func:`rnn_forward`."""
-    dgates = np.empty((len(weights), len(x), h0.shape[2]), x.dtype)
+    dgates = np.empty((len(weights), len(x), h0.shape[2]), y.dtype)
     hidden = h0.shape[2]
     activation, offsets = NONLINEARITIES.index(nonlinearity), read_only(offsets)
     dy_read, y_read = read_only(dy), read_only(y)

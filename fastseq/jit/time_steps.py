@@ -88,8 +88,11 @@ def add(row, other):
 
 
 def project(x, weight, biases, out):
-    """out = x @ weight.T + all of the biases, for all tokens at once."""
-    np.matmul(x, weight.T, out=out)
+    """out = x @ weight.T + all of the biases, for all tokens at once; indices x are looked up."""
+    if x.ndim == 1:
+        out[...] = weight[x]
+    else:
+        np.matmul(x, weight.T, out=out)
     for bias in biases:
         if bias is not None:
             out += bias
