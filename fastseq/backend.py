@@ -13,14 +13,28 @@ import importlib
 import importlib.util
 import os
 import warnings
+from pathlib import Path
 from types import ModuleType
 
 from fastseq import checks
 from fastseq.cpus import usable_cpus
 
 _MODULES = {"cython": "fastseq._kernels", "numba": "fastseq.jit", "numpy": "fastseq.reference"}
+_FOLDER = Path(__file__).parent
+
+
+def _how_to_compile():
+    """The way to the compiled extension, from where this package lies."""
+    if not (_FOLDER / "_kernels.pyx").exists():  # wheels don't carry it
+        return "install fastseq from a wheel, or build it where a C compiler is installed"
+    return (
+        f"start Python outside of the source folder {_FOLDER.parent} to import the installed "
+        "package, or compile in that folder with `pip install -e .` and a C compiler"
+    )
+
+
 _REMEDIES = {
-    "cython": "install fastseq from a wheel, or build it where a C compiler is installed",
+    "cython": _how_to_compile(),
     "numba": "pip install 'fastseq[jit]'",
     "numpy": "reinstall fastseq",
 }
@@ -167,7 +181,7 @@ def _choose():
         except ImportError as error:  # there, but broken: worth telling
             broken.append(str(error))
             continue
-        if broken:
+        if name != "cython":
             _warn_of(name, broken)
         return name, module
     _warn_of("numpy", broken)
@@ -180,6 +194,8 @@ def _warn_of(name, broken):
     if name == "numpy":
         remedies = f"either {_REMEDIES['cython']}, or {_REMEDIES['numba']}"
         sentences.append(f"Neither the compiled extension nor Numba is usable: {remedies}.")
+    elif not broken:  # else the reason names the way out
+        sentences.append(f"The compiled extension is missing: {_REMEDIES['cython']}.")
     sentences += [f"Reason: {message}." for message in broken]
     sentences.append(f"FASTSEQ_BACKEND={name} silences this warning.")
     warnings.warn(" ".join(sentences), RuntimeWarning, stacklevel=3)

@@ -14,13 +14,16 @@ import fastseq.demo
 from fastseq import cli, processes
 
 ONE_THREAD = processes.blas_threads(1)
+BACKEND = {"FASTSEQ_BACKEND": fs.get_backend()}  # chosen, so that a slower one doesn't warn
 
 
 def run(*argv, stdout=subprocess.PIPE):
     """``python -m fastseq`` in a process of its own."""
     # -P: without it `python -m` looks for the package in the current folder first
     command = [sys.executable, "-P", "-m", "fastseq", *argv]
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | BACKEND
+    )
 
 
 @pytest.fixture
@@ -224,7 +227,7 @@ def test_ctrl_c_stops_both_processes_with_one_message(tmp_path, children_hear_ct
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env=environment | {"PYTHONUNBUFFERED": "1"},
+        env=environment | BACKEND | {"PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     ) as demo:
         for line in demo.stdout:  # the child is at work
