@@ -54,7 +54,9 @@ def set_isa(name):
     names = available_isas()
     if name not in names:
         raise ValueError(
-            f"FASTSEQ_ISA: expected one of {', '.join(names)} (what this processor has), got {name!r}"
+            "the environment variable FASTSEQ_ISA must be one of "
+            f"{', '.join(map(repr, names))}, which this processor has, got {name!r}; "
+            "unset it to use the widest"
         )
     _isa = fs_available_isas()[names.index(name)]
 

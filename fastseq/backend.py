@@ -12,11 +12,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
 
-from fastseq import checks
+from fastseq import _command, checks
 from fastseq.cpus import usable_cpus
 
 _MODULES = {"cython": "fastseq._kernels", "numba": "fastseq.jit", "numpy": "fastseq.reference"}
@@ -219,9 +220,18 @@ def _threads_at_start():
     try:
         value = int(value)
     except ValueError:
-        raise ValueError(f"{argument} must be an integer, got {value!r}") from None
+        raise ValueError(
+            f"{argument} must be an integer from 1 to {MAX_THREADS}, got {value!r}; "
+            "unset it to use all CPUs that this process may use"
+        ) from None
     return _thread_count(argument, value)
 
 
-_threads = _threads_at_start()
-_activate(*_choose())
+try:
+    _threads = _threads_at_start()
+    _activate(*_choose())
+except (ImportError, ValueError) as error:  # a wrong environment variable
+    if _command.is_running():
+        _command.report(error)
+        sys.exit(2)
+    raise

@@ -45,7 +45,7 @@ def test_wrong_environment_is_refused():
     assert "ValueError: the environment variable FASTSEQ_BACKEND must be one of" in done.stderr
     assert "'cython', 'numba', 'numpy', got 'fortran'" in done.stderr
     for value, message in (
-        ("many", "must be an integer, got 'many'"),
+        ("many", "must be an integer from 1 to 256, got 'many'"),
         ("0", "must be at least 1, got 0"),
         ("257", "must be at most 256, got 257"),
     ):

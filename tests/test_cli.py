@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import types
 from pathlib import Path
 
@@ -167,6 +168,57 @@ def test_interrupting_exits_with_130(monkeypatch, in_this_process, capsys):
     fail_with(monkeypatch, KeyboardInterrupt())
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr().err == "\nfastseq: interrupted\n"
+
+
+# --- environment variables ------------------------------------------------------------------
+
+SCRIPT = Path(sysconfig.get_path("scripts")) / "fastseq"
+WRONG_VARIABLES = [
+    ("FASTSEQ_NUM_THREADS", "abc", "an integer from 1 to 256, got 'abc'; unset it"),
+    ("FASTSEQ_NUM_THREADS", "0", "at least 1, got 0"),
+    ("FASTSEQ_BACKEND", "fortran", "one of 'cython', 'numba', 'numpy', got 'fortran'"),
+    ("FASTSEQ_ISA", "abacus", "'generic', which this processor has, got 'abacus'; unset it"),
+]
+
+
+def run_wrongly(command, variable, value, folder):
+    """A command with a wrong environment variable; skipped where nobody reads the variable."""
+    if variable == "FASTSEQ_ISA" and fs.get_backend() != "cython":
+        pytest.skip("only the compiled extension has instruction sets")
+    environment = os.environ | BACKEND | {variable: value, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), WRONG_VARIABLES)
+@pytest.mark.parametrize("module", [None, "fastseq", "fastseq.bench"])
+def test_a_wrong_variable_is_one_line_and_exit_code_2(module, variable, value, message, tmp_path):
+    command = [sys.executable, "-m", module] if module else [str(SCRIPT)]
+    if not module and not SCRIPT.exists():
+        pytest.skip("the command is not installed")
+    done = run_wrongly([*command, "--help"], variable, value, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"fastseq: error: the environment variable {variable} must be ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), WRONG_VARIABLES)
+@pytest.mark.parametrize("arguments", [["program.py"], ["-m", "program"]])
+def test_a_wrong_variable_is_an_exception_elsewhere(arguments, variable, value, message, tmp_path):
+    (tmp_path / "program.py").write_text("import fastseq")
+    done = run_wrongly([sys.executable, *arguments, "fastseq"], variable, value, tmp_path)
+    assert (done.returncode, done.stderr[:9]) == (1, "Traceback")
+    assert f"\nValueError: the environment variable {variable} must be " in done.stderr
+    assert message in done.stderr
+
+
+def test_a_backend_that_is_not_installed_is_one_line_too(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('not here')")
+    command = [sys.executable, "-m", "fastseq", "info"]
+    done = run_wrongly(command, "FASTSEQ_BACKEND", "numba", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fastseq: error: the numba backend is not available")
+    assert "pip install 'fastseq[jit]'" in done.stderr and done.stderr.count("\n") == 1
 
 
 # --- processes ------------------------------------------------------------------------------
