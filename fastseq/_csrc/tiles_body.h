@@ -110,7 +110,8 @@ FS_INLINE void FS_NAME(tile)(const int rows, const int vectors, const int panels
         }
         _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
             REAL x = *(const REAL *)(a + r * a_row);
-            _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++) sum[r][v] += x * b[v];
+            _Pragma("GCC unroll 8") for (int v = 0; v < panels * vectors; v++)
+                sum[r][v] += x * b[v];
         }
 #else
         VEC x[8];
