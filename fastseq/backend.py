@@ -148,9 +148,8 @@ def _load(name, argument):
     try:
         return importlib.import_module(_MODULES[name])
     except ImportError as error:
-        raise ImportError(
-            f"the {name} backend is not available ({error}): {_REMEDIES[name]}"
-        ) from error
+        message, remedy = f"the {name} backend is not available ({error})", _REMEDIES[name]
+        raise ImportError(message if remedy in message else f"{message}: {remedy}") from error
 
 
 def _activate(name, module):

@@ -50,12 +50,21 @@ class Stream:
                 "a bidirectional layer can't be streamed: its reverse direction begins at the "
                 "sequence's end; call the layer on whole sequences"
             )
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self._layer = layer
         self._shape = (layer.num_layers, batch_size, layer.hidden_size)
         self._states = [np.zeros(self._shape, layer.dtype) for _ in layer._kind.states]
         self._vectors = batch_size == 1  # whether x may come without its batch axis
         self.reload()
+
+    @property
+    def batch_size(self) -> int:
+        """B, the number of sequences that advance side by side."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, value):
+        raise AttributeError("batch_size can't be changed: make a new stream instead")
 
     def reload(self) -> None:
         """Read the layer's weights again, and use the backend that is chosen now."""

@@ -348,6 +348,13 @@ def test_suites_take_the_options_that_they_read(suite):
     assert settings.read & every == set(suites.OPTIONS[suite])
 
 
+def test_a_file_that_cannot_be_written_fails_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(suites.SUITES, "layers", None)  # calling it would be a TypeError
+    for path in ("", tmp_path, tmp_path / "missing" / "results.json"):
+        with pytest.raises(OSError, match=r"\[Errno"):
+            command.run(["layers"], peers=(), json=path, out=io.StringIO())
+
+
 def test_rounds_that_were_asked_for_are_not_cut_down(monkeypatch):
     monkeypatch.setattr(suites, "learn_addition", lambda *args, **options: np.zeros(1))
     monkeypatch.setattr(suites.tutorial, "learn_addition", lambda *args, **options: np.zeros(1))

@@ -307,6 +307,14 @@ def test_batch_size():
         fs.GRU(I, H).stream(1.5)
 
 
+def test_batch_size_stays():
+    stream = fs.GRU(I, H).stream(2)
+    with pytest.raises(AttributeError, match="batch_size can't be changed: make a new stream"):
+        stream.batch_size = 3
+    assert stream.batch_size == 2
+    stream.step(np.ones((2, I), np.float32))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize(
     "wrong, error, message",

@@ -157,6 +157,9 @@ def run(suites=("layers",), *, json=None, out=None, progress=None, **options):
     options = _given(options)
     refuse_ignored(suites, options)
     settings = Settings.create(**options)
+    if json is not None:
+        with open(json, "a", encoding="utf-8"):
+            pass  # a file that can't be written fails here, not after a long run
     for name, reason in settings.missing.items():
         print(f"skipped: {name} ({reason})", file=out)
     results = []
@@ -164,7 +167,7 @@ def run(suites=("layers",), *, json=None, out=None, progress=None, **options):
         for suite in suites:
             results.append(_measure(suite, settings, progress))
             print(render(results[-1]), file=out, flush=True)
-            if json:  # after every suite: a long run that breaks off keeps what it has
+            if json is not None:  # after every suite: a long run that breaks off keeps what it has
                 save(json, results)
     return results
 
