@@ -13,6 +13,7 @@ from setuptools.command.build_ext import build_ext as _build_ext
 CSRC = "fastseq/_csrc"
 HEADERS = sorted(glob(f"{CSRC}/*.h"))
 INCLUDED = sorted(glob("fastseq/_recurrent/*.pxi"))
+REQUIRED = os.environ.get("FASTSEQ_REQUIRE_EXTENSION", "0") not in ("", "0")  # in a release
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 FLAGS += ["-fvisibility=hidden"]
@@ -43,7 +44,7 @@ if X86:
 
 
 class build_clib(_build_clib):
-    """Gives each library its own build folder, and gives up quietly without a C compiler."""
+    """Gives each library its own build folder; without a C compiler it warns and gives up."""
 
     def build_libraries(self, libraries):
         temp = self.build_temp
@@ -52,6 +53,8 @@ class build_clib(_build_clib):
                 self.build_temp = os.path.join(temp, name)
                 super().build_libraries([(name, info)])
         except Exception as error:
+            if REQUIRED:
+                raise
             print(f"warning: the compiled kernels were not built: {error}", file=sys.stderr)
         finally:
             self.build_temp = temp
@@ -74,7 +77,7 @@ extension = Extension(
     extra_link_args=LINK_FLAGS,
     depends=HEADERS + INCLUDED + sorted(glob(f"{CSRC}/*.c")),
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-    optional=True,  # without a compiler the Numba or NumPy backend serves
+    optional=not REQUIRED,  # without a compiler the Numba or NumPy backend serves
 )
 
 setup(

@@ -54,7 +54,9 @@ def set_isa(name):
     names = available_isas()
     if name not in names:
         raise ValueError(
-            f"FASTSEQ_ISA: expected one of {', '.join(names)} (what this processor has), got {name!r}"
+            "the environment variable FASTSEQ_ISA must be one of "
+            f"{', '.join(map(repr, names))}, which this processor has, got {name!r}; "
+            "unset it to use the widest"
         )
     _isa = fs_available_isas()[names.index(name)]
 
@@ -69,7 +71,7 @@ def set_num_threads(n):
     _threads = n
 
 
-# --- the walks through time, from the tile's products up -----------------------------------------
+# --- the walks through time, from the tile's products up ------------------------------------
 
 include "_recurrent/cell.pxi"
 include "_recurrent/panels.pxi"
@@ -80,7 +82,7 @@ include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 
 
-# --- the kernels of the table ---------------------------------------------------------------------
+# --- the kernels of the table ---------------------------------------------------------------
 
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     cdef _Pass p = new_pass("rnn", nonlinearity, x, h0, weights, offsets, reverse, y)
@@ -126,7 +128,7 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
     p.run()
 
 
-# --- padded batches ---------------------------------------------------------------------------------
+# --- padded batches -------------------------------------------------------------------------
 
 cdef extern from *:
     void __builtin_prefetch(const void *, int, int) nogil
@@ -202,7 +204,7 @@ cdef inline void prepare_writing(const char *row, size_t size) noexcept nogil:
         __builtin_prefetch(row + at, 1, 3)
 
 
-# --- elementwise functions -------------------------------------------------------------------------
+# --- elementwise functions ------------------------------------------------------------------
 
 def exp(cnp.ndarray x, cnp.ndarray out):
     """out = exp(x), elementwise, for contiguous arrays."""

@@ -12,15 +12,30 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
+from pathlib import Path
 from types import ModuleType
 
-from fastseq import checks
+from fastseq import _command, checks
 from fastseq.cpus import usable_cpus
 
 _MODULES = {"cython": "fastseq._kernels", "numba": "fastseq.jit", "numpy": "fastseq.reference"}
+_FOLDER = Path(__file__).parent
+
+
+def _how_to_compile():
+    """The way to the compiled extension, from where this package lies."""
+    if not (_FOLDER / "_kernels.pyx").exists():  # wheels don't carry it
+        return "install fastseq from a wheel, or build it where a C compiler is installed"
+    return (
+        f"start Python outside of the source folder {_FOLDER.parent} to import the installed "
+        "package, or compile in that folder with `pip install -e .` and a C compiler"
+    )
+
+
 _REMEDIES = {
-    "cython": "install fastseq from a wheel, or build it where a C compiler is installed",
+    "cython": _how_to_compile(),
     "numba": "pip install 'fastseq[jit]'",
     "numpy": "reinstall fastseq",
 }
@@ -133,9 +148,8 @@ def _load(name, argument):
     try:
         return importlib.import_module(_MODULES[name])
     except ImportError as error:
-        raise ImportError(
-            f"the {name} backend is not available ({error}): {_REMEDIES[name]}"
-        ) from error
+        message, remedy = f"the {name} backend is not available ({error})", _REMEDIES[name]
+        raise ImportError(message if remedy in message else f"{message}: {remedy}") from error
 
 
 def _activate(name, module):
@@ -167,7 +181,7 @@ def _choose():
         except ImportError as error:  # there, but broken: worth telling
             broken.append(str(error))
             continue
-        if broken:
+        if name != "cython":
             _warn_of(name, broken)
         return name, module
     _warn_of("numpy", broken)
@@ -180,6 +194,8 @@ def _warn_of(name, broken):
     if name == "numpy":
         remedies = f"either {_REMEDIES['cython']}, or {_REMEDIES['numba']}"
         sentences.append(f"Neither the compiled extension nor Numba is usable: {remedies}.")
+    elif not broken:  # else the reason names the way out
+        sentences.append(f"The compiled extension is missing: {_REMEDIES['cython']}.")
     sentences += [f"Reason: {message}." for message in broken]
     sentences.append(f"FASTSEQ_BACKEND={name} silences this warning.")
     warnings.warn(" ".join(sentences), RuntimeWarning, stacklevel=3)
@@ -203,9 +219,18 @@ def _threads_at_start():
     try:
         value = int(value)
     except ValueError:
-        raise ValueError(f"{argument} must be an integer, got {value!r}") from None
+        raise ValueError(
+            f"{argument} must be an integer from 1 to {MAX_THREADS}, got {value!r}; "
+            "unset it to use all CPUs that this process may use"
+        ) from None
     return _thread_count(argument, value)
 
 
-_threads = _threads_at_start()
-_activate(*_choose())
+try:
+    _threads = _threads_at_start()
+    _activate(*_choose())
+except (ImportError, ValueError) as error:  # a wrong environment variable
+    if _command.is_running():
+        _command.report(error)
+        sys.exit(2)
+    raise

@@ -83,12 +83,22 @@ def floats(name, value, dtype):
         return value  # the usual case, kept cheap: NumPy's own dtypes are singletons
     array = _read(name, value, "an array of floating-point numbers")
     if array.dtype.kind != "f":
-        raise TypeError(
-            f"{name} must hold floating-point numbers, got dtype {array.dtype}; "
-            f"convert it first, as with np.asarray({name}, np.{dtype})"
-        )
+        came = f"dtype {array.dtype}"
+        if not isinstance(value, np.ndarray):
+            came += f" from {type(value).__name__}"
+        way_out = _to_floats(array.dtype.kind, name, dtype)
+        raise TypeError(f"{name} must hold floating-point numbers, got {came}; {way_out}")
     array = np.asarray(array, dtype, order="C")
     return array if array.flags.aligned else array.copy()
+
+
+def _to_floats(kind, name, dtype):
+    """How to make floats of an array of another kind; plain conversion loses complex parts."""
+    if kind in "biu":
+        return f"convert it first, as with np.asarray({name}, np.{dtype})"
+    if kind == "c":
+        return "give real and imaginary parts as features of their own"
+    return "make an array of numbers first"
 
 
 def _read(name, value, expected):
@@ -101,7 +111,10 @@ def _read(name, value, expected):
     try:
         return np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths
-        raise ValueError(f"{name} must be {expected}: {error}") from error
+        raise ValueError(
+            f"{name} must be {expected}, got {type(value).__name__}, which NumPy can't read: "
+            f"{error}; pad nested sequences to one length"
+        ) from error
     except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
         raise TypeError(
             f"{name} must be {expected}, got {type(value).__name__}, "
@@ -119,10 +132,10 @@ def lengths(value, rows, steps, hint=""):
     """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
     array = _read("lengths", value, "a 1-D array of integers")
     if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
-        raise TypeError(
-            f"lengths must hold integers, got dtype {array.dtype}; "
-            "convert them first, as with np.asarray(lengths, np.int64)"
-        )
+        way_out = "convert them first, as with np.asarray(lengths, np.int64)"
+        if array.dtype.kind == "b":
+            way_out = "count the steps of a mask first, as with mask.sum over its time axis"
+        raise TypeError(f"lengths must hold integers, got dtype {array.dtype}; {way_out}")
     shape("lengths", array, (rows,), "(B,)", hint)
     if rows and (array.min() < 0 or array.max() > steps):
         wrong = array.min() if array.min() < 0 else array.max()

@@ -2,7 +2,7 @@
 
 Each subcommand is a function that imports what it needs when it runs, so that ``--help`` and
 ``--version`` stay quick.  Exit codes: 0 done, 1 an error (one line on stderr), 2 a wrong
-command line, 130 interrupted.
+command line or environment variable, 130 interrupted.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import sys
 
 import fastseq
+from fastseq import _command
 
 
 def main(argv=None):
@@ -26,8 +27,7 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing at exit would fail again
         return 1
     except (ImportError, OSError, ValueError) as error:
-        message = " ".join(str(error).split())
-        print(f"fastseq: error: {message or type(error).__name__}", file=sys.stderr)
+        _command.report(error)
         return 1
 
 

@@ -88,6 +88,15 @@ class NamedViews(Mapping):
         return array
 
 
+def _hint_of_prefix(names, unexpected):
+    """What to say where unexpected names are ours within a larger model's."""
+    for name in unexpected:
+        prefix, dot, own = str(name).rpartition(".")
+        if dot and own in names:
+            return f"; take the part of the model, as with model.{prefix}.state_dict()"
+    return ""
+
+
 class Parameters(NamedViews):
     """The parameters of a layer: a mapping from PyTorch's names to views of one flat array.
 
@@ -137,6 +146,10 @@ class Parameters(NamedViews):
         """The gradients by name."""
         return self._grads
 
+    @grads.setter
+    def grads(self, value):
+        raise AttributeError("grads can't be replaced; copy into it: grads[name] = ...")
+
     @property
     def flat_grad(self) -> np.ndarray:
         """All gradients."""
@@ -180,7 +193,7 @@ class Parameters(NamedViews):
         if missing or unexpected:
             raise ValueError(
                 f"state_dict must have the names {list(self)}; "
-                f"missing: {missing}, unexpected: {unexpected}"
+                f"missing: {missing}, unexpected: {unexpected}" + _hint_of_prefix(self, unexpected)
             )
         arrays = {name: self._check(name, state_dict[name]) for name in self}
         for name, array in arrays.items():

@@ -28,7 +28,7 @@ def run_module(module, argv, variables):
     It shares standard input, output and error with this process.
     """
     command = [*python(), "-m", module, *argv]
-    with subprocess.Popen(command, env=os.environ | variables) as process:
+    with subprocess.Popen(command, env=os.environ | _slow_backend() | variables) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -44,6 +44,12 @@ def python():
     """
     here = Path(fastseq.__file__).parents[1] == Path.cwd()
     return [sys.executable] if here else [sys.executable, "-P"]
+
+
+def _slow_backend():
+    """Variables that choose it for a child too, which then doesn't repeat our warning of it."""
+    name = fastseq.get_backend()
+    return {} if name == "cython" else {"FASTSEQ_BACKEND": name}
 
 
 def _interrupted(process):

@@ -55,7 +55,8 @@ class RecurrentLayer(stack.Stack):
         )
         if dropout and self.num_layers == 1:
             warnings.warn(
-                f"dropout={dropout} has no effect with num_layers=1: it acts between layers",
+                f"dropout={dropout} has no effect with num_layers=1: it acts between layers; "
+                "take more layers, or dropout=0",
                 UserWarning,
                 stacklevel=3,
             )

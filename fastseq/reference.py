@@ -383,10 +383,15 @@ class Stepper:
         self.top = h[-1]
         self.top.flags.writeable = False
 
+    def copy(self, h, c):
+        """The same weights, whose array it may share, with another state to update."""
+        return type(self)(self.cell, self.weights, self.option, h, c)
+
     def __call__(self, x):
         shape = (self.h.shape[1], self.weights[0][0].shape[1])
         if type(x) is not np.ndarray or x.dtype != self.h.dtype or x.shape != shape:
-            raise ValueError(f"x must be an array {shape} of {self.h.dtype}")
+            # Never seen: Stream.step then converts x, or says what came.
+            raise ValueError("x must be an array (batch_size, input_size) of h's dtype")
         for layer, weights in enumerate(self.weights):
             x = self._advance(layer, weights, x)
         return self.top

@@ -101,6 +101,10 @@ class Stack:
         """The parameters and their gradients by PyTorch's names: :class:`Parameters`."""
         return self._parameters
 
+    @parameters.setter
+    def parameters(self, value):
+        raise AttributeError("parameters can't be replaced; copy into them: load_state_dict(...)")
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters: a dict from PyTorch's names to arrays."""
         return self._parameters.state_dict()
@@ -329,7 +333,8 @@ class Backprop:
     def __reduce_ex__(self, protocol):
         raise TypeError(
             f"a {type(self).__name__} can't be copied or pickled: it belongs to one forward pass "
-            "of its layer and works in that pass's own arrays"
+            "of its layer and works in that pass's own arrays; copy the layer, and call forward "
+            "again"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,10 @@ class Stream:
     Made by ``layer.stream(batch_size)``, with a state of zeros.  The layer's weights, and the
     backend, are read when the stream is made: after a change, call :meth:`reload`.  Use a
     stream from one thread at a time.
+
+    ``copy.copy(stream)`` goes on from the same state, with the same weights and backend,
+    independently of the original; ``copy.deepcopy`` copies the layer as well, whose weights
+    a later ``reload`` reads.  A stream can't be pickled; its layer and its ``state`` can.
 
     Parameters
     ----------
@@ -45,24 +50,36 @@ class Stream:
                 "a bidirectional layer can't be streamed: its reverse direction begins at the "
                 "sequence's end; call the layer on whole sequences"
             )
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self._layer = layer
         self._shape = (layer.num_layers, batch_size, layer.hidden_size)
         self._states = [np.zeros(self._shape, layer.dtype) for _ in layer._kind.states]
         self._vectors = batch_size == 1  # whether x may come without its batch axis
         self.reload()
 
+    @property
+    def batch_size(self) -> int:
+        """B, the number of sequences that advance side by side."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, value):
+        raise AttributeError("batch_size can't be changed: make a new stream instead")
+
     def reload(self) -> None:
         """Read the layer's weights again, and use the backend that is chosen now."""
         layer = self._layer
         option = layer._option[0] if layer._option else None
-        h, c = self._states if len(self._states) == 2 else (self._states[0], None)
         # copies: a backend that doesn't rearrange weights must not see later changes either
         weights = [
             tuple(None if array is None else array.copy() for array in directions[0])
             for directions in layer._weights
         ]
-        self._advance = kernels().Stepper(layer._kind.name, weights, option, h, c)
+        self._advance = kernels().Stepper(layer._kind.name, weights, option, *self._h_and_c())
+
+    def _h_and_c(self):
+        """The state's arrays as the kernels take them: c is None but for the LSTM."""
+        return (*self._states, None)[:2]
 
     def step(self, x: ArrayLike) -> np.ndarray:
         """Advance by one step.
@@ -113,3 +130,28 @@ class Stream:
         """Set the state to zeros."""
         for array in self._states:
             array.fill(0)
+
+    # --- copies -----------------------------------------------------------------------------
+
+    def __copy__(self) -> Stream:
+        return self._twin(vars(self))
+
+    def __deepcopy__(self, memo: dict) -> Stream:
+        own = ("_states", "_advance")
+        rest = {name: value for name, value in vars(self).items() if name not in own}
+        return self._twin(copy.deepcopy(rest, memo))
+
+    def _twin(self, attributes):
+        """A stream with these attributes, our weights, and a state of its own like ours."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(attributes)
+        twin._states = [array.copy() for array in self._states]
+        twin._advance = self._advance.copy(*twin._h_and_c())
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            f"a {type(self).__name__} can't be pickled, as it works in memory of this process: "
+            "pickle its layer and its state, make a new stream with layer.stream(batch_size), "
+            "and assign the state to it"
+        )

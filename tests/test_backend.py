@@ -2,6 +2,8 @@
 
 import inspect
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def test_wrong_environment_is_refused():
     assert "ValueError: the environment variable FASTSEQ_BACKEND must be one of" in done.stderr
     assert "'cython', 'numba', 'numpy', got 'fortran'" in done.stderr
     for value, message in (
-        ("many", "must be an integer, got 'many'"),
+        ("many", "must be an integer from 1 to 256, got 'many'"),
         ("0", "must be at least 1, got 0"),
         ("257", "must be at most 256, got 257"),
     ):
@@ -71,9 +73,10 @@ print(fastseq.get_backend())
 """
 
 
-def run_without(names=(), *, broken=(), then="", **environment):
+def run_without(names=(), *, broken=(), first="", then="", **environment):
     """Print the backend where some modules are missing and others fail to load."""
-    return run_python(HIDE.format(names=names, broken=broken) + then, **environment)
+    code = "\n".join([first, HIDE.format(names=names, broken=broken), then])
+    return run_python(code, **environment)
 
 
 def test_numpy_is_the_last_resort_with_one_warning():
@@ -83,12 +86,54 @@ def test_numpy_is_the_last_resort_with_one_warning():
     assert "C compiler" in done.stderr and "pip install 'fastseq[jit]'" in done.stderr
 
 
-@pytest.mark.parametrize("hidden, expected", [((), "cython"), (("fastseq._kernels",), "numba")])
-def test_order_of_preference(hidden, expected):
-    if not is_available(expected):
-        pytest.skip(f"the {expected} backend is not available")
-    done = run_without(hidden)
-    assert (done.stdout.strip(), done.stderr) == (expected, "")
+def test_the_compiled_extension_is_preferred_in_silence():
+    if not is_available("cython"):
+        pytest.skip("the cython backend is not available")
+    done = run_without()
+    assert (done.stdout.strip(), done.stderr) == ("cython", "")
+
+
+def test_numba_is_next_with_one_warning():
+    if not is_available("numba"):
+        pytest.skip("the numba backend is not available")
+    done = run_without(("fastseq._kernels",))
+    assert done.stdout.strip() == "numba"
+    assert done.stderr.count("RuntimeWarning: fastseq runs on its slower numba backend") == 1
+    assert "FASTSEQ_BACKEND=numba silences this warning" in done.stderr
+    chosen = run_without(("fastseq._kernels",), FASTSEQ_BACKEND="numba")
+    assert (chosen.stdout.strip(), chosen.stderr) == ("numba", "")
+
+
+@pytest.mark.parametrize("hidden", [("fastseq._kernels",), ("fastseq._kernels", "numba")])
+@pytest.mark.parametrize("source", [True, False], ids=["source", "installed"])
+def test_a_missing_extension_is_mended_by_where_the_package_lies(hidden, source, tmp_path):
+    """A clone's folder shadows the installed package for a Python that is started in it."""
+    if "numba" not in hidden and not is_available("numba"):
+        pytest.skip("the numba backend is not available")
+    package = tmp_path / "clone" / "fastseq"
+    ignored = shutil.ignore_patterns("*.so", "*.pyd", "*.pyx", "__pycache__")
+    shutil.copytree(Path(fs.__file__).parent, package, ignore=ignored)
+    if source:
+        (package / "_kernels.pyx").touch()
+    first = f"import sys; sys.path.insert(0, {str(package.parent)!r})"
+    done = run_without(hidden, first=first)
+    assert done.stdout.strip() == ("numpy" if "numba" in hidden else "numba")
+    assert done.stderr.count("RuntimeWarning") == 1
+    way_out = f"start Python outside of the source folder {package.parent} to import"
+    assert (way_out in done.stderr) == ("`pip install -e .`" in done.stderr) == source
+    assert ("install fastseq from a wheel, or build it" in done.stderr) == (not source)
+    refused = run_without(hidden, first=first, FASTSEQ_BACKEND="cython")
+    assert refused.returncode == 1
+    assert (way_out in refused.stderr) == source
+
+
+def test_children_need_not_repeat_the_warning():
+    if not is_available("numba"):
+        pytest.skip("the numba backend is not available")
+    code = "from fastseq import processes\nprocesses.run_module('fastseq', ['info'], {})"
+    done = run_without(("fastseq._kernels",), then=code)
+    assert "backend         numba" in done.stdout
+    assert done.stderr.count("RuntimeWarning") == 1
 
 
 def test_a_broken_extension_is_reported_though_numba_serves():

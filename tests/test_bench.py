@@ -308,11 +308,10 @@ def test_streams_compute_the_same(name, threads):
 @pytest.mark.parametrize("suite", ["layers", "float64", "ragged", "stream", "binary-addition"])
 def test_suites_run_and_save(suite, tmp_path):
     path = tmp_path / "results.json"
+    options = {"cells": ("gru",), "shapes": (Shape(*TINY),), "peers": ("numpy",)}
     results = command.run(
         [suite],
-        cells=("gru",),
-        shapes=(Shape(*TINY),),
-        peers=("numpy",),
+        **{name: value for name, value in options.items() if name in suites.OPTIONS[suite]},
         quick=True,
         rounds=2,
         json=path,
@@ -324,8 +323,46 @@ def test_suites_run_and_save(suite, tmp_path):
     double = suite in ("float64", "binary-addition")
     assert result["settings"]["dtype"] == ("float64" if double else "float32")
     assert result["machine"]["cores"] >= 1
+    assert result["settings"]["rounds"] == 2
     for row in result["rows"]:
         assert all(len(values) == 2 and min(values) > 0 for values in row["times"].values())
+
+
+class Recording(suites.Settings):
+    """Settings that remember which of them were read."""
+
+    def __getattribute__(self, name):
+        read = super().__getattribute__("__dict__").setdefault("read", set())
+        read.add(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("suite", suites.SUITES)
+def test_suites_take_the_options_that_they_read(suite):
+    every = set(sum(suites.OPTIONS.values(), ()))
+    settings = Recording.create(
+        peers=("numpy",), quick=True, cells=("rnn",), modes=("inference",), rounds=1
+    )
+    rows = suites.measure(suite, settings)
+    assert {len(times) for row in rows for times in row.times.values()} == {1}
+    assert settings.read & every == set(suites.OPTIONS[suite])
+
+
+def test_a_file_that_cannot_be_written_fails_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(suites.SUITES, "layers", None)  # calling it would be a TypeError
+    for path in ("", tmp_path, tmp_path / "missing" / "results.json"):
+        with pytest.raises(OSError, match=r"\[Errno"):
+            command.run(["layers"], peers=(), json=path, out=io.StringIO())
+
+
+def test_rounds_that_were_asked_for_are_not_cut_down(monkeypatch):
+    monkeypatch.setattr(suites, "learn_addition", lambda *args, **options: np.zeros(1))
+    monkeypatch.setattr(suites.tutorial, "learn_addition", lambda *args, **options: np.zeros(1))
+    for options, rounds in (({"rounds": 5}, 5), ({}, 3)):
+        out = io.StringIO()
+        (result,) = command.run(["binary-addition"], **options, out=out, progress=out)
+        assert len(result["rows"][0]["times"]["numpy"]) == rounds
+        assert f"threads 1, rounds {rounds}\n" in out.getvalue()
 
 
 def test_binary_addition_learns_the_same_as_the_tutorial():
@@ -368,11 +405,14 @@ def test_parse_shapes():
         parse_shapes("100,32")
     with pytest.raises(ValueError, match="got '1,0,3'"):
         parse_shapes("1,0,3")
+    for empty in ("", " ", ";", "5,3,4;;5,3,4"):
+        with pytest.raises(ValueError, match=r"shapes: expected three positive .* got ''"):
+            parse_shapes(empty)
 
 
 def test_command_line():
-    options = command.parse(["stream", "ragged", "--cells", "gru,rnn", "--shapes", "5,3,4"])
-    assert options.suites == ["stream", "ragged"]
+    options = command.parse(["layers", "backends", "--cells", "gru,rnn", "--shapes", "5,3,4"])
+    assert options.suites == ["layers", "backends"]
     assert options.cells == ("gru", "rnn")
     assert options.shapes == (Shape(5, 3, 4),)
     assert command.parse([]).suites == ["layers"]
@@ -386,6 +426,7 @@ def test_command_line():
         (["--mode", "both"], "inference, training"),
         (["--peers", "tensorflow"], "'tensorflow'"),
         (["--shapes", "1,2"], "T,B,H"),
+        (["--shapes", ""], "T,B,H"),
         (["--rounds", "0"], "1 or more"),
         (["--threads", "3"], "invalid choice"),
     ],
@@ -395,6 +436,35 @@ def test_wrong_command_line(argv, message, capsys):
         command.main(argv)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["layers", "stream", "memory", "--shapes", "5,3,4"],
+            "--shapes has no effect on stream, memory, only on layers, float64, first-call, ",
+        ),
+        (["float64", "--dtype", "float32"], "--dtype has no effect on float64, only on layers, "),
+        (["import", "--threads", "1"], "--threads has no effect on import, only on "),
+        (["stream", "--mode", "training"], "--mode has no effect on stream, only on layers, "),
+        (["backends", "--peers", "torch"], "--peers has no effect on backends, only on layers, "),
+        (["binary-addition", "--cells", "rnn"], "--cells has no effect on binary-addition, only "),
+    ],
+)
+def test_options_without_effect_are_refused(argv, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(argv)
+    assert stop.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(f"fastseq bench: error: {message}")
+    assert last.endswith("leave it out, or run those suites alone")
+
+
+def test_options_without_effect_are_refused_in_python_too():
+    with pytest.raises(ValueError, match="--dtype has no effect on stream, only on layers, ragged"):
+        command.run(["stream"], dtype="float64")
+    assert command.parse(["import", "--quick", "--rounds", "2", "--json", "x"]).rounds == 2
 
 
 def test_environment_fixes_threads():

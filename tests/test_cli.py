@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import types
 from pathlib import Path
 
@@ -14,13 +15,16 @@ import fastseq.demo
 from fastseq import cli, processes
 
 ONE_THREAD = processes.blas_threads(1)
+BACKEND = {"FASTSEQ_BACKEND": fs.get_backend()}  # chosen, so that a slower one doesn't warn
 
 
 def run(*argv, stdout=subprocess.PIPE):
     """``python -m fastseq`` in a process of its own."""
     # -P: without it `python -m` looks for the package in the current folder first
     command = [sys.executable, "-P", "-m", "fastseq", *argv]
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | BACKEND
+    )
 
 
 @pytest.fixture
@@ -166,6 +170,57 @@ def test_interrupting_exits_with_130(monkeypatch, in_this_process, capsys):
     assert capsys.readouterr().err == "\nfastseq: interrupted\n"
 
 
+# --- environment variables ------------------------------------------------------------------
+
+SCRIPT = Path(sysconfig.get_path("scripts")) / "fastseq"
+WRONG_VARIABLES = [
+    ("FASTSEQ_NUM_THREADS", "abc", "an integer from 1 to 256, got 'abc'; unset it"),
+    ("FASTSEQ_NUM_THREADS", "0", "at least 1, got 0"),
+    ("FASTSEQ_BACKEND", "fortran", "one of 'cython', 'numba', 'numpy', got 'fortran'"),
+    ("FASTSEQ_ISA", "abacus", "'generic', which this processor has, got 'abacus'; unset it"),
+]
+
+
+def run_wrongly(command, variable, value, folder):
+    """A command with a wrong environment variable; skipped where nobody reads the variable."""
+    if variable == "FASTSEQ_ISA" and fs.get_backend() != "cython":
+        pytest.skip("only the compiled extension has instruction sets")
+    environment = os.environ | BACKEND | {variable: value, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), WRONG_VARIABLES)
+@pytest.mark.parametrize("module", [None, "fastseq", "fastseq.bench"])
+def test_a_wrong_variable_is_one_line_and_exit_code_2(module, variable, value, message, tmp_path):
+    command = [sys.executable, "-m", module] if module else [str(SCRIPT)]
+    if not module and not SCRIPT.exists():
+        pytest.skip("the command is not installed")
+    done = run_wrongly([*command, "--help"], variable, value, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"fastseq: error: the environment variable {variable} must be ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), WRONG_VARIABLES)
+@pytest.mark.parametrize("arguments", [["program.py"], ["-m", "program"]])
+def test_a_wrong_variable_is_an_exception_elsewhere(arguments, variable, value, message, tmp_path):
+    (tmp_path / "program.py").write_text("import fastseq")
+    done = run_wrongly([sys.executable, *arguments, "fastseq"], variable, value, tmp_path)
+    assert (done.returncode, done.stderr[:9]) == (1, "Traceback")
+    assert f"\nValueError: the environment variable {variable} must be " in done.stderr
+    assert message in done.stderr
+
+
+def test_a_backend_that_is_not_installed_is_one_line_too(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('not here')")
+    command = [sys.executable, "-m", "fastseq", "info"]
+    done = run_wrongly(command, "FASTSEQ_BACKEND", "numba", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fastseq: error: the numba backend is not available")
+    assert done.stderr.count("pip install 'fastseq[jit]'") == done.stderr.count("\n") == 1
+
+
 # --- processes ------------------------------------------------------------------------------
 
 
@@ -224,7 +279,7 @@ def test_ctrl_c_stops_both_processes_with_one_message(tmp_path, children_hear_ct
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env=environment | {"PYTHONUNBUFFERED": "1"},
+        env=environment | BACKEND | {"PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     ) as demo:
         for line in demo.stdout:  # the child is at work
@@ -244,7 +299,8 @@ def test_an_unusable_folder_fails_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("demo", "--out", str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("fastseq: error: ")
+    assert done.stderr.startswith("fastseq: error: out must be a folder")
+    assert str(tmp_path / "file") in done.stderr and "--out" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

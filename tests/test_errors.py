@@ -152,13 +152,17 @@ def test_assigning_dropout(make_layer, wrong, error):
     [
         (np.zeros((T, B, I), int), TypeError, ["x must hold floating-point numbers", "int64"]),
         (np.zeros((T, B, I), bool), TypeError, ["x must hold floating-point numbers", "bool"]),
-        (np.zeros((T, B, I), complex), TypeError, ["x must hold floating", "complex128"]),
-        (np.zeros((T, B, I), object), TypeError, ["x must hold floating", "object"]),
-        (np.zeros((T, B, I), "U3"), TypeError, ["x must hold floating", "<U3"]),
-        ("text", TypeError, ["x must hold floating", "<U4"]),
-        (None, TypeError, ["x must hold floating", "object"]),
-        ([[1, 2], [3, 4]], TypeError, ["x must hold floating", "int64"]),
-        ([[1.0, 2.0], [3.0]], ValueError, ["x must be an array", "inhomogeneous"]),
+        (
+            np.zeros((T, B, I), complex),
+            TypeError,
+            ["x must hold floating", "complex128; give real"],
+        ),
+        (np.zeros((T, B, I), object), TypeError, ["x must hold floating", "object; make an array"]),
+        (np.zeros((T, B, I), "U3"), TypeError, ["x must hold floating", "<U3; make an array"]),
+        ("text", TypeError, ["x must hold floating", "<U4 from str; make an array"]),
+        (None, TypeError, ["x must hold floating", "object from NoneType; make an array"]),
+        ([[1, 2], [3, 4]], TypeError, ["x must hold", "int64 from list; ", "np.asarray(x, np.f"]),
+        ([[1.0, 2.0], [3.0]], ValueError, ["x must be an array", "got list", "inhomog", "pad"]),
         (np.float32(1), ValueError, ["x must have shape (T, B, 2), or (T, 2)", "()"]),
         (np.zeros(I), ValueError, ["x must have shape (T, B, 2)", "(2,)"]),
         (np.zeros((1, T, B, I)), ValueError, ["x must have shape (T, B, 2)", "(1, 4, 3, 2)"]),
@@ -188,7 +192,7 @@ def test_x_of_a_batch_first_layer_is_described_as_such():
         ([1, -2, 3], ValueError, ["lengths must lie between 0 and 4", "got -2"]),
         (np.array([1, 2, 2**64 - 1], np.uint64), ValueError, ["lengths must lie", str(2**64 - 1)]),
         ([1.0, 2.0, 3.0], TypeError, ["lengths must hold integers", "float64", "np.int64"]),
-        ([True, False, True], TypeError, ["lengths must hold integers", "bool"]),
+        ([True, False, True], TypeError, ["lengths must hold integers", "bool", "mask.sum"]),
         (["1", "2", "3"], TypeError, ["lengths must hold integers", "<U1"]),
         ([1, 2, 2**70], TypeError, ["lengths must hold integers", "object"]),
         ([1, [2], 3], ValueError, ["lengths must be a 1-D array of integers"]),
@@ -348,7 +352,7 @@ def test_backprop_runs_once(make_layer, x):
 def test_backprop_has_no_duplicates(make_layer, x, duplicate):
     layer = make_layer(I, H, seed=1)
     y, _, backprop = layer.forward(x)
-    with raises(TypeError, "a LayerBackprop can't be copied or pickled"):
+    with raises(TypeError, "a LayerBackprop can't be copied or pickled", "call forward again"):
         duplicate(backprop)
     backprop(y)  # it can still run after that
 
@@ -393,6 +397,15 @@ def test_load_state_dict_takes_all_or_nothing(changes, error, parts):
     assert_identical(layer.parameters.flat, before)
 
 
+def test_load_state_dict_of_a_larger_model():
+    layer = fs.RNN(I, H, seed=1)
+    whole = {f"encoder.rnn.{name}": value for name, value in layer.state_dict().items()}
+    with raises(ValueError, "state_dict must have the names", "model.encoder.rnn.state_dict()"):
+        layer.load_state_dict(whole)
+    with pytest.raises(ValueError, match=r"unexpected: \['other.bias'\]$"):
+        layer.load_state_dict(changed(layer, **{"other.bias": np.zeros(H)}))
+
+
 def test_load_state_dict_of_something_else():
     with raises(TypeError, "state_dict must be a mapping", "list"):
         fs.RNN(I, H).load_state_dict([1, 2])
@@ -416,6 +429,14 @@ def test_assigning_parameters():
 
 def test_gradients_cannot_be_replaced(make_layer):
     parameters = make_layer(I, H).parameters
-    with pytest.raises(AttributeError, match="grads"):
+    with raises(AttributeError, "grads can't be replaced", "grads[name] = ..."):
         parameters.grads = None
     parameters.zero_grad()
+
+
+def test_parameters_cannot_be_replaced(make_layer):
+    layer = make_layer(I, H)
+    parameters = layer.parameters
+    with raises(AttributeError, "parameters can't be replaced", "load_state_dict"):
+        layer.parameters = make_layer(I, H).parameters
+    assert layer.parameters is parameters

@@ -1,5 +1,7 @@
 """Streams: step by step, the same as the layer at once."""
 
+import copy
+import pickle
 import re
 import tracemalloc
 
@@ -157,6 +159,115 @@ def test_streams_are_independent(backend, make_layer, rng):
         assert_same(backend, got, layer(alone)[0])
 
 
+# --- copies ---------------------------------------------------------------------------------
+
+
+def assert_goes_on_alone(backend, original, twin, layer, x):
+    """Both go on from the same state with the same weights, whatever the other one does."""
+    state, rest = original.state, x[2:]
+    assert_identical(twin.state, state)
+    alone = layer(rest, state)
+    assert_same(backend, collect(twin, rest), alone[0])
+    assert_same(backend, twin.state, alone[1])
+    assert_identical(original.state, state)
+    twin.reset()
+    assert_same(backend, (collect(original, rest), original.state), alone)
+    assert not any(array.any() for array in as_tuple(twin.state))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("num_layers, bias", [(1, True), (2, True), (2, False)])
+def test_copies_are_independent(backend, make_layer, rng, duplicate, rows, num_layers, bias):
+    layer = make_layer(I, H, num_layers, bias=bias, seed=1)
+    x = rng.standard_normal((T, rows, I)).astype(np.float32)
+    stream = layer.stream(rows)
+    collect(stream, x[:2])
+    y = stream.step(x[1])
+    twin = duplicate(stream)
+    assert not np.shares_memory(twin.step(x[1]), y)
+    stream.step(x[1])
+    assert_goes_on_alone(backend, stream, twin, layer, x)
+
+
+@pytest.mark.parametrize("hidden", [17, 200])
+def test_copies_of_other_sizes(backend, make_layer, rng, hidden):
+    layer = make_layer(33, hidden, 2, dtype=np.float64, seed=1)
+    x = rng.standard_normal((5, 1, 33))
+    stream = layer.stream()
+    stream.step(x[0])
+    twin = copy.copy(copy.deepcopy(stream))
+    assert_goes_on_alone(backend, stream, twin, layer, x)
+    other = copy.copy(twin)
+    state = other.state
+    del stream, twin
+    assert_same(backend, collect(other, x), layer(x, state)[0])
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_copies_keep_the_weights_and_the_backend_that_the_stream_was_made_with(
+    backend, make_layer, rng, duplicate
+):
+    layer = make_layer(I, H, 2, seed=1)
+    x = rng.standard_normal((T, I)).astype(np.float32)
+    stream, before = layer.stream(), layer(x)[0]
+    layer.parameters.flat *= 0.5
+    fs.set_backend("numpy")
+    twin = duplicate(stream)
+    assert_identical(collect(twin, x), collect(stream, x))
+    fs.set_backend(backend)
+    twin.reset()
+    assert_same(backend, collect(twin, x), before)
+    twin.reload()
+    twin.reset()
+    assert_same(backend, collect(twin, x), layer(x)[0])
+
+
+@pytest.mark.parametrize("backend", ["cython"], indirect=True)
+@pytest.mark.parametrize("rows", [1, 40])
+def test_copies_keep_the_number_of_threads(backend, make_layer, rng, rows):
+    layer = make_layer(33, 300, 2, seed=1)
+    x = rng.standard_normal((T, rows, 33)).astype(np.float32)
+    fs.set_num_threads(2)
+    stream = layer.stream(rows)
+    fs.set_num_threads(1)
+    stream.step(x[0])
+    assert_goes_on_alone(backend, stream, copy.copy(stream), layer, x)
+
+
+def test_a_copy_reads_the_layer_and_a_deep_copy_its_own_on_reload(backend, make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x = rng.standard_normal((T, I)).astype(np.float32)
+    stream, before = layer.stream(), layer(x)[0]
+    shallow, deep = copy.copy(stream), copy.deepcopy(stream)
+    layer.parameters.flat *= 0.5
+    shallow.reload()
+    deep.reload()
+    assert_same(backend, collect(shallow, x), layer(x)[0])
+    assert_same(backend, collect(deep, x), before)
+
+
+def test_a_deep_copy_stays_with_what_is_copied_beside_it(backend, make_layer, rng):
+    layer = make_layer(I, H, seed=1)
+    x = rng.standard_normal((T, I)).astype(np.float32)
+    own_layer, deep = copy.deepcopy((layer, layer.stream()))
+    own_layer.parameters.flat *= 0.5
+    deep.reload()
+    assert_same(backend, collect(deep, x), own_layer(x)[0])
+
+
+def test_streams_are_not_pickled(backend, make_layer):
+    stream = make_layer(I, H, seed=1).stream()
+    stream.step(np.ones(I, np.float32))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match=r"a Stream can't be pickled.*layer.stream\(batch"):
+            pickle.dumps(stream, protocol)
+    layer, state = pickle.loads(pickle.dumps((stream._layer, stream.state)))
+    again = layer.stream()
+    again.state = state
+    assert_identical(again.step(np.ones(I, np.float32)), stream.step(np.ones(I, np.float32)))
+
+
 def test_nan_propagates(backend, make_layer):
     stream = make_layer(I, H, 2, seed=1).stream()
     assert np.isnan(stream.step(np.full((1, I), np.nan, np.float32))).all()
@@ -194,6 +305,14 @@ def test_batch_size():
         fs.GRU(I, H).stream(0)
     with pytest.raises(TypeError, match=r"batch_size must be an integer, got 1\.5"):
         fs.GRU(I, H).stream(1.5)
+
+
+def test_batch_size_stays():
+    stream = fs.GRU(I, H).stream(2)
+    with pytest.raises(AttributeError, match="batch_size can't be changed: make a new stream"):
+        stream.batch_size = 3
+    assert stream.batch_size == 2
+    stream.step(np.ones((2, I), np.float32))
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -32,7 +32,7 @@ static struct {
     pthread_mutex_t sleep;    /* guards the condition */
     pthread_cond_t wake;
     int workers;              /* threads started */
-    atomic_ullong ticket;     /* number of the job * PARTS_RANGE + its parts; a change wakes workers */
+    atomic_ullong ticket;     /* job's number * PARTS_RANGE + its parts; a change wakes workers */
     atomic_int pending;       /* workers that have not finished their part */
     atomic_int sleepers;
     fs_job job;               /* only workers with a part may read these two */
@@ -169,7 +169,8 @@ static char *find_kept(size_t bytes) {
     int best = -1;
     for (int i = 0; i < KEPT_BLOCKS; i++) {
         char *block = kept.blocks[i];
-        if (!block || block_size(block) < bytes || block_size(block) > 4 * bytes + HUGE_PAGE) continue;
+        if (!block || block_size(block) < bytes) continue;
+        if (block_size(block) > 4 * bytes + HUGE_PAGE) continue;
         if (best < 0 || block_size(block) < block_size(kept.blocks[best])) best = i;
     }
     if (best < 0) return NULL;
@@ -215,7 +216,8 @@ static char *keep(char *block) {
         if (!kept.blocks[i] || block_size(kept.blocks[i]) < block_size(kept.blocks[at])) at = i;
     char *replaced = kept.blocks[at];
     size_t gone = replaced ? block_size(replaced) : 0;
-    if (gone >= block_size(block) || kept.bytes - gone + block_size(block) > KEPT_BYTES) return block;
+    if (gone >= block_size(block)) return block;
+    if (kept.bytes - gone + block_size(block) > KEPT_BYTES) return block;
     kept.bytes += block_size(block) - gone;
     kept.blocks[at] = block;
     return replaced;

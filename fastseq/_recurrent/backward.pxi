@@ -129,7 +129,9 @@ cdef void weight_gradients(Direction *d, const Part *part, long low, long high) 
         begin = end
 
 
-cdef Panels panels_of_tokens(const Direction *d, const Panels *p, long tokens, char *data) noexcept nogil:
+cdef Panels panels_of_tokens(
+    const Direction *d, const Panels *p, long tokens, char *data
+) noexcept nogil:
     """The part's own copy of chunk-sized panels, for that many tokens."""
     cdef Panels own = p[0]
     own.depth = tokens

@@ -37,7 +37,7 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
 
 
 cdef void look_up(Direction *d, const Part *part, long low, long high) noexcept nogil:
-    """Pre-activations of the times low : high from rows of weight_ih, into the part's work slots."""
+    """Pre-activations of the times low : high from rows of weight_ih, into the work slots."""
     cdef long item = d.tiles.item, gate = gate_bytes(d), begin = part.unit_begin * item
     cdef long units = part.unit_end - part.unit_begin, t, token, g
     cdef const char *source

@@ -80,7 +80,8 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
         d.dz_panels = make_panels(
             d.tiles, d.chunk_tokens, PACKED_BYTES // (most * d.tiles.item), 0, &unplaced
         )
-        d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels) + panel_bytes(&d.dz_panels)
+        d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels)
+        d.packed_part += panel_bytes(&d.dz_panels)
         d.packed = take(scratch, part_count * d.packed_part)
     else:
         d.bias = take(scratch, d.cell.gates * gate_bytes(d))

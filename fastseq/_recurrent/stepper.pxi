@@ -43,6 +43,16 @@ cdef void step_in_slices(Direction *d, Part part, fs_block *b) noexcept nogil:
         wait(d, &part)
 
 
+cdef void copy_packed(Direction *d, const Direction *source) noexcept nogil:
+    """What ``pack_forward`` made of the weights, from an equal layer."""
+    cdef long s
+    memcpy(d.bias, source.bias, d.cell.gates * gate_bytes(d))
+    memcpy(d.candidate_bias, source.candidate_bias, gate_bytes(d))
+    memcpy(d.input.data, source.input.data, panel_bytes(&d.input))
+    for s in range(d.cell.stages):
+        memcpy(d.stage[s].data, source.stage[s].data, panel_bytes(&d.stage[s]))
+
+
 cdef class Stepper:
     """Stacked cells that advance one step a call; see ``reference.Stepper``."""
     cdef Stack stack
@@ -55,32 +65,62 @@ cdef class Stepper:
     cdef readonly cnp.ndarray h, c
     cdef cnp.ndarray top, top_row
 
-    def __cinit__(self, str cell, list weights, option, cnp.ndarray h, cnp.ndarray c):
+    def __init__(self, str cell, list weights, option, cnp.ndarray h, cnp.ndarray c):
         cdef const fs_tiles *tiles = tiles_of(h)
         cdef Direction *d
+        cdef Part whole
         cdef long i
-        self.stack.layers = len(weights)
-        self.stack.layer = <Direction *>fs_take_scratch(self.stack.layers * sizeof(Direction))
-        if self.stack.layer == NULL:
-            raise MemoryError("no memory for a stream")
-        memset(self.stack.layer, 0, self.stack.layers * sizeof(Direction))
-        self.h, self.c = h, c
-        self.kind = cnp.PyArray_TYPE(h)
-        self.batch, self.inputs = h.shape[1], weights[0][0].shape[1]
-        self.offsets[0], self.offsets[1] = 0, self.batch
-        self.state_bytes = h.nbytes
+        self.take_layers(len(weights))
         for i in range(self.stack.layers):
             d = &self.stack.layer[i]
             d.tiles, d.cell = tiles, describe(cell, option, tiles)
             weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
-            d.T, d.B, d.I, d.H = 1, self.batch, weight_ih.shape[1], h.shape[2]
-            d.offsets = self.offsets
+            d.T, d.B, d.I, d.H = 1, h.shape[1], weight_ih.shape[1], h.shape[2]
             d.x_row = d.I * tiles.item
             d.y_row = d.state_row = d.H * tiles.item
+            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
+        self.bind(h, c)
+        self.parts = self.useful_parts()
+        self.take_memory()
+        for i in range(self.stack.layers):
+            d = &self.stack.layer[i]
+            whole = make_part(d, 0, 1)
+            pack_forward(d, &whole)
+
+    def copy(self, cnp.ndarray h, cnp.ndarray c):
+        """The same weights with another state; see ``reference.Stepper``."""
+        cdef Stepper other = Stepper.__new__(Stepper)
+        cdef long i
+        other.take_layers(self.stack.layers)
+        memcpy(other.stack.layer, self.stack.layer, self.stack.layers * sizeof(Direction))
+        other.bind(h, c)
+        other.parts = self.parts
+        other.take_memory()
+        for i in range(self.stack.layers):
+            copy_packed(&other.stack.layer[i], &self.stack.layer[i])
+        return other
+
+    cdef take_layers(self, long layers):
+        self.stack.layers = layers
+        self.stack.layer = <Direction *>fs_take_scratch(layers * sizeof(Direction))
+        if self.stack.layer == NULL:
+            raise MemoryError("no memory for a stream")
+        memset(self.stack.layer, 0, layers * sizeof(Direction))
+
+    cdef bind(self, cnp.ndarray h, cnp.ndarray c):
+        """Advance this state."""
+        cdef Direction *d
+        cdef long i
+        self.h, self.c = h, c
+        self.kind = cnp.PyArray_TYPE(h)
+        self.batch, self.inputs = h.shape[1], self.stack.layer[0].I
+        self.offsets[0], self.offsets[1] = 0, self.batch
+        self.state_bytes = h.nbytes
+        for i in range(self.stack.layers):
+            d = &self.stack.layer[i]
+            d.offsets = self.offsets
             d.h0 = part_of(h, i)
             d.c0 = d.c_n = part_of(c, i)
-            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
-        self.pack()
         self.top = h[h.shape[0] - 1]
         self.top.flags.writeable = False
         self.top_row = self.top[0] if self.batch == 1 else None
@@ -100,15 +140,13 @@ cdef class Stepper:
             return 1
         return min(_threads, max(d.B // 2, d.H // UNITS_PER_PART, 1))
 
-    cdef pack(self):
-        """Pack the weights."""
+    cdef take_memory(self):
+        """For the packed weights, the parts' buffers and the next states."""
         cdef Scratch scratch
-        cdef Part whole
         cdef Direction *d
         cdef long i
         cdef int attempt
         scratch.data, scratch.used = NULL, 0
-        self.parts = self.useful_parts()
         for attempt in range(2):
             for i in range(self.stack.layers):
                 lay_out(&self.stack.layer[i], False, self.parts, &scratch)
@@ -123,8 +161,6 @@ cdef class Stepper:
             d.y = self.next_states + i * self.batch * d.state_row
             if i > 0:
                 d.x = self.stack.layer[i - 1].y
-            whole = make_part(d, 0, 1)
-            pack_forward(d, &whole)
 
     def __dealloc__(self):
         fs_give_scratch(self.memory)
@@ -141,7 +177,8 @@ cdef class Stepper:
             or cnp.PyArray_SIZE(x) != self.batch * self.inputs
             or cnp.PyArray_DIM(x, 0) != (self.inputs if row else self.batch)
         ):
-            raise ValueError("x must be a contiguous array (batch_size, input_size) of the stream's dtype")
+            # Never seen: Stream.step then converts x, or says what came.  Cheap for that reason.
+            raise ValueError("x must be a contiguous array (batch_size, input_size) of h's dtype")
         self.stack.layer[0].x = <char *>cnp.PyArray_DATA(x)
         with nogil:
             fs_run(self.parts, step_part, &self.stack)

@@ -1,4 +1,4 @@
-"""What C offers: tile functions (``_csrc/tiles.h``), threads and scratch memory (``_csrc/pool.h``)."""
+"""What C offers: tile functions (``tiles.h``), threads and scratch memory (``pool.h``)."""
 
 cdef extern from "tiles.h" nogil:
     ctypedef struct fs_block:

@@ -19,7 +19,7 @@ def main(argv=None):
     """Run ``fastseq bench`` with these arguments; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     options = parse(argv)
-    variables = environment(options.threads)
+    variables = environment(options.threads or 1)
     if not processes.has_environment(variables):
         return processes.run_module("fastseq", ["bench", *argv], variables)
     try:
@@ -32,7 +32,7 @@ def main(argv=None):
 
 def parse(argv):
     """Read the command line."""
-    from fastseq.bench.suites import SUITES, summary
+    from fastseq.bench.suites import SUITES, refuse_ignored, summary
 
     suites = "\n".join(f"  {name:16} {summary(name)}" for name in SUITES)
     parser = argparse.ArgumentParser(
@@ -44,13 +44,14 @@ def parse(argv):
     )
     add = parser.add_argument
     add("suites", nargs="*", metavar="SUITE", help="what to measure (default: layers)")
-    add("--cells", type=_names(CELLS), default=CELLS, help="default: lstm,gru,rnn")
-    add("--mode", type=_names(MODES), default=MODES, dest="modes", help="inference,training")
+    # Without a default here an option that was given can be told from one that was not.
+    add("--cells", type=_names(CELLS), help="default: lstm,gru,rnn")
+    add("--mode", type=_names(MODES), dest="modes", help="default: inference,training")
     add("--shapes", type=_shapes, metavar="T,B,H;...", help="default: the suite's own")
-    add("--threads", type=int, choices=(1, 2), default=1, help="threads for everyone")
-    add("--peers", type=_peers, default="auto", help="torch,onnxruntime,openvino,jax,numpy")
-    add("--rounds", type=_positive, help="turns of every competitor (default: 9)")
-    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--threads", type=int, choices=(1, 2), help="threads for everyone (default: 1)")
+    add("--peers", type=_peers, help="torch,onnxruntime,openvino,jax,numpy (default: installed)")
+    add("--rounds", type=_positive, help="turns of every competitor (default: 9, or 3 if long)")
+    add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--quick", action="store_true", help="small and short: to see that it works")
     add("--json", metavar="FILE", help="also save everything, each round's times included")
     options = parser.parse_args(argv)
@@ -58,7 +59,15 @@ def parse(argv):
     unknown = [name for name in options.suites if name not in SUITES]
     if unknown:
         parser.error(f"SUITE: expected some of {', '.join(SUITES)}, got {', '.join(unknown)}")
+    try:
+        refuse_ignored(options.suites, _given(vars(options)))
+    except ValueError as error:
+        parser.error(str(error))
     return options
+
+
+def _given(options):
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _names(allowed):
@@ -136,11 +145,21 @@ def run(suites=("layers",), *, json=None, out=None, progress=None, **options):
     -------
     list of dict
         One for each suite: suite, settings, machine, peers, missing and rows.
+
+    Raises
+    ------
+    ValueError
+        If a suite would ignore an option that is given: see ``suites.OPTIONS``.
     """
-    from fastseq.bench.suites import Settings
+    from fastseq.bench.suites import Settings, refuse_ignored
 
     out, progress = out or sys.stdout, progress or sys.stderr
-    settings = Settings.create(**{k: v for k, v in options.items() if v is not None})
+    options = _given(options)
+    refuse_ignored(suites, options)
+    settings = Settings.create(**options)
+    if json is not None:
+        with open(json, "a", encoding="utf-8"):
+            pass  # a file that can't be written fails here, not after a long run
     for name, reason in settings.missing.items():
         print(f"skipped: {name} ({reason})", file=out)
     results = []
@@ -148,7 +167,7 @@ def run(suites=("layers",), *, json=None, out=None, progress=None, **options):
         for suite in suites:
             results.append(_measure(suite, settings, progress))
             print(render(results[-1]), file=out, flush=True)
-            if json:  # after every suite: a long run that breaks off keeps what it has
+            if json is not None:  # after every suite: a long run that breaks off keeps what it has
                 save(json, results)
     return results
 
@@ -177,7 +196,7 @@ def _measure(suite, settings, progress):
         "suite": suite,
         "settings": {
             "threads": settings.threads,
-            "rounds": settings.rounds,
+            "rounds": max((len(t) for row in rows for t in row.times.values()), default=0),
             "dtype": "float64" if suite in suites.FLOAT64_SUITES else settings.dtype,
             "quick": settings.quick,
         },

@@ -44,7 +44,8 @@ def parse_shapes(text):
     >>> parse_shapes("100,32,128; 50,1,64")
     (Shape(steps=100, batch=32, hidden=128), Shape(steps=50, batch=1, hidden=64))
     """
-    return tuple(_parse_shape(part) for part in text.split(";") if part.strip())
+    parts = text.strip().removesuffix(";").split(";")
+    return tuple(_parse_shape(part) for part in parts)
 
 
 def _parse_shape(text):

@@ -3,7 +3,7 @@
 import importlib.util
 import inspect
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +27,8 @@ BACKENDS_SHAPE = Shape(100, 32, 256)
 MEMORY_SHAPE = Shape(1000, 32, 64)
 FLOAT64_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
 UPDATES = 10_000
+ROUNDS = 9
+FEW_ROUNDS = 3  # where a call takes seconds
 QUICK_RAGGED = ((Shape(20, 4, 32), 5, 20),)
 QUICK_UPDATES = 50
 
@@ -39,7 +41,7 @@ class Settings:
     modes: tuple = MODES
     shapes: tuple | None = None
     threads: int = 1
-    rounds: int = 9
+    rounds: int | None = None
     dtype: str = "float32"
     quick: bool = False
     slot_seconds: float = SLOT_SECONDS
@@ -58,9 +60,13 @@ class Settings:
         """The shapes asked for, else the suite's own."""
         return self.shapes or (quick if self.quick else normal)
 
+    def turns(self, normal=ROUNDS):
+        """The rounds asked for, else the suite's own number."""
+        return self.rounds or normal
+
     def interleave(self, calls):
         pause = PAUSE_SECONDS if self.threads > 1 else 0.0
-        return interleave(calls, self.rounds, self.slot_seconds, pause)
+        return interleave(calls, self.turns(), self.slot_seconds, pause)
 
     def has_peer(self, name):
         return any(peer.name == name for peer in self.peers)
@@ -73,12 +79,15 @@ def _cases(settings, shapes):
                 yield {"cell": cell, "mode": mode, "shape": list(shape)}
 
 
-def layers(settings, shapes=None):
+def layers(settings):
     """Whole layers, dense batches, all peers, with the roofline bound beside them."""
-    shapes = shapes or settings.pick(SHAPES, QUICK_SHAPES)
+    yield from _layers(settings, settings.pick(SHAPES, QUICK_SHAPES), settings.dtype)
+
+
+def _layers(settings, shapes, dtype):
     competitors = [Fastseq(), *settings.peers]
     for case in _cases(settings, shapes):
-        problem = make_problem(case["cell"], case["shape"], settings.dtype)
+        problem = make_problem(case["cell"], case["shape"], dtype)
         calls = prepare_all(competitors, problem, case["mode"], settings.threads)
         calibration = Calibration(case["cell"], problem.hidden, settings.threads, problem.dtype)
         times = settings.interleave(calls | calibration.calls)
@@ -88,8 +97,7 @@ def layers(settings, shapes=None):
 
 def float64(settings):
     """The same in double precision, on fewer shapes."""
-    settings = replace(settings, dtype="float64")
-    yield from layers(settings, settings.pick(FLOAT64_SHAPES, QUICK_SHAPES))
+    yield from _layers(settings, settings.pick(FLOAT64_SHAPES, QUICK_SHAPES), "float64")
 
 
 def ragged(settings):
@@ -160,8 +168,7 @@ def binary_addition(settings):
         for learn in (learn_addition, tutorial.learn_addition)
     )
     check_equal("fastseq", {"losses": ours}, {"losses": theirs}, np.float64)
-    # A call takes seconds: three rounds are enough.
-    times = interleave(calls, min(settings.rounds, 3), settings.slot_seconds)
+    times = interleave(calls, settings.turns(FEW_ROUNDS), settings.slot_seconds)
     yield Row({"updates": updates}, times)
 
 
@@ -179,7 +186,7 @@ def first_call(settings):
     for case in _cases(settings, settings.pick(FIRST_CALL_SHAPES, QUICK_SHAPES)):
         pairs = [
             fresh.in_fresh_process("first_call", **case, threads=settings.threads)
-            for _ in range(settings.rounds)
+            for _ in range(settings.turns())
         ]
         yield Row(case, {key: [pair[key] for pair in pairs] for key in ("first", "second")})
 
@@ -188,7 +195,7 @@ def memory(settings):
     """Bytes by which training grows a fresh process, against what must be kept."""
     libraries = ["fastseq"] + ["torch"] * settings.has_peer("torch")
     shape = Shape(20, 4, 32) if settings.quick else MEMORY_SHAPE
-    rounds = min(settings.rounds, 3)
+    rounds = settings.turns(FEW_ROUNDS)
     for cell in settings.cells:
         grown = {
             name: [
@@ -208,7 +215,7 @@ def imports(settings):
     for name in names:
         fresh.import_seconds(name)  # files into the page cache
     times = {name: [] for name in names}
-    for _ in range(settings.rounds):
+    for _ in range(settings.turns()):
         for name in names:
             times[name].append(fresh.import_seconds(name))
     yield Row({}, times)
@@ -225,7 +232,33 @@ SUITES = {
     "memory": memory,
     "import": imports,
 }
-FLOAT64_SUITES = ("float64", "binary-addition")  # whatever the settings say
+FLOAT64_SUITES = ("float64", "binary-addition")  # they take no dtype
+
+# The options that a suite takes; every suite takes the others, such as --rounds.
+OPTIONS = {
+    "layers": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
+    "float64": ("cells", "modes", "shapes", "threads", "peers"),
+    "ragged": ("cells", "modes", "threads", "peers", "dtype"),
+    "stream": ("cells", "threads", "peers"),
+    "first-call": ("cells", "modes", "shapes", "threads"),
+    "backends": ("cells", "modes", "shapes", "threads", "dtype"),
+    "binary-addition": (),
+    "memory": ("cells", "peers"),
+    "import": ("peers",),
+}
+
+
+def refuse_ignored(names, given):
+    """Raise ValueError if one of these suites would ignore an option that was given."""
+    for option in dict.fromkeys(sum(OPTIONS.values(), ())):
+        ignoring = [name for name in names if option not in OPTIONS[name]]
+        if option in given and ignoring:
+            takers = ", ".join(name for name in SUITES if option in OPTIONS[name])
+            flag = {"modes": "mode"}.get(option, option)
+            raise ValueError(
+                f"--{flag} has no effect on {', '.join(ignoring)}, only on {takers}: "
+                "leave it out, or run those suites alone"
+            )
 
 
 def summary(name):

@@ -4,6 +4,8 @@ Both are written to be read: the recurrent layer comes from fastseq, everything 
 (output layer, loss, optimiser) is a few lines of NumPy in the model's own file.
 """
 
+import errno
+import os
 from pathlib import Path
 
 
@@ -26,7 +28,7 @@ def run(*, short=False, seed=0, out=".", seconds=None, updates=10_000):
     from fastseq.demo import binary_addition, character_model
 
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)  # before any work, so that a bad folder fails at once
+    make_folder(out)  # before any work, so that a bad folder fails at once
     if seconds is None:
         seconds = 5.0 if short else 30.0
 
@@ -37,6 +39,19 @@ def run(*, short=False, seed=0, out=".", seconds=None, updates=10_000):
     print("\n2. A character model: an LSTM learns to write like Shakespeare\n")
     losses = character_model.run(seed=seed, seconds=seconds, length=300 if short else 800)
     save_curve(out / "character_model_loss.png", losses, "nats per character", "update")
+
+
+def make_folder(path):
+    """Make a folder for the pictures, unless it is there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+    except OSError as error:
+        raise OSError(
+            f"out must be a folder to write pictures into, got {str(path)!r} ({error.strerror}); "
+            "choose another with --out"
+        ) from error
 
 
 def save_curve(path, points, ylabel, xlabel):

@@ -17,10 +17,9 @@ stepper.py        one step a call, for streams
 try:
     import numba  # noqa: F401
     import scipy.linalg  # noqa: F401  (np.dot inside compiled code calls SciPy's BLAS)
-except ImportError as error:
+except ImportError as error:  # missing, or at odds with the NumPy that is installed
     raise ImportError(
-        f"the numba backend needs numba and scipy, but {error.name or error} is missing: "
-        "pip install 'fastseq[jit]'"
+        f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
 from fastseq.reference import gather, scatter, sort_lengths

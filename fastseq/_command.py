@@ -1,0 +1,22 @@
+"""What the ``fastseq`` command says of errors.
+
+Importing the package comes before the command's own code, and refuses wrong environment
+variables.  So this has to be known that early, and imports nothing of the package.
+"""
+
+import sys
+from pathlib import Path
+
+
+def report(error):
+    """Print an error as one line on standard error."""
+    message = " ".join(str(error).split())
+    print(f"fastseq: error: {message or type(error).__name__}", file=sys.stderr)
+
+
+def is_running():
+    """Whether this process is ``fastseq ...`` or ``python -m fastseq ...``."""
+    argv = getattr(sys, "argv", None) or [""]  # programs that embed Python may have none
+    if argv[0] == "-m":  # until Python has found the module
+        return sys.orig_argv[-len(argv)] in ("fastseq", "fastseq.bench")
+    return Path(argv[0]).name in ("fastseq", "fastseq.exe")

@@ -1,0 +1,60 @@
+"""The build of the extension: what happens where the compiler fails."""
+
+import os
+import runpy
+from pathlib import Path
+
+import pytest
+
+setuptools = pytest.importorskip("setuptools")
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs the source folder"),
+    pytest.mark.skipif(os.name != "posix", reason="other compilers than CC's"),
+]
+
+
+@pytest.fixture
+def read_setup(monkeypatch):
+    """What setup.py asks for, with FASTSEQ_REQUIRE_EXTENSION set to a value or not at all."""
+
+    def read(required):
+        asked = {}
+        monkeypatch.setattr(setuptools, "setup", asked.update)
+        monkeypatch.delenv("FASTSEQ_REQUIRE_EXTENSION", raising=False)
+        if required is not None:
+            monkeypatch.setenv("FASTSEQ_REQUIRE_EXTENSION", required)
+        runpy.run_path("setup.py")
+        return asked
+
+    monkeypatch.chdir(ROOT)  # where the sources are looked for
+    return read
+
+
+def build_libraries(asked, folder):
+    """Run the build of the C libraries, below a folder."""
+    distribution = setuptools.Distribution({"libraries": asked["libraries"]})
+    command = asked["cmdclass"]["build_clib"](distribution)
+    command.build_clib = command.build_temp = str(folder)
+    command.ensure_finalized()
+    command.run()
+
+
+@pytest.mark.parametrize("required", [None, "", "0"])
+def test_without_a_compiler_the_install_goes_on(required, read_setup, monkeypatch, tmp_path, capfd):
+    asked = read_setup(required)
+    (extension,) = asked["ext_modules"]
+    assert extension.optional
+    monkeypatch.setenv("CC", "false")
+    build_libraries(asked, tmp_path)
+    assert "warning: the compiled kernels were not built" in capfd.readouterr().err
+
+
+def test_a_release_does_not_lose_its_extension(read_setup, monkeypatch, tmp_path):
+    asked = read_setup("1")
+    (extension,) = asked["ext_modules"]
+    assert not extension.optional
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(Exception, match=r"false.*exit"):
+        build_libraries(asked, tmp_path)
