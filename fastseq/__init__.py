@@ -12,6 +12,7 @@ from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_t
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
+from fastseq.module import Module
 from fastseq.parameters import Parameters
 from fastseq.recurrent import GRU, LSTM, RNN
 from fastseq.streaming import Stream
@@ -22,6 +23,7 @@ __all__ = [
     "RNN",
     "GRUCell",
     "LSTMCell",
+    "Module",
     "Parameters",
     "RNNCell",
     "Stream",
