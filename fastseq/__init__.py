@@ -12,6 +12,8 @@ from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_t
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
+from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.module import Module
 from fastseq.parameters import Parameters
 from fastseq.recurrent import GRU, LSTM, RNN
 from fastseq.streaming import Stream
@@ -20,8 +22,13 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Dropout",
+    "Embedding",
     "GRUCell",
     "LSTMCell",
+    "LayerNorm",
+    "Linear",
+    "Module",
     "Parameters",
     "RNNCell",
     "Stream",

@@ -82,6 +82,11 @@ include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 
 
+# --- what training needs besides ------------------------------------------------------------
+
+include "_training/rows.pxi"
+
+
 # --- the kernels of the table ---------------------------------------------------------------
 
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastseq import checks, packing, stack
+from fastseq import checks, module, packing, stack
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -97,7 +97,7 @@ class RecurrentCell(stack.Stack):
         return self._hand_out(states, lambda state: packed.unsort(state)[0])
 
 
-class CellBackprop(stack.Backprop):
+class CellBackprop(module.Backprop):
     """The backward pass of one call of a cell's ``forward``."""
 
     __slots__ = ()

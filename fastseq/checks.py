@@ -12,17 +12,22 @@ import numpy as np
 
 def positive_int(name, value):
     """The value as an int, at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
+
+
+def integer(name, value):
+    """The value as an int."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
-        number = operator.index(value)
+        return operator.index(value)
     except TypeError:
         raise TypeError(
             f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
         ) from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-    return number
 
 
 def flag(name, value):
@@ -34,15 +39,27 @@ def flag(name, value):
 
 def probability(name, value):
     """The value as a float in [0, 1]."""
-    if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from None
+    number = _number(name, value, "a number from 0 to 1")
     if not 0 <= number <= 1:  # NaN too
         raise ValueError(f"{name} must be a number from 0 to 1, got {number}")
     return number
+
+
+def positive_float(name, value):
+    """The value as a finite float above 0."""
+    number = _number(name, value, "a number above 0")
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} must be a finite number above 0, got {number}")
+    return number
+
+
+def _number(name, value, expected):
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        raise TypeError(f"{name} must be {expected}, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {expected}, got {value!r}") from None
 
 
 def choice(name, value, options):
@@ -77,6 +94,15 @@ def generator(seed):
         ) from error
 
 
+def generators(seed, count):
+    """Independent random generators from one seed, for the parts of a model."""
+    rng = generator(seed)
+    try:
+        return rng.spawn(count)
+    except TypeError as error:  # of a bit generator that was made without a SeedSequence
+        raise TypeError(f"seed must be able to spawn generators, got {seed!r}: {error}") from error
+
+
 def floats(name, value, dtype):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
@@ -99,6 +125,60 @@ def _to_floats(kind, name, dtype):
     if kind == "c":
         return "give real and imaginary parts as features of their own"
     return "make an array of numbers first"
+
+
+def floats_of_any_precision(name, value):
+    """As :func:`floats`; what is neither float32 nor float64 becomes float64."""
+    single = getattr(getattr(value, "dtype", None), "itemsize", 8) == 4
+    return floats(name, value, _FLOAT32 if single else _FLOAT64)
+
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def integers(name, value, expected="an array of integers"):
+    """The value as an array of integers; the dtype stays."""
+    array = _read(name, value, expected)
+    if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
+        way_out = f"convert them first, as with np.asarray({name}, np.int64)"
+        if name == "lengths" and array.dtype.kind == "b":
+            way_out = "count the steps of a mask first, as with mask.sum over its time axis"
+        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; {way_out}")
+    return array
+
+
+def indices(name, value, size, what):
+    """The value as a C-contiguous int64 array, all from 0 to ``size - 1``.
+
+    The message names the first one that isn't, and its position; ``what`` says what there are
+    ``size`` of.
+    """
+    array = integers(name, value)
+    if array.size and (array.min() < 0 or array.max() >= size):
+        at = first(array, (array < 0) | (array >= size))
+        raise ValueError(
+            f"{name} must lie between 0 and {size - 1}, since there are {size} {what}, "
+            f"got {array[at]} at {position(name, at)}"
+        )
+    return np.asarray(array, np.int64, order="C")
+
+
+def first(array, found):
+    """The index of the first element for which ``found``, of the same shape, is True."""
+    return np.unravel_index(np.argmax(found), array.shape)
+
+
+def position(name, index):
+    """An element as one writes it: ``ids[3, 0]``."""
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+def last_axis(name, array, size, argument):
+    """Raise unless the last axis has ``size`` elements, which an argument of the layer says."""
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ValueError(
+            f"{name} must have shape (..., {size}), got {array.shape}; the last axis is {argument}"
+        )
 
 
 def _read(name, value, expected):
@@ -130,12 +210,7 @@ def shape(name, array, expected, letters, hint=""):
 
 def lengths(value, rows, steps, hint=""):
     """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
-    array = _read("lengths", value, "a 1-D array of integers")
-    if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
-        way_out = "convert them first, as with np.asarray(lengths, np.int64)"
-        if array.dtype.kind == "b":
-            way_out = "count the steps of a mask first, as with mask.sum over its time axis"
-        raise TypeError(f"lengths must hold integers, got dtype {array.dtype}; {way_out}")
+    array = integers("lengths", value, "a 1-D array of integers")
     shape("lengths", array, (rows,), "(B,)", hint)
     if rows and (array.min() < 0 or array.max() > steps):
         wrong = array.min() if array.min() < 0 else array.max()

@@ -37,14 +37,10 @@ def sigmoid(x: ArrayLike) -> np.ndarray:
     >>> fs.sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    single = getattr(getattr(x, "dtype", None), "itemsize", 8) == 4
-    x = checks.floats("x", x, _FLOAT32 if single else _FLOAT64)
+    x = checks.floats_of_any_precision("x", x)
     y = np.empty_like(x)
     if x.ndim == 1:
         kernels().sigmoid(x, y)
     else:
         kernels().sigmoid(x.reshape(-1), y.reshape(-1))
     return y
-
-
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)

@@ -30,6 +30,10 @@ class NamedViews(Mapping):
     """
 
     def __init__(self, shapes, flat):
+        self._settle(shapes, flat)
+
+    def _settle(self, shapes, flat):
+        """Be the views of this buffer from now on."""
         self._flat = flat
         self._views = {}
         begin = 0
@@ -75,10 +79,13 @@ class NamedViews(Mapping):
     # Copies and pickles must keep the views tied to their buffer.
 
     def __getstate__(self):
-        return {"shapes": {name: view.shape for name, view in self.items()}, "flat": self.flat}
+        return {"shapes": self._shapes(), "flat": self.flat}
 
     def __setstate__(self, state):
-        NamedViews.__init__(self, **state)
+        self._settle(**state)
+
+    def _shapes(self):
+        return {name: view.shape for name, view in self.items()}
 
     def _check(self, name, value):
         """The value as an array that can be copied into the view of this name."""
@@ -135,11 +142,17 @@ class Parameters(NamedViews):
         size = sum(map(math.prod, shapes.values()))
         super().__init__(shapes, np.zeros(size, dtype))
         self._grads = NamedViews(shapes, np.zeros(size, dtype))
-        self._add_lock()
+        self._stand_alone()
 
-    def _add_lock(self):
-        self.grads_lock = threading.Lock()  # for whoever adds to the gradients
-        _locked.add(self)
+    def _stand_alone(self):
+        self._lock = _BufferLock()
+        self._parts = {}
+        self._whole = _nothing  # a weak reference to the joint parameters that these belong to
+
+    @property
+    def grads_lock(self) -> threading.Lock:
+        """For whoever adds to the gradients: one lock for all that share a buffer."""
+        return self._lock.lock
 
     @property
     def grads(self) -> NamedViews:
@@ -202,22 +215,127 @@ class Parameters(NamedViews):
         for name, array in arrays.items():
             np.copyto(self[name], array)
 
+    # --- joint parameters -------------------------------------------------------------------
+
+    @classmethod
+    def join(cls, parts: Mapping[str, Parameters]) -> Parameters:
+        """The parameters of several modules in one pair of buffers, one part after the other.
+
+        The parts stay what they are, but their arrays are slices of the joint ones from then
+        on; arrays that were taken from them before come loose.
+
+        Parameters
+        ----------
+        parts : mapping
+            Name to Parameters.  The joint names are ``"<part>.<name>"``.  What occurs twice is
+            joined once, under its first name.
+
+        Raises
+        ------
+        ValueError
+            If a part belongs to other joint parameters already, or dtypes differ.
+        """
+        whole = cls.__new__(cls)
+        whole._join(parts)
+        return whole
+
+    def _join(self, parts):
+        names = {}  # of what occurs twice, the first
+        for name, part in parts.items():
+            names.setdefault(id(part), name)
+        parts = {name: parts[name] for name in names.values()}
+        for name, part in parts.items():
+            if part._whole() is not None:
+                raise ValueError(
+                    f"{name} is part of another module already, and parameters lie in one place: "
+                    "make it a part of one module alone, which others may use, or take a copy of "
+                    "it, as with copy.deepcopy"
+                )
+        Parameters.__init__(self, _joint_shapes(parts), _common_dtype(parts))
+        self._adopt(parts)
+
+    def _adopt(self, parts):
+        """Take over the parts' values and gradients."""
+        self._parts = parts
+        for part, *buffers in self._slices():
+            for new, old in zip(buffers, (part.flat, part.flat_grad), strict=True):
+                np.copyto(new, old)
+            part._whole = weakref.ref(self)
+        self._settle_parts()
+
+    def _settle_parts(self):
+        """Let the parts, and theirs, look into their slices."""
+        for part, flat, flat_grad in self._slices():
+            part._settle(part._shapes(), flat)
+            part.grads._settle(part._shapes(), flat_grad)
+            part._lock = self._lock
+            part._settle_parts()
+
+    def _slices(self):
+        """Each part with its own slices of the two buffers."""
+        begin = 0
+        for part in self._parts.values():
+            end = begin + part.flat.size
+            yield part, self.flat[begin:end], self.flat_grad[begin:end]
+            begin = end
+
+    # Joint parameters are saved as their parts: copies are tied again, and hold no value twice.
+
     def __getstate__(self):
+        if self._parts:
+            return {"parts": self._parts}
         return {"values": super().__getstate__(), "grads": self.grads}
 
     def __setstate__(self, state):
+        if "parts" in state:
+            self._join(state["parts"])
+            return
         super().__setstate__(state["values"])
         self._grads = state["grads"]
-        self._add_lock()
+        self._stand_alone()
 
 
-_locked = weakref.WeakSet()
+def _nothing():
+    return None
+
+
+def _joint_shapes(parts):
+    shapes = {}
+    for prefix, part in parts.items():
+        for name, view in part.items():
+            joint = f"{prefix}.{name}"
+            if joint in shapes:
+                raise ValueError(f"two parameters would be called {joint}: rename a part")
+            shapes[joint] = view.shape
+    return shapes
+
+
+def _common_dtype(parts):
+    """The dtype of all parts that have any parameters."""
+    dtypes = {name: part.flat.dtype for name, part in parts.items() if part}
+    if len(set(dtypes.values())) > 1:
+        described = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise ValueError(f"joint parameters must have one dtype, got {described}")
+    return checks.float_dtype(next(iter(dtypes.values()), np.float32))
+
+
+class _BufferLock:
+    """The lock of one gradient buffer, in a box that all who use it share."""
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        _locks.add(self)
+
+
+_locks = weakref.WeakSet()
 
 
 def _renew_locks():
     """In the child of a fork: the thread that held a lock may not exist there."""
-    for parameters in list(_locked):
-        parameters.grads_lock = threading.Lock()
+    for box in list(_locks):
+        box.lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

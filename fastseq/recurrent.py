@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checks, packing, stack
+from fastseq import checks, module, packing, stack
 from fastseq.streaming import Stream
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class RecurrentLayer(stack.Stack):
         return [array.reshape(count, 1, hidden) for array in arrays]
 
 
-class LayerBackprop(stack.Backprop):
+class LayerBackprop(module.Backprop):
     """The backward pass of one call of a layer's ``forward``."""
 
     __slots__ = ()

@@ -411,3 +411,15 @@ class Stepper:
             rnn_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next)
         h[...] = self.h_next
         return h[0]
+
+
+# --- tables of which a batch uses some rows ------------------------------------------------------
+
+
+def add_rows(rows, places, out):
+    """out[places[n]] += rows[n] for n = 0, 1, ...; rows with a negative place are left out.
+
+    rows is (N, F), places int64 (N,), out (M, F).
+    """
+    kept = places >= 0
+    np.add.at(out, places[kept], rows[kept])

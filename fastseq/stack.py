@@ -5,14 +5,13 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.module import Module, fixed
 from fastseq.packing import BufferPool
 from fastseq.parameters import Parameters
 
@@ -35,15 +34,6 @@ class CellKind(NamedTuple):
     default: object = None  # ... and its default
 
 
-def fixed(name):
-    """A property for what only the constructor sets, as ``_name``."""
-
-    def refuse(self, value):
-        raise AttributeError(f"{name} can't be changed: make a new {type(self).__name__} instead")
-
-    return property(operator.attrgetter("_" + name), refuse)
-
-
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
 
@@ -56,11 +46,12 @@ LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
 
 
-class Stack:
+class Stack(Module):
     """Layers of one kind of cell, their parameters, and their passes over packed tokens."""
 
     _kind: CellKind
     _names = "{}_l{}{}"  # of parameters: what, layer, "_reverse" or nothing
+    _bound = ("_weights", "_grads", "_pool", "_zeros")
 
     input_size = fixed("input_size")
     hidden_size = fixed("hidden_size")
@@ -95,26 +86,6 @@ class Stack:
         return f"{type(self).__name__}({arguments})"
 
     # --- parameters -------------------------------------------------------------------------
-
-    @property
-    def parameters(self) -> Parameters:
-        """The parameters and their gradients by PyTorch's names: :class:`Parameters`."""
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, value):
-        raise AttributeError("parameters can't be replaced; copy into them: load_state_dict(...)")
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters: a dict from PyTorch's names to arrays."""
-        return self._parameters.state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy parameters from a mapping: a :meth:`state_dict`, or PyTorch's.
-
-        Everything is checked before anything is copied; see ``Parameters.load_state_dict``.
-        """
-        self._parameters.load_state_dict(state_dict)
 
     def _parameter_names(self, layer, reverse):
         what = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias
@@ -156,15 +127,6 @@ class Stack:
             ]
             for layer in range(self.num_layers)
         ]
-
-    def __getstate__(self):
-        bound = ("_weights", "_grads", "_pool", "_zeros")  # made again by _bind
-        return {name: value for name, value in self.__dict__.items() if name not in bound}
-
-    def __setstate__(self, state):
-        # NumPy's own dtype objects are singletons, on which checks rely; unpickled ones are not.
-        self.__dict__.update(state | {"_dtype": checks.float_dtype(state["_dtype"])})
-        self._bind()
 
     def release(self) -> None:
         """Let go of the memory that is kept from call to call.
@@ -295,47 +257,6 @@ def _scale_kept(array, kept, scale):
     """Inverted dropout, in place: the expected value stays."""
     array *= kept
     array *= scale
-
-
-class Backprop:
-    """The backward pass of one forward call.
-
-    It can run once, since it turns the saved activations into gradients in place; then it lets
-    go of all arrays.
-    """
-
-    __slots__ = ("_owner", "_shape", "_tape")
-
-    def __init__(self, owner, tape, shape):
-        self._owner = owner
-        self._tape = [tape]  # taken out by the one call that runs: list.pop is atomic
-        self._shape = shape  # of the output, or its leading axes
-
-    def _read_tape(self):
-        """The tape, still in place."""
-        try:
-            return self._tape[0]
-        except IndexError:
-            raise self._has_run() from None
-
-    def _use_up(self):
-        try:
-            self._tape.pop()
-        except IndexError:
-            raise self._has_run() from None
-
-    def _has_run(self):
-        return RuntimeError(
-            "this backprop has already run, and has overwritten the activations that forward "
-            "saved: call forward again for another backward pass"
-        )
-
-    def __reduce_ex__(self, protocol):
-        raise TypeError(
-            f"a {type(self).__name__} can't be copied or pickled: it belongs to one forward pass "
-            "of its layer and works in that pass's own arrays; copy the layer, and call forward "
-            "again"
-        )
 
 
 def _describe(value):

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -258,6 +259,11 @@ def assert_same_gradients(actual, expected, compare=assert_close):
     assert actual.keys() == expected.keys()
     for name in expected:
         compare(actual[name], expected[name], name=name)
+
+
+def raises(error, *parts):
+    """Expect an error whose message has all these parts, in order."""
+    return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
 
 
 def run_python(code, **environment):

@@ -1,5 +1,6 @@
 """The choice of backend and threads, the import, and the public names."""
 
+import doctest
 import inspect
 import os
 import shutil
@@ -381,6 +382,11 @@ def test_public_names():
         "RNNCell",
         "LSTMCell",
         "GRUCell",
+        "Embedding",
+        "Linear",
+        "Dropout",
+        "LayerNorm",
+        "Module",
         "Parameters",
         "Stream",
         "sigmoid",
@@ -431,6 +437,14 @@ def test_documentation_is_there():
     for name in fs.__all__:
         if name != "__version__":
             assert "Examples\n" in inspect.getdoc(getattr(fs, name)), name
+
+
+@pytest.mark.parametrize("name", [name for name in fs.__all__ if name != "__version__"])
+def test_examples_run(name):
+    finder, runner = doctest.DocTestFinder(exclude_empty=True), doctest.DocTestRunner()
+    found = finder.find(getattr(fs, name), name, module=False, globs={})
+    assert sum(runner.run(test).attempted for test in found) > 0
+    assert runner.summarize(verbose=False).failed == 0
 
 
 def test_backends_agree_in_float32(backend):

@@ -321,6 +321,11 @@ def training_works(names):
     assert np.mean((y - names["target"]) ** 2) < 0.9 * np.mean(names["target"] ** 2)
 
 
+def models_work(names):
+    assert names["logits"].shape == (20, 3, 17)
+    assert list(names["tagger"].parameters)[:2] == ["embedding.weight", "lstm.weight_ih_l0"]
+
+
 def ragged_batches_work(names):
     alone, _ = names["lstm"](names["x"][:7, 1:2])
     np.testing.assert_allclose(names["y"][:7, 1:2], alone, rtol=1e-5, atol=1e-6)
@@ -341,7 +346,8 @@ def pytorch_works(names):
 def test_the_quick_start_in_the_readme_does_what_it_says():
     readme = Path(__file__).parents[1] / "README.md"
     blocks = re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
-    checks = [inference_works, training_works, ragged_batches_work, streams_work, pytorch_works]
+    checks = [inference_works, training_works, models_work, ragged_batches_work]
+    checks += [streams_work, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
         checks.pop()

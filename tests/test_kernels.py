@@ -45,6 +45,7 @@ KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forwa
 
 
 OTHERS = ["sort_lengths", "gather", "scatter", "exp", "tanh", "sigmoid", "set_num_threads"]
+OTHERS += ["add_rows"]
 
 
 @pytest.mark.parametrize("name", [*KERNELS, *OTHERS])
@@ -83,6 +84,41 @@ def test_sort_lengths_agrees_on_many_rows(compiled_kernels):
         module.sort_lengths(lengths, *pair)
     for expected, found in zip(*pairs, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+# --- tables of which a batch uses some rows -------------------------------------------------
+
+
+def make_rows(count, width, dtype):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((count, width)).astype(dtype)
+    return rows, rng.integers(-1, 9, count), np.ones((9, width), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("shape", [(40, 7), (3, 1), (0, 5), (1, 33)])
+def test_add_rows(kernels, shape, dtype):
+    rows, places, out = make_rows(*shape, dtype)
+    expected = out.copy()
+    for row, place in zip(rows, places, strict=True):
+        if place >= 0:
+            expected[place] += row
+    for array in (rows, places):
+        array.flags.writeable = False
+    kernels.add_rows(rows, places, out)
+    assert_identical(out, expected)
+
+
+@pytest.mark.parametrize("width", [700, 701])
+def test_cython_add_rows_on_threads(cython_kernels, width):
+    rows, places, expected = make_rows(1500, width, np.float32)
+    cython_kernels.set_num_threads(1)
+    cython_kernels.add_rows(rows, places, expected)
+    for threads in (2, 3, 4):
+        cython_kernels.set_num_threads(threads)
+        _, _, out = make_rows(1500, width, np.float32)
+        cython_kernels.add_rows(rows, places, out)
+        assert_identical(out, expected)
 
 
 # --- forward: the NumPy twin against the equations, the others against the NumPy twin -------

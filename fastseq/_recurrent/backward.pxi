@@ -170,7 +170,7 @@ cdef void weight_gradients_of_tokens(
             dz.count = (n + dz.span - 1) // dz.span
             pack_panels(d.tiles, &dz, 0, dz.count, a, item, 0, d.slots_row, 0, 0, tokens)
             if piece.row_ih >= 0 and d.ids != NULL:
-                add_rows(d, begin, end, a, piece.row_ih * gate + column * item, n)
+                add_looked_up(d, begin, end, a, piece.row_ih * gate + column * item, n)
             elif piece.row_ih >= 0:
                 add_product(d, &x, &dz, part.tile, d.d_weight_ih, piece.row_ih * d.H + column)
             if piece.row_hh >= 0:
@@ -205,7 +205,7 @@ cdef void add_product(
             )
 
 
-cdef void add_rows(
+cdef void add_looked_up(
     Direction *d, long begin, long end, const char *a, long first, long columns
 ) noexcept nogil:
     """Add each token's gradients, from byte `first` on, to the row of weight_ih that it took."""

@@ -10,6 +10,7 @@ vector_math.py    exp, tanh and sigmoid as polynomials that vectorise
 time_steps.py     pieces that all three cells share
 rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
+rows.py           adding to rows of a table
 stepper.py        one step a call, for streams
 ================  ============================================================
 """
@@ -27,6 +28,7 @@ from fastseq.reference import gather, scatter, sort_lengths
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
 from .rnn import rnn_backward, rnn_forward
+from .rows import add_rows
 from .stepper import Stepper
 from .vector_math import exp, sigmoid, tanh
 
@@ -37,6 +39,7 @@ def set_num_threads(n):
 
 __all__ = [
     "Stepper",
+    "add_rows",
     "exp",
     "gather",
     "gru_backward",

@@ -1,0 +1,257 @@
+"""Modules: what has parameters, be it a layer or a model made of layers.
+
+A model is a module whose children are layers or models.  Their parameters lie one after the
+other in the model's two buffers, so that whatever trains, clips, saves or exchanges a model
+goes over one array, while each child goes on working with its own names.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.parameters import Parameters
+
+
+def fixed(name):
+    """A property for what only the constructor sets, as ``_name``."""
+
+    def refuse(self, value):
+        raise AttributeError(f"{name} can't be changed: make a new {type(self).__name__} instead")
+
+    return property(operator.attrgetter("_" + name), refuse)
+
+
+class Module:
+    """A layer, or several modules with joint parameters.
+
+    To make a model, derive from this class and give its parts, by name, to
+    ``super().__init__``: they become attributes, their parameters become slices of the model's
+    buffers, and their names get a prefix as in PyTorch.  Arrays that were taken from a part's
+    parameters before come loose then, so make optimisers afterwards.  A part belongs to one
+    module; the same part under two names has its parameters once, under the first.
+
+    A model that is to be trained has a method ``loss_and_grad(batch) -> float``, which adds the
+    loss's gradients to ``parameters.grads``; whatever trains models knows them by this method
+    and by ``parameters`` alone.
+
+    Parameters
+    ----------
+    **children : Module
+        The parts by name, all of one dtype.
+
+    Raises
+    ------
+    TypeError
+        If a child is no module.
+    ValueError
+        If there are no children, a name is taken, dtypes differ, or a child is part of another
+        module already.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> class TwoWays(fs.Module):
+    ...     def __init__(self, size, *, seed=None):
+    ...         super().__init__(ahead=fs.GRU(size, 4, seed=seed), back=fs.GRU(size, 4, seed=seed))
+    ...
+    ...     def __call__(self, x):
+    ...         return self.ahead(x)[0] + self.back(x[::-1])[0][::-1]
+    >>> model = TwoWays(3, seed=0)
+    >>> list(model.parameters)[:2], len(model.parameters)
+    (['ahead.weight_ih_l0', 'ahead.weight_hh_l0'], 8)
+    >>> model.parameters.flat[:] = 1
+    >>> float(model.back.parameters["bias_hh_l0"].sum())
+    12.0
+    """
+
+    _children: Mapping[str, Module] = {}
+    _bound: tuple[str, ...] = ()  # names of attributes that _bind makes, and copies make again
+
+    def __init__(self, **children: Module) -> None:
+        if not children:
+            raise ValueError(
+                f"{type(self).__name__} must have children: give modules by name, as in "
+                "super().__init__(lstm=fs.LSTM(8, 16), linear=...)"
+            )
+        for name, child in children.items():
+            if not isinstance(child, Module):
+                raise TypeError(
+                    f"{name} must be a Module, which layers and models are, "
+                    f"got {type(child).__name__}"
+                )
+            if hasattr(type(self), name):
+                raise ValueError(
+                    f"a child can't be called {name!r}: {type(self).__name__} has an attribute of "
+                    "that name"
+                )
+        self._parameters = Parameters.join(
+            {name: child.parameters for name, child in children.items()}
+        )
+        self.__dict__.update(children)
+        self._children = children
+        self._rebind()
+
+    def __setattr__(self, name, value):
+        if name in self._children:
+            raise AttributeError(
+                f"{name} can't be replaced, since its parameters lie among those of the whole: "
+                f"copy values into it, or make a new {type(self).__name__}"
+            )
+        super().__setattr__(name, value)
+
+    def __repr__(self):
+        lines = [
+            f"  {name}={child!r},".replace("\n", "\n  ") for name, child in self._children.items()
+        ]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+    @property
+    def children(self) -> dict[str, Module]:
+        """The parts by name; a layer has none."""
+        return dict(self._children)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64: of parameters, outputs and all arithmetic."""
+        return checks.float_dtype(self._parameters.flat.dtype)
+
+    # --- parameters -------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters and their gradients by PyTorch's names: :class:`Parameters`."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value):
+        raise AttributeError("parameters can't be replaced; copy into them: load_state_dict(...)")
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters: a dict from PyTorch's names to arrays."""
+        return self._parameters.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy parameters from a mapping: a :meth:`state_dict`, or PyTorch's.
+
+        Everything is checked before anything is copied; see ``Parameters.load_state_dict``.
+        """
+        self._parameters.load_state_dict(state_dict)
+
+    def _bind(self):
+        """Collect what a pass would otherwise have to look up at every call.
+
+        Called whenever the parameters come to lie elsewhere.
+        """
+
+    def _rebind(self):
+        for child in self._children.values():
+            child._rebind()
+        self._bind()
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name not in self._bound}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if "_dtype" in state:
+            # NumPy's own dtype objects are singletons, on which checks rely; unpickled ones aren't.
+            self._dtype = checks.float_dtype(state["_dtype"])
+        self._rebind()
+
+    # --- memory and randomness --------------------------------------------------------------
+
+    def release(self) -> None:
+        """Let go of the memory that is kept from call to call."""
+        for child in self._children.values():
+            child.release()
+
+    @property
+    def random_state(self) -> dict[str, dict[str, Any]]:
+        """The states of all random generators within, for checkpoints; can be assigned.
+
+        A dict from the module's path, such as ``"encoder.dropout"``, or ``""`` for the module
+        itself, to what NumPy calls the state of a bit generator: for the usual one plain
+        numbers and strings.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> rnn, x = fs.RNN(2, 3, num_layers=2, dropout=0.5, seed=0), np.ones((4, 1, 2))
+        >>> state = rnn.random_state
+        >>> first = rnn.forward(x)[0]
+        >>> rnn.random_state = state
+        >>> bool((rnn.forward(x)[0] == first).all())
+        True
+        """
+        return {path: rng.bit_generator.state for path, rng in self._generators()}
+
+    @random_state.setter
+    def random_state(self, value: Mapping[str, Mapping[str, Any]]) -> None:
+        generators = dict(self._generators())
+        if not isinstance(value, Mapping) or value.keys() != generators.keys():
+            got = list(value) if isinstance(value, Mapping) else type(value).__name__
+            raise ValueError(
+                f"random_state must have a state for each of {list(generators)}, got {got}"
+            )
+        for path, rng in generators.items():
+            try:
+                type(rng.bit_generator)().state = value[path]  # a trial, before any is changed
+            except (TypeError, ValueError, KeyError) as error:
+                raise ValueError(
+                    f"random_state[{path!r}] is no state of a {type(rng.bit_generator).__name__}"
+                ) from error
+        for path, rng in generators.items():
+            rng.bit_generator.state = value[path]
+
+    def _generators(self, path="") -> Iterator[tuple[str, np.random.Generator]]:
+        """The random generators of this module and those within, with their paths."""
+        if "_rng" in self.__dict__:
+            yield path, self._rng
+        for name, child in self._children.items():
+            yield from child._generators(f"{path}.{name}" if path else name)
+
+
+class Backprop:
+    """The backward pass of one forward call.
+
+    It can run once, since it turns the saved activations into gradients in place; then it lets
+    go of all arrays.
+    """
+
+    __slots__ = ("_owner", "_shape", "_tape")
+
+    def __init__(self, owner, tape, shape):
+        self._owner = owner
+        self._tape = [tape]  # taken out by the one call that runs: list.pop is atomic
+        self._shape = shape  # of the output, or its leading axes
+
+    def _read_tape(self):
+        """The tape, still in place."""
+        try:
+            return self._tape[0]
+        except IndexError:
+            raise self._has_run() from None
+
+    def _use_up(self):
+        try:
+            self._tape.pop()
+        except IndexError:
+            raise self._has_run() from None
+
+    def _has_run(self):
+        return RuntimeError(
+            "this backprop has already run, and has overwritten the activations that forward "
+            "saved: call forward again for another backward pass"
+        )
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            f"a {type(self).__name__} can't be copied or pickled: it belongs to one forward pass "
+            "of its layer and works in that pass's own arrays; copy the layer, and call forward "
+            "again"
+        )

@@ -1,0 +1,505 @@
+"""Modules with joint parameters: one pair of buffers, and children that work as before.
+
+Test sizes: T steps, B rows, I input size, H hidden size.
+"""
+
+import copy
+import os
+import pickle
+
+import numpy as np
+import pytest
+from helpers import load_kernels, raises, run_python
+from layer_cases import (
+    LAYERS,
+    assert_close,
+    assert_identical,
+    backend_fixture,  # noqa: F401
+    check_gradients,
+    make_layer_fixture,  # noqa: F401
+    run_at_once,
+    train,
+)
+
+import fastseq as fs
+from fastseq import checks
+
+T, B, I, H = 6, 5, 3, 7  # noqa: E741
+LENGTHS = np.array([4, 6, 0, 1, 4])
+
+DUPLICATES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+}
+all_duplicates = pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
+
+
+class Chain(fs.Module):
+    """Children with equal signatures, one after the other."""
+
+    def __call__(self, x):
+        for child in self.children.values():
+            x = child(x)[0]
+        return x
+
+    def loss_and_grad(self, x):
+        """The gradients of half the sum of the squared outputs."""
+        y, backprops = x, []
+        for child in self.children.values():
+            y, _, backprop = child.forward(y)
+            backprops.append(backprop)
+        dy = y
+        for backprop in reversed(backprops):
+            dy, _ = backprop(dy)
+        self.dx = dy
+        return 0.5 * float((y * y).sum())
+
+
+def make_chain(make=fs.GRU, **options):
+    """Three layers; the last two lie in a module of their own.
+
+    Sizes such that not one of them begins at a multiple of a vector.
+    """
+    options = {"dtype": np.float64, **options}
+    lower = make(I, 1, seed=1, **options)
+    upper = Chain(first=make(1, H, seed=2, **options), second=make(H, 2, seed=3, **options))
+    return Chain(lower=lower, upper=Flat(upper))
+
+
+class Flat(fs.Module):
+    """A module around one other, which it calls like a layer."""
+
+    def __init__(self, inner):
+        super().__init__(inner=inner)
+
+    def __call__(self, x):
+        return self.inner(x), None
+
+    def forward(self, x):
+        y, _, first = self.inner.first.forward(x)
+        y, _, second = self.inner.second.forward(y)
+        return y, None, lambda dy: first(second(dy)[0])
+
+
+def layers_of(chain):
+    return chain.lower, chain.upper.inner.first, chain.upper.inner.second
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).standard_normal((T, B, I))
+
+
+# --- one pair of buffers --------------------------------------------------------------------
+
+
+def test_names_have_prefixes_in_the_order_of_the_children():
+    chain = make_chain()
+    names = list(chain.parameters)
+    assert names[:5] == [
+        "lower.weight_ih_l0",
+        "lower.weight_hh_l0",
+        "lower.bias_ih_l0",
+        "lower.bias_hh_l0",
+        "upper.inner.first.weight_ih_l0",
+    ]
+    assert len(names) == 12 and names[-1] == "upper.inner.second.bias_hh_l0"
+    assert list(chain.parameters.grads) == names
+    assert next(iter(chain.upper.parameters)) == "inner.first.weight_ih_l0"
+    assert next(iter(chain.lower.parameters)) == "weight_ih_l0"
+
+
+def test_children_are_slices_one_after_the_other():
+    alone = [layer.parameters.flat.copy() for layer in layers_of(make_chain())]
+    chain = make_chain()
+    assert_identical(chain.parameters.flat, np.concatenate(alone))
+    for which in ("flat", "flat_grad"):
+        whole = getattr(chain.parameters, which)
+        whole[:] = np.arange(whole.size)
+        begin = 0
+        for layer in layers_of(chain):
+            part = getattr(layer.parameters, which)
+            assert_identical(part, np.arange(begin, begin + part.size, dtype=np.float64))
+            assert np.shares_memory(part, whole)
+            begin += part.size
+        assert begin == whole.size
+    assert_identical(
+        chain.upper.inner.second.parameters["bias_hh_l0"],
+        chain.parameters["upper.inner.second.bias_hh_l0"],
+    )
+    assert_identical(
+        chain.upper.parameters.grads["inner.first.weight_hh_l0"],
+        chain.parameters.grads["upper.inner.first.weight_hh_l0"],
+    )
+
+
+def test_gradients_move_too():
+    layer = fs.RNN(I, H)
+    layer.parameters.flat_grad[:] = np.arange(layer.parameters.flat.size)
+    model = fs.Module(first=fs.RNN(2, 2), layer=layer)
+    assert_identical(model.parameters.flat_grad[-3:], layer.parameters.flat_grad[-3:])
+    assert layer.parameters.flat_grad[5] == 5
+    layer.parameters.zero_grad()
+    assert not model.parameters.flat_grad.any()
+
+
+def test_children_work_as_before(backend, make_layer, x):
+    alone = make_layer(I, H, 2, bidirectional=True, seed=1)
+    layer = make_layer(I, H, 2, bidirectional=True, seed=1)
+    train(layer, x)  # with buffers and bound weights from a call before
+    model = fs.Module(odd=fs.RNN(1, 1, bias=False), layer=layer, last=fs.RNN(2, 2))
+    before = model.parameters.flat.copy()
+    for lengths in (None, LENGTHS):
+        assert_identical(train(layer, x, None, lengths), train(alone, x, None, lengths))
+        assert_identical(layer(x, None, lengths), alone(x, None, lengths))
+    assert_identical(model.parameters.flat, before)
+    grads = model.parameters.flat_grad
+    assert grads[2:-12].any() and not grads[:2].any() and not grads[-12:].any()
+    model.parameters.flat *= 0.5
+    alone.parameters.flat *= 0.5
+    assert_identical(train(layer, x), train(alone, x))
+
+
+@pytest.mark.parametrize("make", [fs.RNN, fs.LSTM, fs.GRU])
+def test_streams_and_cells_within(backend, make, x):
+    layer = make(I, H, dtype=np.float64, seed=1)
+    model = fs.Module(odd=fs.RNN(1, 1, dtype=np.float64), layer=layer)
+    model.parameters.flat[:] *= 2
+    stream = layer.stream(B)
+    streamed = np.stack([stream.step(x_t).copy() for x_t in x])
+    assert_close(streamed, layer(x)[0])
+    cell = getattr(fs, f"{make.__name__}Cell")(I, H, dtype=np.float64)
+    fs.Module(odd=fs.RNN(1, 1, dtype=np.float64), cell=cell)
+    cell.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
+    h = cell(x[0])
+    assert_close(h[0] if make is fs.LSTM else h, streamed[0])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_a_model_are_central_differences(backend, name, x):
+    chain, x = make_chain(LAYERS[name]), x[:3, :2]
+    chain.loss_and_grad(x)
+    grads, dx = chain.parameters.flat_grad.copy(), chain.dx
+    check_gradients(
+        lambda: 0.5 * (chain(x) ** 2).sum(), [x, chain.parameters.flat], [dx, grads], tolerance=1e-8
+    )
+
+
+def test_the_same_child_twice_occurs_once(x):
+    layer = fs.GRU(I, I, dtype=np.float64, seed=1)
+    chain = Chain(one=layer, two=layer)
+    assert list(chain.parameters) == [f"one.{name}" for name in layer.parameters]
+    chain.loss_and_grad(x)
+    grads = chain.parameters.flat_grad.copy()
+    check_gradients(lambda: 0.5 * (chain(x) ** 2).sum(), [chain.parameters.flat], [grads])
+    for other in (copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
+        assert other.one is other.two
+        assert_identical(other(x), chain(x))
+
+
+def test_state_dict_is_the_models(x):
+    one, two = make_chain(), make_chain()
+    two.parameters.flat[:] = 0
+    two.load_state_dict(one.state_dict())
+    assert_identical(two(x), one(x))
+    wrong = one.state_dict()
+    wrong["upper.inner.second.bias_hh_l0"] = np.zeros(5)
+    wrong["lower.bias_hh_l0"] = np.ones(3)
+    with raises(ValueError, "upper.inner.second.bias_hh_l0 must have shape", "(6,)", "(5,)"):
+        two.load_state_dict(wrong)
+    assert_identical(two(x), one(x))
+
+
+# --- copies ---------------------------------------------------------------------------------
+
+
+def assert_tied(chain, x):
+    """The children read the model's values and write its gradients."""
+    y = chain(x)
+    chain.parameters.zero_grad()
+    chain.loss_and_grad(x)
+    parts = [layer.parameters.flat_grad for layer in layers_of(chain)]
+    assert all(part.any() for part in parts)
+    assert_identical(np.concatenate(parts), chain.parameters.flat_grad)
+    before = chain.parameters.flat.copy()
+    chain.parameters.flat *= 0.5
+    assert (chain(x) != y).any()
+    for layer in layers_of(chain):
+        layer.parameters.flat *= 2
+    assert_identical(chain.parameters.flat, before)
+    assert_identical(chain(x), y)
+    assert {id(layer.parameters.grads_lock) for layer in layers_of(chain)} == {
+        id(chain.parameters.grads_lock)
+    }
+
+
+@all_duplicates
+def test_copies_are_tied_and_independent(x, duplicate, make_layer):
+    chain = make_chain(make_layer)
+    chain.loss_and_grad(x)
+    other = duplicate(chain)
+    assert_identical(other.parameters.flat, chain.parameters.flat)
+    assert_identical(other.parameters.flat_grad, chain.parameters.flat_grad)
+    assert list(other.parameters) == list(chain.parameters)
+    expected = chain(x)
+    assert_identical(other(x), expected)
+    assert_tied(other, x)
+    assert_tied(chain, x)
+    other.parameters.flat[:] = 0
+    assert_identical(chain(x), expected)
+
+
+@all_duplicates
+def test_copies_hold_no_value_twice(duplicate):
+    chain = make_chain(lambda *sizes, **options: fs.GRU(*sizes, **options))
+    bytes_of_arrays = chain.parameters.flat.nbytes + chain.parameters.flat_grad.nbytes
+    assert len(pickle.dumps(chain)) < bytes_of_arrays + 6000
+    alone = duplicate(chain.lower)
+    assert alone.parameters.flat.size == chain.lower.parameters.flat.size
+    flat = alone.parameters.flat
+    assert (flat if flat.base is None else flat.base).size == flat.size
+    assert_identical(alone.parameters.flat, chain.lower.parameters.flat)
+    alone.parameters.flat[:] = 0
+    assert chain.lower.parameters.flat.all()
+    fs.Module(alone=alone)  # it is part of nothing yet
+
+
+@all_duplicates
+@pytest.mark.parametrize("order", [0, 1], ids=["parameters-first", "model-first"])
+def test_what_holds_the_parameters_is_copied_with_the_model(x, duplicate, order):
+    """As an optimiser does."""
+    chain = make_chain()
+    pair = (chain.parameters, chain) if order == 0 else (chain, chain.parameters)
+    copied = duplicate(pair)
+    parameters, other = copied if order == 0 else copied[::-1]
+    assert other.parameters is parameters
+    assert_tied(other, x)
+
+
+def test_shallow_copies_share(x):
+    chain = make_chain()
+    other = copy.copy(chain)
+    assert other.parameters is chain.parameters and other.lower is chain.lower
+    assert_tied(other, x)
+
+
+# --- locks ----------------------------------------------------------------------------------
+
+
+def test_one_lock_for_one_buffer():
+    chain = make_chain()
+    locks = {id(layer.parameters.grads_lock) for layer in (*layers_of(chain), chain.upper, chain)}
+    assert len(locks) == 1
+    assert fs.RNN(1, 1).parameters.grads_lock is not chain.parameters.grads_lock
+
+
+def test_threads_train_a_model_at_once(x):
+    chain = make_chain()
+    inputs = [x[: i + 2] for i in range(4)]
+    for each in inputs * 3:
+        chain.loss_and_grad(each)
+    expected = chain.parameters.flat_grad.copy()
+    chain.parameters.zero_grad()
+    run_at_once(
+        [lambda each=each: [chain.loss_and_grad(each) for _ in range(3)] for each in inputs]
+    )
+    assert_close(chain.parameters.flat_grad, expected, 1e-12)
+
+
+FORK_INSIDE_BACKWARD = """
+import os, signal, threading
+import numpy as np
+import fastseq as fs
+from fastseq import backend
+
+model = fs.Module(lower=fs.LSTM(3, 8, seed=1), upper=fs.LSTM(8, 8, seed=1))
+x = np.ones((5, 2, 3), np.float32)
+
+def train():
+    y, _, backprop = model.lower.forward(x)
+    return backprop(y)[0]
+
+def wait_inside(*arguments):
+    inside.set()
+    go_on.wait()
+    kernel(*arguments)
+
+expected = train()
+inside, go_on = threading.Event(), threading.Event()
+kernel = backend.kernels().lstm_backward
+backend.kernels().lstm_backward = wait_inside
+worker = threading.Thread(target=train)
+worker.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    backend.kernels().lstm_backward = kernel
+    one_lock = model.upper.parameters.grads_lock is model.lower.parameters.grads_lock
+    os._exit(not one_lock or not np.array_equal(train(), expected))
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+go_on.set()
+worker.join()
+print("the child left with", status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_another_thread_trains_a_part():
+    load_kernels("cython")
+    process = run_python(FORK_INSIDE_BACKWARD, FASTSEQ_BACKEND="cython", PYTHONWARNINGS="ignore")
+    assert (process.stdout, process.stderr) == ("the child left with 0\n", "")
+
+
+# --- randomness and memory ------------------------------------------------------------------
+
+
+def test_random_state_is_that_of_all_generators(x):
+    chain = Chain(
+        one=fs.GRU(I, H, 2, dropout=0.5, seed=1), two=Flat(Chain(**inner_layers(dropout=0.5)))
+    )
+    state = chain.random_state
+    assert list(state) == ["one", "two.inner.first", "two.inner.second"]
+    first, second = (chain.loss_and_grad(x) for _ in range(2))
+    assert first != second
+    chain.random_state = state
+    assert [chain.loss_and_grad(x) for _ in range(2)] == [first, second]
+    other = copy.deepcopy(chain)
+    assert other.loss_and_grad(x) == chain.loss_and_grad(x)
+    chain.random_state = other.random_state
+    assert other.loss_and_grad(x) == chain.loss_and_grad(x)
+
+
+def inner_layers(**options):
+    return {
+        "first": fs.GRU(H, H, 2, seed=2, **options),
+        "second": fs.GRU(H, 2, 2, seed=3, **options),
+    }
+
+
+def test_random_state_is_all_or_nothing():
+    model = fs.Module(one=fs.RNN(1, 1, seed=1), two=fs.RNN(1, 1, seed=2))
+    state = model.random_state
+    other = fs.Module(one=fs.RNN(1, 1, seed=3), two=fs.RNN(1, 1, seed=4)).random_state
+    for wrong, parts in (
+        ({"one": other["one"]}, ["each of ['one', 'two']", "got ['one']"]),
+        ({**other, "three": other["one"]}, ["got ['one', 'two', 'three']"]),
+        ({**other, "two": {"state": 1}}, ["random_state['two'] is no state of a PCG64"]),
+        ({**other, "two": None}, ["random_state['two'] is no state of a PCG64"]),
+        (None, ["got NoneType"]),
+    ):
+        with raises(ValueError, *parts):
+            model.random_state = wrong
+        assert model.random_state == state
+    model.random_state = other
+    assert model.random_state == other != state
+
+
+def test_one_seed_for_several_parts():
+    draws = [rng.random() for rng in checks.generators(7, 3)]
+    assert len(set(draws)) == 3
+    assert draws == [rng.random() for rng in checks.generators(7, 3)]
+    assert draws != [rng.random() for rng in checks.generators(8, 3)]
+    rng = np.random.default_rng(7)
+    first, second = checks.generators(rng, 1), checks.generators(rng, 1)
+    assert first[0].random() != second[0].random()
+    with raises(TypeError, "seed must be None", "'seven'"):
+        checks.generators("seven", 2)
+
+
+def test_release_reaches_the_layers(x):
+    chain = make_chain()
+    expected = chain.loss_and_grad(x), chain(x)
+    assert all(layer._pool._free for layer in layers_of(chain))
+    chain.release()
+    assert not any(layer._pool._free for layer in layers_of(chain))
+    assert_identical(chain(x), expected[1])
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+def test_a_part_belongs_to_one_module():
+    layer = fs.RNN(2, 3, seed=1)
+    model = fs.Module(layer=layer)
+    for make in (
+        lambda: fs.Module(again=layer),
+        lambda: fs.Module(model=model, again=layer),
+        lambda: fs.Module(first=fs.RNN(1, 1), again=layer),
+    ):
+        with raises(ValueError, "again is part of another module already", "copy.deepcopy"):
+            make()
+    assert np.shares_memory(layer.parameters.flat, model.parameters.flat)
+    fs.Module(again=copy.deepcopy(layer), model=model)
+
+
+def test_parts_of_a_module_that_is_gone_are_free():
+    layer = fs.RNN(2, 3, seed=1)
+    before = layer.parameters.flat.copy()
+    fs.Module(other=fs.RNN(1, 1), layer=layer)
+    model = fs.Module(layer=layer)
+    assert_identical(model.parameters.flat, before)
+    assert np.shares_memory(layer.parameters.flat, model.parameters.flat)
+
+
+@pytest.mark.parametrize(
+    "children, error, parts",
+    [
+        ({}, ValueError, ["Module must have children", "super().__init__(lstm="]),
+        ({"a": np.zeros(3)}, TypeError, ["a must be a Module", "got ndarray"]),
+        ({"a": fs.RNN}, TypeError, ["a must be a Module", "got type"]),
+        ({"dtype": fs.RNN(1, 1)}, ValueError, ["can't be called 'dtype'", "an attribute"]),
+        (
+            {"a": fs.RNN(1, 1), "b": fs.RNN(1, 1, dtype=np.float64)},
+            ValueError,
+            ["one dtype", "a float32, b float64"],
+        ),
+        (
+            {"a": fs.Module(b=fs.RNN(1, 1)), "a.b": fs.RNN(1, 1)},
+            ValueError,
+            ["two parameters would be called a.b.weight_ih_l0"],
+        ),
+    ],
+)
+def test_children(children, error, parts):
+    with raises(error, *parts):
+        fs.Module(**children)
+
+
+def test_children_can_be_joined_after_an_error():
+    layer, other = fs.RNN(1, 1), fs.RNN(1, 1, dtype=np.float64)
+    with pytest.raises(ValueError):
+        fs.Module(layer=layer, other=other)
+    fs.Module(layer=layer)
+
+
+def test_children_stay():
+    chain = make_chain()
+    layer = chain.lower
+    with raises(AttributeError, "lower can't be replaced", "make a new Chain"):
+        chain.lower = fs.GRU(I, 1)
+    assert chain.lower is layer
+    chain.children["lower"] = None
+    assert chain.children["lower"] is layer
+    chain.anything = 3
+
+
+def test_repr_shows_the_tree():
+    assert repr(make_chain()).splitlines() == [
+        "Chain(",
+        "  lower=GRU(3, 1, dtype=float64),",
+        "  upper=Flat(",
+        "    inner=Chain(",
+        "      first=GRU(1, 7, dtype=float64),",
+        "      second=GRU(7, 2, dtype=float64),",
+        "    ),",
+        "  ),",
+        ")",
+    ]
+
+
+def test_dtype_is_that_of_the_children():
+    assert make_chain().dtype is np.dtype(np.float64)
+    assert fs.Module(layer=fs.RNN(1, 1)).dtype is np.dtype(np.float32)
+    loaded = pickle.loads(pickle.dumps(make_chain()))
+    assert loaded.dtype is np.dtype(np.float64)
