@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext as _build_ext
 
 CSRC = "fastseq/_csrc"
 HEADERS = sorted(glob(f"{CSRC}/*.h"))
-INCLUDED = sorted(glob("fastseq/_recurrent/*.pxi"))
+INCLUDED = sorted(glob("fastseq/_*/*.pxi"))
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 FLAGS += ["-fvisibility=hidden"]

@@ -11,6 +11,7 @@ time_steps.py     pieces that all three cells share
 rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 stepper.py        one step a call, for streams
+optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
 """
 
@@ -27,6 +28,7 @@ from fastseq.reference import gather, scatter, sort_lengths
 
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
+from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
 from .rnn import rnn_backward, rnn_forward
 from .stepper import Stepper
 from .vector_math import exp, sigmoid, tanh
@@ -38,17 +40,23 @@ def set_num_threads(n):
 
 __all__ = [
     "Stepper",
+    "adagrad_step",
+    "adam_step",
+    "average",
     "exp",
     "gather",
     "gru_backward",
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
+    "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
     "scatter",
     "set_num_threads",
+    "sgd_step",
     "sigmoid",
     "sort_lengths",
+    "squared_norm",
     "tanh",
 ]
