@@ -5,13 +5,15 @@ A message names the argument, what was expected, what came, and the way out.
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Mapping
 
 import numpy as np
 
 
-def positive_int(name, value):
-    """The value as an int, at least 1."""
+def integer(name, value, least):
+    """The value as an int, at least ``least``."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -20,9 +22,14 @@ def positive_int(name, value):
         raise TypeError(
             f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
         ) from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def positive_int(name, value):
+    """The value as an int, at least 1."""
+    return integer(name, value, 1)
 
 
 def flag(name, value):
@@ -32,17 +39,47 @@ def flag(name, value):
     return bool(value)
 
 
-def probability(name, value):
-    """The value as a float in [0, 1]."""
+def _number(name, value, expected, holds):
+    """The value as a float for which ``holds`` is true."""
     if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}")
+        raise TypeError(f"{name} must be {expected}, got {value!r}")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from None
-    if not 0 <= number <= 1:  # NaN too
-        raise ValueError(f"{name} must be a number from 0 to 1, got {number}")
+        raise TypeError(f"{name} must be {expected}, got {value!r}") from None
+    if not holds(number):
+        raise ValueError(f"{name} must be {expected}, got {number}")
     return number
+
+
+def number(name, value):
+    """The value as a float, NaN and infinities included."""
+    return _number(name, value, "a number", lambda x: True)
+
+
+def probability(name, value):
+    """The value as a float in [0, 1]."""
+    return _number(name, value, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+
+
+def fraction(name, value):
+    """The value as a float in [0, 1)."""
+    return _number(name, value, "a number from 0 to below 1", lambda x: 0 <= x < 1)
+
+
+def finite(name, value):
+    """The value as a float, neither infinite nor NaN."""
+    return _number(name, value, "a finite number", math.isfinite)
+
+
+def not_negative(name, value):
+    """The value as a float in [0, inf)."""
+    return _number(name, value, "a finite number, at least 0", lambda x: 0 <= x < math.inf)
+
+
+def positive(name, value):
+    """The value as a float in (0, inf]."""
+    return _number(name, value, "a number above 0", lambda x: x > 0)
 
 
 def choice(name, value, options):
@@ -113,6 +150,21 @@ def shape(name, array, expected, letters, hint=""):
     """Raise unless the array has the expected shape; ``letters`` explain its axes."""
     if array.shape != expected:
         raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}{hint}")
+
+
+def state_dict(value, names):
+    """Raise unless the value is a mapping with exactly these names."""
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"state_dict must be a mapping from names to arrays, got {type(value).__name__}"
+        )
+    missing = [name for name in names if name not in value]
+    unexpected = [name for name in value if name not in names]
+    if missing or unexpected:
+        raise ValueError(
+            f"state_dict must have the names {list(names)}; "
+            f"missing: {missing}, unexpected: {unexpected}"
+        )
 
 
 def lengths(value, rows, steps, hint=""):
