@@ -131,7 +131,7 @@ class AveragedParameters:
         """
         views = self._views()
         checks.state_dict(state_dict, ["updates", *views])
-        updates = checks.integer("updates", state_dict["updates"], 0)
+        updates = checks.not_negative_int("updates", state_dict["updates"])
         arrays = check_arrays(state_dict, views)
         self._updates = updates
         for view, array in zip(views.values(), arrays, strict=True):

@@ -12,24 +12,24 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def integer(name, value, least):
-    """The value as an int, at least ``least``."""
+def positive_int(name, value):
+    """The value as an int, at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
+
+
+def integer(name, value):
+    """The value as an int."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
-        number = operator.index(value)
+        return operator.index(value)
     except TypeError:
         raise TypeError(
             f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
         ) from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
-
-
-def positive_int(name, value):
-    """The value as an int, at least 1."""
-    return integer(name, value, 1)
 
 
 def flag(name, value):
@@ -39,47 +39,22 @@ def flag(name, value):
     return bool(value)
 
 
-def _number(name, value, expected, holds):
-    """The value as a float for which ``holds`` is true."""
+def probability(name, value):
+    """The value as a float in [0, 1]."""
+    value = number(name, value, "a number from 0 to 1")
+    if not 0 <= value <= 1:  # NaN too
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value}")
+    return value
+
+
+def number(name, value, expected="a number"):
+    """The value as a float."""
     if isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} must be {expected}, got {value!r}")
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be {expected}, got {value!r}") from None
-    if not holds(number):
-        raise ValueError(f"{name} must be {expected}, got {number}")
-    return number
-
-
-def number(name, value):
-    """The value as a float, NaN and infinities included."""
-    return _number(name, value, "a number", lambda x: True)
-
-
-def probability(name, value):
-    """The value as a float in [0, 1]."""
-    return _number(name, value, "a number from 0 to 1", lambda x: 0 <= x <= 1)
-
-
-def fraction(name, value):
-    """The value as a float in [0, 1)."""
-    return _number(name, value, "a number from 0 to below 1", lambda x: 0 <= x < 1)
-
-
-def finite(name, value):
-    """The value as a float, neither infinite nor NaN."""
-    return _number(name, value, "a finite number", math.isfinite)
-
-
-def not_negative(name, value):
-    """The value as a float in [0, inf)."""
-    return _number(name, value, "a finite number, at least 0", lambda x: 0 <= x < math.inf)
-
-
-def positive(name, value):
-    """The value as a float in (0, inf]."""
-    return _number(name, value, "a number above 0", lambda x: x > 0)
 
 
 def choice(name, value, options):
@@ -150,6 +125,41 @@ def shape(name, array, expected, letters, hint=""):
     """Raise unless the array has the expected shape; ``letters`` explain its axes."""
     if array.shape != expected:
         raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}{hint}")
+
+
+def not_negative_int(name, value):
+    """The value as an int, at least 0."""
+    value = integer(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return value
+
+
+def not_negative(name, value):
+    """The value as a finite float, at least 0."""
+    return _number_with(name, value, "a finite number, at least 0", lambda x: 0 <= x < math.inf)
+
+
+def positive(name, value):
+    """The value as a float above 0, which may be infinite."""
+    return _number_with(name, value, "a number above 0", lambda x: x > 0)
+
+
+def finite(name, value):
+    """The value as a float, neither infinite nor NaN."""
+    return _number_with(name, value, "a finite number", math.isfinite)
+
+
+def fraction(name, value):
+    """The value as a float from 0 to below 1."""
+    return _number_with(name, value, "a number from 0 to below 1", lambda x: 0 <= x < 1)
+
+
+def _number_with(name, value, expected, holds):
+    value = number(name, value, expected)
+    if not holds(value):
+        raise ValueError(f"{name} must be {expected}, got {value}")
+    return value
 
 
 def state_dict(value, names):

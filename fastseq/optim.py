@@ -143,7 +143,7 @@ class Optimizer:
         lr, initial_lr = (
             checks.not_negative(name, state_dict[name]) for name in ("lr", "initial_lr")
         )
-        steps = checks.integer("step", state_dict["step"], 0)
+        steps = checks.not_negative_int("step", state_dict["step"])
         arrays = check_arrays(state_dict, views)
         self._lr, self._initial_lr, self._steps = lr, initial_lr, steps
         for view, array in zip(views.values(), arrays, strict=True):

@@ -67,7 +67,7 @@ class LRScheduler:
             If names are missing or unexpected, or a number is wrong.
         """
         checks.state_dict(state_dict, ["last_epoch", "base_lr", "lr"])
-        last_epoch = checks.integer("last_epoch", state_dict["last_epoch"], 0)
+        last_epoch = checks.not_negative_int("last_epoch", state_dict["last_epoch"])
         base, lr = (checks.not_negative(name, state_dict[name]) for name in ("base_lr", "lr"))
         self._last_epoch, self._base_lr = last_epoch, base
         self._optimizer.schedule_lr(lr)
@@ -501,10 +501,10 @@ class ReduceLROnPlateau:
         self._optimizer = _check_optimizer(optimizer)
         self._sign = 1 if checks.choice("mode", mode, ("min", "max")) == "min" else -1
         self._factor = checks.fraction("factor", factor)
-        self._patience = checks.integer("patience", patience, 0)
+        self._patience = checks.not_negative_int("patience", patience)
         self._threshold = checks.not_negative("threshold", threshold)
         self._relative = checks.choice("threshold_mode", threshold_mode, ("rel", "abs")) == "rel"
-        self._cooldown = checks.integer("cooldown", cooldown, 0)
+        self._cooldown = checks.not_negative_int("cooldown", cooldown)
         self._min_lr = checks.not_negative("min_lr", min_lr)
         self._eps = checks.not_negative("eps", eps)
         self._best = self._sign * math.inf
@@ -568,7 +568,7 @@ class ReduceLROnPlateau:
         checks.state_dict(state_dict, list(self.state_dict()))
         best = checks.number("best", state_dict["best"])
         bad, cooldown = (
-            checks.integer(name, state_dict[name], 0)
+            checks.not_negative_int(name, state_dict[name])
             for name in ("num_bad_epochs", "cooldown_counter")
         )
         lr = checks.not_negative("lr", state_dict["lr"])
@@ -590,7 +590,7 @@ def _check_optimizer(value):
 def _check_milestones(value):
     """The milestones as a list."""
     try:
-        milestones = [checks.integer("milestones", item, 0) for item in value]
+        milestones = [checks.not_negative_int("milestones", item) for item in value]
     except TypeError as error:
         raise TypeError(f"milestones must be a list of integers: {error}") from None
     if milestones != sorted(milestones):
