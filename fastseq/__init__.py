@@ -8,31 +8,61 @@
 """
 
 from fastseq._version import __version__
+from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.module import Module
+from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from fastseq.parameters import Parameters
 from fastseq.recurrent import GRU, LSTM, RNN
+from fastseq.schedules import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 from fastseq.streaming import Stream
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AveragedParameters",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
     "Dropout",
     "Embedding",
+    "ExponentialLR",
     "GRUCell",
     "LSTMCell",
+    "LambdaLR",
     "LayerNorm",
     "Linear",
+    "LinearLR",
     "Module",
+    "MultiStepLR",
     "Parameters",
+    "RMSprop",
     "RNNCell",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
     "Stream",
     "__version__",
+    "clip_grad_norm",
+    "clip_grad_value",
     "get_backend",
     "get_num_threads",
     "set_backend",

@@ -103,6 +103,56 @@ def gru_backward(
     dh: _Floats,
     grads: Sequence[_Weights],
 ) -> None: ...
+def sgd_step(
+    values: _Floats,
+    grads: _Floats,
+    buffer: _Floats | None,
+    scale: float,
+    lr: float,
+    decay: float,
+    momentum: float,
+    gain: float,
+    nesterov: bool,
+) -> None: ...
+def adam_step(
+    values: _Floats,
+    grads: _Floats,
+    mean: _Floats,
+    square: _Floats,
+    largest: _Floats | None,
+    scale: float,
+    rate: float,
+    decay: float,
+    shrink: float,
+    beta1: float,
+    beta2: float,
+    correction: float,
+    eps: float,
+) -> None: ...
+def rmsprop_step(
+    values: _Floats,
+    grads: _Floats,
+    square: _Floats,
+    mean: _Floats | None,
+    buffer: _Floats | None,
+    scale: float,
+    lr: float,
+    decay: float,
+    alpha: float,
+    momentum: float,
+    eps: float,
+) -> None: ...
+def adagrad_step(
+    values: _Floats,
+    grads: _Floats,
+    total: _Floats,
+    scale: float,
+    rate: float,
+    decay: float,
+    eps: float,
+) -> None: ...
+def average(mean: NDArray[np.float64], values: _Floats, weight: float) -> None: ...
+def squared_norm(x: _Floats) -> float: ...
 
 class Stepper:
     @property

@@ -25,6 +25,7 @@ from libc.string cimport memcpy, memset
 
 cnp.import_array()
 
+include "_training/updates.pxi"
 include "_recurrent/tiles.pxi"
 
 
@@ -224,3 +225,8 @@ def tanh(cnp.ndarray x, cnp.ndarray out):
 def sigmoid(cnp.ndarray x, cnp.ndarray out):
     """out = 1 / (1 + exp(-x)), elementwise, for contiguous arrays."""
     tiles_of(x).sigmoid(x.size, data(x), data(out))
+
+
+# --- optimisers ------------------------------------------------------------------------------------
+
+include "_training/optimizers.pxi"

@@ -5,7 +5,9 @@ A message names the argument, what was expected, what came, and the way out.
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,21 +41,14 @@ def flag(name, value):
 
 def probability(name, value):
     """The value as a float in [0, 1]."""
-    number = _number(name, value, "a number from 0 to 1")
-    if not 0 <= number <= 1:  # NaN too
-        raise ValueError(f"{name} must be a number from 0 to 1, got {number}")
-    return number
+    value = number(name, value, "a number from 0 to 1")
+    if not 0 <= value <= 1:  # NaN too
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value}")
+    return value
 
 
-def positive_float(name, value):
-    """The value as a finite float above 0."""
-    number = _number(name, value, "a number above 0")
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{name} must be a finite number above 0, got {number}")
-    return number
-
-
-def _number(name, value, expected):
+def number(name, value, expected="a number"):
+    """The value as a float."""
     if isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} must be {expected}, got {value!r}")
     try:
@@ -206,6 +201,64 @@ def shape(name, array, expected, letters, hint=""):
     """Raise unless the array has the expected shape; ``letters`` explain its axes."""
     if array.shape != expected:
         raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}{hint}")
+
+
+def not_negative_int(name, value):
+    """The value as an int, at least 0."""
+    value = integer(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return value
+
+
+def not_negative(name, value):
+    """The value as a finite float, at least 0."""
+    return _number_with(name, value, "a finite number, at least 0", lambda x: 0 <= x < math.inf)
+
+
+def positive(name, value):
+    """The value as a float above 0, which may be infinite."""
+    return _number_with(name, value, "a number above 0", lambda x: x > 0)
+
+
+def positive_float(name, value):
+    """The value as a finite float above 0."""
+    return _number_with(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
+
+
+def finite(name, value):
+    """The value as a float, neither infinite nor NaN."""
+    return _number_with(name, value, "a finite number", math.isfinite)
+
+
+def fraction(name, value):
+    """The value as a float from 0 to below 1."""
+    return _number_with(name, value, "a number from 0 to below 1", lambda x: 0 <= x < 1)
+
+
+def _number_with(name, value, expected, holds):
+    value = number(name, value, expected)
+    if not holds(value):
+        raise ValueError(f"{name} must be {expected}, got {value}")
+    return value
+
+
+def state_dict(value, names, hint=lambda unexpected: ""):
+    """Raise unless the value is a mapping with exactly these names.
+
+    ``hint`` gets the unexpected names and may say what is wrong with them.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"state_dict must be a mapping from names to arrays, got {type(value).__name__}"
+        )
+    missing = [name for name in names if name not in value]
+    unexpected = [name for name in value if name not in names]
+    if missing or unexpected:
+        raise ValueError(
+            f"state_dict must have the names {list(names)}; "
+            f"missing: {missing}, unexpected: {unexpected}" + hint(unexpected)
+        )
 
 
 def lengths(value, rows, steps, hint=""):

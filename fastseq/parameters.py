@@ -196,18 +196,7 @@ class Parameters(NamedViews):
         ValueError
             If names are missing or unexpected, or a shape is wrong.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                "state_dict must be a mapping from names to arrays, "
-                f"got {type(state_dict).__name__}"
-            )
-        missing = [name for name in self if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in self]
-        if missing or unexpected:
-            raise ValueError(
-                f"state_dict must have the names {list(self)}; "
-                f"missing: {missing}, unexpected: {unexpected}" + _hint_of_prefix(self, unexpected)
-            )
+        checks.state_dict(state_dict, self, lambda names: _hint_of_prefix(self, names))
         arrays = {name: self._check(name, state_dict[name]) for name in self}
         for name, array in arrays.items():
             if np.may_share_memory(array, self.flat):  # our own views, perhaps under other names

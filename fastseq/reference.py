@@ -413,7 +413,7 @@ class Stepper:
         return h[0]
 
 
-# --- tables of which a batch uses some rows ------------------------------------------------------
+# --- tables of which a batch uses some rows -------------------------------------------------
 
 
 def add_rows(rows, places, out):
@@ -423,3 +423,99 @@ def add_rows(rows, places, out):
     """
     kept = places >= 0
     np.add.at(out, places[kept], rows[kept])
+
+
+# --- optimisers -----------------------------------------------------------------------------
+#
+# Values, gradients and what an optimiser remembers are flat arrays (size,) of one dtype; the
+# numbers are floats.  ``scale`` multiplies the gradients, ``decay`` is the weight decay that joins
+# them.  Gradients stay as they are, the other arrays change in place.
+
+_quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
+
+
+@_quiet
+def sgd_step(values, grads, buffer, scale, lr, decay, momentum, gain, nesterov):
+    """Gradient descent with momentum (Polyak, 1964; Nesterov, 1983) unless ``buffer`` is None."""
+    g = scale * grads + decay * values
+    if buffer is not None:
+        buffer[...] = momentum * buffer + gain * g
+        g = g + momentum * buffer if nesterov else buffer
+    values -= lr * g
+
+
+@_quiet
+def adam_step(
+    values,
+    grads,
+    mean,
+    square,
+    largest,
+    scale,
+    rate,
+    decay,
+    shrink,
+    beta1,
+    beta2,
+    correction,
+    eps,
+):
+    """Adam (Kingma & Ba, 2015), with ``largest`` AMSGrad (Reddi et al., 2018).
+
+    ``rate`` is lr / (1 - beta1^t), ``correction`` is 1 / sqrt(1 - beta2^t) after t updates, and
+    AdamW's decoupled weight decay (Loshchilov & Hutter, 2019) is ``shrink`` = 1 - lr * decay.
+    """
+    g = scale * grads + decay * values
+    mean += (1 - beta1) * (g - mean)
+    square[...] = beta2 * square + (1 - beta2) * g * g
+    if largest is not None:
+        np.maximum(largest, square, out=largest)
+    root = np.sqrt(square if largest is None else largest)
+    values[...] = shrink * values - rate * mean / (root * correction + eps)
+
+
+@_quiet
+def rmsprop_step(values, grads, square, mean, buffer, scale, lr, decay, alpha, momentum, eps):
+    """RMSprop (Tieleman & Hinton, 2012), with ``mean`` centered, with ``buffer`` momentum."""
+    g = scale * grads + decay * values
+    square[...] = alpha * square + (1 - alpha) * g * g
+    variance = square
+    if mean is not None:
+        mean += (1 - alpha) * (g - mean)
+        variance = np.maximum(square - mean * mean, 0)  # rounding may go below 0
+    step = g / (np.sqrt(variance) + eps)
+    if buffer is not None:
+        buffer[...] = momentum * buffer + step
+        step = buffer
+    values -= lr * step
+
+
+@_quiet
+def adagrad_step(values, grads, total, scale, rate, decay, eps):
+    """Adagrad (Duchi et al., 2011): ``total`` holds the sums of all squares."""
+    g = scale * grads + decay * values
+    total += g * g
+    values -= rate * g / (np.sqrt(total) + eps)
+
+
+@_quiet
+def average(mean, values, weight):
+    """Move ``mean``, which is float64, towards the values."""
+    mean += weight * (values - mean)
+
+
+@_quiet
+def squared_norm(x):
+    """The sum of squares, in float64 and in one order.
+
+    Blocks of 4096 numbers go into 16 sums each, which are folded in halves; then come the blocks.
+    """
+    total = 0.0
+    for begin in range(0, len(x), 4096):
+        block = np.zeros(4096)
+        block[: len(x) - begin] = x[begin : begin + 4096]
+        sums = np.square(block).reshape(-1, 16).sum(axis=0)
+        while len(sums) > 1:
+            sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+        total += float(sums[0])
+    return total

@@ -391,7 +391,12 @@ def test_public_names():
         "Stream",
         "sigmoid",
     ]
-    assert sorted(fs.__all__) == sorted([*layers, *settings, "__version__"])
+    optimizers = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "AveragedParameters"]
+    optimizers += ["clip_grad_norm", "clip_grad_value"]
+    schedules = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LambdaLR"]
+    schedules += ["LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR"]
+    training = [*optimizers, *schedules]
+    assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
 
 LAYER = "bias=True, batch_first=False, dropout=0.0, bidirectional=False"

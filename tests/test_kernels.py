@@ -46,9 +46,10 @@ KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forwa
 
 OTHERS = ["sort_lengths", "gather", "scatter", "exp", "tanh", "sigmoid", "set_num_threads"]
 OTHERS += ["add_rows"]
+OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 
 
-@pytest.mark.parametrize("name", [*KERNELS, *OTHERS])
+@pytest.mark.parametrize("name", [*KERNELS, *OTHERS, *OPTIMIZERS])
 def test_signatures_are_equal(name, compiled_kernels):
     def parameters(module):
         return list(inspect.signature(getattr(module, name)).parameters)

@@ -12,6 +12,8 @@
 #ifndef FASTSEQ_TILES_H
 #define FASTSEQ_TILES_H
 
+#include "updates.h"
+
 #define FS_PANEL_VECTORS 4 /* vectors in a full plain panel */
 
 /* A block of rows x units that a point function works on, pointers set to its first element. */
@@ -67,6 +69,8 @@ typedef struct {
     void (*exp)(long n, const char *x, char *y);
     void (*tanh)(long n, const char *x, char *y);
     void (*sigmoid)(long n, const char *x, char *y);
+
+    const fs_optimizers *optimizers;
 } fs_tiles;
 
 /* One instruction set, for both dtypes. */

@@ -295,6 +295,7 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 }
 
 #include "gates.h"
+#include "optimizers.h"
 
 static const fs_tiles FS_NAME(tiles) = {
     sizeof(REAL),
@@ -316,6 +317,7 @@ static const fs_tiles FS_NAME(tiles) = {
     FS_NAME(exp_array),
     FS_NAME(tanh_array),
     FS_NAME(sigmoid_array),
+    &FS_NAME(optimizers),
 };
 
 #undef VEC

@@ -36,6 +36,7 @@ cdef extern from "tiles.h" nogil:
         void (*exp)(long, const char *, char *) noexcept nogil
         void (*tanh)(long, const char *, char *) noexcept nogil
         void (*sigmoid)(long, const char *, char *) noexcept nogil
+        const fs_optimizers *optimizers
     ctypedef struct fs_isa:
         const char *name
         const fs_tiles *f32

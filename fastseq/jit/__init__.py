@@ -12,6 +12,7 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 stepper.py        one step a call, for streams
+optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
 """
 
@@ -27,6 +28,7 @@ from fastseq.reference import gather, scatter, sort_lengths
 
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
+from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
 from .rnn import rnn_backward, rnn_forward
 from .rows import add_rows
 from .stepper import Stepper
@@ -39,18 +41,24 @@ def set_num_threads(n):
 
 __all__ = [
     "Stepper",
+    "adagrad_step",
+    "adam_step",
     "add_rows",
+    "average",
     "exp",
     "gather",
     "gru_backward",
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
+    "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
     "scatter",
     "set_num_threads",
+    "sgd_step",
     "sigmoid",
     "sort_lengths",
+    "squared_norm",
     "tanh",
 ]
