@@ -13,8 +13,13 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
 from fastseq.parameters import Parameters
+from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
+from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
+from fastseq.subwords import Subwords
+from fastseq.timeseries import TimeSeries, read_ts
+from fastseq.vocabulary import Vocabulary
 
 __all__ = [
     "GRU",
@@ -25,11 +30,19 @@ __all__ = [
     "Parameters",
     "RNNCell",
     "Stream",
+    "Subwords",
+    "TimeSeries",
+    "Vocabulary",
     "__version__",
     "get_backend",
     "get_num_threads",
+    "read_conll",
+    "read_text",
+    "read_ts",
+    "read_tsv",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sigmoid",
+    "to_sequences",
 ]

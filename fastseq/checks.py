@@ -91,6 +91,15 @@ def floats(name, value, dtype):
     return array if array.flags.aligned else array.copy()
 
 
+def numbers(name, value):
+    """The value as an array of real numbers or booleans."""
+    array = _read(name, value, "an array of numbers")
+    if array.dtype.kind not in "biuf":
+        hint = "; encode tokens first, as with a Vocabulary" if array.dtype.kind in "US" else ""
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}{hint}")
+    return array
+
+
 def _read(name, value, expected):
     """The value as an array of whatever dtype."""
     if isinstance(value, np.ma.MaskedArray):

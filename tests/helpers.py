@@ -3,10 +3,12 @@
 import importlib
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +242,19 @@ def assert_same_gradients(actual, expected, compare=assert_close):
     assert actual.keys() == expected.keys()
     for name in expected:
         compare(actual[name], expected[name], name=name)
+
+
+def raises(error, *parts):
+    """Expect an error whose message has all these parts, in order."""
+    return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+def shared_data(*parts):
+    """A real data set's file beside the repository, or skip the test and say so."""
+    path = Path(__file__).parents[1].joinpath("..", "shared", "data", *parts).resolve()
+    if not path.exists():
+        pytest.skip(f"real data are not at {path}")
+    return path
 
 
 def run_python(code, **environment):

@@ -340,7 +340,9 @@ def test_public_names():
         "Stream",
         "sigmoid",
     ]
-    assert sorted(fs.__all__) == sorted([*layers, *settings, "__version__"])
+    data = ["Vocabulary", "Subwords", "TimeSeries", "to_sequences"]
+    data += ["read_text", "read_tsv", "read_conll", "read_ts"]
+    assert sorted(fs.__all__) == sorted([*layers, *settings, *data, "__version__"])
 
 
 LAYER = "bias=True, batch_first=False, dropout=0.0, bidirectional=False"

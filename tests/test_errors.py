@@ -2,10 +2,10 @@
 
 import copy
 import pickle
-import re
 
 import numpy as np
 import pytest
+from helpers import raises
 from layer_cases import (
     CELLS,
     LAYERS,
@@ -19,11 +19,6 @@ import fastseq as fs
 T, B, I, H = 4, 3, 2, 5  # noqa: E741
 
 KINDS_OF_ERROR = (TypeError, ValueError)
-
-
-def raises(error, *parts):
-    """Expect an error whose message has all these parts, in order."""
-    return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
 
 
 @pytest.fixture
