@@ -9,10 +9,12 @@
 
 from fastseq._version import __version__
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
+from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
 from fastseq.parameters import Parameters
+from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
 from fastseq.sequences import to_sequences
@@ -25,9 +27,13 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BPTTWindows",
+    "Batch",
+    "Batches",
     "GRUCell",
     "LSTMCell",
     "Parameters",
+    "Prefetcher",
     "RNNCell",
     "Stream",
     "Subwords",
@@ -36,6 +42,8 @@ __all__ = [
     "__version__",
     "get_backend",
     "get_num_threads",
+    "pad",
+    "prefetch",
     "read_conll",
     "read_text",
     "read_ts",

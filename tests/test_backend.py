@@ -340,7 +340,8 @@ def test_public_names():
         "Stream",
         "sigmoid",
     ]
-    data = ["Vocabulary", "Subwords", "TimeSeries", "to_sequences"]
+    data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]
+    data += ["Vocabulary", "Subwords", "TimeSeries"]
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     assert sorted(fs.__all__) == sorted([*layers, *settings, *data, "__version__"])
 

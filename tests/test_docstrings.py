@@ -6,6 +6,8 @@ import importlib
 import pytest
 
 MODULES = [
+    "batching",
+    "prefetching",
     "readers",
     "sequences",
     "subwords",
