@@ -103,6 +103,8 @@ def numbers(name, value):
 def sequences(name, value):
     """The value as a list of arrays (T_i, ...) whose other axes are equal."""
     expected = f"{name} must be a list of sequences"
+    if hasattr(value, "columns"):
+        raise TypeError(f"{expected}, got a data frame; to_sequences makes sequences of it")
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__len__"):
         raise TypeError(f"{expected}, got {type(value).__name__}")
     if isinstance(value, np.ndarray) and value.ndim < 2 and value.dtype != object:

@@ -15,7 +15,8 @@ STDIN = "-"
 
 def display_name(path: str | os.PathLike) -> str:
     """What errors call the file."""
-    return "standard input" if path == STDIN else os.fspath(path)
+    name = os.fspath(path)
+    return "standard input" if name == STDIN else name
 
 
 def located(path: str | os.PathLike, number: int, message: str) -> ValueError:

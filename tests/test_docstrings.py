@@ -16,6 +16,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:builtin type .*wig:DeprecationWarning")  # SentencePiece's
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     if name == "subwords":

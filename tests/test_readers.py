@@ -345,6 +345,8 @@ def test_data_frames():
     same(fs.to_sequences(numbers[["day", "sold"]])[2:], [[[2], [2]]])
     same(fs.to_sequences([numbers[["day", "sold"]]])[0][:1], [[1, 0.5]])
     same(fs.to_sequences(numbers[["day"]], by=np.array([5, 5, 4])), [[[1], [1]], [[2]]])
+    with raises(TypeError, "data frame", "to_sequences"):
+        fs.Batches(numbers)
     gaps = pandas.DataFrame({"x": pandas.array([1, None], dtype="Int64")})
     same(fs.to_sequences(gaps, by=np.zeros(2)), [[[1], [np.nan]]])
     with raises(TypeError, "numbers only", "columns="):

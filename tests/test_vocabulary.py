@@ -13,6 +13,9 @@ from helpers import raises, shared_data
 import fastseq as fs
 from fastseq import files
 
+# SWIG's modules, such as SentencePiece, give one when they are imported
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type .*wig:DeprecationWarning")
+
 LINES = [["the", "cat", "sat"], ["the", "cat"], [], ["the", "bat", "sat"]]
 
 
