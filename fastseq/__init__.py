@@ -10,6 +10,7 @@
 from fastseq._version import __version__
 from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
+from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
@@ -17,6 +18,8 @@ from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from fastseq.parameters import Parameters
+from fastseq.prefetching import Prefetcher, prefetch
+from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
 from fastseq.schedules import (
     CosineAnnealingLR,
@@ -29,7 +32,11 @@ from fastseq.schedules import (
     SequentialLR,
     StepLR,
 )
+from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
+from fastseq.subwords import Subwords
+from fastseq.timeseries import TimeSeries, read_ts
+from fastseq.vocabulary import Vocabulary
 
 __all__ = [
     "GRU",
@@ -40,6 +47,9 @@ __all__ = [
     "Adam",
     "AdamW",
     "AveragedParameters",
+    "BPTTWindows",
+    "Batch",
+    "Batches",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "Dropout",
@@ -54,19 +64,30 @@ __all__ = [
     "Module",
     "MultiStepLR",
     "Parameters",
+    "Prefetcher",
     "RMSprop",
     "RNNCell",
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
     "Stream",
+    "Subwords",
+    "TimeSeries",
+    "Vocabulary",
     "__version__",
     "clip_grad_norm",
     "clip_grad_value",
     "get_backend",
     "get_num_threads",
+    "pad",
+    "prefetch",
+    "read_conll",
+    "read_text",
+    "read_ts",
+    "read_tsv",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sigmoid",
+    "to_sequences",
 ]

@@ -176,6 +176,45 @@ def last_axis(name, array, size, argument):
         )
 
 
+def numbers(name, value):
+    """The value as an array of real numbers or booleans."""
+    array = _read(name, value, "an array of numbers")
+    if array.dtype.kind not in "biuf":
+        hint = "; encode tokens first, as with a Vocabulary" if array.dtype.kind in "US" else ""
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}{hint}")
+    return array
+
+
+def sequences(name, value):
+    """The value as a list of arrays (T_i, ...) whose other axes are equal."""
+    expected = f"{name} must be a list of sequences"
+    if hasattr(value, "columns"):
+        raise TypeError(f"{expected}, got a data frame; to_sequences makes sequences of it")
+    if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__len__"):
+        raise TypeError(f"{expected}, got {type(value).__name__}")
+    if isinstance(value, np.ndarray) and value.ndim < 2 and value.dtype != object:
+        raise TypeError(
+            f"{expected}, got an array of shape {value.shape}; put a single sequence in a list"
+        )
+    arrays = [numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(value)]
+    if not arrays:
+        raise ValueError(f"{expected}, got none")
+    for i, array in enumerate(arrays):
+        if not array.ndim:
+            raise TypeError(f"{expected}, got the number {array} as {name}[{i}]")
+    # an empty list says nothing about axes and dtype, so it takes those of the others
+    first = next((i for i, array in enumerate(arrays) if array.size), 0)
+    for i, array in enumerate(arrays):
+        if array.shape == (0,):
+            arrays[i] = np.empty((0, *arrays[first].shape[1:]), arrays[first].dtype)
+        elif array.shape[1:] != arrays[first].shape[1:]:
+            raise ValueError(
+                f"{name} must agree in all axes but the first: {name}[{i}] has shape "
+                f"{array.shape}, {name}[{first}] has {arrays[first].shape}"
+            )
+    return arrays
+
+
 def _read(name, value, expected):
     """The value as an array of whatever dtype."""
     if isinstance(value, np.ma.MaskedArray):

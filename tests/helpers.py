@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,6 +265,14 @@ def assert_same_gradients(actual, expected, compare=assert_close):
 def raises(error, *parts):
     """Expect an error whose message has all these parts, in order."""
     return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+def shared_data(*parts):
+    """A real data set's file beside the repository, or skip the test and say so."""
+    path = Path(__file__).parents[1].joinpath("..", "shared", "data", *parts).resolve()
+    if not path.exists():
+        pytest.skip(f"real data are not at {path}")
+    return path
 
 
 def run_python(code, **environment):

@@ -395,7 +395,10 @@ def test_public_names():
     optimizers += ["clip_grad_norm", "clip_grad_value"]
     schedules = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LambdaLR"]
     schedules += ["LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR"]
-    training = [*optimizers, *schedules]
+    data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]
+    data += ["Vocabulary", "Subwords", "TimeSeries"]
+    data += ["read_text", "read_tsv", "read_conll", "read_ts"]
+    training = [*optimizers, *schedules, *data]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
 

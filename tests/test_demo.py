@@ -337,6 +337,14 @@ def streams_work(names):
     np.testing.assert_allclose(names["y_t"], y[-1], rtol=1e-5, atol=1e-6)
 
 
+def data_become_batches(names):
+    (batch,) = names["batches"]
+    first = batch.rows.tolist().index(0)
+    tokens = names["vocabulary"].decode(batch.x[: batch.lengths[first], first])
+    assert tokens.tolist() == names["lines"][0]
+    assert names["batch"].carried and names["batch"].targets[-1, -1] == 1000
+
+
 def pytorch_works(names):
     with names["torch"].no_grad():
         theirs, _ = names["theirs"](names["torch"].from_numpy(names["x"]))
@@ -347,7 +355,7 @@ def test_the_quick_start_in_the_readme_does_what_it_says():
     readme = Path(__file__).parents[1] / "README.md"
     blocks = re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
     checks = [inference_works, training_works, models_work, ragged_batches_work]
-    checks += [streams_work, pytorch_works]
+    checks += [streams_work, data_become_batches, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
         checks.pop()
