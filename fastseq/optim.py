@@ -181,7 +181,7 @@ class SGD(Optimizer):
     weight_decay : float
         The factor of an L2 penalty's gradient.
     no_decay : iterable of str
-        Patterns of names without weight decay, such as ``["bias*"]``; matched as in a shell,
+        Patterns of names without weight decay, such as ``["*bias*"]``; matched as in a shell,
         capitals and all.
 
     Attributes
@@ -261,7 +261,7 @@ class Adam(Optimizer):
         The factor of an L2 penalty's gradient.
     amsgrad : bool
     no_decay : iterable of str
-        Patterns of names without weight decay, such as ``["bias*"]``; matched as in a shell,
+        Patterns of names without weight decay, such as ``["*bias*"]``; matched as in a shell,
         capitals and all.
 
     Attributes
@@ -345,7 +345,7 @@ class AdamW(Adam):
     amsgrad : bool
         The variant of Reddi et al. (2018).
     no_decay : iterable of str
-        Patterns of names without weight decay, such as ``["bias*"]``; matched as in a shell,
+        Patterns of names without weight decay, such as ``["*bias*"]``; matched as in a shell,
         capitals and all.
 
     Attributes
@@ -365,7 +365,7 @@ class AdamW(Adam):
     >>> import numpy as np, fastseq as fs
     >>> parameters = fs.RNN(1, 1, dtype=np.float64, seed=0).parameters
     >>> parameters.flat[:] = 1
-    >>> adamw = fs.AdamW(parameters, lr=0.1, weight_decay=0.5, no_decay=["bias*"])
+    >>> adamw = fs.AdamW(parameters, lr=0.1, weight_decay=0.5, no_decay=["*bias*"])
     >>> adamw.step()  # all gradients are 0
     >>> parameters.flat.tolist()  # two weights, two biases
     [0.95, 0.95, 1.0, 1.0]
@@ -419,7 +419,7 @@ class RMSprop(Optimizer):
         At least 0.
     centered : bool
     no_decay : iterable of str
-        Patterns of names without weight decay, such as ``["bias*"]``; matched as in a shell,
+        Patterns of names without weight decay, such as ``["*bias*"]``; matched as in a shell,
         capitals and all.
 
     Attributes
@@ -496,7 +496,7 @@ class Adagrad(Optimizer):
     eps : float
         At least 0.
     no_decay : iterable of str
-        Patterns of names without weight decay, such as ``["bias*"]``; matched as in a shell,
+        Patterns of names without weight decay, such as ``["*bias*"]``; matched as in a shell,
         capitals and all.
 
     Attributes
@@ -685,7 +685,7 @@ def _check_betas(value):
 def _patterns(value, names):
     """The patterns as a tuple, each of which matches a name."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise TypeError(f"no_decay must be a list of patterns, as in ['bias*'], got {value!r}")
+        raise TypeError(f"no_decay must be a list of patterns, as in ['*bias*'], got {value!r}")
     patterns = tuple(value)
     for pattern in patterns:
         if not isinstance(pattern, str):
