@@ -516,7 +516,8 @@ class _Padded:
             self.dtype = dtype
         self.arrays = arrays
         self.lengths = _lengths(arrays)
-        self._padding = _check_padding("padding", padding, self.dtype)
+        argument = "padding" if name == "sequences" else "target_padding"
+        self._padding = _check_padding(argument, padding, self.dtype)
 
     def take(self, rows):
         """Some of the sequences, (T, B, ...), and their lengths."""

@@ -284,6 +284,7 @@ def test_batches_hold_no_memory_of_the_data():
         (([[1]],), {"seed": -1}, ValueError, ["seed", "-1"]),
         (([[1]],), {"dtype": np.int64}, ValueError, ["dtype", "float32 or float64", "int64"]),
         (([[1]],), {"padding": 0.5}, ValueError, ["padding", "int64", "0.5"]),
+        (([[1]], [[1]]), {"target_padding": 0.5}, ValueError, ["target_padding", "int64"]),
     ],
 )
 def test_bad_batches(arguments, options, error, parts):
