@@ -175,11 +175,15 @@ class Embedding(TokenLayer):
         return self._with_backprop(np.take(self._parameters["weight"], ids, axis=0), ids)
 
     def _back(self, ids, dy, input_grad):
+        self._add_gradient(dy.reshape(ids.size, self._embedding_dim), ids.reshape(-1))
+
+    def _add_gradient(self, rows, ids=None):
+        """Add rows (N, F) to those of the gradient with these indices; None means one for each."""
+        ids = np.arange(len(rows)) if ids is None else ids
         if self._padding_idx is not None:
             ids = np.where(ids == self._padding_idx, -1, ids)  # the kernel leaves these out
-        rows = dy.reshape(ids.size, self._embedding_dim)
         with self._parameters.grads_lock:
-            kernels().add_rows(rows, ids.reshape(-1), self._parameters.grads["weight"])
+            kernels().add_rows(rows, ids, self._parameters.grads["weight"])
 
 
 class Linear(TokenLayer):

@@ -113,6 +113,10 @@ class Dense:
             return padded
         return padded.reshape(self.tokens, padded.shape[-1])
 
+    def gather_indices(self, padded):
+        """Indices (N,) of an array (*lead,) of them."""
+        return np.ascontiguousarray(padded.T if self._batch_first else padded).reshape(-1)
+
     def result(self, buffers, name, features, dtype):
         """An array (N, F) for what :meth:`scatter` is going to hand out: never a buffer."""
         return np.empty((self.tokens, features), dtype)
@@ -157,6 +161,10 @@ class Ragged:
         tokens = buffers.get(name, (self.tokens, padded.shape[-1]))
         kernels().gather(self._time_major(padded), self._order, self.offsets, tokens)
         return tokens
+
+    def gather_indices(self, padded):
+        rows = self._time_major(padded)[: len(self.offsets) - 1, self._order]
+        return rows[np.arange(self.rows) < np.diff(self.offsets)[:, None]]
 
     def result(self, buffers, name, features, dtype):
         return buffers.get(name, (self.tokens, features))  # scatter copies

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks, module, packing, stack
+from fastseq.layers import Embedding
 from fastseq.streaming import Stream
 
 if TYPE_CHECKING:
@@ -77,7 +78,12 @@ class RecurrentLayer(stack.Stack):
         self._dropout = checks.probability("dropout", value)
 
     def __call__(
-        self, x: ArrayLike, state: State = None, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        state: State = None,
+        lengths: ArrayLike | None = None,
+        *,
+        embedding: Embedding | None = None,
     ) -> tuple[np.ndarray, State]:
         """Run over whole sequences, saving nothing for a backward pass and without dropout.
 
@@ -90,6 +96,11 @@ class RecurrentLayer(stack.Stack):
         lengths : array of integers, (B,), optional
             The real length of each sequence, from 0 to T, in any order.  None means that all
             have T steps.  The cost follows the sum of the lengths.
+        embedding : Embedding, optional
+            Its vectors are the input, and x are indices of them, (T, B), with ``batch_first``
+            (B, T), without a batch (T,).  The same as ``embedding(x)`` for x, but each vector
+            in use is multiplied once, however often it comes: with small vocabularies this
+            saves up to half of the time.
 
         Returns
         -------
@@ -105,14 +116,19 @@ class RecurrentLayer(stack.Stack):
             If an argument has the wrong type, dtype, rank, shape or value.
         """
         buffers = self._pool.borrow()
-        x, states, packed = self._read(x, state, lengths, buffers)
-        y, finals, _ = self._run(x, states, packed, buffers, False)
+        x, states, packed = self._read(x, state, lengths, buffers, embedding)
+        y, finals, _ = self._run(x, states, packed, buffers, False, embedding)
         y, state = packed.scatter(y), self._hand_out(finals, packed.unsort)
         self._pool.give_back(buffers)
         return y, state
 
     def forward(
-        self, x: ArrayLike, state: State = None, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        state: State = None,
+        lengths: ArrayLike | None = None,
+        *,
+        embedding: Embedding | None = None,
     ) -> tuple[np.ndarray, State, LayerBackprop]:
         """As calling the layer, with dropout, and with a function that runs the backward pass.
 
@@ -124,8 +140,8 @@ class RecurrentLayer(stack.Stack):
         y, state
             As from a call of the layer.
         backprop : LayerBackprop
-            ``dx, dstate = backprop(dy, dstate=None)`` adds to ``parameters.grads``.  It can run
-            once.
+            ``dx, dstate = backprop(dy, dstate=None)`` adds to ``parameters.grads``, and with an
+            embedding to that one's; dx then is None.  It can run once.
 
         Examples
         --------
@@ -137,8 +153,8 @@ class RecurrentLayer(stack.Stack):
         ((4, 1, 2), (1, 1, 3), (9, 3))
         """
         buffers = self._pool.borrow()
-        x, states, packed = self._read(x, state, lengths, buffers)
-        y, finals, tape = self._run(x, states, packed, buffers, True)
+        x, states, packed = self._read(x, state, lengths, buffers, embedding)
+        y, finals, tape = self._run(x, states, packed, buffers, True, embedding)
         y = packed.scatter(y)
         return y, self._hand_out(finals, packed.unsort), LayerBackprop(self, tape, y.shape)
 
@@ -159,13 +175,16 @@ class RecurrentLayer(stack.Stack):
 
     # --- arguments and results --------------------------------------------------------------
 
-    def _read(self, x, state, lengths, buffers):
+    def _read(self, x, state, lengths, buffers, embedding):
         """Checked arguments as packed tokens (N, I), states (L * D, B, H), and the packing."""
-        x = checks.floats("x", x, self._dtype)
-        shape = x.shape
-        if len(shape) not in (2, 3) or shape[-1] != self._input_size:
-            raise self._wrong_shape(shape)
-        lead = shape[:-1]
+        if embedding is None:
+            x = checks.floats("x", x, self._dtype)
+            lead = x.shape[:-1]
+            if len(lead) not in (1, 2) or x.shape[-1] != self._input_size:
+                raise self._wrong_shape(x.shape)
+        else:
+            x = self._read_indices(x, embedding)
+            lead = x.shape
         if lengths is not None:
             lengths = self._read_lengths(lengths, lead)
         packed = packing.pack(lead, lengths, self._batch_first)
@@ -173,7 +192,27 @@ class RecurrentLayer(stack.Stack):
             states = self._initial_zeros(packed.rows)
         else:
             states = self._read_layer_states("state", state, packed)
-        return packed.gather(x, buffers, "x"), states, packed
+        if embedding is None:
+            return packed.gather(x, buffers, "x"), states, packed
+        return packed.gather_indices(x), states, packed
+
+    def _read_indices(self, x, embedding):
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"embedding must be an Embedding, got {type(embedding).__name__}")
+        expected, got = (self._input_size, self._dtype), (embedding.embedding_dim, embedding.dtype)
+        if got != expected:
+            raise ValueError(
+                "embedding must have vectors of {} features of {}, the layer's input_size and "
+                "dtype, got {} of {}".format(*expected, *got)
+            )
+        x = checks.indices("x", x, embedding.num_embeddings, "embeddings")
+        if x.ndim not in (1, 2):
+            axes = "(B, T)" if self._batch_first else "(T, B)"
+            raise ValueError(
+                f"with an embedding x must have shape {axes}, or (T,) without a batch, "
+                f"got {x.shape}"
+            )
+        return x
 
     def _wrong_shape(self, shape):
         size = self._input_size
@@ -218,12 +257,13 @@ class LayerBackprop(module.Backprop):
         dstate : None, array or pair of arrays, the shape of the state
             Gradient with respect to the final state.  None is zeros, also within a pair.
         input_grad : bool
-            False saves the work for dx where nobody needs it.
+            False saves the work for dx, or for the embedding's gradient, where nobody needs it.
 
         Returns
         -------
         dx : ndarray, the shape of x, or None
-            Gradient with respect to x, 0 past a sequence's length; None if not wanted.
+            Gradient with respect to x, 0 past a sequence's length; None if not wanted, or if x
+            are indices.
         dstate : array or pair of arrays
             Gradient with respect to the initial state.
 
@@ -235,7 +275,7 @@ class LayerBackprop(module.Backprop):
             If an argument has the wrong type, dtype or shape; it can still run after that.
         """
         layer, tape = self._owner, self._read_tape()
-        packed, buffers, states, _ = tape
+        packed, buffers, states = tape.packing, tape.buffers, tape.states
         input_grad = checks.flag("input_grad", input_grad)
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)

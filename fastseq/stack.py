@@ -5,12 +5,13 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.lookup import Lookup
 from fastseq.module import Module, fixed
 from fastseq.packing import BufferPool
 from fastseq.parameters import Parameters
@@ -44,6 +45,16 @@ def _kind(name, **facts):
 RNN = _kind("rnn", gates=1, states=("h",), saved=(), option="nonlinearity", default="tanh")
 LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
+
+
+class Tape(NamedTuple):
+    """What a backward pass needs of its forward pass."""
+
+    packing: Any
+    buffers: Any
+    states: list  # initial ones, (L * D, B, H)
+    layers: list  # for each (the kernel's first arguments, y, saved arrays, what dropout kept)
+    lookup: Lookup | None  # what took the place of the first layer's input product
 
 
 class Stack(Module):
@@ -180,18 +191,19 @@ class Stack(Module):
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(self, x, states, packing, buffers, training):
+    def _run(self, x, states, packing, buffers, training, embedding=None):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
-        The tape is what a backward pass needs: (packing, buffers, states, layers), with
-        (given, y, saved, kept) for each layer, where ``given`` are the kernel's first
-        arguments, and ``kept`` tells what dropout let through, or is None.
+        With an embedding x are indices (N,) of its rows.
         """
         forward = getattr(kernels(), self._kind.forward)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
         finals = [state.copy() for state in states]  # and so they stay without tokens
-        layers = []
+        lookup, weights, layers = None, self._weights, []
+        if embedding is not None:
+            lookup = Lookup(embedding, x, weights[0], buffers)
+            x, weights = lookup.ids, [lookup.weights, *weights[1:]]
         for layer in range(top + 1 if tokens else 0):
             # without a backward pass two arrays in turn are enough between the layers
             slot = layer if training else layer % 2
@@ -199,22 +211,25 @@ class Stack(Module):
             if training and saved:
                 saved = self._arrays_to_save(buffers, layer, tokens)
             own = self._of_layer(layer, states)
-            given = (x, *own, self._weights[layer], packing.offsets, self._reverse, *self._option)
+            given = (x, *own, weights[layer], packing.offsets, self._reverse, *self._option)
             forward(*given, y, *self._of_layer(layer, finals), *saved)
             x, kept = y, None
             if training and layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
             layers.append((given, y, saved, kept))
-        return output, finals, (packing, buffers, states, layers)
+        return output, finals, Tape(packing, buffers, states, layers, lookup)
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.
 
         Adds to the parameters' gradients: one backward pass at a time.
         """
-        packing, buffers, _, layers = tape
+        packing, buffers, _, layers, lookup = tape
         backward, dx = getattr(kernels(), self._kind.backward), None
-        if input_grad:
+        grads = self._grads
+        if lookup is not None:
+            grads = [lookup.gradients(grads[0]), *grads[1:]]
+        elif input_grad:
             dx = packing.result(buffers, "dx", self._input_size, self._dtype)
         with self._parameters.grads_lock:
             for layer in range(len(layers) - 1, -1, -1):
@@ -223,8 +238,12 @@ class Stack(Module):
                     _scale_kept(dy, *kept)
                 below = buffers.get(("dx", layer % 2), given[0].shape) if layer else dx
                 own = self._of_layer(layer, dstates)
-                backward(dy, *given, y, *saved, below, *own, self._grads[layer])
+                backward(dy, *given, y, *saved, below, *own, grads[layer])
                 dy = below
+            if lookup is not None:
+                lookup.add_to_weights(grads[0], self._grads[0])
+        if lookup is not None and input_grad:
+            lookup.add_to_table(grads[0], self._weights[0])
         return dx
 
     def _of_layer(self, layer, states):
