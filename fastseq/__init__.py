@@ -11,8 +11,21 @@ from fastseq._version import __version__
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
+from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
+from fastseq.large_vocabulary import (
+    AdaptiveLogSoftmaxWithLoss,
+    LinearCrossEntropyLoss,
+    SampledSoftmaxLoss,
+)
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.losses import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    MSELoss,
+    QuantileLoss,
+)
 from fastseq.module import Module
 from fastseq.parameters import Parameters
 from fastseq.recurrent import GRU, LSTM, RNN
@@ -22,15 +35,24 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveLogSoftmaxWithLoss",
+    "BCEWithLogitsLoss",
+    "CTCLoss",
+    "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "GRUCell",
+    "HuberLoss",
     "LSTMCell",
     "LayerNorm",
     "Linear",
+    "LinearCrossEntropyLoss",
+    "MSELoss",
     "Module",
     "Parameters",
+    "QuantileLoss",
     "RNNCell",
+    "SampledSoftmaxLoss",
     "Stream",
     "__version__",
     "get_backend",

@@ -39,21 +39,22 @@ def flag(name, value):
 
 def probability(name, value):
     """The value as a float in [0, 1]."""
-    number = _number(name, value, "a number from 0 to 1")
-    if not 0 <= number <= 1:  # NaN too
-        raise ValueError(f"{name} must be a number from 0 to 1, got {number}")
-    return number
+    value = number(name, value, "a number from 0 to 1")
+    if not 0 <= value <= 1:  # NaN too
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value}")
+    return value
 
 
 def positive_float(name, value):
     """The value as a finite float above 0."""
-    number = _number(name, value, "a number above 0")
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{name} must be a finite number above 0, got {number}")
-    return number
+    value = number(name, value, "a number above 0")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a finite number above 0, got {value}")
+    return value
 
 
-def _number(name, value, expected):
+def number(name, value, expected="a number"):
+    """The value as a float."""
     if isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} must be {expected}, got {value!r}")
     try:
@@ -151,6 +152,23 @@ def indices(name, value, size, what):
             f"got {array[at]} at {position(name, at)}"
         )
     return np.asarray(array, np.int64, order="C")
+
+
+def mask(value, expected, letters):
+    """A mask as a bool array of the expected shape, of which it may leave out trailing axes."""
+    array = _read("mask", value, "an array of booleans")
+    if array.dtype.kind != "b":
+        raise TypeError(
+            f"mask must hold booleans, True for what counts, got dtype {array.dtype}; "
+            "convert it first, as with mask != 0"
+        )
+    if array.shape != expected[: array.ndim]:
+        raise ValueError(
+            f"mask must have shape {letters} = {expected}, or leave out trailing axes, "
+            f"got {array.shape}"
+        )
+    inner = (1,) * (len(expected) - array.ndim)
+    return np.broadcast_to(array.reshape(array.shape + inner), expected)
 
 
 def first(array, found):

@@ -276,6 +276,22 @@ def test_what_holds_the_parameters_is_copied_with_the_model(x, duplicate, order)
     assert_tied(other, x)
 
 
+class ChainWithList(Chain):
+    """Whose state holds the layers before the joint parameters."""
+
+    def __init__(self, **children):
+        self.own = list(children.values())
+        super().__init__(**children)
+
+
+@all_duplicates
+def test_copies_are_tied_in_whatever_order(x, duplicate):
+    chain = make_chain()
+    chain = duplicate(ChainWithList(**copy.deepcopy(chain).children))
+    assert chain.own == [chain.lower, chain.upper]
+    assert_tied(chain, x)
+
+
 def test_shallow_copies_share(x):
     chain = make_chain()
     other = copy.copy(chain)

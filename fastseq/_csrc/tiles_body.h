@@ -289,6 +289,7 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 }
 
 #include "gates.h"
+#include "losses.h"
 
 static const fs_tiles FS_NAME(tiles) = {
     sizeof(REAL),
@@ -310,6 +311,8 @@ static const fs_tiles FS_NAME(tiles) = {
     FS_NAME(exp_array),
     FS_NAME(tanh_array),
     FS_NAME(sigmoid_array),
+    FS_NAME(softmax_sums),
+    FS_NAME(softmax_gradient),
 };
 
 #undef VEC

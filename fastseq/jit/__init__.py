@@ -11,6 +11,7 @@ time_steps.py     pieces that all three cells share
 rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
+softmax.py        softmax cross-entropy
 stepper.py        one step a call, for streams
 ================  ============================================================
 """
@@ -30,6 +31,7 @@ from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
 from .rnn import rnn_backward, rnn_forward
 from .rows import add_rows
+from .softmax import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 from .stepper import Stepper
 from .vector_math import exp, sigmoid, tanh
 
@@ -52,6 +54,8 @@ __all__ = [
     "scatter",
     "set_num_threads",
     "sigmoid",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
     "sort_lengths",
     "tanh",
 ]
