@@ -95,15 +95,6 @@ def generator(seed):
         ) from error
 
 
-def generators(seed, count):
-    """Independent random generators from one seed, for the parts of a model."""
-    rng = generator(seed)
-    try:
-        return rng.spawn(count)
-    except TypeError as error:  # of a bit generator that was made without a SeedSequence
-        raise TypeError(f"seed must be able to spawn generators, got {seed!r}: {error}") from error
-
-
 def floats(name, value, dtype):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:

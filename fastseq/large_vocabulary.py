@@ -332,7 +332,7 @@ class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
         self._cutoffs = self._read_cutoffs(cutoffs)
         sizes = self._projections(div_value)
         clusters = len(self._cutoffs)
-        rngs = iter(checks.generators(seed, 1 + 2 * clusters))
+        rngs = iter(self.split_seed(seed, 1 + 2 * clusters))
 
         def linear(inputs, outputs, bias=False):
             return Linear(inputs, outputs, bias=bias, dtype=dtype, seed=next(rngs))
