@@ -13,8 +13,21 @@ from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_t
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
+from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
+from fastseq.large_vocabulary import (
+    AdaptiveLogSoftmaxWithLoss,
+    LinearCrossEntropyLoss,
+    SampledSoftmaxLoss,
+)
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.losses import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    MSELoss,
+    QuantileLoss,
+)
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from fastseq.parameters import Parameters
@@ -46,28 +59,37 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdaptiveLogSoftmaxWithLoss",
     "AveragedParameters",
+    "BCEWithLogitsLoss",
     "BPTTWindows",
     "Batch",
     "Batches",
+    "CTCLoss",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "HuberLoss",
     "LSTMCell",
     "LambdaLR",
     "LayerNorm",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LinearLR",
+    "MSELoss",
     "Module",
     "MultiStepLR",
     "Parameters",
     "Prefetcher",
+    "QuantileLoss",
     "RMSprop",
     "RNNCell",
     "ReduceLROnPlateau",
+    "SampledSoftmaxLoss",
     "SequentialLR",
     "StepLR",
     "Stream",

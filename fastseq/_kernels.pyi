@@ -26,6 +26,22 @@ def sort_lengths(
 def gather(padded: _Floats, order: _Offsets, offsets: _Offsets, tokens: _Floats) -> None: ...
 def scatter(tokens: _Floats, order: _Offsets, offsets: _Offsets, padded: _Floats) -> None: ...
 def add_rows(rows: _Floats, places: NDArray[np.int64], out: _Floats) -> None: ...
+def softmax_cross_entropy_forward(
+    logits: _Floats,
+    targets: NDArray[np.int64],
+    log_sums: NDArray[np.float64],
+    picked: NDArray[np.float64],
+    totals: NDArray[np.float64] | None,
+) -> None: ...
+def softmax_cross_entropy_backward(
+    logits: _Floats,
+    targets: NDArray[np.int64],
+    log_sums: NDArray[np.float64],
+    scale: float,
+    on_target: float,
+    elsewhere: float,
+    d_logits: _Floats,
+) -> None: ...
 def rnn_forward(
     x: _Tokens,
     h0: _Floats,

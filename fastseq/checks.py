@@ -89,15 +89,6 @@ def generator(seed):
         ) from error
 
 
-def generators(seed, count):
-    """Independent random generators from one seed, for the parts of a model."""
-    rng = generator(seed)
-    try:
-        return rng.spawn(count)
-    except TypeError as error:  # of a bit generator that was made without a SeedSequence
-        raise TypeError(f"seed must be able to spawn generators, got {seed!r}: {error}") from error
-
-
 def floats(name, value, dtype):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
@@ -156,6 +147,23 @@ def indices(name, value, size, what):
             f"got {array[at]} at {position(name, at)}"
         )
     return np.asarray(array, np.int64, order="C")
+
+
+def mask(value, expected, letters):
+    """A mask as a bool array of the expected shape, of which it may leave out trailing axes."""
+    array = _read("mask", value, "an array of booleans")
+    if array.dtype.kind != "b":
+        raise TypeError(
+            f"mask must hold booleans, True for what counts, got dtype {array.dtype}; "
+            "convert it first, as with mask != 0"
+        )
+    if array.shape != expected[: array.ndim]:
+        raise ValueError(
+            f"mask must have shape {letters} = {expected}, or leave out trailing axes, "
+            f"got {array.shape}"
+        )
+    inner = (1,) * (len(expected) - array.ndim)
+    return np.broadcast_to(array.reshape(array.shape + inner), expected)
 
 
 def first(array, found):

@@ -57,7 +57,8 @@ class Module:
     >>> import numpy as np, fastseq as fs
     >>> class TwoWays(fs.Module):
     ...     def __init__(self, size, *, seed=None):
-    ...         super().__init__(ahead=fs.GRU(size, 4, seed=seed), back=fs.GRU(size, 4, seed=seed))
+    ...         one, two = self.split_seed(seed, 2)
+    ...         super().__init__(ahead=fs.GRU(size, 4, seed=one), back=fs.GRU(size, 4, seed=two))
     ...
     ...     def __call__(self, x):
     ...         return self.ahead(x)[0] + self.back(x[::-1])[0][::-1]
@@ -164,6 +165,40 @@ class Module:
         self._rebind()
 
     # --- memory and randomness --------------------------------------------------------------
+
+    @staticmethod
+    def split_seed(seed: int | np.random.Generator | None, count: int) -> list[np.random.Generator]:
+        """Independent seeds from one, for the parts of a model.
+
+        Parts that were given the same number would start with the same random numbers.
+
+        Parameters
+        ----------
+        seed : int, Generator or None
+        count : int
+            How many.
+
+        Returns
+        -------
+        seeds : list of Generator
+            Each can be the ``seed`` of a module.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there can't be such a seed, or count is no positive integer.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> first, second = fs.Module.split_seed(7, 2)
+        >>> model = fs.Module(ahead=fs.GRU(2, 3, seed=first), back=fs.GRU(2, 3, seed=second))
+        """
+        rng, count = checks.generator(seed), checks.positive_int("count", count)
+        try:
+            return rng.spawn(count)
+        except TypeError as error:  # of a bit generator that was made without a SeedSequence
+            raise TypeError(f"seed must be able to spawn others, got {seed!r}: {error}") from error
 
     def release(self) -> None:
         """Let go of the memory that is kept from call to call."""

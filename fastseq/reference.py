@@ -519,3 +519,44 @@ def squared_norm(x):
             sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
         total += float(sums[0])
     return total
+
+
+# --- softmax cross-entropy ------------------------------------------------------------------
+#
+# N rows of V logits.  ``targets`` int64 (N,) say in which column a row's target is: V or more if it
+# is not among these columns (of which there may be more elsewhere), negative if the row doesn't
+# count.  ``log_sums``, ``picked`` and ``totals`` are float64 (N,).
+
+
+def softmax_cross_entropy_forward(logits, targets, log_sums, picked, totals):
+    """Of each row that counts log(sum(exp(logits))), its target's logit, and sum(logits).
+
+    A logit that isn't among the columns is not written; ``totals`` may be None.  The loss is
+    log_sums - picked.
+    """
+    rows = np.flatnonzero(targets >= 0)
+    x = logits[rows].astype(np.float64)
+    top = x.max(axis=1, keepdims=True)
+    top[np.isneginf(top)] = 0  # or -inf - -inf would be NaN
+    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
+        log_sums[rows] = np.log(np.exp(x - top).sum(axis=1)) + top[:, 0]
+    if totals is not None:
+        totals[rows] = x.sum(axis=1)
+    rows = rows[targets[rows] < logits.shape[1]]
+    picked[rows] = logits[rows, targets[rows]]
+
+
+def softmax_cross_entropy_backward(
+    logits, targets, log_sums, scale, on_target, elsewhere, d_logits
+):
+    """d_logits = scale * (softmax(logits) - elsewhere), less scale * on_target at the target.
+
+    Rows that don't count get zeros.  ``d_logits`` may be ``logits``.
+    """
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        np.exp(logits - log_sums[:, None], out=d_logits, casting="same_kind")
+    d_logits -= elsewhere
+    d_logits[targets < 0] = 0
+    rows = np.flatnonzero((targets >= 0) & (targets < logits.shape[1]))
+    d_logits[rows, targets[rows]] -= on_target
+    d_logits *= scale

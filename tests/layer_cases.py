@@ -145,6 +145,17 @@ def run_backprop_in_threads(backprop, *gradients):
     return succeeded[0]
 
 
+def assert_waits_for(lock, backprop, gradients):
+    """A backward pass adds nothing while another one holds the lock, and all of it later."""
+    with lock:
+        worker = threading.Thread(target=backprop)
+        worker.start()
+        worker.join(timeout=0.05)
+        assert worker.is_alive() and not gradients.any()
+    worker.join()
+    assert gradients.any()
+
+
 def assert_same(backend, actual, expected):
     """Identical where the backend promises it (Cython), close in the others."""
     (assert_identical if backend == "cython" else assert_close)(actual, expected)

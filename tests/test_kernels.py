@@ -45,7 +45,7 @@ KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forwa
 
 
 OTHERS = ["sort_lengths", "gather", "scatter", "exp", "tanh", "sigmoid", "set_num_threads"]
-OTHERS += ["add_rows"]
+OTHERS += ["add_rows", "softmax_cross_entropy_forward", "softmax_cross_entropy_backward"]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 
 

@@ -22,7 +22,6 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import checks
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -276,6 +275,22 @@ def test_what_holds_the_parameters_is_copied_with_the_model(x, duplicate, order)
     assert_tied(other, x)
 
 
+class ChainWithList(Chain):
+    """Whose state holds the layers before the joint parameters."""
+
+    def __init__(self, **children):
+        self.own = list(children.values())
+        super().__init__(**children)
+
+
+@all_duplicates
+def test_copies_are_tied_in_whatever_order(x, duplicate):
+    chain = make_chain()
+    chain = duplicate(ChainWithList(**copy.deepcopy(chain).children))
+    assert chain.own == [chain.lower, chain.upper]
+    assert_tied(chain, x)
+
+
 def test_shallow_copies_share(x):
     chain = make_chain()
     other = copy.copy(chain)
@@ -396,15 +411,17 @@ def test_random_state_is_all_or_nothing():
 
 
 def test_one_seed_for_several_parts():
-    draws = [rng.random() for rng in checks.generators(7, 3)]
+    draws = [rng.random() for rng in fs.Module.split_seed(7, 3)]
     assert len(set(draws)) == 3
-    assert draws == [rng.random() for rng in checks.generators(7, 3)]
-    assert draws != [rng.random() for rng in checks.generators(8, 3)]
+    assert draws == [rng.random() for rng in fs.Module.split_seed(7, 3)]
+    assert draws != [rng.random() for rng in fs.Module.split_seed(8, 3)]
     rng = np.random.default_rng(7)
-    first, second = checks.generators(rng, 1), checks.generators(rng, 1)
+    first, second = fs.Module.split_seed(rng, 1), fs.Module.split_seed(rng, 1)
     assert first[0].random() != second[0].random()
     with raises(TypeError, "seed must be None", "'seven'"):
-        checks.generators("seven", 2)
+        fs.Module.split_seed("seven", 2)
+    with raises(ValueError, "count must be at least 1", "0"):
+        fs.Module.split_seed(7, 0)
 
 
 def test_release_reaches_the_layers(x):

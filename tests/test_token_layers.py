@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, raises
 from layer_cases import (
+    assert_waits_for,
     backend_fixture,  # noqa: F401
     check_gradients,
     run_at_once,
@@ -185,6 +186,27 @@ def test_python_threads_share_layers(backend, rng):
     model.parameters.zero_grad()
     run_at_once([lambda ids=ids: work(ids) for ids in inputs])
     assert_close(model.parameters.flat_grad, expected, 1e-12)
+
+
+@all_layers
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_gradients_are_added_one_pass_at_a_time(name, part):
+    layer, x = LAYERS[name](dtype=np.float64), make_input(name, (4,))
+    if part in layer.parameters:
+        y, backprop = layer.forward(x)
+        gradients = layer.parameters.grads[part]
+        assert_waits_for(layer.parameters.grads_lock, lambda: backprop(y), gradients)
+
+
+def test_tied_gradients_are_added_one_pass_at_a_time(rng):
+    embedding = fs.Embedding(5, 3, dtype=np.float64, seed=1)
+    linear = fs.Linear(3, 5, dtype=np.float64, tied=embedding)
+    x = rng.standard_normal((4, 3))
+    for owner, part in ((embedding, "weight"), (linear, "bias")):
+        y, backprop = linear.forward(x)
+        gradients = owner.parameters.grads[part]
+        gradients.fill(0)
+        assert_waits_for(owner.parameters.grads_lock, lambda: backprop(y), gradients)  # noqa: B023
 
 
 @all_layers

@@ -186,7 +186,6 @@ ARRAY_FUNCTION(exp)
 ARRAY_FUNCTION(tanh)
 ARRAY_FUNCTION(sigmoid)
 
-#undef SAVE
 #undef SIGMOID
 #undef TANH
 #undef AT

@@ -70,6 +70,14 @@ typedef struct {
     void (*tanh)(long n, const char *x, char *y);
     void (*sigmoid)(long n, const char *x, char *y);
 
+    /* Of n numbers the largest, `top`, and the sum of exp(x - top); in `total` unless NULL their
+     * own sum. */
+    void (*softmax_sums)(long n, const char *x, double *top, double *sum, double *total);
+
+    /* d = scale * exp(x - log_sum) - shift; d may be x. */
+    void (*softmax_gradient)(long n, const char *x, double log_sum, double scale, double shift,
+                             char *d);
+
     const fs_optimizers *optimizers;
 } fs_tiles;
 

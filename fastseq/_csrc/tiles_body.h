@@ -295,6 +295,7 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 }
 
 #include "gates.h"
+#include "losses.h"
 #include "optimizers.h"
 
 static const fs_tiles FS_NAME(tiles) = {
@@ -317,9 +318,12 @@ static const fs_tiles FS_NAME(tiles) = {
     FS_NAME(exp_array),
     FS_NAME(tanh_array),
     FS_NAME(sigmoid_array),
+    FS_NAME(softmax_sums),
+    FS_NAME(softmax_gradient),
     &FS_NAME(optimizers),
 };
 
+#undef SAVE
 #undef VEC
 #undef VECU
 #undef IVEC

@@ -36,6 +36,8 @@ cdef extern from "tiles.h" nogil:
         void (*exp)(long, const char *, char *) noexcept nogil
         void (*tanh)(long, const char *, char *) noexcept nogil
         void (*sigmoid)(long, const char *, char *) noexcept nogil
+        void (*softmax_sums)(long, const char *, double *, double *, double *) noexcept nogil
+        void (*softmax_gradient)(long, const char *, double, double, double, char *) noexcept nogil
         const fs_optimizers *optimizers
     ctypedef struct fs_isa:
         const char *name

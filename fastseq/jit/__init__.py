@@ -11,6 +11,7 @@ time_steps.py     pieces that all three cells share
 rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
+softmax.py        softmax cross-entropy
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -31,6 +32,7 @@ from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
 from .rnn import rnn_backward, rnn_forward
 from .rows import add_rows
+from .softmax import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 from .stepper import Stepper
 from .vector_math import exp, sigmoid, tanh
 
@@ -58,6 +60,8 @@ __all__ = [
     "set_num_threads",
     "sgd_step",
     "sigmoid",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
     "sort_lengths",
     "squared_norm",
     "tanh",
