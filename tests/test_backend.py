@@ -421,8 +421,8 @@ SIGNATURES = {
     "GRUCell": "input_size, hidden_size, *, reset_after=True, bias=True",
 }
 METHODS = {
-    "__call__": "x, state=None, lengths=None",
-    "forward": "x, state=None, lengths=None",
+    "__call__": "x, state=None, lengths=None, *, embedding=None",
+    "forward": "x, state=None, lengths=None, *, embedding=None",
     "stream": "batch_size=1",
     "state_dict": "",
     "load_state_dict": "state_dict",
