@@ -11,8 +11,10 @@ from fastseq._version import __version__
 from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
+from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
+from fastseq.history import History
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
@@ -30,6 +32,8 @@ from fastseq.schedules import (
     StepLR,
 )
 from fastseq.streaming import Stream
+from fastseq.tensor_files import load_tensors, save_tensors
+from fastseq.training import fit
 
 __all__ = [
     "GRU",
@@ -46,6 +50,7 @@ __all__ = [
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "History",
     "LSTMCell",
     "LambdaLR",
     "LayerNorm",
@@ -63,8 +68,14 @@ __all__ = [
     "__version__",
     "clip_grad_norm",
     "clip_grad_value",
+    "fit",
     "get_backend",
     "get_num_threads",
+    "load_model",
+    "load_tensors",
+    "read_model",
+    "save_model",
+    "save_tensors",
     "set_backend",
     "set_num_threads",
     "show_config",
