@@ -36,6 +36,7 @@ from fastseq.parameters import Parameters
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
+from fastseq.sampling import Sampler
 from fastseq.schedules import (
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
@@ -95,6 +96,7 @@ __all__ = [
     "RNNCell",
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
+    "Sampler",
     "SequentialLR",
     "StepLR",
     "Stream",
