@@ -13,6 +13,7 @@ from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_t
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
+from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
 from fastseq.large_vocabulary import (
@@ -52,6 +53,7 @@ from fastseq.timeseries import TimeSeries, read_ts
 from fastseq.vocabulary import Vocabulary
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
