@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fastseq import averaging, checks, optim, schedules, training
-from fastseq.models import estimator_files
+from fastseq.models import estimator_files, inputs
 from fastseq.module import Module
 
 if TYPE_CHECKING:
@@ -194,11 +194,17 @@ class Estimator:
             )
         X, y = self._read(X, y)
         held_out = None if held_out is None else self._read(*held_out)
-        if not (self.warm_start and self.__sklearn_is_fitted__()):
-            self._learn(X, y)
-            self.network_ = self._make_network(network_seed)
-        batches = self._make_batches(X, y, order_seed)
-        validation = None if held_out is None else self._make_batches(*held_out, None)
+        before = dict(self.__dict__)
+        try:
+            if not (self.warm_start and self.__sklearn_is_fitted__()):
+                self._learn(X, y)
+                self.network_ = self._make_network(network_seed)
+            batches = self._make_batches(X, y, order_seed)
+            validation = None if held_out is None else self._make_batches(*held_out, None)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         self._train(batches, validation, checkpoint, progress)
         return self
 
@@ -293,14 +299,12 @@ class Estimator:
 
 def check_pairs(X, y):
     """Raise unless there is a target for each sequence, and at least one of them."""
-    for name, value in (("X", X), ("y", y)):
-        if not hasattr(value, "__len__") or isinstance(value, (str, bytes, dict)):
-            raise TypeError(f"{name} must be a list or an array, got {type(value).__name__}")
-    if len(X) != len(y):
+    sequences, targets = inputs.count("X", X), inputs.count("y", y)
+    if sequences != targets:
         raise ValueError(
-            f"y must have one entry for each of the {len(X)} sequences in X, got {len(y)}"
+            f"y must have one entry for each of the {sequences} sequences in X, got {targets}"
         )
-    if not len(X):
+    if not sequences:
         raise ValueError("X must hold at least one sequence, got none")
 
 
@@ -312,7 +316,7 @@ def _hold_out(X, y, validation, seed):
         if len(validation) != 2:
             raise ValueError(f"validation must be a pair (X, y), got {len(validation)} values")
         return (X, y), tuple(validation)
-    part, count = checks.fraction("validation", validation), len(X)
+    part, count = checks.fraction("validation", validation), inputs.count("X", X)
     size = round(part * count)
     if not 0 < size < count:
         raise ValueError(
