@@ -4,5 +4,13 @@ from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
 from fastseq.models.regressor import SequenceRegressor
+from fastseq.models.tagger import SequenceTagger
 
-__all__ = ["Estimator", "NotFittedError", "SequenceClassifier", "SequenceRegressor", "load"]
+__all__ = [
+    "Estimator",
+    "NotFittedError",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
+    "load",
+]

@@ -69,6 +69,7 @@ class Estimator:
 
     _learned: tuple[str, ...] = ()
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
+    _needs_targets = True
 
     network_: Module
     history_: History
@@ -253,7 +254,7 @@ class Estimator:
         kind = self._estimator_type
         return Tags(
             estimator_type=kind,
-            target_tags=TargetTags(required=kind is not None),
+            target_tags=TargetTags(required=self._needs_targets),
             classifier_tags=ClassifierTags() if kind == "classifier" else None,
             regressor_tags=RegressorTags() if kind == "regressor" else None,
             input_tags=InputTags(two_d_array=False, three_d_array=True),
