@@ -12,10 +12,12 @@ from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
+from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.config import show_config
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
+from fastseq.history import History
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
@@ -49,7 +51,9 @@ from fastseq.schedules import (
 from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
 from fastseq.subwords import Subwords
+from fastseq.tensor_files import load_tensors, save_tensors
 from fastseq.timeseries import TimeSeries, read_ts
+from fastseq.training import fit
 from fastseq.vocabulary import Vocabulary
 
 __all__ = [
@@ -75,6 +79,7 @@ __all__ = [
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "History",
     "HuberLoss",
     "LSTMCell",
     "LambdaLR",
@@ -101,14 +106,20 @@ __all__ = [
     "__version__",
     "clip_grad_norm",
     "clip_grad_value",
+    "fit",
     "get_backend",
     "get_num_threads",
+    "load_model",
+    "load_tensors",
     "pad",
     "prefetch",
     "read_conll",
+    "read_model",
     "read_text",
     "read_ts",
     "read_tsv",
+    "save_model",
+    "save_tensors",
     "set_backend",
     "set_num_threads",
     "show_config",

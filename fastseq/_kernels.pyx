@@ -228,6 +228,6 @@ def sigmoid(cnp.ndarray x, cnp.ndarray out):
     tiles_of(x).sigmoid(x.size, data(x), data(out))
 
 
-# --- optimisers ------------------------------------------------------------------------------------
+# --- optimisers -----------------------------------------------------------------------------
 
 include "_training/optimizers.pxi"

@@ -129,7 +129,7 @@ class CellBackprop(module.Backprop):
             If the argument has the wrong type, dtype or shape; it can still run after that.
         """
         cell, tape = self._owner, self._read_tape()
-        packed, buffers, lead = tape.packing, tape.buffers, self._shape
+        (packed, buffers, *_), lead = tape, self._shape
         input_grad = checks.flag("input_grad", input_grad)
         dstates = cell._read_cell_states("dstate", dstate, lead)
         dstates = [array.copy() for array in dstates]  # the kernels write there

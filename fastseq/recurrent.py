@@ -275,7 +275,7 @@ class LayerBackprop(module.Backprop):
             If an argument has the wrong type, dtype or shape; it can still run after that.
         """
         layer, tape = self._owner, self._read_tape()
-        packed, buffers, states = tape.packing, tape.buffers, tape.states
+        packed, buffers, states, *_ = tape
         input_grad = checks.flag("input_grad", input_grad)
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)

@@ -482,6 +482,7 @@ class ReduceLROnPlateau:
     """
 
     optimizer = fixed("optimizer")
+    mode = fixed("mode")
     best = fixed("best")
     num_bad_epochs = fixed("num_bad_epochs")
 
@@ -499,7 +500,8 @@ class ReduceLROnPlateau:
         eps: float = 1e-8,
     ) -> None:
         self._optimizer = _check_optimizer(optimizer)
-        self._sign = 1 if checks.choice("mode", mode, ("min", "max")) == "min" else -1
+        self._mode = checks.choice("mode", mode, ("min", "max"))
+        self._sign = 1 if self._mode == "min" else -1
         self._factor = checks.fraction("factor", factor)
         self._patience = checks.not_negative_int("patience", patience)
         self._threshold = checks.not_negative("threshold", threshold)

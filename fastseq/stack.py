@@ -5,7 +5,7 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,16 +45,6 @@ def _kind(name, **facts):
 RNN = _kind("rnn", gates=1, states=("h",), saved=(), option="nonlinearity", default="tanh")
 LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
-
-
-class Tape(NamedTuple):
-    """What a backward pass needs of its forward pass."""
-
-    packing: Any
-    buffers: Any
-    states: list  # initial ones, (L * D, B, H)
-    layers: list  # for each (the kernel's first arguments, y, saved arrays, what dropout kept)
-    lookup: Lookup | None  # what took the place of the first layer's input product
 
 
 class Stack(Module):
@@ -194,7 +184,10 @@ class Stack(Module):
     def _run(self, x, states, packing, buffers, training, embedding=None):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
-        With an embedding x are indices (N,) of its rows.
+        With an embedding x are indices (N,) of its rows.  The tape is what a backward pass needs:
+        (packing, buffers, states, layers, lookup), with (given, y, saved, kept) for each layer,
+        where ``given`` are the kernel's first arguments, and ``kept`` tells what dropout let
+        through, or is None.
         """
         forward = getattr(kernels(), self._kind.forward)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
@@ -217,7 +210,7 @@ class Stack(Module):
             if training and layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
             layers.append((given, y, saved, kept))
-        return output, finals, Tape(packing, buffers, states, layers, lookup)
+        return output, finals, (packing, buffers, states, layers, lookup)
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.

@@ -402,6 +402,8 @@ def test_public_names():
     ]
     optimizers = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "AveragedParameters"]
     optimizers += ["clip_grad_norm", "clip_grad_value"]
+    optimizers += ["fit", "History", "save_model", "read_model", "load_model"]
+    optimizers += ["save_tensors", "load_tensors"]
     schedules = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LambdaLR"]
     schedules += ["LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR"]
     data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]

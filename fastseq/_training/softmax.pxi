@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over rows of logits; each row is one part's, whatever the number of parts."""
+"""Softmax cross-entropy over rows of logits; a row is one part's, whatever the number of parts."""
 
 from libc.math cimport log
 

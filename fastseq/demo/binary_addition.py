@@ -21,7 +21,7 @@ LARGEST_TERM = 2 ** (BITS - 1)  # so that the sum still fits
 BIT_TABLE = np.unpackbits(np.arange(2**BITS, dtype=np.uint8)[:, None], axis=1, bitorder="little")
 
 
-class BinaryAdder:
+class BinaryAdder(fs.Module):
     """A sigmoid RNN with one sigmoid output; all weights start from N(0, 1).
 
     Parameters
@@ -32,14 +32,16 @@ class BinaryAdder:
     """
 
     def __init__(self, hidden_size=16, *, learning_rate=0.1, seed=None):
-        rng = np.random.default_rng(seed)
-        self.rnn = fs.RNN(2, hidden_size, nonlinearity="sigmoid", bias=False, dtype=np.float64)
-        self.weights = self.rnn.parameters.flat  # W_in and W in one array,
-        self.gradient = self.rnn.parameters.flat_grad  # and their gradients in another
-        self.weights[:] = rng.standard_normal(self.weights.size)
-        self.w_out = rng.standard_normal(hidden_size)
-        self.w_out_row = self.w_out[None]  # the same numbers, (1, hidden_size)
-        self.w_out_gradient = np.zeros_like(self.w_out)
+        super().__init__(
+            rnn=fs.RNN(2, hidden_size, nonlinearity="sigmoid", bias=False, dtype=np.float64),
+            output=fs.Linear(hidden_size, 1, bias=False, dtype=np.float64),
+        )
+        self.weights = self.parameters.flat  # W_in, W and w_out in one array,
+        self.gradient = self.parameters.flat_grad  # and their gradients in another
+        self.weights[:] = np.random.default_rng(seed).standard_normal(self.weights.size)
+        self.w_out_row = self.parameters["output.weight"]  # (1, hidden_size)
+        self.w_out = self.w_out_row[0]
+        self.w_out_gradient = self.parameters.grads["output.weight"][0]
         # Arrays this small take less time than turning a Python number into one.
         self.learning_rate = np.array(learning_rate)
 
@@ -51,8 +53,7 @@ class BinaryAdder:
     def loss_and_grad(self, x, target):
         """Forward and backward for one addition: x (bits, 2), target (bits,).
 
-        Returns the loss and the outputs, and leaves the gradients in ``gradient`` and
-        ``w_out_gradient``.
+        Returns the loss and the outputs, and leaves the gradients in ``gradient``.
         """
         h, _, backprop = self.rnn.forward(x)
         y = fs.sigmoid(h.dot(self.w_out))  # on arrays this small `dot` takes half the time of `@`
@@ -61,15 +62,14 @@ class BinaryAdder:
         # exercise apply the derivative function, which expects the input, to y itself:
         # sigmoid(y) (1 - sigmoid(y)).  That still learns, but is not the loss's gradient.
         delta = error * (y - y * y)
-        delta.dot(h, out=self.w_out_gradient)
         self.gradient.fill(0)  # layers add to their gradients
+        delta.dot(h, out=self.w_out_gradient)
         backprop(delta[:, None].dot(self.w_out_row), input_grad=False)
         return 0.5 * error.dot(error), y
 
     def descend(self):
         """One step of gradient descent, in place."""
         self.weights -= self.learning_rate * self.gradient
-        self.w_out -= self.learning_rate * self.w_out_gradient
 
 
 def make_examples(count, rng):

@@ -1,0 +1,745 @@
+"""The loop that trains every model which has ``loss_and_grad(batch)``."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.averaging import AveragedParameters
+from fastseq.checkpoint import check_fits, load_checkpoint, remove_leftovers, save_checkpoint
+from fastseq.history import History
+from fastseq.module import Module
+from fastseq.optim import Optimizer
+from fastseq.progress import make_bar
+from fastseq.schedules import LRScheduler, ReduceLROnPlateau
+from fastseq.tensor_files import plain
+from fastseq.validation import (
+    Best,
+    Validation,
+    batch_count,
+    check_batches,
+    has_state,
+    iterating,
+)
+
+
+def fit(
+    model: Module,
+    batches: Iterable,
+    *,
+    optimizer: Optimizer,
+    epochs: int = 1,
+    max_norm: float | None = None,
+    schedule: LRScheduler | ReduceLROnPlateau | None = None,
+    schedule_every: str = "update",
+    validation: Iterable | Callable[[], float] | None = None,
+    mode: str = "min",
+    patience: int | None = None,
+    keep_best: bool = True,
+    average: AveragedParameters | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 60.0,
+    resume: bool | str = "auto",
+    callbacks: Sequence = (),
+    progress: bool | None = None,
+) -> History:
+    """Train a model.
+
+    Each update takes one batch: ``model.loss_and_grad(batch)``, a step of the optimiser with the
+    gradients' norm clipped, the average, the schedule.  After each epoch comes the validation.
+
+    Parameters
+    ----------
+    model : Module
+        With a method ``loss_and_grad(batch) -> float``, which adds to ``parameters.grads``.
+        What else it may have say the notes.
+    batches : iterable
+        What gives the batches of an epoch each time: :class:`Batches`, :class:`BPTTWindows`,
+        ``prefetch(...)`` of one of them, a list.
+    optimizer : Optimizer
+        Of ``model.parameters``.
+    epochs : int
+        How many passes over the batches, those of a resumed run included.
+    max_norm : float, optional
+        The gradients' joint norm is clipped to it.
+    schedule : schedule, optional
+        Of this optimizer.
+    schedule_every : {"update", "epoch"}
+        When the schedule goes on.  ``ReduceLROnPlateau`` does so after each epoch's validation,
+        whatever stands here.
+    validation : iterable or callable, optional
+        Batches, for the mean of ``model.loss(batch)``; or a function without arguments that
+        returns a number.
+    mode : {"min", "max"}
+        Whether less of the validation is better, or more.
+    patience : int, optional
+        Stop after so many epochs in a row whose validation did not beat the best one.
+    keep_best : bool
+        Whether the model ends with the parameters of the epoch with the best validation.
+    average : AveragedParameters, optional
+        Of ``model.parameters``; updated after each update.  Validation is then of the averages,
+        and the model ends with them: those of the best epoch, or the last ones.
+    checkpoint : str or path, optional
+        A safetensors file that holds all there is to a run.  Needs batches that are a list, or
+        have ``state_dict`` and ``load_state_dict``.
+    checkpoint_every : float
+        Seconds from one checkpoint to the next; with 0 there is one after each update.  One is
+        written when the run begins and ends, in any case.
+    resume : {"auto", True, False}
+        Whether to go on from the checkpoint: if it is there, as it must be, or not at all, which
+        replaces it.
+    callbacks : sequence
+        Functions, called with the :class:`Trainer` after each epoch; or objects with methods
+        ``on_update(trainer)``, ``on_epoch(trainer)`` or both.  ``trainer.stop()`` ends the run.
+    progress : bool, optional
+        Whether to show a bar, by tqdm.  By default there is one if standard error is a terminal
+        and tqdm is installed.
+
+    Returns
+    -------
+    history : History
+        Losses, norms, learning rates, validation.
+
+    Raises
+    ------
+    FloatingPointError
+        If a loss or the gradients' norm is not finite.  It names the update and the batch; the
+        parameters are as they were before it.
+    OSError
+        If a checkpoint can't be written, as on a full disk: the one before is as it was, and
+        calling ``fit`` again goes on from there.
+    ValueError
+        If arguments don't fit each other; if the checkpoint is damaged, or of another model,
+        other data or other settings, and then nothing has changed.
+    TypeError
+        If an argument is of the wrong type.
+    ImportError
+        If safetensors or tqdm is needed and missing.
+
+    Notes
+    -----
+    **A model may have** ``loss(batch) -> float`` without dropout, for validation;
+    ``count(batch) -> int``, how many items a batch's mean loss is over (by default
+    ``batch.tokens``, or else 1), which weighs it in the mean of an epoch; ``training_state()``,
+    a dict of what is carried from batch to batch, and ``load_training_state(state)``;
+    ``settings``, its constructor's arguments by name, which a checkpoint notes and compares.
+
+    **A run that was killed**, at any moment, goes on from its last checkpoint when ``fit`` is
+    called with the same arguments again, and ends with the very parameters and history that it
+    would have had; only ``history.seconds`` differ.  The checkpoint holds the parameters, the
+    states of optimizer, schedule, average, random generators, batches, carried state and
+    callbacks (which have ``state_dict`` and ``load_state_dict``), the best model, and the
+    history.  Other data and settings are refused, as far as they are known: of a list only its
+    length is.  ``epochs`` and ``patience`` may be other ones; a run that has ended is returned as
+    it ended, and more epochs, or more patience, let it go on.
+
+    **Ctrl-C** ends the run after the update it is in: the best model is kept, a checkpoint is
+    written, the history returned.  Another one raises KeyboardInterrupt at once.  This is so in
+    the main thread, and where Ctrl-C has its usual meaning.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> class Echo(fs.Module):
+    ...     "Repeats its input one step later."
+    ...     def __init__(self):
+    ...         super().__init__(gru=fs.GRU(1, 8, seed=0), linear=fs.Linear(8, 1, seed=1))
+    ...
+    ...     def loss_and_grad(self, x):
+    ...         h, _, into_gru = self.gru.forward(x)
+    ...         y, into_linear = self.linear.forward(h)
+    ...         error = y[1:] - x[:-1]
+    ...         dy = np.zeros_like(y)
+    ...         dy[1:] = 2 * error / error.size
+    ...         into_gru(into_linear(dy), input_grad=False)
+    ...         return float(np.square(error).mean())
+    ...
+    ...     def loss(self, x):
+    ...         return float(np.square(self.linear(self.gru(x)[0])[1:] - x[:-1]).mean())
+    >>> rng = np.random.default_rng(0)
+    >>> batches = list(rng.standard_normal((20, 10, 4, 1), dtype=np.float32))
+    >>> model = Echo()
+    >>> adam = fs.Adam(model.parameters, lr=0.01)
+    >>> history = fs.fit(model, batches, optimizer=adam, epochs=10, validation=batches[:2])
+    >>> len(history.loss), len(history.validation), history.stopped
+    (200, 10, 'epochs')
+    >>> history.validation[-1] < history.validation[0] / 10
+    True
+    """
+    trainer = Trainer(
+        model,
+        batches,
+        optimizer,
+        epochs=checks.positive_int("epochs", epochs),
+        max_norm=math.inf if max_norm is None else checks.positive("max_norm", max_norm),
+        schedule=schedule,
+        schedule_every=checks.choice("schedule_every", schedule_every, ("update", "epoch")),
+        validation=validation,
+        best=_make_best(validation, mode, patience, keep_best),
+        average=average,
+        saver=_Saver(checkpoint, checkpoint_every, resume),
+        callbacks=callbacks,
+        bar=make_bar(None if progress is None else checks.flag("progress", progress)),
+    )
+    trainer.run()
+    return trainer.history
+
+
+class Trainer:
+    """A run of :func:`fit`, as callbacks see it.
+
+    Attributes
+    ----------
+    model : Module
+    optimizer : Optimizer
+    history : History
+    epoch : int
+        How many epochs are complete.
+    update : int
+        How many updates have been made.
+    loss, norm : float or None
+        Of the latest update's batch, and of its gradients before clipping.
+    stopped : str or None
+        As in :class:`History`.
+    """
+
+    def __init__(
+        self,
+        model,
+        batches,
+        optimizer,
+        *,
+        epochs,
+        max_norm,
+        schedule,
+        schedule_every,
+        validation,
+        best,
+        average,
+        saver,
+        callbacks,
+        bar,
+    ):
+        self.model = _check_model(model)
+        self.optimizer = _check_optimizer(optimizer, model)
+        self.history = History()
+        self.epoch = self.update = 0
+        self.loss = self.norm = self.stopped = None
+        self._batches = _check_place(batches, saver.is_wanted)
+        self._epochs, self._max_norm = epochs, max_norm
+        self._schedule = _check_schedule(schedule, optimizer, validation, best.mode)
+        self._steps_by_update = schedule is not None and schedule_every == "update"
+        self._steps_by_update &= not isinstance(schedule, ReduceLROnPlateau)
+        self._validation = None if validation is None else Validation(model, validation)
+        self._average = _check_average(average, model)
+        self._best, self._saver, self._bar = best, saver, bar
+        self._interrupt = _Interrupt()
+        self._on_update, self._on_epoch = _hooks(callbacks)
+        self._stateful = [callback for callback in callbacks if has_state(callback)]
+        self._count_of = batch_count(model)
+        self._updates_done = False  # of this epoch: its validation is what comes next
+        self._epoch_updates, self._loss_sum, self._count = 0, 0.0, 0
+        self._clock = None  # when this epoch began, without the time between two processes
+        self._settings = self._describe(schedule_every) if saver.is_wanted else None
+        self._saved_place = None
+
+    def stop(self) -> None:
+        """End the run after this update, or epoch; for callbacks.
+
+        Calling ``fit`` again with the checkpoint then returns the run as it ended.
+        """
+        self.stopped = "callback"
+
+    def run(self):
+        """The whole run, or what is left of it."""
+        seconds = self._begin()
+        self._clock = time.perf_counter() - seconds
+        with self._interrupt:
+            is_whole = True
+            try:
+                while not self._has_ended():
+                    self._run_epoch()
+            except KeyboardInterrupt:
+                if self._interrupt.is_noted:  # the second one
+                    raise
+                # raised by something else than our handler, perhaps amidst an update
+                self.stopped, is_whole = "interrupted", False
+            finally:
+                self._bar.close()
+            self._finish(is_whole)
+
+    def _has_ended(self):
+        """Whether there is nothing left to do, and why."""
+        if self.stopped is None:
+            if self._interrupt.is_noted:
+                self.stopped = "interrupted"
+            elif self._best.is_exhausted:
+                self.stopped = "patience"
+            elif self.epoch >= self._epochs:
+                self.stopped = "epochs"
+        return self.stopped is not None
+
+    def _must_stop(self):
+        """Whether to leave the epoch as it is."""
+        return self._interrupt.is_noted or self.stopped is not None
+
+    # --- an epoch ---------------------------------------------------------------------------
+
+    def _run_epoch(self):
+        self._bar.begin(self.update, self._expected_updates(), self.epoch + 1)
+        if not self._updates_done:
+            self._run_updates()
+        if self._updates_done and not self._must_stop():
+            self._end_epoch()
+
+    def _run_updates(self):
+        with iterating(self._batches) as batches:
+            for batch in batches:
+                self._run_update(batch)
+                if self._must_stop():
+                    return
+        if not self._epoch_updates:
+            raise ValueError("batches must give at least one batch in each epoch, got none")
+        self._updates_done = True
+
+    def _run_update(self, batch):
+        lr = self.optimizer.lr
+        self._descend(batch)
+        if self._average is not None:
+            self._average.update()
+        if self._steps_by_update:
+            self._schedule.step()
+        self._record(batch, lr)
+        for callback in self._on_update:
+            callback(self)
+        if self._saver.is_due():
+            self._save()
+
+    def _descend(self, batch):
+        """One step, or an error before anything has changed."""
+        self.model.parameters.zero_grad()
+        loss = checks.number("loss_and_grad(batch)", self.model.loss_and_grad(batch))
+        if not math.isfinite(loss):
+            raise self._not_finite(
+                f"the loss is {loss}; lower the learning rate, or look for bad values in the data"
+            )
+        try:
+            norm = self.optimizer.step(max_norm=self._max_norm)
+        except FloatingPointError as error:
+            raise self._not_finite(error) from error
+        self.loss, self.norm = loss, norm
+
+    def _not_finite(self, what):
+        return FloatingPointError(
+            f"update {self.update + 1} (epoch {self.epoch + 1}, batch {self._epoch_updates + 1} of "
+            f"it): {what}; the parameters are as they were before it"
+        )
+
+    def _record(self, batch, lr):
+        count = checks.not_negative_int("count(batch)", self._count_of(batch))
+        self.update += 1
+        self._epoch_updates += 1
+        self._loss_sum += self.loss * count
+        self._count += count
+        self.history.loss.append(self.loss)
+        self.history.norm.append(self.norm)
+        self.history.lr.append(lr)
+        self._bar.update(self._mean_loss(), batch)
+
+    def _mean_loss(self):
+        return self._loss_sum / self._count if self._count else math.nan
+
+    def _end_epoch(self):
+        if self._validation is not None and not self._validate():
+            return
+        if isinstance(self._schedule, ReduceLROnPlateau):
+            self._schedule.step(self.history.validation[-1])
+        elif self._schedule is not None and not self._steps_by_update:
+            self._schedule.step()
+        self.history.epoch_loss.append(self._mean_loss())
+        self.history.epoch_end.append(self.update)
+        self.history.seconds.append(self._elapsed())
+        self.epoch += 1
+        self._updates_done = False
+        self._epoch_updates, self._loss_sum, self._count = 0, 0.0, 0
+        self._clock = time.perf_counter()
+        for callback in self._on_epoch:
+            callback(self)
+        if self._saver.is_due():
+            self._save()
+
+    def _validate(self):
+        """Measure, and keep the model if it is the best; False if it was interrupted."""
+        with self._averaged():
+            value = self._validation.measure(lambda: self._interrupt.is_noted)
+            if value is None:
+                return False
+            self._best.update(value, self.epoch + 1, self.model.parameters.flat)
+        self.history.validation.append(value)
+        self.history.best_epoch = self._best.epoch
+        self._bar.measured(value)
+        return True
+
+    def _elapsed(self):
+        """Seconds since the epoch began."""
+        return 0.0 if self._clock is None else time.perf_counter() - self._clock
+
+    def _averaged(self):
+        """A context in which the model has the averages, if there are any."""
+        if self._average is None or not self._average.updates:
+            return contextlib.nullcontext()
+        return self._average.applied()
+
+    def _expected_updates(self):
+        """Of the whole run, or None if nobody knows."""
+        try:
+            each = len(self._batches)
+        except TypeError:
+            return None
+        return self.update - self._epoch_updates + each * (self._epochs - self.epoch)
+
+    # --- begin and end ----------------------------------------------------------------------
+
+    def _begin(self):
+        """Go to where the checkpoint was written; how many seconds of the epoch have gone."""
+        state = self._saver.load()
+        if state is None:
+            self._save()  # so that what can't be saved is known before any work
+            return 0.0
+        self._check(state)
+        before = copy.deepcopy(self._state())
+        try:
+            self._load(state)
+        except BaseException:
+            self._load(before)
+            raise
+        return state["run"]["seconds"]
+
+    def _finish(self, is_whole):
+        self.history.stopped = self.stopped
+        try:
+            if is_whole and self._place() != self._saved_place:
+                self._save()
+        finally:
+            self._take_best()
+        if self._interrupt.is_noted:  # perhaps when all was done
+            self.history.stopped = "interrupted"
+        if self.history.stopped == "interrupted":
+            self._report()
+
+    def _take_best(self):
+        flat = self.model.parameters.flat
+        if self._best.flat is not None:
+            np.copyto(flat, self._best.flat)
+            return
+        with self._averaged():
+            values = flat.copy()
+        np.copyto(flat, values)
+
+    def _report(self):
+        if sys.stderr is None:
+            return
+        print(
+            f"fit: interrupted after update {self.update}, in epoch {self.epoch + 1}"
+            + (f"; kept the model of epoch {self._best.epoch}" if self._best.epoch else "")
+            + ("; call fit again to go on" if self._saver.is_wanted else ""),
+            file=sys.stderr,
+        )
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def _save(self):
+        if self._saver.is_wanted:
+            self._saver.save(self._state())
+            self._saved_place = self._place()
+
+    def _place(self):
+        return self.update, self.epoch, self._updates_done, self.stopped
+
+    def _state(self):
+        """All that a run needs to go on, as a tree; arrays may be the ones in use."""
+        carried = getattr(self.model, "training_state", lambda: None)
+        return {
+            "settings": self._settings,
+            "class": type(self.model).__name__,
+            "parameters": dict(self.model.parameters),
+            "random_state": self.model.random_state,
+            "training_state": carried(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": _state_of(self._schedule),
+            "average": _state_of(self._average),
+            "batches": self._batches.state_dict(),
+            "validation": _state_of(self._validation),
+            "callbacks": [callback.state_dict() for callback in self._stateful],
+            "best": self._best.state_dict(),
+            "history": self.history.state_dict(),
+            "run": self._numbers(),
+        }
+
+    def _numbers(self):
+        return {
+            "epoch": self.epoch,
+            "update": self.update,
+            "updates_done": self._updates_done,
+            "epoch_updates": self._epoch_updates,
+            "loss_sum": self._loss_sum,
+            "count": self._count,
+            "seconds": self._elapsed(),
+            "stopped": self.stopped,
+        }
+
+    def _check(self, state):
+        """Raise unless a state is of such a run."""
+        path = self._saver.path
+        check_fits(path, state["class"], state["parameters"], self.model)
+        for name, ours in self._settings.items():
+            theirs = state["settings"].get(name)
+            if theirs != ours:
+                raise ValueError(
+                    f"{path}: the run was begun with {name} = {theirs!r}, but here it is {ours!r}: "
+                    "go on with the same settings, or start anew with resume=False"
+                )
+        if len(state["callbacks"]) != len(self._stateful):
+            raise ValueError(
+                f"{path}: the run has {len(state['callbacks'])} callbacks with a state, but here "
+                f"are {len(self._stateful)}: go on with the same, or start anew with resume=False"
+            )
+
+    def _load(self, state):
+        self._batches.load_state_dict(state["batches"])
+        self.model.load_state_dict(state["parameters"])
+        self.model.random_state = state["random_state"]
+        if hasattr(self.model, "load_training_state"):
+            self.model.load_training_state(state["training_state"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        parts = [self._schedule, self._average, self._validation, *self._stateful]
+        states = [state[name] for name in ("schedule", "average", "validation")]
+        for part, own in zip(parts, [*states, *state["callbacks"]], strict=True):
+            if part is not None:
+                part.load_state_dict(own)
+        self._best.load_state_dict(state["best"])
+        self.history.load_state_dict(state["history"])
+        self._load_numbers(state["run"])
+
+    def _load_numbers(self, run):
+        self.epoch, self.update, self.stopped = run["epoch"], run["update"], run["stopped"]
+        self._updates_done, self._epoch_updates = run["updates_done"], run["epoch_updates"]
+        self._loss_sum, self._count = run["loss_sum"], run["count"]
+        self._saved_place = self._place()
+        if self.stopped != "callback":  # with more epochs or patience it goes on
+            self.stopped = self.history.stopped = None
+
+    def _describe(self, schedule_every):
+        """What makes it another run if it changes."""
+        names = (*self.optimizer._options, "weight_decay", "no_decay")
+        options = {name: getattr(self.optimizer, name) for name in names}
+        average, validation = self._average, self._validation
+        settings = getattr(self.model, "settings", None)
+        return {
+            "model.settings": plain("model.settings", settings),
+            "optimizer": type(self.optimizer).__name__,
+            **{f"optimizer.{name}": plain(name, value) for name, value in options.items()},
+            "optimizer.initial_lr": self.optimizer.initial_lr,
+            "max_norm": self._max_norm,
+            "schedule": self._schedule and type(self._schedule).__name__,
+            "schedule_every": schedule_every,
+            "validation": validation and validation.kind,
+            "mode": self._best.mode,
+            "average": average and f"AveragedParameters(decay={average.decay})",
+        }
+
+
+class _Saver:
+    """Where checkpoints are, and when the next one is due."""
+
+    def __init__(self, path, every, resume):
+        self.path = None if path is None else os.fspath(path)
+        self._every = checks.not_negative("checkpoint_every", every)
+        if not isinstance(resume, bool) and resume != "auto":
+            raise ValueError(f"resume must be True, False or 'auto', got {resume!r}")
+        if resume is True and path is None:
+            raise ValueError("resume=True needs a checkpoint to go on from: give checkpoint=path")
+        self._resume = resume
+        self._saved = -math.inf
+
+    @property
+    def is_wanted(self):
+        return self.path is not None
+
+    def load(self):
+        """The state in the checkpoint, or None if the run starts anew."""
+        if not self.is_wanted:
+            return None
+        remove_leftovers(self.path)
+        if self._resume is False or (self._resume == "auto" and not os.path.exists(self.path)):
+            return None
+        state = load_checkpoint(self.path)
+        self._saved = time.monotonic()
+        return state
+
+    def is_due(self):
+        return self.is_wanted and time.monotonic() - self._saved >= self._every
+
+    def save(self, state):
+        save_checkpoint(self.path, state)
+        self._saved = time.monotonic()
+
+
+class _Interrupt:
+    """A context in which the first Ctrl-C is noted; the next one is Python's own again."""
+
+    def __init__(self):
+        self.is_noted = False
+
+    def __enter__(self):
+        is_main = threading.current_thread() is threading.main_thread()
+        self._is_ours = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._is_ours:
+            signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *exception):
+        if self._is_ours:
+            self._put_back()
+
+    def _note(self, number, frame):
+        self.is_noted = True
+        self._put_back()
+
+    def _put_back(self):
+        if signal.getsignal(signal.SIGINT) == self._note:  # and not replaced by someone else
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Listed:
+    """Batches in a list, and the place in them."""
+
+    def __init__(self, items):
+        self._items, self._position = items, 0
+
+    def __len__(self):
+        return len(self._items)
+
+    def __iter__(self):
+        while self._position < len(self._items):
+            self._position += 1
+            yield self._items[self._position - 1]
+        self._position = 0
+
+    def state_dict(self):
+        return {"batches": len(self._items), "position": self._position}
+
+    def load_state_dict(self, state):
+        if state.get("batches") != len(self._items):
+            raise ValueError(
+                f"the run was begun with {state.get('batches')} batches in a list, but here are "
+                f"{len(self._items)}: go on with the same, or start anew with resume=False"
+            )
+        self._position = state["position"]
+
+
+def _state_of(part):
+    return None if part is None else part.state_dict()
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+def _check_model(model):
+    if not isinstance(model, Module) or not hasattr(model, "loss_and_grad"):
+        raise TypeError(
+            f"model must be a Module with a method loss_and_grad(batch), got {type(model).__name__}"
+        )
+    return model
+
+
+def _check_optimizer(optimizer, model):
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be an optimiser, got {type(optimizer).__name__}")
+    _check_parameters("optimizer", optimizer, model)
+    return optimizer
+
+
+def _check_average(average, model):
+    if average is None:
+        return None
+    if not isinstance(average, AveragedParameters):
+        raise TypeError(f"average must be AveragedParameters, got {type(average).__name__}")
+    _check_parameters("average", average, model)
+    return average
+
+
+def _check_parameters(name, value, model):
+    if value.parameters is not model.parameters:
+        raise ValueError(
+            f"{name} belongs to other parameters than the model's: make it from model.parameters, "
+            "once the model is whole"
+        )
+
+
+def _check_schedule(schedule, optimizer, validation, mode):
+    if schedule is None:
+        return None
+    if not isinstance(schedule, (LRScheduler, ReduceLROnPlateau)):
+        raise TypeError(f"schedule must be a schedule, got {type(schedule).__name__}")
+    if schedule.optimizer is not optimizer:
+        raise ValueError("schedule belongs to another optimizer")
+    if isinstance(schedule, ReduceLROnPlateau):
+        if validation is None:
+            raise ValueError("ReduceLROnPlateau needs a validation to go by: give validation=...")
+        if schedule.mode != mode:
+            raise ValueError(
+                f"mode is {mode!r}, but the schedule's is {schedule.mode!r}: less of the "
+                "validation is better, or more"
+            )
+    return schedule
+
+
+def _make_best(validation, mode, patience, keep):
+    if patience is not None and validation is None:
+        raise ValueError("patience needs a validation to go by: give validation=...")
+    mode = checks.choice("mode", mode, ("min", "max"))
+    patience = None if patience is None else checks.positive_int("patience", patience)
+    return Best(mode, patience, checks.flag("keep_best", keep))
+
+
+def _check_place(batches, is_needed):
+    """The batches, with a place that can be saved if that is needed."""
+    check_batches("batches", batches)
+    if isinstance(batches, Sequence):
+        return _Listed(batches)
+    if is_needed and not has_state(batches):
+        raise TypeError(
+            "a checkpoint needs batches whose place can be saved: a list, or something with "
+            f"state_dict and load_state_dict such as Batches; got {type(batches).__name__}"
+        )
+    return batches
+
+
+def _hooks(callbacks):
+    """What to call after each update, and after each epoch."""
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
+    on_update, on_epoch = [], []
+    for i, callback in enumerate(callbacks):
+        hooks = [getattr(callback, name, None) for name in ("on_update", "on_epoch")]
+        if hooks == [None, None]:
+            if not callable(callback):
+                raise TypeError(
+                    f"callbacks[{i}] must be a function, or have a method on_update(trainer) or "
+                    f"on_epoch(trainer), got {type(callback).__name__}"
+                )
+            hooks[1] = callback
+        for hook, found in zip(hooks, (on_update, on_epoch), strict=True):
+            if hook is not None:
+                found.append(hook)
+    return on_update, on_epoch
