@@ -31,6 +31,13 @@ from fastseq.losses import (
     MSELoss,
     QuantileLoss,
 )
+from fastseq.models import (
+    NotFittedError,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    load,
+)
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from fastseq.parameters import Parameters
@@ -90,6 +97,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "MultiStepLR",
+    "NotFittedError",
     "Parameters",
     "Prefetcher",
     "QuantileLoss",
@@ -97,6 +105,9 @@ __all__ = [
     "RNNCell",
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "SequentialLR",
     "StepLR",
     "Stream",
@@ -109,6 +120,7 @@ __all__ = [
     "fit",
     "get_backend",
     "get_num_threads",
+    "load",
     "load_model",
     "load_tensors",
     "pad",

@@ -46,7 +46,7 @@ def add_settings(parser, cls):
     described = _descriptions(cls)
     for name, parameter in _settings(cls).items():
         default, kind = parameter.default, parameter.annotation.removesuffix(" | None")
-        text = f"{described[name]} (default: {default})".replace("%", "%%")
+        text = f"{described[name]} (default: {default})".strip().replace("%", "%%")
         options = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if kind == "bool":
             options["action"] = argparse.BooleanOptionalAction
@@ -71,7 +71,7 @@ def make_estimator(args, cls):
 
 def _settings(cls):
     _, *parameters = inspect.signature(cls.__init__).parameters.items()
-    return dict(parameters)
+    return {name: parameter for name, parameter in parameters if name != "warm_start"}
 
 
 def _descriptions(cls):
@@ -79,7 +79,8 @@ def _descriptions(cls):
     lines = (inspect.getdoc(cls) or "").partition("Parameters\n")[2].partition("Attributes\n")[0]
     texts = dict.fromkeys(_settings(cls), "")
     for names, kind, text in re.findall(r"^(\w[\w, ]*) : (.+)\n((?:    .*\n)*)", lines, re.M):
-        sentence = re.split(r"[.;:] ", " ".join(text.split()) + " ")[0]
+        sentence = re.split(r"[.;:](?: |$)", " ".join(text.split()))[0]
+        choices = re.findall(r'"(\w+)"', kind)
         for name in names.split(", "):
-            texts[name] = sentence.replace("`", "") or kind
+            texts[name] = ", ".join([sentence] * bool(sentence) + choices).replace("`", "")
     return texts

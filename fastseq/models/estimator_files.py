@@ -71,7 +71,10 @@ def read(path: str | os.PathLike, cls: type[Estimator] | None = None) -> Estimat
     """The estimator in a file; if a class is given it must be of this one."""
     file = tensor_files.read(path)
     if file.kind != KIND:
-        raise ValueError(f"{path}: holds no estimator, but something else of fastseq: {file.kind}")
+        raise ValueError(
+            f"{path}: holds {checkpoint.describe_kind(file.kind)}, not "
+            f"{checkpoint.describe_kind(KIND)}"
+        )
     name = file.metadata["class"]
     if cls is not None and cls.__name__ != name:
         raise ValueError(

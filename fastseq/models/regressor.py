@@ -51,7 +51,9 @@ class SequenceRegressor(SequenceEstimator):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}
-    hidden_size, num_layers : int
+    hidden_size : int
+        The size of the layers' outputs, in each direction.
+    num_layers : int
     bidirectional : bool
         Whether the layers also read from the end; not for forecasts.
     pooling : {"last", "mean", "max"}
@@ -79,8 +81,10 @@ class SequenceRegressor(SequenceEstimator):
         The size of tokens' vectors.
     min_count : int
         Tokens that come less often in ``fit`` are unknown, as are those that never came.
-    epochs, batch_size : int
-        Passes over the data, and sequences of an update.
+    epochs : int
+        Passes over the data.
+    batch_size : int
+        How many sequences an update takes.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
     lr : float
         The learning rate.
@@ -88,6 +92,7 @@ class SequenceRegressor(SequenceEstimator):
         How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
         validation's loss has not become less for 10 epochs.
     weight_decay : float
+        The factor of an L2 penalty's gradient; AdamW's is decoupled.
     max_norm : float, optional
         What the gradients' norm is clipped to.
     patience : int, optional

@@ -29,7 +29,9 @@ class SequenceTagger(Estimator):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}
-    hidden_size, num_layers : int
+    hidden_size : int
+        The size of the layers' outputs, in each direction.
+    num_layers : int
     bidirectional : bool
         Whether the layers also read from the end.
     crf : bool
@@ -51,8 +53,10 @@ class SequenceTagger(Estimator):
     memory : int, optional
         The number of steps over which the gates expect dependencies: their biases are
         initialised for it (Tallec & Ollivier, 2018).
-    epochs, batch_size : int
-        Passes over the data, and sentences of an update.
+    epochs : int
+        Passes over the data.
+    batch_size : int
+        How many sentences an update takes.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
     lr : float
         The learning rate.
@@ -60,6 +64,7 @@ class SequenceTagger(Estimator):
         How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
         validation's loss has not become less for 10 epochs.
     weight_decay : float
+        The factor of an L2 penalty's gradient; AdamW's is decoupled.
     max_norm : float, optional
         What the gradients' norm is clipped to.
     patience : int, optional
