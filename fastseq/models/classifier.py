@@ -167,7 +167,8 @@ class SequenceClassifier(SequenceEstimator):
         TypeError, ValueError
             If X is of another kind than in ``fit``.
         """
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of ``classes_``.
