@@ -20,6 +20,8 @@ def hold_tokens(X):
 def read_features(name, X, expected=None):
     """Sequences as a list of finite arrays (T_i, F); ``expected`` is F if it is known."""
     arrays = checks.sequences(name, X)
+    if expected is not None and all(array.shape == (0,) for array in arrays):
+        return [np.empty((0, expected))] * len(arrays)  # nothing says that there is one feature
     if arrays[0].ndim == 1:
         arrays = [array[:, None] for array in arrays]
     if arrays[0].ndim != 2:
@@ -68,6 +70,8 @@ def standardized(arrays, mean, scale, dtype):
 
 def read_tokens(name, X, unit):
     """Sequences of strings, or with characters as tokens also strings, as they are."""
+    if any(len(sequence) for sequence in X) and not hold_tokens(X):
+        raise ValueError(f"{name} must hold sequences of strings, got numbers")
     for i, sequence in enumerate(X):
         if isinstance(sequence, str):
             if unit == "character":

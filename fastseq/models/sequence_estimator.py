@@ -62,7 +62,7 @@ class SequenceEstimator(Estimator):
         if self.vocabulary_ is not None:
             return self.vocabulary_.encode_all(inputs.read_tokens("X", X, self.unit))
         if inputs.hold_tokens(X):
-            raise TypeError(
+            raise ValueError(
                 f"X must hold sequences of the {self.n_features_in_} features of fit, got tokens"
             )
         X = inputs.read_features("X", X, self.n_features_in_)

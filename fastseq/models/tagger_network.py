@@ -66,11 +66,12 @@ class Spelling:
     def spell(self, batch: Batch) -> TaggerBatch:
         """A batch of such numbers as the network takes it."""
         words = self._ids[batch.x]
-        different, places = np.unique(batch.x, return_inverse=True)
+        # with what fills batches up, so that there is always something to spell
+        different, places = np.unique(np.append(batch.x, 0), return_inverse=True)
         characters = lengths = None
         if self._characters is not None:
             characters, lengths = pad([self._characters[number] for number in different])
-        places = places.reshape(batch.x.shape)  # NumPy 2.0.0 alone returns it flat
+        places = places[:-1].reshape(batch.x.shape)
         rest = batch.lengths, batch.targets, batch.mask, batch.rows
         return TaggerBatch(words, places, characters, lengths, *rest)
 
