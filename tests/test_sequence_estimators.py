@@ -111,7 +111,7 @@ def test_the_classifier_learns_series(pooling):
     new, truth = labelled(100, seed=1)
     clear = [i for i, x in enumerate(new) if abs(x[:, 0].sum()) > 0.5]
     new, truth = [new[i] for i in clear], truth[clear]
-    assert model.score(new, truth) > 0.95
+    assert model.score(new, truth) > 0.9
     probabilities = model.predict_proba(new)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert np.array_equal(model.classes_[probabilities.argmax(axis=1)], model.predict(new))

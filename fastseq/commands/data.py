@@ -1,6 +1,8 @@
 """Files with sequences, as the commands take them: which format they have, and what is in them."""
 
+import errno
 import io
+import os
 import sys
 from pathlib import PurePath
 
@@ -45,16 +47,26 @@ def find_format(path, wanted, formats):
     return found
 
 
-def read_sentences(path, wanted, columns):
-    """Columns of sentences, one word a line; or texts, of which the words are the only one."""
+def read_tagged(path, wanted, columns):
+    """Words and tags of sentences, one word a line."""
+    find_format(path, wanted, ("columns",))
+    words, tags = readers.read_conll(path, columns)
+    if words == tags:
+        raise ValueError(
+            f"{files.display_name(path)}: expected words and tags, got one column for both; "
+            "choose them, as with --columns 0 1"
+        )
+    return words, tags
+
+
+def read_sentences(path, wanted, column):
+    """Words of sentences, one a line in a column, or a sentence a line."""
     if find_format(path, wanted, ("columns", "text")) == "text":
-        if len(columns or (0,)) > 1:
-            raise ValueError(f"{files.display_name(path)}: a text has no columns")
-        return (readers.read_text(path),)
-    return readers.read_conll(path, columns)
+        return readers.read_text(path)
+    return readers.read_conll(path, None if column is None else (column,))[0]
 
 
-def read_sequences(path, wanted, columns, unit, *, targets):
+def read_sequences(path, wanted, columns, unit):
     """Sequences, and their labels or target values as they stand in the file; None for none."""
     form = find_format(path, wanted, ("tsv", "ts", "npz", "text"))
     if form == "ts":
@@ -64,10 +76,9 @@ def read_sequences(path, wanted, columns, unit, *, targets):
         return read_npz(path)
     if form == "text":
         return readers.read_text(path, unit=unit), None
-    columns = columns or ((0, -1) if targets else (0,))
-    units = (unit, "character")[: len(columns)]
-    x, *y = readers.read_tsv(path, columns=columns, units=units)
-    return x, y[0] if y else None
+    texts, *others = readers.read_tsv(path, columns=columns)
+    x = [text.split() for text in texts] if unit == "word" else texts
+    return x, others[-1] if others else None
 
 
 def read_npz(path):
@@ -86,6 +97,17 @@ def read_npz(path):
     if lengths is None:
         return list(x), y
     lengths = checks.lengths(lengths, len(x), x.shape[1], f", in {name}")
-    by_steps = y is not None and y.shape[:2] == x.shape[:2]
-    y = [row[:n] for row, n in zip(y, lengths, strict=True)] if by_steps else y
+    if y is not None and y.shape[:2] == x.shape[:2]:
+        y = [row[:n] for row, n in zip(y, lengths, strict=True)]
     return [row[:n] for row, n in zip(x, lengths, strict=True)], y
+
+
+def check_writable(path):
+    """Raise where a file can't be put, before any work that would be lost."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)

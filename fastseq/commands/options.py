@@ -80,7 +80,7 @@ def _descriptions(cls):
     texts = dict.fromkeys(_settings(cls), "")
     for names, kind, text in re.findall(r"^(\w[\w, ]*) : (.+)\n((?:    .*\n)*)", lines, re.M):
         sentence = re.split(r"[.;:](?: |$)", " ".join(text.split()))[0]
-        choices = re.findall(r'"(\w+)"', kind)
+        choices = ", ".join(re.findall(r'"(\w+)"', kind))
         for name in names.split(", "):
-            texts[name] = ", ".join([sentence] * bool(sentence) + choices).replace("`", "")
+            texts[name] = sentence.replace("`", "") + f": {choices}" * bool(choices)
     return texts

@@ -49,6 +49,8 @@ def add(commands):
 
 def run(args):
     """Read a model and data, write predictions."""
+    if args.out is not None:
+        data.check_writable(args.out)
     model = models.load(args.model)
     predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
     if predict is None:
@@ -65,8 +67,7 @@ def run(args):
 def tag(model, args):
     """The lines of a tagger."""
     _refuse(args.quantiles, "--quantiles", model)
-    columns = None if args.column is None else (args.column,)
-    sentences, *_ = data.read_sentences(args.data, _format(args, "columns"), columns)
+    sentences = data.read_sentences(args.data, _format(args, "columns"), args.column)
     if args.proba:
         yield "\t".join(["", *map(str, model.classes_)])
         results = model.predict_proba(sentences)
@@ -111,7 +112,7 @@ KINDS = {
 def _read_sequences(model, args):
     form = _format(args, "ts" if model.vocabulary_ is None else "text")
     columns = None if args.column is None else (args.column,)
-    sequences, _ = data.read_sequences(args.data, form, columns, model.unit, targets=False)
+    sequences, _ = data.read_sequences(args.data, form, columns, model.unit)
     return sequences
 
 

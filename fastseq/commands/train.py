@@ -127,6 +127,8 @@ def _file_or_fraction(text):
 def run(args):
     """Train, save, and say how it went."""
     estimator = options.make_estimator(args, args.cls)
+    for path in filter(None, (args.out, args.checkpoint)):
+        data.check_writable(path)
     pairs = args.read(args.data, args, estimator)
     held_out = args.validation
     validation = args.read(held_out, args, estimator) if isinstance(held_out, str) else held_out
@@ -153,12 +155,12 @@ def run(args):
 
 def read_tagged(path, args, estimator):
     """Words and tags."""
-    return data.read_sentences(path, args.format, args.columns)
+    return data.read_tagged(path, args.format, args.columns)
 
 
 def read_labelled(path, args, estimator):
     """Sequences and labels."""
-    x, y = data.read_sequences(path, args.format, args.columns, estimator.unit, targets=True)
+    x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
     if y is None:
         raise ValueError(f"{path}: expected labels, got sequences alone")
     return x, y
@@ -166,7 +168,7 @@ def read_labelled(path, args, estimator):
 
 def read_valued(path, args, estimator):
     """Sequences and numbers; None for the steps of the series themselves."""
-    x, y = data.read_sequences(path, args.format, args.columns, estimator.unit, targets=True)
+    x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
     if estimator.horizon is not None and np.ndim(y) < 2:
         return x, None  # one label or number for a series is nothing to forecast
     if y is None:

@@ -26,9 +26,11 @@ class SequenceClassifier(SequenceEstimator):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}
+        What the layers are made of.
     hidden_size : int
         The size of the layers' outputs, in each direction.
     num_layers : int
+        How many layers lie on top of each other.
     bidirectional : bool
         Whether the layers also read from the end.
     pooling : {"last", "mean", "max"}
@@ -51,6 +53,7 @@ class SequenceClassifier(SequenceEstimator):
     batch_size : int
         How many sequences an update takes.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
     lr : float
         The learning rate.
     schedule : {"cosine", "linear", "plateau"}, optional
@@ -67,6 +70,7 @@ class SequenceClassifier(SequenceEstimator):
     warm_start : bool
         Whether ``fit`` goes on from what it has learned before, classes and all.
     dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
     random_state : int, optional
         Makes results reproducible: initial parameters, order of the data, dropout.
 

@@ -51,9 +51,11 @@ class SequenceRegressor(SequenceEstimator):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}
+        What the layers are made of.
     hidden_size : int
         The size of the layers' outputs, in each direction.
     num_layers : int
+        How many layers lie on top of each other.
     bidirectional : bool
         Whether the layers also read from the end; not for forecasts.
     pooling : {"last", "mean", "max"}
@@ -64,9 +66,10 @@ class SequenceRegressor(SequenceEstimator):
     horizon : int, optional
         How many steps to forecast.
     quantiles : sequence of float, optional
-        Rising, 0.5 among them; then the loss is that of quantiles.
+        What to estimate of the targets' distribution, rising and with 0.5 among them; the loss
+        is that of quantiles then.
     loss : {"mse", "huber"}
-        Without quantiles: of standardised targets.
+        Without quantiles, what is to be small; it is over standardised targets.
     dropout : float
         For tokens' vectors, between layers, and before the linear map; from 0 to below 1.
     memory : int, optional
@@ -86,6 +89,7 @@ class SequenceRegressor(SequenceEstimator):
     batch_size : int
         How many sequences an update takes.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
     lr : float
         The learning rate.
     schedule : {"cosine", "linear", "plateau"}, optional
@@ -102,6 +106,7 @@ class SequenceRegressor(SequenceEstimator):
     warm_start : bool
         Whether ``fit`` goes on from what it has learned before, scales and all.
     dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
     random_state : int, optional
         Makes results reproducible: initial parameters, order of the data, dropout.
 

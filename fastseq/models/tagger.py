@@ -29,9 +29,11 @@ class SequenceTagger(Estimator):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}
+        What the layers are made of.
     hidden_size : int
         The size of the layers' outputs, in each direction.
     num_layers : int
+        How many layers lie on top of each other.
     bidirectional : bool
         Whether the layers also read from the end.
     crf : bool
@@ -58,6 +60,7 @@ class SequenceTagger(Estimator):
     batch_size : int
         How many sentences an update takes.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
     lr : float
         The learning rate.
     schedule : {"cosine", "linear", "plateau"}, optional
@@ -74,6 +77,7 @@ class SequenceTagger(Estimator):
     warm_start : bool
         Whether ``fit`` goes on from what it has learned before, tags and words and all.
     dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
     random_state : int, optional
         Makes results reproducible: initial parameters, order of the data, dropout.
 
