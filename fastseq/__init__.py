@@ -14,6 +14,7 @@ from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.config import show_config
+from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
@@ -29,6 +30,13 @@ from fastseq.losses import (
     HuberLoss,
     MSELoss,
     QuantileLoss,
+)
+from fastseq.models import (
+    NotFittedError,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    load,
 )
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
@@ -56,6 +64,7 @@ from fastseq.training import fit
 from fastseq.vocabulary import Vocabulary
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
@@ -88,6 +97,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "MultiStepLR",
+    "NotFittedError",
     "Parameters",
     "Prefetcher",
     "QuantileLoss",
@@ -95,6 +105,9 @@ __all__ = [
     "RNNCell",
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "SequentialLR",
     "StepLR",
     "Stream",
@@ -107,6 +120,7 @@ __all__ = [
     "fit",
     "get_backend",
     "get_num_threads",
+    "load",
     "load_model",
     "load_tensors",
     "pad",
