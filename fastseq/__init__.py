@@ -14,6 +14,7 @@ from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.config import show_config
+from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
@@ -29,6 +30,13 @@ from fastseq.losses import (
     HuberLoss,
     MSELoss,
     QuantileLoss,
+)
+from fastseq.models import (
+    NotFittedError,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    load,
 )
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
@@ -57,6 +65,7 @@ from fastseq.training import fit
 from fastseq.vocabulary import Vocabulary
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
@@ -89,6 +98,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "MultiStepLR",
+    "NotFittedError",
     "Parameters",
     "Prefetcher",
     "QuantileLoss",
@@ -97,6 +107,9 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "SequentialLR",
     "StepLR",
     "Stream",
@@ -109,6 +122,7 @@ __all__ = [
     "fit",
     "get_backend",
     "get_num_threads",
+    "load",
     "load_model",
     "load_tensors",
     "pad",

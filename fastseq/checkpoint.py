@@ -319,12 +319,18 @@ def _read(path, kind):
     """The content of a file, which must be of this kind."""
     file = tensor_files.read(path)
     if file.kind != kind:
-        raise ValueError(f"{path}: holds {_KINDS.get(file.kind, file.kind)}, not {_KINDS[kind]}")
+        raise ValueError(f"{path}: holds {describe_kind(file.kind)}, not {describe_kind(kind)}")
     return file
+
+
+def describe_kind(kind):
+    """What a file of this kind is, and who reads it."""
+    return _KINDS.get(kind, kind)
 
 
 _KINDS = {
     "checkpoint": "the checkpoint of a training run, for fit(..., checkpoint=path)",
+    "estimator": "an estimator, for fastseq.load",
     "model": "a model, for load_model",
     "tensors": "arrays, for load_tensors",
 }

@@ -1,0 +1,113 @@
+"""Files with sequences, as the commands take them: which format they have, and what is in them."""
+
+import errno
+import io
+import os
+import sys
+from pathlib import PurePath
+
+import numpy as np
+
+from fastseq import checks, files, readers, timeseries
+
+ENDINGS = {
+    ".conllu": "columns",
+    ".conll": "columns",
+    ".columns": "columns",
+    ".tsv": "tsv",
+    ".ts": "ts",
+    ".npz": "npz",
+    ".txt": "text",
+}
+FORMATS = ("columns", "tsv", "ts", "npz", "text")
+
+
+def add_format(parser, formats):
+    """Options that say how a file is to be read."""
+    parser.add_argument(
+        "--format",
+        choices=formats,
+        help="of all files; by default their endings say it (.conllu .conll .columns .tsv .ts "
+        ".npz .txt, also with .gz or .xz)",
+    )
+
+
+def find_format(path, wanted, formats):
+    """The format of a file, which must be one of some."""
+    if wanted is not None:
+        return wanted
+    path = PurePath(path)
+    ending = PurePath(path.stem).suffix if path.suffix in (".gz", ".xz") else path.suffix
+    found = ENDINGS.get(ending.lower())
+    if found not in formats:
+        raise ValueError(
+            f"{files.display_name(str(path))}: expected a file of format {' or '.join(formats)}, "
+            "which its name doesn't tell; give it, as with --format " + formats[0]
+        )
+    return found
+
+
+def read_tagged(path, wanted, columns):
+    """Words and tags of sentences, one word a line."""
+    find_format(path, wanted, ("columns",))
+    words, tags = readers.read_conll(path, columns)
+    if words == tags:
+        raise ValueError(
+            f"{files.display_name(path)}: expected words and tags, got one column for both; "
+            "choose them, as with --columns 0 1"
+        )
+    return words, tags
+
+
+def read_sentences(path, wanted, column):
+    """Words of sentences, one a line in a column, or a sentence a line."""
+    if find_format(path, wanted, ("columns", "text")) == "text":
+        return readers.read_text(path)
+    return readers.read_conll(path, None if column is None else (column,))[0]
+
+
+def read_sequences(path, wanted, columns, unit):
+    """Sequences, and their labels or target values as they stand in the file; None for none."""
+    form = find_format(path, wanted, ("tsv", "ts", "npz", "text"))
+    if form == "ts":
+        x, y, _ = timeseries.read_ts(path)
+        return x, y
+    if form == "npz":
+        return read_npz(path)
+    if form == "text":
+        return readers.read_text(path, unit=unit), None
+    texts, *others = readers.read_tsv(path, columns=columns)
+    x = [text.split() for text in texts] if unit == "word" else texts
+    return x, others[-1] if others else None
+
+
+def read_npz(path):
+    """Arrays x (N, T, F) or (N, T), perhaps y and lengths (N,), of ``np.savez``."""
+    name = files.display_name(path)
+    try:
+        # standard input can't be read in any order, as an archive has to be
+        source = io.BytesIO(sys.stdin.buffer.read()) if path == files.STDIN else path
+        with np.load(source, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (ValueError, EOFError, AttributeError) as error:
+        raise ValueError(f"{name}: expected an archive of arrays of np.savez: {error}") from error
+    if "x" not in arrays or not arrays.keys() <= {"x", "y", "lengths"}:
+        raise ValueError(f"{name}: expected arrays x, y and lengths, got {', '.join(arrays)}")
+    x, y, lengths = (arrays.get(key) for key in ("x", "y", "lengths"))
+    if lengths is None:
+        return list(x), y
+    lengths = checks.lengths(lengths, len(x), x.shape[1], f", in {name}")
+    if y is not None and y.shape[:2] == x.shape[:2]:
+        y = [row[:n] for row, n in zip(y, lengths, strict=True)]
+    return [row[:n] for row, n in zip(x, lengths, strict=True)], y
+
+
+def check_writable(path):
+    """Raise where a file can't be put, before any work that would be lost."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)

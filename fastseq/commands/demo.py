@@ -1,0 +1,45 @@
+"""``fastseq demo``."""
+
+from fastseq.commands.options import positive_number, positive_seconds, whole_number
+
+
+def add(commands):
+    command = commands.add_parser(
+        "demo",
+        help="train two small models and show what they learn",
+        description=(
+            "A sigmoid RNN learns binary addition by online updates, then an LSTM learns to "
+            "write like Shakespeare, character by character. The loss curves are saved as "
+            "pictures if matplotlib is installed."
+        ),
+        epilog="example: fastseq demo --short --out pictures",
+    )
+    command.add_argument("--short", action="store_true", help="finish in about ten seconds")
+    command.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
+    command.add_argument(
+        "--out", default=".", metavar="DIR", help="folder for the pictures (default: this one)"
+    )
+    command.add_argument(
+        "--seconds",
+        type=positive_seconds,
+        metavar="S",
+        help="training time of the character model (default: 30, with --short 5)",
+    )
+    command.add_argument(
+        "--updates",
+        type=positive_number,
+        default=10_000,
+        metavar="N",
+        help="updates of the binary addition (default: 10000)",
+    )
+    command.set_defaults(run=run, one_blas_thread=True)
+
+
+def run(args):
+    """Run the demonstrations."""
+    from fastseq import demo
+
+    demo.run(
+        short=args.short, seed=args.seed, out=args.out, seconds=args.seconds, updates=args.updates
+    )
+    return 0

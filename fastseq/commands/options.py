@@ -1,0 +1,86 @@
+"""Options: numbers with bounds, and the settings of estimators as their constructors have them."""
+
+import argparse
+import inspect
+import re
+
+
+def whole_number(text):
+    """An option's value that is an integer >= 0."""
+    return _number(int, text, lambda n: n >= 0, "an integer of 0 or more")
+
+
+def positive_number(text):
+    """An option's value that is an integer >= 1."""
+    return _number(int, text, lambda n: n >= 1, "an integer of 1 or more")
+
+
+def positive_seconds(text):
+    """An option's value that is a finite time > 0."""
+    return _number(float, text, lambda s: 0 < s < float("inf"), "a number of seconds above 0")
+
+
+def _number(kind, text, accept, expected):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not accept(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+def column(text):
+    """A column of a file: a number from 0, from the end if negative, or a name."""
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def add_settings(parser, cls):
+    """An option for each argument of an estimator's constructor."""
+    group = parser.add_argument_group(
+        "settings", f"As of fastseq.{cls.__name__}, where they are described in full."
+    )
+    described = _descriptions(cls)
+    for name, parameter in _settings(cls).items():
+        default, kind = parameter.default, parameter.annotation.removesuffix(" | None")
+        text = f"{described[name]} (default: {default})".strip().replace("%", "%%")
+        options = {"dest": name, "default": argparse.SUPPRESS, "help": text}
+        if kind == "bool":
+            options["action"] = argparse.BooleanOptionalAction
+        elif kind.startswith("Sequence"):
+            options |= {"type": float, "nargs": "+", "metavar": "X"}
+        else:
+            options |= {"type": {"int": int, "float": float, "str": str}[kind]}
+            options["metavar"] = {"int": "N", "float": "X", "str": "NAME"}[kind]
+        group.add_argument("--" + name.replace("_", "-"), **options)
+
+
+def make_estimator(args, cls):
+    """An estimator with the settings that the command line has; a wrong one ends it."""
+    given = {name: getattr(args, name) for name in _settings(cls) if hasattr(args, name)}
+    estimator = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
+    try:
+        estimator._check_settings()
+    except (TypeError, ValueError) as error:
+        args.parser.error(str(error))
+    return estimator
+
+
+def _settings(cls):
+    _, *parameters = inspect.signature(cls.__init__).parameters.items()
+    return {name: parameter for name, parameter in parameters if name != "warm_start"}
+
+
+def _descriptions(cls):
+    """The first sentence on each setting in the class's docstring, or its type."""
+    lines = (inspect.getdoc(cls) or "").partition("Parameters\n")[2].partition("Attributes\n")[0]
+    texts = dict.fromkeys(_settings(cls), "")
+    for names, kind, text in re.findall(r"^(\w[\w, ]*) : (.+)\n((?:    .*\n)*)", lines, re.M):
+        sentence = re.split(r"[.;:](?: |$)", " ".join(text.split()))[0]
+        choices = ", ".join(re.findall(r'"(\w+)"', kind))
+        for name in names.split(", "):
+            texts[name] = sentence.replace("`", "") + f": {choices}" * bool(choices)
+    return texts

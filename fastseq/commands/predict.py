@@ -1,0 +1,131 @@
+"""``fastseq predict``: what a trained model says of new data."""
+
+import io
+import sys
+
+import numpy as np
+
+from fastseq import files, models
+from fastseq.commands import data, options
+
+
+def add(commands):
+    command = commands.add_parser(
+        "predict",
+        help="let a trained model tag, label or forecast",
+        description=(
+            "Let a trained model say what it thinks of new data. A tagger gives lines with a "
+            "word and its tag, and an empty line after each sentence; a classifier a label in "
+            "each line; a regressor its numbers for a sequence in a line, or where it has some "
+            "for each step in as many lines, with an empty line after each sequence."
+        ),
+        epilog="example: fastseq predict tagger.safetensors --format text < sentences.txt",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file of fastseq train")
+    command.add_argument(
+        "data", nargs="?", default=files.STDIN, metavar="DATA", help="a file (default: -, stdin)"
+    )
+    command.add_argument("--out", metavar="FILE", help="where the results go (default: stdout)")
+    data.add_format(command, data.FORMATS)
+    command.add_argument(
+        "--column",
+        type=options.column,
+        metavar="N",
+        help="where words or texts stand: a number from 0, or in CoNLL-U a name (default: 0)",
+    )
+    more = command.add_mutually_exclusive_group()
+    more.add_argument(
+        "--proba",
+        action="store_true",
+        help="probabilities of all tags or labels, whose names stand in the first line",
+    )
+    more.add_argument(
+        "--quantiles",
+        action="store_true",
+        help="all quantiles of a regressor that was trained with some, beside each other",
+    )
+    command.set_defaults(run=run, one_blas_thread=True)
+
+
+def run(args):
+    """Read a model and data, write predictions."""
+    if args.out is not None:
+        data.check_writable(args.out)
+    model = models.load(args.model)
+    predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
+    if predict is None:
+        raise ValueError(f"{args.model}: holds a {type(model).__name__}, which predicts nothing")
+    lines = io.StringIO()
+    lines.writelines(f"{line}\n" for line in predict(model, args))
+    if args.out is None:
+        sys.stdout.write(lines.getvalue())
+    else:
+        files.write_atomically(args.out, lines.getvalue().encode("utf-8"))
+    return 0
+
+
+def tag(model, args):
+    """The lines of a tagger."""
+    _refuse(args.quantiles, "--quantiles", model)
+    sentences = data.read_sentences(args.data, _format(args, "columns"), args.column)
+    if args.proba:
+        yield "\t".join(["", *map(str, model.classes_)])
+        results = model.predict_proba(sentences)
+    else:
+        results = model.predict(sentences)
+    for words, values in zip(sentences, results, strict=True):
+        for word, value in zip(words, values, strict=True):
+            yield f"{word}\t{_numbers(value) if args.proba else value}"
+        yield ""
+
+
+def label(model, args):
+    """The lines of a classifier."""
+    _refuse(args.quantiles, "--quantiles", model)
+    sequences = _read_sequences(model, args)
+    if args.proba:
+        yield "\t".join(map(str, model.classes_))
+        yield from map(_numbers, model.predict_proba(sequences))
+    else:
+        yield from map(str, model.predict(sequences))
+
+
+def measure(model, args):
+    """The lines of a regressor."""
+    _refuse(args.proba, "--proba", model)
+    sequences = _read_sequences(model, args)
+    values = model.predict_quantiles(sequences) if args.quantiles else model.predict(sequences)
+    by_steps = model.per_step or model.horizon is not None
+    for steps in values:
+        yield from map(_numbers, steps if by_steps else [steps])
+        if by_steps:
+            yield ""
+
+
+KINDS = {
+    models.SequenceTagger: tag,
+    models.SequenceClassifier: label,
+    models.SequenceRegressor: measure,
+}
+
+
+def _read_sequences(model, args):
+    form = _format(args, "ts" if model.vocabulary_ is None else "text")
+    columns = None if args.column is None else (args.column,)
+    sequences, _ = data.read_sequences(args.data, form, columns, model.unit)
+    return sequences
+
+
+def _format(args, of_stdin):
+    """The wanted format; standard input has a usual one."""
+    return args.format or (of_stdin if args.data == files.STDIN else None)
+
+
+def _refuse(given, option, model):
+    if given:
+        raise ValueError(f"a {type(model).__name__} can't give {option}")
+
+
+def _numbers(values):
+    """Numbers in a line, as exact as float32 is."""
+    return "\t".join(f"{value:.7g}" for value in np.ravel(values))

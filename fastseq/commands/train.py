@@ -1,0 +1,192 @@
+"""``fastseq train``: models from files of data."""
+
+import sys
+
+import numpy as np
+
+from fastseq import files, models
+from fastseq.commands import data, options
+
+
+def add(commands):
+    command = commands.add_parser(
+        "train",
+        help="train a model on your data and save it",
+        description="Train a model on your data and save it.",
+        epilog="example: fastseq train tagger train.conllu --out tagger.safetensors",
+    )
+    kinds = command.add_subparsers(title="models", metavar="MODEL", required=True)
+    add_tagger(kinds)
+    add_classifier(kinds)
+    add_regressor(kinds)
+
+
+def add_tagger(kinds):
+    command = _add_kind(
+        kinds,
+        "tagger",
+        models.SequenceTagger,
+        read_tagged,
+        ("columns",),
+        help="a tag for each word of a sentence",
+        description=(
+            "Learn to tag words. The data are files with a word and its tag in each line and an "
+            "empty line after each sentence: CoNLL-U, or any other columns."
+        ),
+        epilog="example: fastseq train tagger train.conllu --validation dev.conllu "
+        "--out tagger.safetensors --epochs 10",
+    )
+    command.add_argument(
+        "--columns",
+        nargs=2,
+        type=options.column,
+        metavar=("WORD", "TAG"),
+        help="numbers from 0, or from the end if negative, or in CoNLL-U names (default: FORM "
+        "UPOS, elsewhere 0 -1)",
+    )
+
+
+def add_classifier(kinds):
+    command = _add_kind(
+        kinds,
+        "classifier",
+        models.SequenceClassifier,
+        read_labelled,
+        ("tsv", "ts", "npz"),
+        help="a label for each time series or text",
+        description=(
+            "Learn to label sequences: time series (.ts, or .npz with arrays x, y and perhaps "
+            "lengths) or texts (.tsv, a text and its label in each line)."
+        ),
+        epilog="example: fastseq train classifier train.ts --test test.ts "
+        "--out classifier.safetensors",
+    )
+    _add_columns(command, "LABEL")
+
+
+def add_regressor(kinds):
+    command = _add_kind(
+        kinds,
+        "regressor",
+        models.SequenceRegressor,
+        read_valued,
+        ("tsv", "ts", "npz"),
+        help="numbers for each time series or text, or a forecast",
+        description=(
+            "Learn numbers: one for each sequence, with --per-step one for each of its steps, "
+            "with --horizon N the next N steps of the series themselves. The data are time "
+            "series (.ts with @targetLabel, or .npz with arrays x, y and perhaps lengths) or "
+            "texts (.tsv, a text and its number in each line)."
+        ),
+        epilog="example: fastseq train regressor series.npz --horizon 3 "
+        "--quantiles 0.1 0.5 0.9 --out forecast.safetensors",
+    )
+    _add_columns(command, "NUMBER")
+
+
+def _add_kind(kinds, name, cls, read, formats, **texts):
+    command = kinds.add_parser(name, **texts)
+    command.add_argument("data", metavar="DATA", help="a file; - is standard input")
+    command.add_argument("--out", required=True, metavar="FILE", help="where the model goes")
+    command.add_argument(
+        "--validation",
+        type=_file_or_fraction,
+        metavar="FILE",
+        help="data that choose the best epoch: a file, or a fraction such as 0.1 of DATA",
+    )
+    command.add_argument("--test", metavar="FILE", help="data to score the model on in the end")
+    command.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="go on from there if the same command was stopped, and save the state there",
+    )
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    data.add_format(command, formats)
+    options.add_settings(command, cls)
+    command.set_defaults(run=run, one_blas_thread=True, cls=cls, read=read, parser=command)
+    return command
+
+
+def _add_columns(command, target):
+    command.add_argument(
+        "--columns",
+        nargs=2,
+        type=options.column,
+        metavar=("TEXT", target),
+        help="of a .tsv file: numbers from 0, or from the end if negative (default: 0 -1)",
+    )
+
+
+def _file_or_fraction(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def run(args):
+    """Train, save, and say how it went."""
+    estimator = options.make_estimator(args, args.cls)
+    for path in filter(None, (args.out, args.checkpoint)):
+        data.check_writable(path)
+    pairs = args.read(args.data, args, estimator)
+    held_out = args.validation
+    validation = args.read(held_out, args, estimator) if isinstance(held_out, str) else held_out
+    test = None if args.test is None else args.read(args.test, args, estimator)
+    estimator.fit(
+        *pairs,
+        validation=validation,
+        checkpoint=args.checkpoint,
+        progress=False if args.quiet else None,
+    )
+    estimator.save(args.out)
+    history = estimator.history_
+    print(f"{args.out}: {history}")
+    if test is not None:
+        print(f"{args.test}: score {estimator.score(*test):.4f}")
+    if history.stopped == "interrupted":
+        print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
+        return 130
+    return 0
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def read_tagged(path, args, estimator):
+    """Words and tags."""
+    return data.read_tagged(path, args.format, args.columns)
+
+
+def read_labelled(path, args, estimator):
+    """Sequences and labels."""
+    x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
+    if y is None:
+        raise ValueError(f"{path}: expected labels, got sequences alone")
+    return x, y
+
+
+def read_valued(path, args, estimator):
+    """Sequences and numbers; None for the steps of the series themselves."""
+    x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
+    if estimator.horizon is not None and np.ndim(y) < 2:
+        return x, None  # one label or number for a series is nothing to forecast
+    if y is None:
+        raise ValueError(f"{path}: expected target values, got sequences alone")
+    return x, _numbers(path, y)
+
+
+def _numbers(path, values):
+    """Values as they stand in a file, as numbers."""
+    if not isinstance(values[0], str):
+        return values
+    numbers = []
+    for i, value in enumerate(values, 1):
+        try:
+            numbers.append(float(value))
+        except ValueError:
+            raise ValueError(
+                f"{path}: expected a number as target of sequence {i}, got "
+                f"{files.shortened(str(value))}"
+            ) from None
+    return numbers

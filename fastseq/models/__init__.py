@@ -1,0 +1,16 @@
+"""Models with ``fit``, ``predict``, ``score``, ``save`` and ``load``, as scikit-learn has them."""
+
+from fastseq.models.classifier import SequenceClassifier
+from fastseq.models.estimator import Estimator, NotFittedError
+from fastseq.models.estimator_files import load
+from fastseq.models.regressor import SequenceRegressor
+from fastseq.models.tagger import SequenceTagger
+
+__all__ = [
+    "Estimator",
+    "NotFittedError",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
+    "load",
+]

@@ -1,0 +1,341 @@
+"""What all estimators have in common: scikit-learn's conventions, training, and files.
+
+An estimator is a number of settings.  Fitting adds what it has learned from the data, in
+attributes that end with an underscore, and among them a network, which is a :class:`Module`.
+scikit-learn itself is imported by nothing here but what scikit-learn calls.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fastseq import averaging, checks, optim, schedules, training
+from fastseq.models import estimator_files, inputs
+from fastseq.module import Module
+
+if TYPE_CHECKING:
+    from fastseq.history import History
+
+OPTIMIZERS = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+    "sgd": optim.SGD,
+}
+SCHEDULES = ("cosine", "linear", "plateau")
+TRAINING = (  # settings that all estimators share, and `_check_training` checks
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "lr",
+    "schedule",
+    "weight_decay",
+    "max_norm",
+    "patience",
+    "average",
+    "warm_start",
+    "dtype",
+    "random_state",
+)
+
+
+class NotFittedError(ValueError, AttributeError):
+    """An estimator was asked for what it knows only after ``fit``."""
+
+
+class Estimator:
+    """Common to all estimators.
+
+    A subclass's constructor takes keyword arguments, those of ``TRAINING`` among them, stores
+    them unchanged under their names, and does nothing else.  Its other methods are
+
+    ``_check_settings()``
+        Raise unless the settings make sense.
+    ``_read(X, y)``
+        The data of ``fit`` as the next three take them; raise if something is wrong with them.
+    ``_learn(X, y)``
+        Set the attributes that ``_learned`` names, for which ``estimator_files`` knows a form.
+    ``_make_network(seed)``
+        A Module with ``loss_and_grad(batch)`` and ``loss(batch)``, from settings and what was
+        learned.
+    ``_make_batches(X, y, seed)``
+        What gives the network's batches; in a fixed order if the seed is None.
+    """
+
+    _learned: tuple[str, ...] = ()
+    _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
+    _needs_targets = True
+
+    network_: Module
+    history_: History
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        estimator_files.KINDS[cls.__name__] = cls
+
+    # --- settings -------------------------------------------------------------------------------
+
+    @classmethod
+    def _setting_names(cls):
+        _, *parameters = inspect.signature(cls.__init__).parameters
+        return parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Makes no difference: no setting has settings of its own.
+        """
+        return {name: getattr(self, name) for name in self._setting_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings, for the next ``fit``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such setting; nothing has changed then.
+        """
+        names = self._setting_names()
+        for name in params:
+            if name not in names:
+                raise ValueError(
+                    f"{name!r} is no setting of {type(self).__name__}; there are {', '.join(names)}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self):
+        defaults = inspect.signature(type(self).__init__).parameters
+        settings = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if not _same(value, defaults[name].default)
+        ]
+        return f"{type(self).__name__}({', '.join(settings)})"
+
+    def _check_settings(self):
+        raise NotImplementedError
+
+    def _check_training(self):
+        """Raise unless the settings that all estimators share make sense."""
+        checks.positive_int("epochs", self.epochs)
+        checks.positive_int("batch_size", self.batch_size)
+        checks.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        checks.positive_float("lr", self.lr)
+        if self.schedule is not None:
+            checks.choice("schedule", self.schedule, SCHEDULES)
+        checks.not_negative("weight_decay", self.weight_decay)
+        if self.max_norm is not None:
+            checks.positive("max_norm", self.max_norm)
+        if self.patience is not None:
+            checks.positive_int("patience", self.patience)
+        if self.average is not None:
+            checks.fraction("average", self.average)
+        checks.flag("warm_start", self.warm_start)
+        checks.float_dtype(self.dtype)
+        if self.random_state is not None:
+            checks.not_negative_int("random_state", self.random_state)
+
+    # --- training -------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: tuple | float | None = None,
+        checkpoint: str | os.PathLike | None = None,
+        progress: bool | None = None,
+    ) -> Self:
+        """Learn from data.
+
+        Parameters
+        ----------
+        X : list of sequences
+        y : list or array
+            One target, or sequence of targets, for each sequence.
+        validation : pair (X, y) or float, optional
+            Data, or a fraction of X and y, that is not learned from: after each epoch the loss
+            is measured on it, the best epoch's parameters are kept, and ``patience`` may end
+            the training.
+        checkpoint : str or path, optional
+            A file from which a run that was killed goes on, when ``fit`` is called again with
+            the same settings and data; see :func:`fastseq.fit`.
+        progress : bool, optional
+            Whether to show a bar.  By default there is one if standard error is a terminal and
+            tqdm is installed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If settings or data are wrong; the estimator is as it was.
+        FloatingPointError
+            If the loss is not finite.  The parameters are the last good ones.
+        """
+        self._check_settings()
+        network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
+        (X, y), held_out = _hold_out(X, y, validation, split_seed)
+        if held_out is None and (self.patience is not None or self.schedule == "plateau"):
+            raise ValueError(
+                "patience and schedule='plateau' need a validation, as with fit(X, y, "
+                "validation=0.1)"
+            )
+        X, y = self._read(X, y)
+        held_out = None if held_out is None else self._read(*held_out)
+        before = dict(self.__dict__)
+        try:
+            if not (self.warm_start and self.__sklearn_is_fitted__()):
+                self._learn(X, y)
+                self.network_ = self._make_network(network_seed)
+            batches = self._make_batches(X, y, order_seed)
+            validation = None if held_out is None else self._make_batches(*held_out, None)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        self._train(batches, validation, checkpoint, progress)
+        return self
+
+    def _train(self, batches, validation, checkpoint, progress):
+        """Run the loop over batches that the network knows."""
+        parameters = self.network_.parameters
+        optimizer = OPTIMIZERS[self.optimizer](parameters, self.lr, weight_decay=self.weight_decay)
+        average = self.average
+        self.history_ = training.fit(
+            self.network_,
+            batches,
+            optimizer=optimizer,
+            epochs=self.epochs,
+            max_norm=self.max_norm,
+            schedule=self._make_schedule(optimizer, self.epochs * len(batches)),
+            validation=validation,
+            patience=self.patience,
+            average=None if average is None else averaging.AveragedParameters(parameters, average),
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        self.network_.release()
+
+    def _make_schedule(self, optimizer, updates):
+        if self.schedule == "cosine":
+            return schedules.CosineAnnealingLR(optimizer, updates)
+        if self.schedule == "linear":
+            return schedules.LinearLR(
+                optimizer, start_factor=1.0, end_factor=0.0, total_iters=updates
+            )
+        return schedules.ReduceLROnPlateau(optimizer) if self.schedule == "plateau" else None
+
+    def __sklearn_is_fitted__(self):
+        return "network_" in self.__dict__
+
+    def _check_fitted(self):
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                f"this {type(self).__name__} has learned nothing yet: call fit(X, y) first, or "
+                f"read one that has, as with fastseq.load(path)"
+            )
+
+    def __sklearn_tags__(self):
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+        kind = self._estimator_type
+        return Tags(
+            estimator_type=kind,
+            target_tags=TargetTags(required=self._needs_targets),
+            classifier_tags=ClassifierTags() if kind == "classifier" else None,
+            regressor_tags=RegressorTags() if kind == "regressor" else None,
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+        )
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write settings, what was learned, and the history into one safetensors file.
+
+        The file is replaced as a whole or not at all.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to save.
+        OSError
+            If the file can't be written.
+        ImportError
+            If safetensors is missing.
+        """
+        self._check_fitted()
+        estimator_files.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """The estimator in a file that :meth:`save` wrote.
+
+        Raises
+        ------
+        OSError
+            If the file can't be read.
+        ValueError
+            If it holds something else, is truncated or corrupted; the message names the file.
+        ImportError
+            If safetensors is missing.
+        """
+        return estimator_files.read(path, cls)
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def check_pairs(X, y):
+    """Raise unless there is a target for each sequence, and at least one of them."""
+    sequences, targets = inputs.count("X", X), inputs.count("y", y)
+    if sequences != targets:
+        raise ValueError(
+            f"y must have one entry for each of the {sequences} sequences in X, got {targets}"
+        )
+    if not sequences:
+        raise ValueError("X must hold at least one sequence, got none")
+
+
+def _hold_out(X, y, validation, seed):
+    """The data to learn from, and those for the validation or None, both as pairs."""
+    if validation is None:
+        return (X, y), None
+    if isinstance(validation, (tuple, list)):
+        if len(validation) != 2:
+            raise ValueError(f"validation must be a pair (X, y), got {len(validation)} values")
+        return (X, y), tuple(validation)
+    part, count = checks.fraction("validation", validation), inputs.count("X", X)
+    size = round(part * count)
+    if not 0 < size < count:
+        raise ValueError(
+            f"validation={part} of {count} sequences leaves {count - size} to learn from and "
+            f"{size} to validate with, and neither may be 0"
+        )
+    # sorting raw bits: what NumPy's own shuffling gives may change with its version
+    order = np.argsort(seed.bit_generator.random_raw(count), kind="stable")
+    held_out, learned = np.sort(order[:size]), np.sort(order[size:])
+    return (_take(X, learned), _take(y, learned)), (_take(X, held_out), _take(y, held_out))
+
+
+def _take(data, rows):
+    if data is None:
+        return None
+    return data[rows] if isinstance(data, np.ndarray) else [data[i] for i in rows]
+
+
+def _same(value, default):
+    """Whether a setting is at its default; values may be anything."""
+    return value is default or (type(value) is type(default) and bool(value == default))

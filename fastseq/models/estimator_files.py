@@ -1,0 +1,148 @@
+"""Estimators in files: settings, what was learned from the data, and a network's parameters.
+
+In the safetensors file the network's parameters have PyTorch's names; a name with a slash is
+another array of the estimator: ``learned/x_mean_``, ``history/loss``.  All else is metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checkpoint, tensor_files
+from fastseq.history import History
+from fastseq.subwords import Subwords
+from fastseq.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fastseq.models.estimator import Estimator
+
+KIND = "estimator"
+KINDS: dict[str, type[Estimator]] = {}  # by name; estimators enter themselves
+
+
+def load(path: str | os.PathLike) -> Estimator:
+    """The estimator in a file, whichever it is.
+
+    Parameters
+    ----------
+    path : str or path
+        What ``save`` of an estimator wrote.
+
+    Returns
+    -------
+    estimator : SequenceTagger, SequenceClassifier, ...
+        Of the class that the file names.
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    ValueError
+        If it holds something else, is truncated or corrupted; the message names the file.
+    ImportError
+        If safetensors is missing.
+    """
+    return read(path)
+
+
+def write(estimator: Estimator, path: str | os.PathLike) -> None:
+    """Write a fitted estimator; see ``Estimator.save``."""
+    arrays = dict(estimator.network_.parameters)
+    learned = {}
+    for name in estimator._learned:
+        learned[name] = _pack(f"learned/{name}", getattr(estimator, name), arrays)
+    history = {
+        name: _pack(f"history/{name}", value, arrays)
+        for name, value in estimator.history_.state_dict().items()
+    }
+    metadata = {
+        "class": type(estimator).__name__,
+        "settings": {name: _plain(value) for name, value in estimator.get_params().items()},
+        "learned": learned,
+        "history": history,
+    }
+    tensor_files.write(path, KIND, arrays, metadata)
+
+
+def read(path: str | os.PathLike, cls: type[Estimator] | None = None) -> Estimator:
+    """The estimator in a file; if a class is given it must be of this one."""
+    file = tensor_files.read(path)
+    if file.kind != KIND:
+        raise ValueError(
+            f"{path}: holds {checkpoint.describe_kind(file.kind)}, not "
+            f"{checkpoint.describe_kind(KIND)}"
+        )
+    name = file.metadata["class"]
+    if cls is not None and cls.__name__ != name:
+        raise ValueError(
+            f"{path}: holds a {name}, not a {cls.__name__}; fastseq.load(path) takes any"
+        )
+    cls = cls or KINDS.get(name)
+    if cls is None:
+        raise ValueError(
+            f"{path}: holds a {name}, which fastseq has no class for; import the module that "
+            "defines it, or install the fastseq that wrote the file"
+        )
+    try:
+        return _restore(path, cls, file)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: holds a {name} of fastseq {file.version} that this one can't read: {error}"
+        ) from error
+
+
+def _restore(path, cls, file):
+    arrays, metadata = file.arrays, file.metadata
+    settings = metadata["settings"]
+    estimator = cls(**{name: _tuples(value) for name, value in settings.items()})
+    for name, value in metadata["learned"].items():
+        setattr(estimator, name, _unpack(value, arrays))
+    network = estimator._make_network(0)
+    parameters = {name: array for name, array in arrays.items() if "/" not in name}
+    checkpoint.check_fits(path, cls.__name__, parameters, network)
+    network.load_state_dict(parameters)
+    estimator.network_ = network
+    estimator.history_ = History()
+    history = {name: _unpack(value, arrays) for name, value in metadata["history"].items()}
+    estimator.history_.load_state_dict(history)
+    return estimator
+
+
+def _plain(value):
+    """A setting as JSON can hold it: dtypes by name, NumPy's numbers as Python's."""
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _tuples(value):
+    """A setting from JSON, which has no tuples; those are what settings usually are."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _pack(name, value, arrays) -> Any:
+    """A value for the metadata, or what says where it is; arrays of numbers go to ``arrays``."""
+    if isinstance(value, Subwords):
+        return {"subwords": value.to_json()}
+    if isinstance(value, Vocabulary):
+        return {"vocabulary": value.to_json()}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        return {"strings": value.tolist(), "objects": value.dtype.kind == "O"}
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {"array": name}
+    return {"value": value}
+
+
+def _unpack(packed, arrays):
+    ((form, value), *options) = packed.items()
+    if form == "vocabulary":
+        return Vocabulary.from_json(value)
+    if form == "subwords":
+        return Subwords.from_json(value)
+    if form == "strings":
+        return np.array(value, object if dict(options)["objects"] else str)
+    return arrays[value] if form == "array" else value

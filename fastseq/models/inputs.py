@@ -1,0 +1,146 @@
+"""What estimators are given: sequences of features or tokens, and labels, as arrays of numbers."""
+
+import numpy as np
+
+from fastseq import checks, files
+
+# --- sequences ----------------------------------------------------------------------------------
+
+
+def hold_tokens(X):
+    """Whether the sequences are of strings, or strings themselves."""
+    for sequence in X:
+        if isinstance(sequence, str):
+            return True
+        if len(sequence):
+            return isinstance(sequence[0], str)
+    return False
+
+
+def read_features(name, X, expected=None):
+    """Sequences as a list of finite arrays (T_i, F); ``expected`` is F if it is known."""
+    arrays = checks.sequences(name, X)
+    if expected is not None and all(array.shape == (0,) for array in arrays):
+        return [np.empty((0, expected))] * len(arrays)  # nothing says that there is one feature
+    if arrays[0].ndim == 1:
+        arrays = [array[:, None] for array in arrays]
+    if arrays[0].ndim != 2:
+        raise ValueError(
+            f"{name} must hold sequences of shape (T, F), or (T,) for one feature, got "
+            f"{name}[0] of shape {arrays[0].shape}"
+        )
+    features = arrays[0].shape[1]
+    if not features:
+        raise ValueError(f"{name} must have at least one feature, got sequences of shape (T, 0)")
+    if expected is not None and features != expected:
+        raise ValueError(f"{name} must have the {expected} features of fit, got {features}")
+    for i, array in enumerate(arrays):
+        check_finite(f"{name}[{i}]", array)
+    return arrays
+
+
+def check_finite(name, array):
+    """Raise unless all numbers are finite."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        at = checks.first(array, ~finite)
+        raise ValueError(
+            f"{name} must hold finite numbers, got {array[at]} at {checks.position(name, at)}; "
+            "fill the gaps first, as with np.nan_to_num, or leave the sequence out"
+        )
+
+
+def learn_scale(arrays):
+    """Mean and standard deviation (F,) of all steps; 1 where a feature never changes."""
+    count = max(sum(map(len, arrays)), 1)
+    mean = sum(array.sum(axis=0, dtype=np.float64) for array in arrays) / count
+    squares = sum(np.square(array - mean).sum(axis=0) for array in arrays)
+    scale = np.sqrt(squares / count)
+    # a constant's deviation is what rounding leaves of it
+    constant = scale <= 1e-12 * np.abs(mean)
+    return mean, np.where(constant, 1.0, scale)
+
+
+def standardized(arrays, mean, scale, dtype):
+    """The arrays with means of 0 and deviations of 1; only converted if the mean is None."""
+    if mean is None:
+        return [np.asarray(array, dtype) for array in arrays]
+    return [((array - mean) / scale).astype(dtype) for array in arrays]
+
+
+def read_tokens(name, X, unit):
+    """Sequences of strings, or with characters as tokens also strings, as they are."""
+    if any(len(sequence) for sequence in X) and not hold_tokens(X):
+        raise ValueError(f"{name} must hold sequences of strings, got numbers")
+    for i, sequence in enumerate(X):
+        if isinstance(sequence, str):
+            if unit == "character":
+                continue
+            raise TypeError(
+                f"{name}[{i}] must be a list of words, got the string "
+                f"{files.shortened(sequence)}; split it first, as with text.split(), or give "
+                "unit='character'"
+            )
+        for j, token in enumerate(sequence):
+            if not isinstance(token, str):
+                raise TypeError(
+                    f"{name}[{i}][{j}] must be a string, got {token!r} of type "
+                    f"{type(token).__name__}"
+                )
+    return list(X)
+
+
+def count(name, X):
+    """How many sequences there are."""
+    if not hasattr(X, "__len__") or isinstance(X, (str, bytes, dict)):
+        raise TypeError(f"{name} must be a list of sequences, or an array, got {type(X).__name__}")
+    return len(X)
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+def learn_classes(name, labels):
+    """The different labels, sorted."""
+    array = _labels(name, labels)
+    if not array.size:
+        raise ValueError(f"{name} must hold at least one label, got none")
+    return np.unique(array)
+
+
+def encode_classes(name, labels, classes):
+    """The number of each label among the classes, int64."""
+    numbers = {label: i for i, label in enumerate(classes.tolist())}
+    array = _labels(name, labels)
+    try:
+        return np.fromiter((numbers[label] for label in array.tolist()), np.int64, len(array))
+    except KeyError as error:
+        known = ", ".join(map(repr, classes[:10].tolist())) + ", ..." * (len(classes) > 10)
+        raise ValueError(
+            f"{name} must hold labels that fit has seen, {known}, got {error.args[0]!r}"
+        ) from None
+
+
+def _labels(name, labels):
+    """Labels as an array (N,) of strings, integers or booleans."""
+    array = labels if isinstance(labels, np.ndarray) else _as_array(list(labels))
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have shape (N,), a label each, got {array.shape}")
+    kinds = {type(label) for label in array.tolist()} if array.dtype.kind == "O" else set()
+    if kinds == {str} or array.dtype.kind in "biuU" or not array.size:
+        return array
+    got = " and ".join(sorted(kind.__name__ for kind in kinds)) or f"dtype {array.dtype}"
+    raise TypeError(
+        f"{name} must hold labels, which are all strings or all integers, got {got}; convert "
+        "them first, as with [str(label) for label in y]"
+    )
+
+
+def _as_array(labels):
+    """A list as an array; np.array would make strings of the numbers in a mixture."""
+    kinds = {str if isinstance(label, str) else type(label) for label in labels}
+    if len(kinds) > 1 and str in kinds:
+        array = np.empty(len(labels), object)
+        array[:] = labels
+        return array
+    return np.array(labels)

@@ -1,0 +1,290 @@
+"""A tag for each word of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.batching import Batches
+from fastseq.models import inputs
+from fastseq.models.estimator import Estimator, check_pairs
+from fastseq.models.networks import check_layers
+from fastseq.models.tagger_network import SpelledBatches, Spelling, TaggerNetwork
+from fastseq.vocabulary import Vocabulary
+
+AT_ONCE = 5_000  # words of a batch that nothing is learned from
+
+
+class SequenceTagger(Estimator):
+    """Tags of words, by recurrent layers over words and their spelling.
+
+    A word's vector is that of the word itself, and of its characters as a bidirectional layer
+    of its own reads them (Ling et al., 2015; Plank et al., 2016).  Layers over the sentence and
+    a linear map give the scores of the tags; with ``crf`` the tags of a sentence are chosen
+    together (Lafferty et al., 2001; Lample et al., 2016).  Follows scikit-learn's conventions,
+    so ``clone``, ``cross_val_score`` and ``GridSearchCV`` take it.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+        What the layers are made of.
+    hidden_size : int
+        The size of the layers' outputs, in each direction.
+    num_layers : int
+        How many layers lie on top of each other.
+    bidirectional : bool
+        Whether the layers also read from the end.
+    crf : bool
+        Whether tags depend on the tags beside them.
+    embedding_dim : int
+        The size of words' vectors.
+    char_embedding_dim : int
+        The size of characters' vectors.
+    char_hidden_size : int
+        The size of the layer that reads the characters, in each direction; 0 is without
+        characters.
+    dropout : float
+        For words' vectors, between layers, and before the linear map; from 0 to below 1.
+    word_dropout : float
+        Probability that a word passes for an unknown one, while training.
+    min_count : int
+        Words that come less often in ``fit`` are unknown, as are those that never came; their
+        spelling is seen nevertheless.
+    memory : int, optional
+        The number of steps over which the gates expect dependencies: their biases are
+        initialised for it (Tallec & Ollivier, 2018).
+    epochs : int
+        Passes over the data.
+    batch_size : int
+        How many sentences an update takes.
+    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
+    lr : float
+        The learning rate.
+    schedule : {"cosine", "linear", "plateau"}, optional
+        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
+        validation's loss has not become less for 10 epochs.
+    weight_decay : float
+        The factor of an L2 penalty's gradient; AdamW's is decoupled.
+    max_norm : float, optional
+        What the gradients' norm is clipped to.
+    patience : int, optional
+        Epochs without a better validation after which the training ends.
+    average : float, optional
+        Decay of a running average of the parameters, which then takes their place.
+    warm_start : bool
+        Whether ``fit`` goes on from what it has learned before, tags and words and all.
+    dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
+    random_state : int, optional
+        Makes results reproducible: initial parameters, order of the data, dropout.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The tags, sorted.
+    vocabulary_ : Vocabulary
+        Of the words.
+    characters_ : Vocabulary or None
+    network_ : Module
+    history_ : History
+        Losses and more, for each update and epoch.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> X = [["the", "dog", "runs"], ["a", "cat", "sleeps"], ["dogs", "run"]] * 10
+    >>> y = [["DET", "NOUN", "VERB"], ["DET", "NOUN", "VERB"], ["NOUN", "VERB"]] * 10
+    >>> tagger = fs.SequenceTagger(hidden_size=16, epochs=20, batch_size=8, random_state=0)
+    >>> tagger.fit(X, y).score(X, y)
+    1.0
+    >>> tagger.predict([["a", "dog", "sleeps"]])
+    [['DET', 'NOUN', 'VERB']]
+    """
+
+    _learned = ("classes_", "vocabulary_", "characters_")
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden_size: int = 100,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        crf: bool = False,
+        embedding_dim: int = 100,
+        char_embedding_dim: int = 32,
+        char_hidden_size: int = 50,
+        dropout: float = 0.3,
+        word_dropout: float = 0.1,
+        min_count: int = 1,
+        memory: int | None = None,
+        epochs: int = 20,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        lr: float = 2e-3,
+        schedule: str | None = None,
+        weight_decay: float = 0.0,
+        max_norm: float | None = 1.0,
+        patience: int | None = None,
+        average: float | None = None,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        random_state: int | None = None,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.crf = crf
+        self.embedding_dim = embedding_dim
+        self.char_embedding_dim = char_embedding_dim
+        self.char_hidden_size = char_hidden_size
+        self.dropout = dropout
+        self.word_dropout = word_dropout
+        self.min_count = min_count
+        self.memory = memory
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.max_norm = max_norm
+        self.patience = patience
+        self.average = average
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def predict(self, X: Sequence[Sequence[str]]) -> list[list]:
+        """The most probable tags.
+
+        Parameters
+        ----------
+        X : list of lists of str
+            Sentences; they may be empty.
+
+        Returns
+        -------
+        tags : list of lists
+            One for each word.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError
+            If X holds something else than words.
+        """
+        return [self.classes_[tags].tolist() for tags in self._by_sentence(X, "best_tags")]
+
+    def predict_proba(self, X: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """The probability of each tag for each word, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : list of lists of str
+
+        Returns
+        -------
+        probabilities : list of ndarray, each (T_i, K)
+            With ``crf`` those of a word's tag whatever the other words' tags are.
+        """
+        return list(self._by_sentence(X, "probabilities"))
+
+    def score(self, X: Sequence[Sequence[str]], y: Sequence[Sequence]) -> float:
+        """The part of the words whose tag is predicted: the accuracy."""
+        self._check_fitted()
+        X, y = self._read(X, y)
+        pairs = zip(_joined(self.predict(X)), _joined(y), strict=True)
+        return float(np.mean([tag == truth for tag, truth in pairs]))
+
+    def _by_sentence(self, X, method):
+        """What a method of the network gives for each sentence, its real steps alone."""
+        self._check_fitted()
+        X = self._read_sentences(X)
+        results = [None] * len(X)
+        for batch in self._batches(X, None, None) if X else ():
+            values = getattr(self.network_, method)(batch)
+            for place, row in enumerate(batch.rows):
+                results[row] = values[: batch.lengths[place], place]
+        return results
+
+    # --- training -------------------------------------------------------------------------------
+
+    def _check_settings(self):
+        check_layers(self)
+        checks.flag("crf", self.crf)
+        for name in ("embedding_dim", "char_embedding_dim", "min_count"):
+            checks.positive_int(name, getattr(self, name))
+        checks.not_negative_int("char_hidden_size", self.char_hidden_size)
+        checks.fraction("word_dropout", self.word_dropout)
+        self._check_training()
+
+    def _read(self, X, y):
+        check_pairs(X, y)
+        X = self._read_sentences(X)
+        for i, (words, tags) in enumerate(zip(X, y, strict=True)):
+            if isinstance(tags, str) or not hasattr(tags, "__len__"):
+                raise TypeError(f"y[{i}] must be a list of tags, got {tags!r}")
+            if len(words) != len(tags):
+                raise ValueError(
+                    f"y[{i}] must have a tag for each of the {len(words)} words of X[{i}], got "
+                    f"{len(tags)}"
+                )
+        return X, [list(tags) for tags in y]
+
+    def _read_sentences(self, X):
+        inputs.count("X", X)
+        return inputs.read_tokens("X", X, "word")
+
+    def _learn(self, X, y):
+        self.classes_ = inputs.learn_classes("y", _joined(y))
+        self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
+        self.characters_ = None
+        if self.char_hidden_size:
+            words = (word for sentence in X for word in sentence)
+            self.characters_ = Vocabulary.build(words, unit="character")
+
+    def _make_network(self, seed):
+        return TaggerNetwork(
+            len(self.vocabulary_),
+            len(self.characters_) if self.characters_ is not None else 0,
+            len(self.classes_),
+            unknown_id=self.vocabulary_.unknown_id,
+            cell=self.cell,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=self.bidirectional,
+            embedding_dim=self.embedding_dim,
+            char_embedding_dim=self.char_embedding_dim,
+            char_hidden_size=self.char_hidden_size,
+            dropout=self.dropout,
+            word_dropout=self.word_dropout,
+            memory=self.memory,
+            crf=self.crf,
+            dtype=self.dtype,
+            seed=seed,
+        )
+
+    def _make_batches(self, X, y, seed):
+        numbers = inputs.encode_classes("y", _joined(y), self.classes_)
+        ends = np.cumsum([len(tags) for tags in y])
+        return self._batches(X, np.split(numbers, ends[:-1]), seed)
+
+    def _batches(self, X, targets, seed):
+        spelling = Spelling(X, self.vocabulary_, self.characters_)
+        if seed is None:
+            options = {"max_tokens": AT_ONCE, "shuffle": False}
+        else:
+            options = {"batch_size": self.batch_size, "seed": seed}
+        sentences = [spelling.encode(sentence) for sentence in X]
+        kind = None if targets is None else "steps"
+        return SpelledBatches(Batches(sentences, targets, target_kind=kind, **options), spelling)
+
+
+def _joined(y):
+    return [tag for tags in y for tag in tags]

@@ -1,0 +1,71 @@
+"""What the tests of estimators share: tiny data, and estimators that learn them in no time."""
+
+import numpy as np
+
+import fastseq as fs
+
+SMALL = {"hidden_size": 6, "epochs": 3, "batch_size": 4, "random_state": 0}
+
+
+def sentences(count=20, seed=0):
+    """Words and tags; a tag depends on the word and on what comes after it."""
+    rng = np.random.default_rng(seed)
+    words = [list(rng.choice(["ab", "ba", "cab", "b"], rng.integers(1, 6))) for _ in range(count)]
+    words = [[str(word) for word in sentence] for sentence in words]
+    tags = []
+    for sentence in words:
+        pairs = zip(sentence, [*sentence[1:], ""], strict=True)
+        tags.append(["A" if w[0] == "a" or w == after else "B" for w, after in pairs])
+    return words, tags
+
+
+def series(count=20, seed=0, features=2):
+    """Time series of different lengths."""
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((n, features)) for n in rng.integers(1, 9, count)]
+
+
+def labelled(count=20, seed=0):
+    X = series(count, seed)
+    return X, np.array(["up" if x[:, 0].sum() > 0 else "down" for x in X])
+
+
+def valued(count=20, seed=0):
+    X = series(count, seed)
+    return X, np.array([10 + 3 * x[:, 0].sum() for x in X])
+
+
+def make_tagger(**settings):
+    sizes = {"embedding_dim": 5, "char_embedding_dim": 4, "char_hidden_size": 3}
+    return fs.SequenceTagger(**(SMALL | sizes | settings))
+
+
+def make_classifier(**settings):
+    return fs.SequenceClassifier(**(SMALL | {"embedding_dim": 5} | settings))
+
+
+def make_regressor(**settings):
+    return fs.SequenceRegressor(**(SMALL | {"embedding_dim": 5} | settings))
+
+
+# name: a constructor and data
+CASES = {
+    "tagger": (make_tagger, sentences),
+    "classifier": (make_classifier, labelled),
+    "regressor": (make_regressor, valued),
+}
+
+
+def same(a, b):
+    """Whether two predictions are equal bit for bit, be they arrays or lists."""
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return len(a) == len(b) and all(
+        same(x, y) if isinstance(x, (list, np.ndarray)) else x == y
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def soft(estimator, X):
+    """What an estimator predicts, as numbers that the least change of a parameter shows in."""
+    return getattr(estimator, "predict_proba", estimator.predict)(X)

@@ -1,0 +1,402 @@
+"""The commands train, predict and info: files in, files out, and what they say of mistakes."""
+
+import io
+import os
+import shlex
+import sys
+
+import numpy as np
+import pytest
+from estimator_cases import labelled, sentences, series, valued
+
+import fastseq as fs
+from fastseq import cli, processes
+from fastseq.commands import options
+
+pytest.importorskip("safetensors")
+
+TAGGER = "--hidden-size 6 --embedding-dim 5 --char-embedding-dim 4 --char-hidden-size 3"
+SMALL = "--hidden-size 6 --epochs 2 --random-state 0 --quiet"
+
+
+@pytest.fixture(autouse=True)
+def folder_fixture(tmp_path, monkeypatch):
+    """A folder with the files that the examples in --help name; commands run in this process."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in processes.blas_threads(1).items():
+        monkeypatch.setenv(name, value)
+    words, tags = sentences()
+    write_columns("train.conllu", words, tags)
+    write_columns("dev.conllu", *sentences(8, seed=1))
+    lines = [" ".join(sentence) for sentence in words]
+    write("sentences.txt", lines)
+    write("texts.tsv", [f"{line}\t{len(line) % 2}" for line in lines])
+    write_ts("train.ts", *labelled())
+    write_ts("test.ts", *labelled(12, seed=1))
+    write_ts("targets.ts", *valued(), kind="targetLabel")
+    X = np.random.default_rng(0).standard_normal((12, 9, 2))
+    np.savez("series.npz", x=X, lengths=np.arange(12) % 6 + 4)
+    np.savez("steps.npz", x=X, y=X.cumsum(axis=1), lengths=np.arange(12) % 9 + 1)
+
+
+def write(path, lines):
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def write_columns(path, words, tags):
+    lines = []
+    for pair in zip(words, tags, strict=True):
+        lines += [f"{word}\t{tag}" for word, tag in zip(*pair, strict=True)] + [""]
+    write(path, lines)
+
+
+def write_ts(path, X, y, kind="classLabel"):
+    names = " " + " ".join(sorted(set(y))) if kind == "classLabel" else ""
+    head = ["@univariate false", f"@{kind} true{names}", "@data"]
+    rows = [":".join(",".join(map(str, column)) for column in x.T) for x in X]
+    write(path, head + [f"{row}:{label}" for row, label in zip(rows, y, strict=True)])
+
+
+def run(line, monkeypatch=None, stdin=""):
+    """A command line; its exit code."""
+    if monkeypatch is not None:
+        data = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+    return cli.main(shlex.split(line))
+
+
+def epilog(words):
+    """The example in the --help of a command."""
+    parser = cli.build_parser()
+    for word in words:
+        (subparsers,) = (
+            a for a in parser._actions if hasattr(a, "choices") and a.dest == "==SUPPRESS=="
+        )
+        parser = subparsers.choices[word]
+    return parser.epilog.removeprefix("example: ")
+
+
+# --- examples -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tagger", "classifier", "regressor"])
+def test_the_examples_in_help_work(kind, capsys):
+    example = epilog(["train", kind])
+    assert example.startswith(f"fastseq train {kind} ")
+    assert run(example.removeprefix("fastseq ") + f" {SMALL}") == 0
+    path = shlex.split(example)[shlex.split(example).index("--out") + 1]
+    assert capsys.readouterr().out.startswith(f"{path}: History(epochs=2")
+    assert fs.load(path).hidden_size == 6
+
+
+def test_the_examples_of_predict_and_info_work(capsys, monkeypatch):
+    train = epilog(["train"])
+    assert run(train.removeprefix("fastseq ") + f" {SMALL} {TAGGER}") == 0
+    command, file = epilog(["predict"]).removeprefix("fastseq ").split(" < ")
+    capsys.readouterr()
+    with open(file) as text:
+        assert run(command, monkeypatch, text.read()) == 0
+    out = capsys.readouterr().out
+    words, _ = sentences()
+    assert [line.split("\t")[0] for line in out.splitlines()[:4]] == [*words[0], ""][:4]
+    assert run(epilog(["info"]).removeprefix("fastseq ")) == 0
+    out = capsys.readouterr().out
+    assert "SequenceTagger(hidden_size=6" in out and "classes_        A B\n" in out
+    assert "  layers.weight_hh_l0 (24, 6)\n" in out and "History(epochs=2" in out
+
+
+# --- train and predict --------------------------------------------------------------------------
+
+
+def test_train_is_fit_and_predict_is_predict(capsys, monkeypatch):
+    settings = "--crf --cell gru --lr 0.01 --no-bidirectional"
+    line = f"train tagger train.conllu --validation dev.conllu --out m {SMALL} {settings}"
+    assert run(f"{line} --test dev.conllu") == 0
+    estimator = fs.SequenceTagger(
+        crf=True, cell="gru", lr=0.01, bidirectional=False, hidden_size=6, epochs=2, random_state=0
+    )
+    (X, y), dev = fs.read_conll("train.conllu"), fs.read_conll("dev.conllu")
+    estimator.fit(X, y, validation=dev)
+    loaded = fs.load("m")
+    assert loaded.get_params() == estimator.get_params()
+    assert np.array_equal(loaded.network_.parameters.flat, estimator.network_.parameters.flat)
+    assert f"dev.conllu: score {estimator.score(*dev):.4f}\n" in capsys.readouterr().out
+
+    expected = [
+        "\n".join([*map("\t".join, zip(*pair, strict=True)), "\n"])
+        for pair in zip(dev[0], estimator.predict(dev[0]), strict=True)
+    ]
+    assert run("predict m dev.conllu") == 0
+    assert capsys.readouterr().out == "".join(expected)
+    with open("dev.conllu") as file:
+        assert run("predict m --out tagged.conllu", monkeypatch, file.read()) == 0
+    assert capsys.readouterr().out == ""
+    with open("tagged.conllu") as file:
+        assert file.read() == "".join(expected)
+
+
+def test_tags_in_other_columns(capsys):
+    words, tags = sentences()
+    write_columns("odd.columns", tags, words)
+    for line in ("odd.columns --columns 1 0", "odd.columns --columns -1 -2"):
+        assert run(f"train tagger {line} --out m {SMALL} {TAGGER}") == 0
+        assert fs.load("m").classes_.tolist() == ["A", "B"]
+    capsys.readouterr()
+    assert run("predict m odd.columns --column 1") == 0
+    assert capsys.readouterr().out.split("\t")[0] == words[0][0]
+
+
+def test_probabilities_of_tags_and_labels(capsys):
+    run(f"train tagger train.conllu --out m {SMALL} {TAGGER}")
+    run(f"train classifier train.ts --out c {SMALL}")
+    capsys.readouterr()
+    assert run("predict m dev.conllu --proba") == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = fs.load("m").predict_proba(sentences(8, seed=1)[0])[0][0]
+    assert lines[0] == "\tA\tB"
+    np.testing.assert_allclose(np.array(lines[1].split("\t")[1:], float), first, rtol=1e-6)
+    assert run("predict c test.ts --proba") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "down\tup" and len(lines) == 13
+    expected = fs.load("c").predict_proba(fs.read_ts("test.ts").x)
+    np.testing.assert_allclose(np.loadtxt(lines[1:]), expected, rtol=1e-6)
+
+
+def test_labels_of_series(capsys, monkeypatch):
+    line = f"train classifier train.ts --validation 0.2 --test test.ts --out c {SMALL}"
+    assert run(line) == 0
+    model, (X, y, _) = fs.load("c"), fs.read_ts("test.ts")
+    assert f"test.ts: score {model.score(X, y):.4f}\n" in capsys.readouterr().out
+    assert len(model.history_.validation) == 2
+    with open("test.ts") as file:
+        assert run("predict c", monkeypatch, file.read()) == 0  # .ts is what it takes from stdin
+    assert capsys.readouterr().out.split() == model.predict(X).tolist()
+
+
+def test_labels_of_texts(capsys, monkeypatch):
+    assert run(f"train classifier texts.tsv --out c {SMALL} --unit character") == 0
+    model = fs.load("c")
+    assert model.unit == "character" and model.classes_.tolist() == ["0", "1"]
+    capsys.readouterr()
+    assert run("predict c", monkeypatch, "ab cab\nb\n") == 0
+    assert capsys.readouterr().out.split() == model.predict(["ab cab", "b"]).tolist()
+    assert run("predict c texts.tsv") == 0
+    assert len(capsys.readouterr().out.split()) == 20
+
+
+def test_numbers_of_series_and_texts(capsys, monkeypatch):
+    for data in ("targets.ts", "texts.tsv"):
+        assert run(f"train regressor {data} --out r {SMALL}") == 0
+        capsys.readouterr()
+        assert run(f"predict r {data}") == 0
+        model = fs.load("r")
+        X = fs.read_ts(data).x if data.endswith("ts") else fs.read_tsv(data, units="word")[0]
+        np.testing.assert_allclose(
+            np.loadtxt(capsys.readouterr().out.split()), model.predict(X), rtol=1e-6
+        )
+
+
+def test_numbers_of_steps(capsys):
+    assert run(f"train regressor steps.npz --per-step --out r {SMALL}") == 0
+    capsys.readouterr()
+    assert run("predict r steps.npz") == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert blocks.pop() == "" and len(blocks) == 12
+    with np.load("steps.npz") as file:
+        X = [x[:n] for x, n in zip(file["x"], file["lengths"], strict=True)]
+    expected = fs.load("r").predict(X)
+    for block, values in zip(blocks, expected, strict=True):
+        np.testing.assert_allclose(np.loadtxt(block.splitlines(), ndmin=2), values, rtol=1e-5)
+
+
+def test_forecasts(capsys, monkeypatch):
+    line = "train regressor series.npz --horizon 3 --quantiles 0.1 0.5 0.9 --out r"
+    assert run(f"{line} {SMALL}") == 0
+    with open("series.npz", "rb") as file:
+        content = file.read()
+    capsys.readouterr()
+    assert run("predict r --format npz --quantiles", monkeypatch, content) == 0
+    blocks = capsys.readouterr().out.split("\n\n")[:-1]
+    with np.load("series.npz") as file:
+        X = [x[:n] for x, n in zip(file["x"], file["lengths"], strict=True)]
+    expected = fs.load("r").predict_quantiles(X)  # (12, 3, 2, 3)
+    assert len(blocks) == 12
+    for block, values in zip(blocks, expected, strict=True):
+        np.testing.assert_allclose(
+            np.loadtxt(block.splitlines()), values.reshape(3, 6), rtol=1e-5, atol=1e-6
+        )
+    assert run(f"train regressor train.ts --horizon 2 --out r {SMALL}") == 0  # labels don't matter
+
+
+def test_a_stopped_run_goes_on(capsys):
+    line = f"train classifier train.ts --checkpoint state {SMALL}"
+    assert run(f"{line} --out c") == 0
+    assert run(f"{line} --out c --epochs 4") == 0
+    assert run(f"train classifier train.ts {SMALL} --epochs 4 --out whole") == 0
+    resumed, whole = (fs.load(path).network_.parameters.flat for path in ("c", "whole"))
+    assert np.array_equal(resumed, whole)
+
+
+def test_an_interrupted_run_saves_what_it_has(monkeypatch, capsys):
+    def interrupted(self, *data, **options):
+        fitted(self, *data, **options)
+        self.history_.stopped = "interrupted"
+        return self
+
+    fitted = fs.SequenceClassifier.fit
+    monkeypatch.setattr(fs.SequenceClassifier, "fit", interrupted)
+    assert run(f"train classifier train.ts --out c {SMALL}") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert len(fs.load("c").predict(series(3))) == 3
+
+
+def test_settings_are_those_of_the_constructors(capsys):
+    for kind, cls in (
+        ("tagger", fs.SequenceTagger),
+        ("classifier", fs.SequenceClassifier),
+        ("regressor", fs.SequenceRegressor),
+    ):
+        with pytest.raises(SystemExit):
+            run(f"train {kind} --help")
+        text = " ".join(capsys.readouterr().out.split())
+        for name, value in cls().get_params().items():
+            option = "--" + name.replace("_", "-")
+            assert (option in text) == (name != "warm_start")
+            assert name == "warm_start" or f"(default: {value})" in text
+        for name, text in options._descriptions(cls).items():
+            assert len(text) > 10, name
+
+
+def test_models_are_trained_in_a_child_with_one_blas_thread(monkeypatch):
+    seen = []
+    monkeypatch.setattr(processes, "run_module", lambda *args: seen.append(args) or 7)
+    variables = processes.blas_threads(1)
+    for name in variables:
+        monkeypatch.delenv(name)
+    assert run("predict model data.ts") == 7
+    assert seen == [("fastseq", ["predict", "model", "data.ts"], variables)]
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="models")
+def models_fixture(folder_fixture, capsys):
+    run(f"train tagger train.conllu --out t {SMALL} {TAGGER}")
+    run(f"train classifier train.ts --out c {SMALL}")
+    run(f"train classifier texts.tsv --out w {SMALL}")
+    run(f"train regressor targets.ts --out r {SMALL}")
+    fs.save_model(fs.GRU(2, 3), "gru")
+    capsys.readouterr()
+
+
+def broken_files():
+    write("cut.conllu", ["a\tA", "b", ""])
+    write("cut.ts", ["@univariate true", "@classLabel true a b", "@data", "1,2:a", "1,x:b"])
+    write("cut.tsv", ["a b\t1", "c d\tmuch"])
+    write("one.tsv", ["ab", "cd"])
+    with open("latin.txt", "wb") as file:
+        file.write("blå\n".encode("latin-1"))
+    with open("t", "rb") as file, open("half", "wb") as half:
+        half.write(file.read(2000))
+    np.savez("other.npz", z=np.ones(3))
+    np.savez("objects.npz", x=np.array([{}, 1], object))
+    write("no.npz", ["text"])
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("train tagger cut.conllu --out m", ["cut.conllu, line 2:", "got 1"]),
+        ("train tagger none.conllu --out m", ["No such file or directory: 'none.conllu'"]),
+        (
+            "train tagger sentences.txt --out m",
+            ["sentences.txt: expected a file of format columns"],
+        ),
+        ("train tagger train.ts --out m", ["train.ts: expected a file of format columns"]),
+        ("train tagger train.conllu --columns 0 5 --out m", ["column 5 doesn't exist"]),
+        ("train tagger one.tsv --format columns --out m", ["one.tsv: expected words and tags"]),
+        ("train tagger none.conllu --out no/m", ["No such file or directory: '", "/no'"]),
+        ("train tagger none.conllu --out .", ["Is a directory: '.'"]),
+        ("train tagger none.conllu --out m --checkpoint no/c", ["No such file", "/no'"]),
+        ("train tagger train.conllu --validation cut.conllu --out m", ["cut.conllu, line 2:"]),
+        ("train tagger train.conllu --test cut.conllu --out m", ["cut.conllu, line 2:"]),
+        ("train tagger train.conllu --validation 1.5 --out m", ["validation must be"]),
+        ("train tagger train.conllu --patience 3 --out m", ["need a validation"]),
+        ("train classifier cut.ts --out m", ["cut.ts, line 5:", "'x'"]),
+        ("train classifier series.npz --out m", ["series.npz: expected labels"]),
+        ("train classifier one.tsv --out m", ["one.tsv: expected labels, got sequences alone"]),
+        ("train regressor cut.tsv --out m", ["target of sequence 2, got 'much'"]),
+        ("train regressor train.ts --out m", ["target of sequence 1, got '"]),
+        ("train regressor series.npz --out m", ["series.npz: expected target values"]),
+        (
+            "train regressor other.npz --out m",
+            ["other.npz: expected arrays x, y and lengths, got z"],
+        ),
+        ("train regressor objects.npz --out m", ["objects.npz: expected an archive"]),
+        ("train regressor no.npz --out m", ["no.npz: expected an archive of arrays"]),
+        ("predict none data.ts", ["No such file or directory: 'none'"]),
+        ("predict half dev.conllu", ["half: truncated"]),
+        ("predict train.ts dev.conllu", ["train.ts: not a safetensors file"]),
+        ("predict gru dev.conllu", ["gru: holds a model, for load_model, not an estimator"]),
+        ("predict t latin.txt", ["latin.txt, line 1: expected UTF-8"]),
+        ("predict t test.ts", ["test.ts: expected a file of format columns or text"]),
+        ("predict t data", ["data: expected a file of format", "--format"]),
+        ("predict t dev.conllu --quantiles", ["a SequenceTagger can't give --quantiles"]),
+        ("predict r targets.ts --proba", ["a SequenceRegressor can't give --proba"]),
+        (
+            "predict r targets.ts --quantiles",
+            ["predict_quantiles needs an estimator with quantiles"],
+        ),
+        ("predict c sentences.txt", ["X must hold sequences of the 2 features of fit, got tokens"]),
+        ("predict w test.ts", ["X must hold sequences of strings, got numbers"]),
+        ("predict none dev.conllu --out no/file", ["No such file", "/no'"]),
+        ("info train.ts", ["train.ts: not a safetensors file"]),
+        ("info none", ["No such file or directory: 'none'"]),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(line, parts, models, capsys):
+    broken_files()
+    before = sorted(os.listdir())
+    assert run(f"{line} {SMALL}" if line.startswith("train") else line) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("fastseq: error: ") and captured.err.count("\n") == 1
+    for part in parts:
+        assert part in captured.err
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train", "MODEL"),
+        ("train tager train.conllu --out m", "tager"),
+        ("train tagger train.conllu", "--out"),
+        ("train tagger --out m", "DATA"),
+        ("train tagger train.conllu --out m --epochs 0", "epochs must be at least 1"),
+        ("train tagger train.conllu --out m --epochs many", "--epochs"),
+        ("train tagger train.conllu --out m --cell lstn", "cell must be one of 'lstm'"),
+        ("train tagger train.conllu --out m --warm-start", "--warm-start"),
+        ("train regressor series.npz --out m --quantiles 0.1 0.9", "quantiles must rise"),
+        ("train regressor series.npz --out m --horizon 2 --per-step", "exclude each other"),
+        ("predict", "MODEL"),
+        ("predict t --format csv", "csv"),
+        ("predict t --proba --quantiles", "not allowed with"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(line, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(line)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_info_of_files_that_are_no_estimators(models, capsys):
+    assert run("info gru") == 0
+    assert "kind            model\n" in capsys.readouterr().out
+    assert run(f"train classifier train.ts --checkpoint state --out c {SMALL}") == 0
+    capsys.readouterr()
+    assert run("info state") == 0
+    assert "kind            checkpoint\n" in capsys.readouterr().out

@@ -1,0 +1,199 @@
+"""Estimators in files: what is loaded is what was saved, and what is wrong is told."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from estimator_cases import CASES, make_classifier, make_regressor, same, sentences, series, soft
+from helpers import raises
+
+import fastseq as fs
+from fastseq import tensor_files
+from fastseq.models.estimator import Estimator
+
+pytest.importorskip("safetensors")
+
+
+@pytest.fixture(name="path")
+def path_fixture(tmp_path):
+    return str(tmp_path / "model.safetensors")
+
+
+def tokens():
+    X, _ = sentences()
+    return X, [len(words) for words in X]
+
+
+SAVED = {
+    **{name: (lambda make=make: make(), data) for name, (make, data) in CASES.items()},
+    "tagger-crf": (lambda: CASES["tagger"][0](crf=True, cell="gru"), sentences),
+    "tagger-words": (lambda: CASES["tagger"][0](char_hidden_size=0), sentences),
+    "classifier-tokens": (lambda: make_classifier(pooling="max"), tokens),
+    "classifier-raw": (lambda: make_classifier(standardize=False, dtype=np.float64), None),
+    "regressor-tokens": (lambda: make_regressor(num_layers=2, dropout=0.1), tokens),
+    "regressor-steps": (lambda: make_regressor(per_step=True), lambda: (series(), series())),
+    "regressor-forecast": (
+        lambda: make_regressor(horizon=2, quantiles=[0.1, 0.5, 0.9]),
+        lambda: ([x for x in series(30) if len(x) > 2], None),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_what_is_loaded_is_what_was_saved(name, path):
+    make, data = SAVED[name]
+    X, y = (data or CASES["classifier"][1])()
+    estimator = make().fit(X, y)
+    estimator.save(path)
+    for loaded in (fs.load(path), type(estimator).load(path)):
+        assert type(loaded) is type(estimator)
+        assert same(soft(loaded, X), soft(estimator, X))
+        assert repr(loaded.network_) == repr(estimator.network_)
+        assert loaded.history_.state_dict().keys() == estimator.history_.state_dict().keys()
+        assert loaded.history_.loss == estimator.history_.loss
+        assert loaded.score(X, y) == estimator.score(X, y)
+        for setting, value in estimator.get_params().items():
+            if setting == "dtype":
+                assert np.dtype(loaded.dtype) == np.dtype(value)
+            else:
+                assert getattr(loaded, setting) == (
+                    tuple(value) if isinstance(value, list) else value
+                )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["no", "yes"],
+        [0, 5],
+        [True, False],
+        np.array(["x", "y"], object),
+        np.array([3, 7], np.uint8),
+        ["\ud800 half a pair", "ünïcode"],
+    ],
+    ids=["str", "int", "bool", "objects", "uint8", "unicode"],
+)
+def test_labels_come_back_as_they_were(labels, path):
+    y = np.array(list(labels) * 10) if isinstance(labels, list) else np.tile(labels, 10)
+    estimator = make_classifier(epochs=1).fit(series(), y)
+    estimator.save(path)
+    classes = fs.load(path).classes_
+    assert classes.dtype == estimator.classes_.dtype == y.dtype
+    assert classes.tolist() == estimator.classes_.tolist() == np.unique(y).tolist()
+
+
+def test_training_goes_on_after_loading(path):
+    X, y = CASES["classifier"][1]()
+    make_classifier().fit(X, y).save(path)
+    loaded = fs.load(path).set_params(warm_start=True, lr=1e-12, epochs=1)
+    before = loaded.network_.parameters.flat.copy()
+    loaded.fit(X, y)
+    np.testing.assert_allclose(loaded.network_.parameters.flat, before, atol=1e-6)
+
+
+def test_parameters_have_pytorch_names_for_others(path):
+    estimator = make_classifier(epochs=1).fit(*CASES["classifier"][1]())
+    estimator.save(path)
+    arrays, metadata = fs.load_tensors(path)
+    for name, values in estimator.network_.parameters.items():
+        assert np.array_equal(arrays[name], values)
+    assert metadata["class"] == "SequenceClassifier" and metadata["settings"]["epochs"] == 1
+
+
+@pytest.fixture(name="saved")
+def saved_fixture(path):
+    make_classifier(epochs=1).fit(*CASES["classifier"][1]()).save(path)
+    return path
+
+
+def test_a_file_of_another_estimator(saved):
+    with raises(ValueError, saved, "holds a SequenceClassifier, not a SequenceTagger"):
+        fs.SequenceTagger.load(saved)
+
+
+def test_a_file_of_something_else(path):
+    fs.save_model(fs.GRU(2, 3), path)
+    with raises(ValueError, path, "holds a model, for load_model, not an estimator"):
+        fs.load(path)
+    with open(path, "w") as file:
+        file.write("some text")
+    with raises(ValueError, path, "not a safetensors file"):
+        fs.load(path)
+    with raises(FileNotFoundError, path + "x"):
+        fs.load(path + "x")
+
+
+def test_other_readers_say_what_an_estimator_is(saved):
+    with raises(ValueError, saved, "holds an estimator, for fastseq.load, not a model"):
+        fs.read_model(saved)
+
+
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
+def test_a_truncated_file(saved, part):
+    os.truncate(saved, int(part * os.path.getsize(saved)))
+    with raises(ValueError, saved):
+        fs.load(saved)
+
+
+def test_a_corrupted_file(saved):
+    with open(saved, "r+b") as file:
+        file.seek(-40, os.SEEK_END)
+        file.write(b"\x55" * 8)
+    with raises(ValueError, saved, "corrupted"):
+        fs.load(saved)
+
+
+def change(path, edit):
+    """Write the file anew, with other metadata."""
+    file = tensor_files.read(path)
+    metadata, arrays = json.loads(json.dumps(file.metadata)), dict(file.arrays)
+    edit(metadata, arrays)
+    tensor_files.write(path, file.kind, arrays, metadata)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m, a: m.update({"class": "Oracle"}), "holds a Oracle, which fastseq has no class"),
+        (lambda m, a: m["settings"].update(novelty=1), "this one can't read"),
+        (lambda m, a: m["settings"].update(hidden_size=7), "made for another model"),
+        (lambda m, a: m.pop("learned"), "this one can't read"),
+        (lambda m, a: a.pop("linear.weight"), "made for another model: 1 names are missing"),
+        (lambda m, a: a.pop("learned/mean_"), "this one can't read"),
+    ],
+    ids=["class", "setting", "size", "metadata", "array", "learned"],
+)
+def test_a_file_that_does_not_fit(edit, message, saved):
+    change(saved, edit)
+    with raises(ValueError, saved, message):
+        fs.load(saved)
+
+
+def test_nothing_is_lost_on_a_full_disk(saved, monkeypatch):
+    with open(saved, "rb") as file:
+        before = file.read()
+
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    estimator = fs.load(saved)
+    monkeypatch.setattr(os, "fsync", fail)
+    with raises(OSError, "No space left on device", saved):
+        estimator.save(saved)
+    with open(saved, "rb") as file:
+        assert file.read() == before
+    assert os.listdir(os.path.dirname(saved)) == [os.path.basename(saved)]
+
+
+def test_estimators_of_users_are_found_by_their_names(path):
+    class Loud(fs.SequenceClassifier):
+        def predict(self, X):
+            return np.char.upper(super().predict(X))
+
+    assert issubclass(Loud, Estimator)
+    X, y = CASES["classifier"][1]()
+    estimator = Loud(hidden_size=4, epochs=1).fit(X, y)
+    estimator.save(path)
+    loaded = fs.load(path)
+    assert type(loaded) is Loud and set(loaded.predict(X)) <= {"UP", "DOWN"}

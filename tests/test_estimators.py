@@ -1,0 +1,276 @@
+"""What all estimators have in common: settings, training, and going on."""
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+from estimator_cases import CASES, labelled, make_classifier, make_regressor, same, soft, valued
+from helpers import raises
+
+import fastseq as fs
+
+
+@pytest.fixture(name="case", params=CASES)
+def case_fixture(request):
+    """A constructor of each estimator, and data for it."""
+    make, data = CASES[request.param]
+    return make, data()
+
+
+@pytest.fixture(name="threads")
+def threads_fixture():
+    before = fs.get_num_threads()
+    yield
+    fs.set_num_threads(before)
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def test_settings_are_stored_unchanged(case):
+    make, _ = case
+    cls = type(make())
+    names = list(inspect.signature(cls).parameters)
+    settings = {name: object() for name in names}
+    estimator = cls(**settings)
+    assert estimator.get_params() == estimator.get_params(deep=False) == settings
+    assert list(vars(estimator)) == names
+    other = object()
+    assert estimator.set_params(lr=other) is estimator and estimator.lr is other
+
+
+def test_an_unknown_setting_changes_nothing(case):
+    make, _ = case
+    estimator = make()
+    before = estimator.get_params()
+    with raises(ValueError, "'learning_rate' is no setting of Sequence", "lr"):
+        estimator.set_params(epochs=9, learning_rate=1.0)
+    assert estimator.get_params() == before
+
+
+def test_repr_shows_what_is_not_at_its_default():
+    assert repr(fs.SequenceTagger()) == "SequenceTagger()"
+    settings = "hidden_size=8, crf=True, lr=0.1"
+    assert repr(eval(f"fs.SequenceTagger({settings})")) == f"SequenceTagger({settings})"
+    assert "quantiles=array" in repr(fs.SequenceRegressor(quantiles=np.array([0.5, 0.9])))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("cell", "lstn", "cell must be one of 'lstm', 'gru', 'rnn', got 'lstn'"),
+        ("hidden_size", 0, "hidden_size must be at least 1"),
+        ("dropout", 1.0, "dropout must be a number from 0 to below 1"),
+        ("memory", 1, "memory must be at least 2 steps, got 1"),
+        ("epochs", 0, "epochs must be at least 1"),
+        ("batch_size", 2.5, "batch_size must be an integer"),
+        ("optimizer", "adamax", "optimizer must be one of 'adam'"),
+        ("lr", -1.0, "lr must be a finite number above 0"),
+        ("schedule", "cosin", "schedule must be one of 'cosine'"),
+        ("weight_decay", -1, "weight_decay must be a finite number, at least 0"),
+        ("max_norm", 0, "max_norm must be a number above 0"),
+        ("average", 1.0, "average must be a number from 0 to below 1"),
+        ("warm_start", 1, "warm_start must be True or False"),
+        ("dtype", "float16", "dtype must be float32 or float64"),
+        ("random_state", -1, "random_state must be at least 0"),
+        ("random_state", "abc", "random_state must be an integer"),
+        ("patience", 0, "patience must be at least 1"),
+        ("patience", 3, "need a validation, as with fit(X, y, validation=0.1)"),
+        ("schedule", "plateau", "need a validation, as with fit(X, y, validation=0.1)"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(case, setting, value, message):
+    make, (X, y) = case
+    estimator = make(**{setting: value})
+    with raises((TypeError, ValueError), message):
+        estimator.fit(X, y)
+    assert not [name for name in vars(estimator) if name.endswith("_")]
+
+
+def test_memory_needs_gates(case):
+    make, (X, y) = case
+    with raises(ValueError, "memory needs gates"):
+        make(cell="rnn", memory=100).fit(X, y)
+
+
+# --- fit ----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_fitted_says_what_to_do(case, tmp_path):
+    make, (X, y) = case
+    estimator = make()
+    assert not estimator.__sklearn_is_fitted__()
+    calls = [
+        lambda: estimator.predict(X),
+        lambda: estimator.score(X, y),
+        lambda: estimator.save(tmp_path / "file"),
+    ]
+    for call in calls:
+        with raises(fs.NotFittedError, "has learned nothing yet: call fit(X, y) first"):
+            call()
+    assert issubclass(fs.NotFittedError, ValueError)
+    assert issubclass(fs.NotFittedError, AttributeError)
+    assert estimator.fit(X, y).__sklearn_is_fitted__()
+
+
+def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(case, threads):
+    make, (X, y) = case
+    results = []
+    for count in (1, 2, 1):
+        fs.set_num_threads(count)
+        results.append(soft(make(dropout=0.2).fit(X, y), X))
+    assert same(results[0], results[1]) and same(results[0], results[2])
+    assert not same(results[0], soft(make(dropout=0.2, random_state=1).fit(X, y), X))
+
+
+def test_a_second_fit_starts_anew(case):
+    make, (X, y) = case
+    estimator = make().fit(X, y)
+    first = soft(estimator, X)
+    assert same(first, soft(estimator.fit(X, y), X))
+
+
+def test_warm_start_goes_on(case):
+    make, (X, y) = case
+    estimator = make().fit(X, y)
+    before = estimator.network_.parameters.flat.copy()
+    estimator.set_params(warm_start=True, lr=1e-12, epochs=1).fit(X, y)
+    np.testing.assert_allclose(estimator.network_.parameters.flat, before, atol=1e-6)
+    estimator.set_params(warm_start=False).fit(X, y)
+    assert np.abs(estimator.network_.parameters.flat - before).max() > 1e-3
+
+
+def test_data_that_are_refused_leave_the_estimator_as_it_was(case):
+    make, (X, y) = case
+    estimator = make().fit(X, y)
+    before, learned = soft(estimator, X), dict(vars(estimator))
+    estimator.batch_size = 3
+    with raises(ValueError, "y must have one entry for each of the 20 sequences in X, got 19"):
+        estimator.fit(X, y[:-1])
+    with raises(ValueError, "X must hold at least one sequence, got none"):
+        estimator.fit([], [])
+    with raises((TypeError, ValueError), "validation"):
+        estimator.fit(X, y, validation=(X, y, y))
+    with raises(TypeError, "X must be a list of sequences, or an array, got str"):
+        estimator.fit("abc", y)
+    with raises((TypeError, ValueError), "y"):  # seen only when it comes to the batches
+        estimator.fit(X, y, validation=(X, [None] * len(X)))
+    assert vars(estimator) == learned | {"batch_size": 3}
+    assert same(before, soft(estimator, X))
+
+
+def test_validation_keeps_the_best_epoch_and_ends_in_time(case):
+    make, (X, y) = case
+    settings = {"epochs": 60, "patience": 2, "lr": 0.3}  # so high that it soon gets worse
+    estimator = make(**settings).fit(X[5:], y[5:], validation=(X[:5], y[:5]))
+    history = estimator.history_
+    assert history.stopped == "patience" and len(history.validation) == history.best_epoch + 2
+    batches = estimator._make_batches(*estimator._read(X[:5], y[:5]), None)
+    losses = [estimator.network_.loss(batch) for batch in batches]
+    np.testing.assert_allclose(losses, [min(history.validation)], rtol=1e-6)
+
+
+def test_a_fraction_is_held_out_by_the_seed(case):
+    make, (X, y) = case
+    fitted = [make().fit(X, y, validation=0.25) for _ in range(2)]
+    assert same(soft(fitted[0], X), soft(fitted[1], X))
+    assert len(fitted[0].history_.loss) == 3 * -(-15 // 4)  # 15 of 20 sequences to learn from
+    with raises(ValueError, "validation=0.01 of 20 sequences leaves 20", "0 to validate"):
+        make().fit(X, y, validation=0.01)
+
+
+def test_held_out_data_are_not_learned_from():
+    X, y = labelled()
+    fitted = make_classifier().fit(X, y, validation=0.25)
+    y = y.copy()
+    seeds = fs.Module.split_seed(0, 3)
+    order = np.argsort(seeds[2].bit_generator.random_raw(20), kind="stable")
+    held_out = np.sort(order[:5])
+    y[held_out] = np.where(y[held_out] == "up", "down", "up")
+    other = make_classifier().fit(X, y, validation=0.25)
+    assert other.history_.loss == fitted.history_.loss
+    assert other.history_.validation != fitted.history_.validation
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lr"),
+    [("adam", 0.01), ("adamw", 0.01), ("rmsprop", 0.01), ("adagrad", 0.05), ("sgd", 0.3)],
+)
+def test_every_optimizer_learns(optimizer, lr):
+    X, y = valued(40)
+    estimator = make_regressor(optimizer=optimizer, lr=lr, epochs=20).fit(X, y)
+    assert estimator.history_.epoch_loss[-1] < 0.8 * estimator.history_.epoch_loss[0]
+
+
+def test_schedules_lower_the_learning_rate():
+    X, y = valued()
+    lrs = make_regressor(schedule="linear").fit(X, y).history_.lr
+    np.testing.assert_allclose(lrs, 2e-3 * (1 - np.arange(15) / 15), rtol=1e-6)
+    lrs = make_regressor(schedule="cosine").fit(X, y).history_.lr
+    np.testing.assert_allclose(lrs, 1e-3 * (1 + np.cos(np.pi * np.arange(15) / 15)), rtol=1e-6)
+    estimator = make_regressor(schedule="plateau", epochs=14, lr=1e-6)
+    lrs = estimator.fit(X, y, validation=(X, y * 0)).history_.lr
+    assert sorted(set(lrs)) == pytest.approx([1e-7, 1e-6])
+
+
+def test_an_average_takes_the_place_of_the_parameters():
+    X, y = valued()
+    last = make_regressor(lr=0.05).fit(X, y)
+    averaged = make_regressor(lr=0.05, average=0.9).fit(X, y)
+    assert averaged.history_.loss == last.history_.loss
+    difference = np.abs(averaged.network_.parameters.flat - last.network_.parameters.flat)
+    assert 1e-4 < difference.max() < 1
+
+
+def test_weight_decay_and_clipping_reach_the_optimizer():
+    X, y = valued()
+    plain, decayed = (make_regressor(weight_decay=w).fit(X, y) for w in (0.0, 0.1))
+    assert decayed.history_.loss[-1] != plain.history_.loss[-1]
+    clipped = make_regressor(max_norm=1e-9, optimizer="sgd").fit(X, y)
+    fresh = make_regressor(max_norm=1e-9, optimizer="sgd", epochs=1, lr=1e-30).fit(X, y)
+    np.testing.assert_allclose(
+        clipped.network_.parameters.flat, fresh.network_.parameters.flat, atol=1e-7
+    )
+
+
+def test_a_run_goes_on_from_its_checkpoint(case, tmp_path):
+    pytest.importorskip("safetensors")
+    make, (X, y) = case
+    path = tmp_path / "run.safetensors"
+    make(dropout=0.1).fit(X, y, checkpoint=path)
+    resumed = make(dropout=0.1, epochs=5).fit(X, y, checkpoint=path)
+    whole = make(dropout=0.1, epochs=5).fit(X, y)
+    assert resumed.history_.loss == whole.history_.loss
+    assert same(soft(resumed, X), soft(whole, X))
+    with raises(ValueError, "saved with sequences = 20, but here it is 19"):
+        make(dropout=0.1, epochs=5).fit(X[1:], y[1:], checkpoint=path)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_parameters():
+    X, y = valued()
+    estimator = make_regressor(standardize=False, max_norm=None)
+    with raises(FloatingPointError, "loss"):
+        estimator.fit([1e30 * x for x in X], 1e30 * y)
+    assert np.isfinite(estimator.network_.parameters.flat).all()
+
+
+def test_copies_and_pickles_are_the_same(case):
+    make, (X, y) = case
+    estimator = make().fit(X, y)
+    for other in (copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert same(soft(other, X), soft(estimator, X))
+
+
+def test_nothing_is_predicted_of_nothing(case):
+    make, (X, y) = case
+    assert len(make().fit(X, y).predict([])) == 0
+
+
+def test_predictions_do_not_depend_on_what_else_is_predicted(case):
+    make, (X, y) = case
+    estimator = make(dtype="float64").fit(X, y)
+    together = soft(estimator, X)
+    for i in (0, 7, 19):
+        np.testing.assert_allclose(soft(estimator, X[i : i + 1])[0], together[i], rtol=1e-10)
