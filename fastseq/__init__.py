@@ -32,6 +32,7 @@ from fastseq.losses import (
     QuantileLoss,
 )
 from fastseq.models import (
+    LanguageModel,
     NotFittedError,
     SequenceClassifier,
     SequenceRegressor,
@@ -91,6 +92,7 @@ __all__ = [
     "HuberLoss",
     "LSTMCell",
     "LambdaLR",
+    "LanguageModel",
     "LayerNorm",
     "Linear",
     "LinearCrossEntropyLoss",
