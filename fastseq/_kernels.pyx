@@ -86,6 +86,7 @@ include "_recurrent/stepper.pxi"
 # --- what training needs besides ------------------------------------------------------------
 
 include "_training/rows.pxi"
+include "_training/row_products.pxi"
 include "_training/softmax.pxi"
 
 

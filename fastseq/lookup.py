@@ -5,12 +5,14 @@ a batch uses is multiplied once, however many tokens have it: for characters, a 
 instead of thousands of tokens.  Backward likewise: the gates' gradients are summed row by row
 first, and then multiplied.
 
-V rows of the table in use, I input size, H hidden size, G gates, N tokens.
+V rows of the table, U of them in use, I input size, H hidden size, G gates, N tokens.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from fastseq.backend import kernels
 
 
 class Lookup:
@@ -21,22 +23,23 @@ class Lookup:
     ids : ndarray of int64, (N,)
         Which row of ``weights`` each token takes.
     weights : list
-        As the kernels take them, one tuple a direction, with the rows' products (V, G * H) in
+        As the kernels take them, one tuple a direction, with the rows' products (U, G * H) in
         the place of ``weight_ih``.
     """
 
     def __init__(self, embedding, ids, weights, buffers):
+        table = embedding.parameters["weight"]
         self._embedding = embedding
-        self._used, self._rows, self.ids = None, embedding.parameters["weight"], ids
-        if len(self._rows) > ids.size:
-            self._used, self.ids = np.unique(ids, return_inverse=True)
-            self._rows = self._rows[self._used]
+        self._used, self.ids = _number_rows(ids, len(table))
+        self._rows = table[self._used]
         self._buffers = buffers
         self.weights = [(self._product(d, w[0]), *w[1:]) for d, w in enumerate(weights)]
 
     def _product(self, direction, weight_ih):
         out = self._buffers.get(("looked up", direction), (len(self._rows), len(weight_ih)))
-        return np.matmul(self._rows, weight_ih.T, out=out)
+        # not BLAS: a row's product must not depend on what other rows a batch uses
+        kernels().multiply_rows(self._rows, weight_ih, out)
+        return out
 
     def gradients(self, grads):
         """Like ``weights``, for the backward kernels: zeros for those of the rows' products."""
@@ -56,3 +59,12 @@ class Lookup:
         pairs = zip(gradients, weights, strict=True)
         d_rows = sum(d_product @ weight_ih for (d_product, *_), (weight_ih, *_) in pairs)
         self._embedding._add_gradient(d_rows, self._used)
+
+
+def _number_rows(ids, count):
+    """The rows of a table of ``count`` that occur in ids, and for each id which of them it is."""
+    occurs = np.zeros(count, bool)
+    occurs[ids] = True
+    numbers = np.cumsum(occurs)
+    numbers -= 1
+    return np.flatnonzero(occurs), numbers[ids]

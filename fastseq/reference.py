@@ -413,6 +413,17 @@ class Stepper:
         return h[0]
 
 
+# --- products ------------------------------------------------------------------------------
+
+
+def multiply_rows(x, weight, out):
+    """out = x @ weight.T for contiguous x (N, I) and weight (O, I).
+
+    The compiled kernels compute each row of out in one way, whatever other rows there are.
+    """
+    np.matmul(x, weight.T, out=out)
+
+
 # --- tables of which a batch uses some rows -------------------------------------------------
 
 

@@ -27,7 +27,7 @@ FORMAT = 1  # files of a higher one are refused
 ENTRY = "fastseq"
 LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 # what both NumPy and safetensors know
-KINDS = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8,)}
+KINDS = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 
 
 class TensorFile(NamedTuple):
@@ -54,8 +54,7 @@ def save_tensors(
     path : str or path
         Usually ends with ``.safetensors``; an existing file is replaced.
     arrays : mapping
-        Name to array, of any shape: booleans, integers, floating-point numbers up to float64,
-        or complex64.
+        Name to array, of any shape: booleans, integers, or floating-point numbers up to float64.
     metadata : mapping, optional
         Strings, numbers, True, False, None, and lists and dicts of these.  Tuples become lists;
         NumPy's numbers become Python's.
@@ -193,8 +192,8 @@ def _check_arrays(arrays):
         array = np.asarray(value)
         if array.dtype.itemsize not in KINDS.get(array.dtype.kind, ()):
             raise TypeError(
-                f"{name} must hold booleans, integers, floating-point numbers up to float64 or "
-                f"complex64, got dtype {array.dtype}"
+                f"{name} must hold booleans, integers or floating-point numbers up to float64, "
+                f"got dtype {array.dtype}"
             )
         checked[name] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
     return checked

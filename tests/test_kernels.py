@@ -45,7 +45,12 @@ KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forwa
 
 
 OTHERS = ["sort_lengths", "gather", "scatter", "exp", "tanh", "sigmoid", "set_num_threads"]
-OTHERS += ["add_rows", "softmax_cross_entropy_forward", "softmax_cross_entropy_backward"]
+OTHERS += [
+    "add_rows",
+    "multiply_rows",
+    "softmax_cross_entropy_forward",
+    "softmax_cross_entropy_backward",
+]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 
 
@@ -94,6 +99,34 @@ def make_rows(count, width, dtype):
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((count, width)).astype(dtype)
     return rows, rng.integers(-1, 9, count), np.ones((9, width), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("sizes", [(5, 3, 7), (1, 1, 1), (0, 4, 5), (50, 700, 130)], ids=str)
+def test_multiply_rows(kernels, sizes, dtype):
+    rows, inputs, outputs = sizes
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, inputs)).astype(dtype)
+    weight = rng.standard_normal((outputs, inputs)).astype(dtype)
+    out = np.full((rows, outputs), np.nan, dtype)
+    kernels.multiply_rows(x, weight, out)
+    expected = np.einsum("ni,oi->no", x.astype(np.float64), weight.astype(np.float64))
+    assert_close(out, expected.astype(dtype))
+
+
+@both_dtypes
+def test_cython_multiply_rows_does_not_depend_on_other_rows(cython_kernels, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 700)).astype(dtype)
+    weight = rng.standard_normal((300, 700)).astype(dtype)
+    expected = np.empty((60, 300), dtype)
+    cython_kernels.multiply_rows(x, weight, expected)
+    for rows in (1, 2, 7, 59):
+        for threads in (1, 3):
+            cython_kernels.set_num_threads(threads)
+            out = np.empty((rows, 300), dtype)
+            cython_kernels.multiply_rows(x[:rows].copy(), weight, out)
+            assert_identical(out, expected[:rows])
 
 
 @both_dtypes

@@ -9,7 +9,7 @@ import fastseq as fs
 
 VECTORS, FEATURES, HIDDEN = 6, 4, 5
 LENGTHS = [3, 7, 0, 5]
-# more tokens than vectors: all vectors are multiplied; fewer: those in use
+# more tokens than vectors, and fewer
 all_sizes = pytest.mark.parametrize("vectors", [VECTORS, 50])
 
 
@@ -73,6 +73,24 @@ def test_indices_equal_vectors(backend, make_layer, vectors, lengths, options):
     ):
         assert_close(actual, expected)
     assert_close(direct(ids, None, lengths), usual(ids, None, lengths))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_and_cuts_do_not_show(make_layer, dtype):
+    """A sequence's outputs are the same bits whatever shares its batch, however it is cut."""
+    if fs.get_backend() != "cython":
+        pytest.skip("only the Cython backend promises this")
+    embedding = fs.Embedding(300, 65, dtype=dtype, seed=0)
+    layer = make_layer(65, 33, dtype=dtype, seed=1)
+    ids = np.random.default_rng(3).integers(300, size=(20, 9))
+    y, state = layer(ids, embedding=embedding)
+    for row in (0, 8):
+        alone, _ = layer(ids[:, row : row + 1], embedding=embedding)
+        assert_identical(alone, y[:, row : row + 1])
+    first, middle = layer(ids[:7], embedding=embedding)
+    second, last = layer(ids[7:], middle, embedding=embedding)
+    assert_identical(np.concatenate([first, second]), y)
+    assert_identical(last, state)
 
 
 def test_without_a_batch(make_layer):

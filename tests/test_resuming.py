@@ -462,9 +462,9 @@ print(outcome(run, history))
 
 
 def start(name, path, where=""):
-    command = [sys.executable, "-c", CHILD, name, str(path), where]
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": paths}
+    # -P: "-c" would look for packages in the current folder first, which may be the source's
+    command = [sys.executable, "-P", "-c", CHILD, name, str(path), where]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, **pipes, env=environment, text=True)
 

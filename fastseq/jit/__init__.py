@@ -25,7 +25,7 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
-from fastseq.reference import gather, scatter, sort_lengths
+from fastseq.reference import gather, multiply_rows, scatter, sort_lengths
 
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
@@ -53,6 +53,7 @@ __all__ = [
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
+    "multiply_rows",
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
