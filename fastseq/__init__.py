@@ -32,6 +32,7 @@ from fastseq.losses import (
     QuantileLoss,
 )
 from fastseq.models import (
+    LanguageModel,
     NotFittedError,
     SequenceClassifier,
     SequenceRegressor,
@@ -44,6 +45,7 @@ from fastseq.parameters import Parameters
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
+from fastseq.sampling import Sampler
 from fastseq.schedules import (
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
@@ -90,6 +92,7 @@ __all__ = [
     "HuberLoss",
     "LSTMCell",
     "LambdaLR",
+    "LanguageModel",
     "LayerNorm",
     "Linear",
     "LinearCrossEntropyLoss",
@@ -105,6 +108,7 @@ __all__ = [
     "RNNCell",
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
+    "Sampler",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

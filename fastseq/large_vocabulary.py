@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 1 << 22  # of logits held at a time: about what stays in cache
 _LEAST_CLASSES = 256  # ... but no fewer columns, or the products get slow
+_KEEP_BYTES = 1 << 28  # of logits that a backward pass need not compute again
 
 
 class FeatureLoss(ClassLoss):
@@ -111,12 +112,13 @@ class FeatureLoss(ClassLoss):
 
 
 class LinearCrossEntropyLoss(FeatureLoss):
-    """Cross-entropy of a linear layer's outputs, without ever holding all of them.
+    """Cross-entropy of a linear layer's outputs, block by block while they are in cache.
 
     The value of ``CrossEntropyLoss()(linear(x), targets)``, which with many classes takes N * V
     numbers for the outputs and as many again for their gradient.  This one goes over the classes
-    in blocks, and computes a block's outputs again in the backward pass; tokens that don't count
-    cost nothing.  With few classes there is one block, which is kept.
+    in blocks, and turns the outputs into their gradient in place; tokens that don't count cost
+    nothing.  Where the outputs would take more than ``keep_bytes`` they are never held at once:
+    the backward pass computes them again, a third more work.
 
     PyTorch's class of this name makes a linear layer of its own; this one takes the model's,
     whose weights may be tied.
@@ -130,6 +132,9 @@ class LinearCrossEntropyLoss(FeatureLoss):
         From 0 to 1; see :class:`CrossEntropyLoss`.
     reduction : {"mean", "sum"}
         Over the targets that count.  The mean of none is 0.
+    keep_bytes : int
+        How much memory ``forward`` may take for outputs that ``backprop`` uses again; it is kept
+        for the next call, until :meth:`release`.
 
     Examples
     --------
@@ -150,15 +155,20 @@ class LinearCrossEntropyLoss(FeatureLoss):
         ignore_index: int = -100,
         label_smoothing: float = 0.0,
         reduction: str = "mean",
+        keep_bytes: int = _KEEP_BYTES,
     ) -> None:
         super().__init__(
             ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
         )
         self._linear = read_linear(linear)
+        self._keep_bytes = checks.not_negative_int("keep_bytes", keep_bytes)
         self.release()
 
     def __repr__(self):
-        return self._repr(repr(self._linear), *self._options())
+        keep = (f"keep_bytes={self._keep_bytes}",) * (self._keep_bytes != _KEEP_BYTES)
+        return self._repr(repr(self._linear), *self._options(), *keep)
+
+    keep_bytes = fixed("keep_bytes")
 
     @property
     def linear(self) -> Linear:
@@ -192,36 +202,43 @@ class LinearCrossEntropyLoss(FeatureLoss):
         self.release()
 
     def _measure(self, x, targets):
-        total, (*_, buffers) = self._measure_to_train(x, targets)
+        buffers = self._pool.borrow()
+        total, _ = self._sum(x, targets, buffers, keep=False)
         self._pool.give_back(buffers)
         return total
 
     def _measure_to_train(self, x, targets):
         buffers = self._pool.borrow()
+        keep = len(x) * self.n_classes * self.dtype.itemsize <= self._keep_bytes
+        total, log_sums = self._sum(x, targets, buffers, keep)
+        return total, (x, targets, log_sums, keep, buffers)
+
+    def _sum(self, x, targets, buffers, keep):
+        """The sum of the rows' losses, and the logarithms of their sums of exponentials."""
         log_sums, picked = np.full(len(x), -np.inf), np.zeros(len(x))
-        block_sums, logits = np.empty(len(x)), None
+        block_sums = np.empty(len(x))
         totals, block_totals = (
             (np.zeros(len(x)), np.empty(len(x))) if self._label_smoothing else (None, None)
         )
         for begin, end in self._blocks(len(x)):
-            logits = self._logits(x, begin, end, buffers)
+            logits = self._place(len(x), begin, end, buffers, keep)
+            self._multiply(x, begin, end, logits)
             own = own_targets(targets, begin, end)
             kernels().softmax_cross_entropy_forward(logits, own, block_sums, picked, block_totals)
             with np.errstate(invalid="ignore"):  # NaN, which shows in the result
                 np.logaddexp(log_sums, block_sums, out=log_sums)
             if totals is not None:
                 totals += block_totals
-        total = self._total(log_sums, picked, totals, self.n_classes)
-        return total, (x, targets, log_sums, logits, buffers)
+        return self._total(log_sums, picked, totals, self.n_classes), log_sums
 
     def _differentiate(self, tape, scale):
-        x, targets, log_sums, logits, buffers = tape
+        x, targets, log_sums, keep, buffers = tape
         factors = scale, *self._weights(self.n_classes)
         weight, dx, product = self._linear._weight, np.zeros_like(x), None
-        blocks = self._blocks(len(x))
-        for begin, end in blocks:
-            if len(blocks) > 1:
-                logits = self._logits(x, begin, end, buffers)
+        for begin, end in self._blocks(len(x)):
+            logits = self._place(len(x), begin, end, buffers, keep)
+            if not keep:
+                self._multiply(x, begin, end, logits)
             own = own_targets(targets, begin, end)
             kernels().softmax_cross_entropy_backward(logits, own, log_sums, *factors, logits)
             self._linear._add_gradients(x, logits, begin)
@@ -238,12 +255,17 @@ class LinearCrossEntropyLoss(FeatureLoss):
         ends = [self.n_classes * i // count for i in range(1, count + 1)]
         return list(zip([0, *ends], ends, strict=False))
 
-    def _logits(self, x, begin, end, buffers):
-        logits = buffers.get("logits", (len(x), end - begin))
+    def _place(self, rows, begin, end, buffers, keep):
+        """Where a block's logits (rows, end - begin) lie: one after the other if they are kept."""
+        if not keep:
+            return buffers.get("logits", (rows, end - begin))
+        flat = buffers.get("logits", (rows * self.n_classes,))
+        return flat[rows * begin : rows * end].reshape(rows, end - begin)
+
+    def _multiply(self, x, begin, end, logits):
         np.matmul(x, self._linear._weight[begin:end].T, out=logits)
         if self._linear.bias:
             logits += self._linear.parameters["bias"][begin:end]
-        return logits
 
 
 def own_targets(targets, begin, end):

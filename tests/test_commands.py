@@ -4,6 +4,7 @@ import io
 import os
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def folder_fixture(tmp_path, monkeypatch):
     write_columns("dev.conllu", *sentences(8, seed=1))
     lines = [" ".join(sentence) for sentence in words]
     write("sentences.txt", lines)
+    write("corpus.txt", lines * 20)
     write("texts.tsv", [f"{line}\t{len(line) % 2}" for line in lines])
     write_ts("train.ts", *labelled())
     write_ts("test.ts", *labelled(12, seed=1))
@@ -80,7 +82,7 @@ def epilog(words):
 # --- examples -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tagger", "classifier", "regressor"])
+@pytest.mark.parametrize("kind", ["tagger", "classifier", "regressor", "language"])
 def test_the_examples_in_help_work(kind, capsys):
     example = epilog(["train", kind])
     assert example.startswith(f"fastseq train {kind} ")
@@ -195,6 +197,55 @@ def test_numbers_of_series_and_texts(capsys, monkeypatch):
         np.testing.assert_allclose(
             np.loadtxt(capsys.readouterr().out.split()), model.predict(X), rtol=1e-6
         )
+
+
+LANGUAGE = f"{SMALL} --steps 8 --batch-size 4"
+
+
+@pytest.mark.parametrize("unit", ["character", "word"])
+def test_language_models(unit, capsys, monkeypatch):
+    settings = f"--unit {unit} --softmax adaptive --cutoffs 2"
+    line = f"train language corpus.txt --validation sentences.txt --out l {LANGUAGE} {settings}"
+    assert run(f"{line} --test sentences.txt") == 0
+    model, text = fs.load("l"), Path("corpus.txt").read_text()
+    twin = fs.LanguageModel(**model.get_params()).fit(
+        text, validation=Path("sentences.txt").read_text().splitlines()
+    )
+    assert np.array_equal(twin.network_.parameters.flat, model.network_.parameters.flat)
+    score = model.score(Path("sentences.txt").read_text())
+    expected = f"perplexity {np.exp(-score):.3f}, {-score / np.log(2):.4f} bits per {unit}\n"
+    assert f"sentences.txt: {expected}" in capsys.readouterr().out
+
+    assert run("generate l --prompt 'ab b' --length 30 --seed 1 --temperature 0.5 --top-k 3") == 0
+    options = {"temperature": 0.5, "top_k": 3, "seed": 1, "echo": True}
+    assert capsys.readouterr().out == model.sample(30, prompt="ab b", **options) + "\n"
+    assert run("predict l", monkeypatch, "ab b\n\ncab\n") == 0
+    tokens = model.predict(["ab b", "", "cab"]).tolist()
+    assert capsys.readouterr().out.splitlines() == [t.replace("\n", "\\n") for t in tokens]
+    assert run("predict l sentences.txt --proba") == 0
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head.split("\t")[0] == "<unk>" and len(first.split("\t")) == model.n_tokens_
+
+
+def test_the_example_of_generate_works(capsys):
+    assert run(f"train language corpus.txt --out language.safetensors {LANGUAGE}") == 0
+    capsys.readouterr()
+    assert run(epilog(["generate"]).replace("To be", "cab").removeprefix("fastseq ")) == 0
+    assert len(capsys.readouterr().out) == len("cab") + 200 + 1
+
+
+def test_what_is_no_language_model_writes_nothing(capsys):
+    run(f"train tagger train.conllu --out m {SMALL} {TAGGER}")
+    assert run("generate m") == 1
+    assert "m: holds a SequenceTagger, which writes nothing" in capsys.readouterr().err
+    assert run(f"train language corpus.txt --out l {LANGUAGE} --unit id") == 1
+    assert "unit 'id' is for arrays in Python" in capsys.readouterr().err
+    run(f"train language corpus.txt --out l {LANGUAGE}")
+    assert run("generate l --top-p 2") == 1
+    assert "top_p must be a number above 0, up to 1" in capsys.readouterr().err
+    fs.LanguageModel(unit="id", epochs=1, hidden_size=4).fit(np.arange(40) % 3).save("i")
+    assert run("generate i") == 1
+    assert "holds a model of ids" in capsys.readouterr().err
 
 
 def test_numbers_of_steps(capsys):

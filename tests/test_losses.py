@@ -362,11 +362,15 @@ def small_blocks(monkeypatch):
     ids=["plain", "smoothed", "sum"],
 )
 @pytest.mark.parametrize("kind", [{}, {"bias": False}, {"tied": True}], ids=str)
+@pytest.mark.parametrize("keep", [{}, {"keep_bytes": 0}], ids=["kept", "again"])
 def test_linear_cross_entropy_is_linear_then_cross_entropy(
-    backend, small_blocks, classes, options, kind, rng
+    backend, small_blocks, classes, options, kind, keep, rng
 ):
     x, linear, targets, mask = make_features(rng, classes, **kind)
-    loss, dense = fs.LinearCrossEntropyLoss(linear, **options), fs.CrossEntropyLoss(**options)
+    loss, dense = (
+        fs.LinearCrossEntropyLoss(linear, **options, **keep),
+        fs.CrossEntropyLoss(**options),
+    )
     for chosen in (mask, None):
         if chosen is None:
             targets[1, 1] = targets[2, 0] = targets[3, 2] = 4  # all count
@@ -386,26 +390,38 @@ def test_linear_cross_entropy_is_linear_then_cross_entropy(
         loss.release()
 
 
-def test_linear_cross_entropy_may_run_several_times_before_its_backprops(small_blocks, rng):
+@pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
+def test_linear_cross_entropy_may_run_several_times_before_its_backprops(
+    small_blocks, keep_bytes, rng
+):
     x, linear, targets, mask = make_features(rng, 20)
-    loss = fs.LinearCrossEntropyLoss(linear)
+    loss = fs.LinearCrossEntropyLoss(linear, keep_bytes=keep_bytes)
     alone = [gradient_of(loss, scale * x, targets, mask) for scale in (1, 2, 3)]
     backprops = [loss.forward(scale * x, targets, mask)[1] for scale in (1, 2, 3)]
     for backprop, expected in zip(backprops, alone, strict=True):
         assert_identical(backprop(), expected)
 
 
-def test_linear_cross_entropy_never_holds_all_logits(rng):
+def test_linear_cross_entropy_holds_all_logits_only_where_they_fit(rng):
     linear = fs.Linear(4, 150000, seed=1)
     x, targets = rng.random((400, 4), dtype=np.float32), rng.integers(0, 150000, 400)
+    all_logits = 400 * 150000 * 4
+    for keep_bytes, least, most in [(all_logits - 1, 0, 0.2), (all_logits, 1, 1.2)]:
+        loss = fs.LinearCrossEntropyLoss(linear, keep_bytes=keep_bytes)
+        tracemalloc.start()
+        try:
+            gradient_of(loss, x, targets)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert least * all_logits <= peak < most * all_logits
+
+
+def test_measuring_alone_keeps_no_logits(small_blocks, rng):
+    x, linear, targets, mask = make_features(rng, 700)
     loss = fs.LinearCrossEntropyLoss(linear)
-    tracemalloc.start()
-    try:
-        gradient_of(loss, x, targets)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 0.2 * 400 * 150000 * 4
+    loss(x, targets, mask)
+    assert loss._pool.borrow().get("logits", (1,)).base.size < 700
 
 
 def make_adaptive(rng, **options):
@@ -751,6 +767,11 @@ def test_backprop_runs_once_and_has_no_duplicates(name):
         (lambda: fs.CTCLoss(-1), ValueError, ["blank", "from 0 on", "-1"]),
         (lambda: fs.CTCLoss(zero_infinity=1), TypeError, ["zero_infinity", "True or False"]),
         (lambda: fs.LinearCrossEntropyLoss("x"), TypeError, ["linear must be a Linear", "str"]),
+        (
+            lambda: fs.LinearCrossEntropyLoss(fs.Linear(2, 3), keep_bytes=-1),
+            ValueError,
+            ["keep_bytes", "-1"],
+        ),
         (lambda: fs.SampledSoftmaxLoss(fs.LSTM(2, 3), 2), TypeError, ["linear must", "LSTM"]),
         (
             lambda: fs.SampledSoftmaxLoss(fs.Linear(2, 3), 4),
@@ -880,4 +901,6 @@ def test_repr():
     assert repr(fs.CTCLoss()) == "CTCLoss(blank=0)"
     linear = fs.Linear(2, 3)
     assert repr(fs.LinearCrossEntropyLoss(linear)) == f"LinearCrossEntropyLoss({linear!r})"
+    shown = repr(fs.LinearCrossEntropyLoss(linear, keep_bytes=0))
+    assert shown == f"LinearCrossEntropyLoss({linear!r}, keep_bytes=0)"
     assert repr(fs.SampledSoftmaxLoss(linear, 2)) == f"SampledSoftmaxLoss({linear!r}, 2)"

@@ -51,7 +51,7 @@ def add_settings(parser, cls):
         if kind == "bool":
             options["action"] = argparse.BooleanOptionalAction
         elif kind.startswith("Sequence"):
-            options |= {"type": float, "nargs": "+", "metavar": "X"}
+            options |= {"type": int if "[int]" in kind else float, "nargs": "+", "metavar": "X"}
         else:
             options |= {"type": {"int": int, "float": float, "str": str}[kind]}
             options["metavar"] = {"int": "N", "float": "X", "str": "NAME"}[kind]

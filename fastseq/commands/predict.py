@@ -17,7 +17,8 @@ def add(commands):
             "Let a trained model say what it thinks of new data. A tagger gives lines with a "
             "word and its tag, and an empty line after each sentence; a classifier a label in "
             "each line; a regressor its numbers for a sequence in a line, or where it has some "
-            "for each step in as many lines, with an empty line after each sequence."
+            "for each step in as many lines, with an empty line after each sequence; a language "
+            "model the token that comes next after each line."
         ),
         epilog="example: fastseq predict tagger.safetensors --format text < sentences.txt",
     )
@@ -102,10 +103,27 @@ def measure(model, args):
             yield ""
 
 
+def go_on(model, args):
+    """The lines of a language model."""
+    _refuse(args.quantiles, "--quantiles", model)
+    lines, _ = data.read_sequences(args.data, _format(args, "text"), None, "character")
+    if args.proba:
+        yield "\t".join(map(_in_a_line, model.vocabulary_.tokens))
+        yield from map(_numbers, model.predict_proba(lines))
+    else:
+        yield from map(_in_a_line, model.predict(lines))
+
+
+def _in_a_line(token):
+    """A token that may be a line's end, or a tab."""
+    return token.replace("\n", "\\n").replace("\t", "\\t")
+
+
 KINDS = {
     models.SequenceTagger: tag,
     models.SequenceClassifier: label,
     models.SequenceRegressor: measure,
+    models.LanguageModel: go_on,
 }
 
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from fastseq import files, models, tensor_files
+from fastseq import files, models, readers, tensor_files
 from fastseq.commands import data, options
 
 
@@ -19,6 +19,7 @@ def add(commands):
     add_tagger(kinds)
     add_classifier(kinds)
     add_regressor(kinds)
+    add_language(kinds)
 
 
 def add_tagger(kinds):
@@ -84,6 +85,23 @@ def add_regressor(kinds):
     _add_columns(command, "NUMBER")
 
 
+def add_language(kinds):
+    _add_kind(
+        kinds,
+        "language",
+        models.LanguageModel,
+        read_text,
+        (),
+        help="the next character, word or subword of a text",
+        description=(
+            "Learn to go on with a text, of which all lines are read in order. The model says how "
+            "probable texts are, and fastseq generate lets it write."
+        ),
+        epilog="example: fastseq train language corpus.txt --validation 0.05 "
+        "--out language.safetensors --cell gru",
+    )
+
+
 def _add_kind(kinds, name, cls, read, formats, **texts):
     command = kinds.add_parser(name, **texts)
     command.add_argument("data", metavar="DATA", help="a file; - is standard input")
@@ -101,7 +119,8 @@ def _add_kind(kinds, name, cls, read, formats, **texts):
         help="go on from there if the same command was stopped, and save the state there",
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
-    data.add_format(command, formats)
+    if formats:
+        data.add_format(command, formats)
     options.add_settings(command, cls)
     command.set_defaults(run=run, one_blas_thread=True, cls=cls, read=read, parser=command)
     return command
@@ -132,7 +151,10 @@ def run(args):
     tensor_files.check_library()
     pairs = _read(args.data, args, estimator)
     held_out = args.validation
-    validation = _read(held_out, args, estimator) if isinstance(held_out, str) else held_out
+    validation = held_out
+    if isinstance(held_out, str):
+        validation = _read(held_out, args, estimator)
+        validation = validation if len(validation) == 2 else validation[0]
     test = None if args.test is None else _read(args.test, args, estimator)
     estimator.fit(
         *pairs,
@@ -144,7 +166,7 @@ def run(args):
     history = estimator.history_
     print(f"{args.out}: {history}")
     if test is not None:
-        print(f"{args.test}: score {estimator.score(*test):.4f}")
+        print(f"{args.test}: {describe_score(estimator, test)}")
     if history.stopped == "interrupted":
         print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
         return 130
@@ -161,12 +183,30 @@ def _read(path, args, estimator):
     return pairs
 
 
+def describe_score(estimator, test):
+    """How good it is on test data."""
+    score = estimator.score(*test)
+    if not isinstance(estimator, models.LanguageModel):
+        return f"score {score:.4f}"
+    bits = -score / np.log(2)
+    return f"perplexity {np.exp(-score):.3f}, {bits:.4f} bits per {estimator.unit}"
+
+
 # --- data ---------------------------------------------------------------------------------------
 
 
 def read_tagged(path, args, estimator):
     """Words and tags."""
     return data.read_tagged(path, args.format, args.columns)
+
+
+def read_text(path, args, estimator):
+    """Lines, and no targets."""
+    if estimator.unit == "id":
+        raise ValueError(
+            "unit 'id' is for arrays in Python; a text has characters, words or pieces"
+        )
+    return (readers.read_text(path, unit="character"),)  # the estimator splits them
 
 
 def read_labelled(path, args, estimator):

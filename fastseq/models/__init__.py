@@ -3,11 +3,13 @@
 from fastseq.models.classifier import SequenceClassifier
 from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
+from fastseq.models.language_model import LanguageModel
 from fastseq.models.regressor import SequenceRegressor
 from fastseq.models.tagger import SequenceTagger
 
 __all__ = [
     "Estimator",
+    "LanguageModel",
     "NotFittedError",
     "SequenceClassifier",
     "SequenceRegressor",

@@ -1,0 +1,75 @@
+"""``fastseq generate``: a text that a language model writes."""
+
+import argparse
+
+from fastseq import models
+from fastseq.commands.options import positive_number, whole_number
+
+
+def add(commands):
+    command = commands.add_parser(
+        "generate",
+        help="let a trained language model write",
+        description="Let a language model write: the prompt, and what may come after it.",
+        epilog="example: fastseq generate language.safetensors --prompt 'To be' --length 200 "
+        "--temperature 0.7",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file of fastseq train language")
+    command.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins")
+    command.add_argument(
+        "--length",
+        type=positive_number,
+        default=200,
+        metavar="N",
+        help="how many characters, words or pieces to write (default: 200)",
+    )
+    command.add_argument(
+        "--temperature",
+        type=number,
+        default=1.0,
+        metavar="X",
+        help="below 1 what is probable comes more often; with 0 always (default: 1)",
+    )
+    command.add_argument(
+        "--top-k", type=positive_number, metavar="K", help="draw from the K most probable tokens"
+    )
+    command.add_argument(
+        "--top-p", type=number, metavar="P", help="... or from those that have P of the probability"
+    )
+    command.add_argument(
+        "--unknown", action="store_true", help="let the unknown token be among what is written"
+    )
+    command.add_argument(
+        "--seed", type=whole_number, metavar="N", help="the same text for the same number"
+    )
+    command.set_defaults(run=run, one_blas_thread=True)
+
+
+def number(text):
+    """An option's value that is a number; the model says which ones it takes."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def run(args):
+    """Read a model and print what it writes."""
+    model = models.load(args.model)
+    if not isinstance(model, models.LanguageModel):
+        raise ValueError(f"{args.model}: holds a {type(model).__name__}, which writes nothing")
+    if model.vocabulary_ is None:
+        raise ValueError(f"{args.model}: holds a model of ids, which has no text for them")
+    print(
+        model.sample(
+            args.length,
+            prompt=args.prompt,
+            temperature=args.temperature,
+            top_k=args.top_k,
+            top_p=args.top_p,
+            unknown=args.unknown,
+            echo=True,
+            seed=args.seed,
+        )
+    )
+    return 0

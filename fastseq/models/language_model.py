@@ -1,0 +1,472 @@
+"""Language models: how probable a text is, and texts that are."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.batching import BPTTWindows, pad
+from fastseq.models import text_stream
+from fastseq.models.estimator import Estimator
+from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
+from fastseq.models.networks import CELLS
+from fastseq.sampling import Sampler
+
+if TYPE_CHECKING:
+    pass
+
+AT_ONCE = 1 << 22  # scores held at a time where a text is judged
+MOST_STEPS = 1024  # ... and steps
+
+
+class LanguageModel(Estimator):
+    """A model of text, by recurrent layers: it judges texts, and writes them.
+
+    The text is one stream of tokens, line breaks among them, that is read on and on: the state
+    is carried along, gradients reach ``steps`` tokens back (truncated backpropagation through
+    time).  In training ``batch_size`` parts of the stream are read side by side.
+
+    A text is a string, or a list of lines, each a string or a list of tokens.  With
+    ``unit="id"`` it is an array of integers, or a list of such arrays.
+
+    Parameters
+    ----------
+    unit : {"character", "word", "piece", "id"}
+        What a token is: a character, what stands between white space, a subword of
+        SentencePiece, or a number that you give.
+    cell : {"lstm", "gru", "rnn"}
+    embedding_dim : int
+        The size of tokens' vectors.
+    hidden_size, num_layers : int
+    dropout : float
+        For tokens' vectors, between layers, and for outputs (Zaremba et al., 2014).
+    tie_weights : bool
+        One table for inputs and outputs (Press & Wolf, 2017); needs embedding_dim = hidden_size.
+    softmax : {"full", "adaptive", "sampled"}
+        How training goes about large vocabularies: over all tokens; in clusters, of which the
+        rare tokens' are small (Grave et al., 2017); or against ``num_sampled`` other tokens
+        (Jean et al., 2015).  The last two expect ids sorted by falling frequency, which those of
+        characters and words are.
+    cutoffs : tuple of int, optional
+        Of the adaptive softmax; by default up to 2000, 10000 and 50000 tokens.
+    num_sampled : int
+        Of the sampled softmax.
+    min_count : int
+        Characters or words that come less often in ``fit`` are unknown, as are those that never
+        came.
+    vocabulary_size : int, optional
+        Characters or words at most, special ones included; the number of pieces (8000); the
+        number of different ids (by default the largest in ``fit`` and one).
+    steps : int
+        How many tokens back gradients reach.
+    epochs, batch_size : int
+        Passes over the text, and parts of it that are read side by side.
+    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+    lr : float
+        The learning rate.
+    schedule : {"cosine", "linear", "plateau"}, optional
+        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
+        validation's loss has not become less for 10 epochs.
+    weight_decay : float
+    max_norm : float, optional
+        What the gradients' norm is clipped to.
+    patience : int, optional
+        Epochs without a better validation after which the training ends.
+    average : float, optional
+        Decay of a running average of the parameters, which then takes their place.
+    warm_start : bool
+        Whether ``fit`` goes on from what it has learned before, vocabulary and all.
+    dtype : {"float32", "float64"}
+    random_state : int, optional
+        Makes results reproducible: initial parameters, dropout.
+
+    Attributes
+    ----------
+    vocabulary_ : Vocabulary, Subwords or None
+        Of the tokens; None for ids.
+    n_tokens_ : int
+        How many different ones there are.
+    network_ : LanguageNetwork
+    history_ : History
+        Losses in nats for each token, and more, for each update and epoch.
+
+    Notes
+    -----
+    A text begins as if a line had just ended, so that its first token can be predicted, too;
+    an array of ids does not, and its first one is given.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> model = fs.LanguageModel(
+    ...     cell="gru", hidden_size=32, steps=16, batch_size=4, epochs=12, lr=0.02, random_state=0
+    ... )
+    >>> text = "the quick brown fox. " * 60
+    >>> model.fit(text[:1200], validation=text[1200:]).perplexity(text) < 1.2
+    True
+    >>> model.sample(42, prompt="the ", temperature=0.5, seed=0)
+    'quick brown fox. the quick brown fox. the '
+    >>> model.predict(["the q", "the quick b"]).tolist(), model.predict_proba([""]).shape
+    (['u', 'r'], (1, 19))
+    """
+
+    _learned = ("vocabulary_", "n_tokens_")
+
+    def __init__(
+        self,
+        *,
+        unit: str = "character",
+        cell: str = "lstm",
+        embedding_dim: int = 128,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        softmax: str = "full",
+        cutoffs: Sequence[int] | None = None,
+        num_sampled: int = 1000,
+        min_count: int = 1,
+        vocabulary_size: int | None = None,
+        steps: int = 64,
+        epochs: int = 5,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        lr: float = 2e-3,
+        schedule: str | None = None,
+        weight_decay: float = 0.0,
+        max_norm: float | None = 1.0,
+        patience: int | None = None,
+        average: float | None = None,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        random_state: int | None = None,
+    ) -> None:
+        self.unit = unit
+        self.cell = cell
+        self.embedding_dim = embedding_dim
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.tie_weights = tie_weights
+        self.softmax = softmax
+        self.cutoffs = cutoffs
+        self.num_sampled = num_sampled
+        self.min_count = min_count
+        self.vocabulary_size = vocabulary_size
+        self.steps = steps
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.max_norm = max_norm
+        self.patience = patience
+        self.average = average
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def _check_settings(self):
+        self._check_training()
+        checks.choice("unit", self.unit, text_stream.UNITS)
+        checks.choice("cell", self.cell, tuple(CELLS))
+        sizes = ("embedding_dim", "hidden_size", "num_layers", "num_sampled", "min_count", "steps")
+        for name in sizes:
+            checks.positive_int(name, getattr(self, name))
+        if self.vocabulary_size is not None:
+            checks.positive_int("vocabulary_size", self.vocabulary_size)
+        checks.fraction("dropout", self.dropout)
+        checks.flag("tie_weights", self.tie_weights)
+        checks.choice("softmax", self.softmax, SOFTMAXES)
+
+    # --- training -------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        checkpoint: str | os.PathLike | None = None,
+        progress: bool | None = None,
+    ) -> Self:
+        """Learn from a text.
+
+        Parameters
+        ----------
+        X : str, list of lines, or ids
+            See the class.
+        y
+            Ignored; scikit-learn's tools give it.
+        validation : text like X, or float, optional
+            A text, or a fraction of X (its end), that is not learned from: after each epoch the
+            loss is measured on it, the best epoch's parameters are kept, and ``patience`` may
+            end the training.
+        checkpoint : str or path, optional
+            A file from which a run that was killed goes on, when ``fit`` is called again with
+            the same settings and text; see :func:`fastseq.fit`.
+        progress : bool, optional
+            Whether to show a bar.  By default there is one if standard error is a terminal and
+            tqdm is installed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If settings or texts are wrong; the model is as it was.
+        FloatingPointError
+            If the loss is not finite.  The parameters are the last good ones.
+        """
+        self._check_settings()
+        if validation is None and (self.patience is not None or self.schedule == "plateau"):
+            raise ValueError(
+                "patience and schedule='plateau' need a validation, as with fit(text, "
+                "validation=0.05)"
+            )
+        if isinstance(validation, float):
+            X, validation = text_stream.hold_out(X, validation)
+        goes_on = self.warm_start and self.__sklearn_is_fitted__()
+        learned = self._known() if goes_on else self._learn_tokens(X)
+        stream = self._make_windows("X", X, *learned)
+        held_out = None
+        if validation is not None:
+            held_out = self._make_windows("validation", validation, *learned, few=True)
+        if not goes_on:
+            self.vocabulary_, self.n_tokens_ = learned
+            self.network_ = self._make_network(self.random_state)
+            if self.vocabulary_ is not None:  # a checkpoint compares it: other texts, equal ids
+                checksum = zlib.crc32(self.vocabulary_.to_json().encode())
+                self.network_.settings["vocabulary"] = checksum
+        self._train(stream, held_out, checkpoint, progress)
+        return self
+
+    def _known(self):
+        return self.vocabulary_, self.n_tokens_
+
+    def _learn_tokens(self, X):
+        """The vocabulary, and how many tokens there are."""
+        size = self.vocabulary_size
+        if self.unit == "id":
+            ids = text_stream.read_ids("X", X, size)
+            return None, size or int(ids.max(initial=0)) + 1
+        vocabulary = text_stream.learn_vocabulary(X, self.unit, self.min_count, size)
+        return vocabulary, len(vocabulary)
+
+    def _make_network(self, seed):
+        return LanguageNetwork(
+            self.n_tokens_,
+            self.embedding_dim,
+            self.hidden_size,
+            self.num_layers,
+            cell=self.cell,
+            dropout=self.dropout,
+            tie_weights=self.tie_weights,
+            softmax=self.softmax,
+            cutoffs=self.cutoffs,
+            num_sampled=self.num_sampled,
+            dtype=self.dtype,
+            seed=seed,
+        )
+
+    def _make_windows(self, name, X, vocabulary, n_tokens, few=False):
+        """Windows of a text; with ``few`` in fewer columns where it is short."""
+        ids = self._encode(name, X, vocabulary, n_tokens)
+        if len(ids) < 2:
+            raise ValueError(f"{name} must hold a token to predict, got {len(ids)} tokens")
+        rows = min(self.batch_size, len(ids) - 1) if few else self.batch_size
+        return BPTTWindows(ids, rows, self.steps)
+
+    def _read(self, X, y=None):
+        """Raise unless X is a text that can be learned from."""
+        self._check_settings()
+        return self._make_windows("X", X, *self._learn_tokens(X))
+
+    def _encode(self, name, X, vocabulary, n_tokens):
+        """A text as the ids of a stream; before its first token a line has ended."""
+        if vocabulary is None:
+            return text_stream.read_ids(name, X, n_tokens)
+        ids = text_stream.encode(name, X, vocabulary)
+        return np.concatenate([[vocabulary.end_id], ids])
+
+    # --- how probable texts are -----------------------------------------------------------------
+
+    def log_prob(self, X: Any) -> np.ndarray:
+        """How probable each token of a text is after those before it.
+
+        Parameters
+        ----------
+        X : str, list of lines, or ids
+            Read from its beginning to its end with one state, whatever ``batch_size``.
+
+        Returns
+        -------
+        log_prob : ndarray of float64, (N,), for ids (N - 1,)
+            Natural logarithms.
+
+        Raises
+        ------
+        NotFittedError
+            If the model has learned nothing yet.
+        TypeError, ValueError
+            If X is no such text.
+        """
+        self._check_fitted()
+        ids, network = self._encode("X", X, *self._known()), self.network_
+        steps = max(1, min(MOST_STEPS, AT_ONCE // self.n_tokens_))
+        parts, state = [], None
+        for begin in range(0, len(ids) - 1, steps):
+            part, state = network.log_prob(ids[begin : begin + steps + 1], state)
+            parts.append(part)
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of :meth:`log_prob`, in nats for each token: more is better.
+
+        Divided by -log(2) it is bits for each token; ``exp(-score)`` is the perplexity.
+
+        Parameters
+        ----------
+        X : str, list of lines, or ids
+        y
+            Ignored.
+
+        Raises
+        ------
+        ValueError
+            If there is no token to predict.
+        """
+        log_prob = self.log_prob(X)
+        if not log_prob.size:
+            raise ValueError("X must hold a token to predict, got none")
+        return float(log_prob.mean())
+
+    def perplexity(self, X: Any) -> float:
+        """``exp(-score(X))``: among so many tokens the model might as well have guessed."""
+        return float(np.exp(-self.score(X)))
+
+    # --- what comes next ------------------------------------------------------------------------
+
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """The most probable next token after each of several texts.
+
+        Parameters
+        ----------
+        X : list of texts
+            Each a string, a list of lines, or ids.
+
+        Returns
+        -------
+        tokens : ndarray of str (objects), or of int64 for ids, (n,)
+        """
+        ids = np.argmax(self._scores_after(X), axis=1)
+        return ids if self.vocabulary_ is None else self.vocabulary_.decode(ids)
+
+    def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+        """The probabilities of all tokens to come next after each of several texts.
+
+        Parameters
+        ----------
+        X : list of texts
+
+        Returns
+        -------
+        probabilities : ndarray, (n, n_tokens_)
+        """
+        scores = self._scores_after(X)
+        scores -= scores.max(axis=1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=1, keepdims=True)
+        return scores
+
+    def _scores_after(self, X):
+        self._check_fitted()
+        if isinstance(X, (str, bytes)) or not hasattr(X, "__len__"):
+            raise TypeError(f"X must be a list of texts, got {type(X).__name__}; put it in a list")
+        if not len(X):
+            raise ValueError("X must hold at least one text, got none")
+        prompts = [self._read_prompt(f"X[{i}]", text) for i, text in enumerate(X)]
+        ids, lengths = pad(prompts)
+        network = self.network_
+        h, _ = network.layers(ids, None, lengths, embedding=network.embedding)
+        return network.scores(h[lengths - 1, np.arange(len(lengths))])
+
+    def _read_prompt(self, name, prompt):
+        ids = self._encode(name, prompt, *self._known())
+        if not len(ids):
+            raise ValueError(f"{name} must hold at least one id, after which others come")
+        return ids
+
+    def sample(
+        self,
+        length: int,
+        *,
+        prompt: Any = "",
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        unknown: bool = False,
+        echo: bool = False,
+        seed: int | np.random.Generator | None = None,
+    ) -> str | np.ndarray:
+        """Let the model write.
+
+        Parameters
+        ----------
+        length : int
+            How many tokens.
+        prompt : text
+            What comes before them; for ids an array of at least one.
+        temperature, top_k, top_p
+            How tokens are drawn: see :class:`fastseq.Sampler`.
+        unknown : bool
+            Whether the unknown token may be drawn.
+        echo : bool
+            Whether the result begins with the prompt.
+        seed : None, int or Generator
+
+        Returns
+        -------
+        text : str, or ndarray of int64 for ids
+
+        Raises
+        ------
+        NotFittedError
+            If the model has learned nothing yet.
+        TypeError, ValueError
+            If an argument is out of its range.
+        """
+        self._check_fitted()
+        vocabulary, length = self.vocabulary_, checks.positive_int("length", length)
+        given = self._read_prompt("prompt", prompt)
+        excluded = [] if vocabulary is None else [vocabulary.unknown_id]
+        sampler = Sampler(
+            self.n_tokens_,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            excluded=[] if checks.flag("unknown", unknown) else excluded,
+            seed=seed,
+        )
+        drawn = np.fromiter(self._draw(given, sampler, length), np.int64, length)
+        if checks.flag("echo", echo):  # without the line's end before it
+            drawn = np.concatenate([given[vocabulary is not None :], drawn])
+        return drawn if vocabulary is None else text_stream.decode(drawn, vocabulary)
+
+    def _draw(self, prompt, sampler, length) -> Iterator[int]:
+        """Ids, each drawn after reading the ones before."""
+        stream = self.network_.stream()
+        scores = stream.read(prompt)
+        for left in range(length, 0, -1):
+            token = sampler.draw(scores)[0]
+            yield token
+            if left > 1:
+                scores = stream.step(token)

@@ -1,0 +1,250 @@
+"""The network of a language model: what comes next, after all that came before.
+
+T steps, B rows, E the size of tokens' vectors, H hidden size, V different tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.backend import kernels
+from fastseq.large_vocabulary import (
+    AdaptiveLogSoftmaxWithLoss,
+    LinearCrossEntropyLoss,
+    SampledSoftmaxLoss,
+)
+from fastseq.layers import Dropout, Embedding, Linear
+from fastseq.models.networks import CELLS
+from fastseq.module import Module
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from fastseq.batching import Batch
+
+SOFTMAXES = ("full", "adaptive", "sampled")
+TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
+
+
+class LanguageNetwork(Module):
+    r"""Recurrent layers over tokens' vectors, and a softmax over the next token.
+
+    .. math::
+
+        h_t = \mathrm{layers}(\mathrm{table}[x_t], h_{t-1}), \qquad
+        p(x_{t+1} = v) = \mathrm{softmax}(W h_t + b)_v
+
+    It is trained on windows of a stream (:class:`BPTTWindows`): the state is carried from batch
+    to batch, gradients end at a window's beginning.  Without dropout the layers' products with
+    the tokens' vectors are looked up, and logits exist only in blocks that stay in cache.
+
+    Parameters
+    ----------
+    n_tokens : int
+        V
+    embedding_dim, hidden_size, num_layers : int
+    cell : {"lstm", "gru", "rnn"}
+    dropout : float
+        For tokens' vectors, between layers, and for the outputs (Zaremba et al., 2014).
+    tie_weights : bool
+        Whether W is the table of the tokens' vectors; then E must be H, and the softmax can't be
+        adaptive.
+    softmax : {"full", "adaptive", "sampled"}
+        How training goes about many tokens; see :class:`AdaptiveLogSoftmaxWithLoss` and
+        :class:`SampledSoftmaxLoss`, for which ids must be sorted by falling frequency.
+    cutoffs : sequence of int, optional
+        Of the adaptive softmax; by default up to 2000, 10000 and 50000 tokens.
+    num_sampled : int
+        Of the sampled softmax.
+    dtype : {float32, float64}
+    seed : int, Generator or None
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> from fastseq.models.language_network import LanguageNetwork
+    >>> network = LanguageNetwork(5, 8, 16, seed=0)
+    >>> adam = fs.Adam(network.parameters, lr=0.02)
+    >>> for epoch in range(20):
+    ...     for batch in fs.BPTTWindows(np.arange(200) % 5, batch_size=4, steps=10):
+    ...         adam.zero_grad()
+    ...         loss = network.loss_and_grad(batch)
+    ...         norm = adam.step(max_norm=1.0)
+    >>> loss < 0.1
+    True
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        embedding_dim: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        cell: str = "lstm",
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        softmax: str = "full",
+        cutoffs: ArrayLike | None = None,
+        num_sampled: int = 1000,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        seeds = self.split_seed(seed, 6)
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[0])
+        checks.choice("cell", cell, tuple(CELLS))
+        between = dropout if num_layers != 1 else 0.0
+        layers = CELLS[cell](
+            embedding_dim, hidden_size, num_layers, dropout=between, dtype=dtype, seed=seeds[1]
+        )
+        if checks.flag("tie_weights", tie_weights):
+            _prepare_to_tie(embedding, hidden_size, softmax, seeds[0])
+        children = {
+            "embedding": embedding,
+            "dropout": Dropout(dropout, seed=seeds[2]),
+            "layers": layers,
+            "dropout_out": Dropout(dropout, seed=seeds[3]),
+        }
+        if checks.choice("softmax", softmax, SOFTMAXES) == "adaptive":
+            cutoffs = _usual_cutoffs(n_tokens) if cutoffs is None else cutoffs
+            self._loss = children["softmax"] = AdaptiveLogSoftmaxWithLoss(
+                hidden_size, n_tokens, cutoffs, dtype=dtype, seed=seeds[4]
+            )
+        else:
+            tied = embedding if tie_weights else None
+            linear = Linear(hidden_size, n_tokens, dtype=dtype, seed=seeds[4], tied=tied)
+            linear.parameters["bias"][...] = 0
+            self._loss, children["linear"] = LinearCrossEntropyLoss(linear), linear
+        if softmax == "sampled":
+            count = min(checks.positive_int("num_sampled", num_sampled), n_tokens)
+            self._loss = children["softmax"] = SampledSoftmaxLoss(linear, count, seed=seeds[5])
+        super().__init__(**children)
+        self._state = None
+        self.settings = {"network": repr(self)}  # which a checkpoint compares
+
+    @property
+    def n_tokens(self) -> int:
+        """V"""
+        return self.embedding.num_embeddings
+
+    # --- training -------------------------------------------------------------------------------
+
+    def loss_and_grad(self, batch: Batch) -> float:
+        """The mean loss of a window in nats; its gradients are added to ``parameters.grads``."""
+        state = self._state if batch.carried else None
+        if self.dropout.p:
+            vectors, into_table = self.embedding.forward(batch.x)
+            vectors, into_dropout = self.dropout.forward(vectors)
+            y, state, through_layers = self.layers.forward(vectors, state, batch.lengths)
+        else:
+            y, state, through_layers = self.layers.forward(
+                batch.x, state, batch.lengths, embedding=self.embedding
+            )
+        y, into_outputs = self.dropout_out.forward(y)
+        loss, backprop = self._loss.forward(y, batch.targets, batch.mask)
+        dx, _ = through_layers(into_outputs(backprop()))
+        if self.dropout.p:
+            into_table(into_dropout(dx))
+        self._state = state
+        return loss
+
+    def loss(self, batch: Batch) -> float:
+        """The mean loss of a window over all tokens, without dropout; carries the state on too."""
+        state = self._state if batch.carried else None
+        y, self._state = self.layers(batch.x, state, batch.lengths, embedding=self.embedding)
+        return self._loss(y, batch.targets, batch.mask)
+
+    def training_state(self) -> dict[str, Any]:
+        """What is carried from batch to batch, for checkpoints."""
+        return {"state": self._state}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        self._state = state["state"]
+
+    # --- use ------------------------------------------------------------------------------------
+
+    def scores(self, h: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Logits of the next token, or their logarithmic softmax: (..., H) to (..., V)."""
+        if isinstance(self._loss, AdaptiveLogSoftmaxWithLoss):
+            return self._loss.log_prob(h)
+        out = np.matmul(h, self.linear._weight.T, out=out)
+        out += self.linear.parameters["bias"]
+        return out
+
+    def log_prob(self, ids: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+        """The logarithms of the probabilities of ids[1:], and the state before the last one.
+
+        Parameters
+        ----------
+        ids : ndarray of int64, (T + 1,)
+        state : state of the layers, optional
+            For one row.
+
+        Returns
+        -------
+        log_prob : ndarray of float64, (T,)
+        state
+        """
+        h, state = self.layers(ids[:-1, None], state, embedding=self.embedding)
+        scores, targets = self.scores(h[:, 0]), np.ascontiguousarray(ids[1:])
+        log_sums, picked = np.empty(len(targets)), np.empty(len(targets))
+        kernels().softmax_cross_entropy_forward(scores, targets, log_sums, picked, None)
+        return picked - log_sums, state
+
+    def stream(self) -> TokenStream:
+        """The network one token at a time; see :class:`TokenStream`."""
+        return TokenStream(self)
+
+    def release(self) -> None:
+        """Let go of the memory that is kept from call to call, and of the carried state."""
+        super().release()
+        self._loss.release()
+        self._state = None
+
+
+class TokenStream:
+    """A network that reads token by token and says what may come next.
+
+    With a full softmax nothing is allocated on the way.  It keeps the layers' weights of the
+    moment it was made.
+    """
+
+    def __init__(self, network):
+        self._network, self._stream = network, network.layers.stream()
+        self._x = np.empty((1, network.embedding.embedding_dim), network.dtype)
+        self._scores = np.empty((1, network.n_tokens), network.dtype)
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Read several tokens (N,) at once; the scores (1, V) of the one after them."""
+        network = self._network
+        h, self._stream.state = network.layers(
+            ids[:, None], self._stream.state, embedding=network.embedding
+        )
+        return network.scores(h[-1], self._scores)
+
+    def step(self, token: int) -> np.ndarray:
+        """Read a token; the scores (1, V) of the next one, which the next step overwrites."""
+        np.copyto(self._x[0], self._network.embedding.parameters["weight"][token])
+        return self._network.scores(self._stream.step(self._x), self._scores)
+
+
+def _prepare_to_tie(embedding, hidden_size, softmax, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    if embedding.embedding_dim != hidden_size or softmax == "adaptive":
+        raise ValueError(
+            "tie_weights=True needs embedding_dim = hidden_size and no adaptive softmax, since one "
+            f"table is for inputs and outputs, got embedding_dim={embedding.embedding_dim}, "
+            f"hidden_size={hidden_size} and softmax={softmax!r}"
+        )
+    weight = embedding.parameters["weight"]
+    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
+
+
+def _usual_cutoffs(n_tokens):
+    cutoffs = [cutoff for cutoff in (2000, 10000, 50000) if cutoff < n_tokens]
+    return cutoffs or [max(1, n_tokens // 4)]

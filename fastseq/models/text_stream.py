@@ -1,0 +1,121 @@
+"""Texts as one stream of ids, and back, for models that read on and on.
+
+A line break is a token: the character itself, or a token of its own after the words or pieces
+of a line.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq import checks, files
+from fastseq.subwords import Subwords
+from fastseq.vocabulary import Vocabulary, check_strings
+
+UNITS = ("character", "word", "piece", "id")
+UNKNOWN = "<unk>"
+END = {"character": "\n", "word": "<eos>", "piece": "</s>"}
+PIECES = 8000  # so many if nothing else is said
+
+
+def learn_vocabulary(X, unit, min_count, size):
+    """The vocabulary of a text; None for ids."""
+    if unit == "id":
+        return None
+    lines, is_ended = read_lines("X", X)
+    if not any(len(line) for line in lines):
+        raise ValueError("X must hold at least one token, got none")
+    if unit == "piece":
+        texts = [line if isinstance(line, str) else " ".join(line) for line in lines]
+        return Subwords.train(texts, size or PIECES, padding=None, unknown=UNKNOWN, end=END[unit])
+    tokens = [line.split() if unit == "word" and isinstance(line, str) else line for line in lines]
+    return Vocabulary.build(
+        [*tokens, [END[unit]] * (len(lines) - 1 + is_ended)],
+        unit=unit,
+        min_count=min_count,
+        max_size=size,
+        padding=None,
+        unknown=UNKNOWN,
+        end=END[unit],
+    )
+
+
+def read_lines(name, X):
+    """A text as a list of lines, each a string or a list of tokens; whether the last one ends."""
+    if isinstance(X, str):
+        return X.split("\n"), False
+    expected = f"{name} must be a text: a string, or a list of lines"
+    if isinstance(X, (bytes, dict)) or not hasattr(X, "__len__"):
+        raise TypeError(f"{expected}, got {type(X).__name__}")
+    lines = list(X)
+    for i, line in enumerate(lines):
+        if isinstance(line, str):
+            if "\n" in line:
+                raise ValueError(
+                    f"{name}[{i}] must be one line, got {files.shortened(line)}; split it first, "
+                    "as with text.splitlines()"
+                )
+            continue
+        if not hasattr(line, "__len__"):
+            raise TypeError(f"{name}[{i}] must be a line, got {line!r} of type {_kind(line)}")
+        check_strings(f"{name}[{i}]", line, range(len(line)))
+    return lines, True
+
+
+def encode(name, X, vocabulary):
+    """The ids of a text (N,), int64."""
+    if vocabulary.unit == "character" and isinstance(X, str):
+        return vocabulary.encode(X)
+    lines, is_ended = read_lines(name, X)
+    end = np.array([vocabulary.end_id])
+    parts = []
+    for i, line in enumerate(lines):
+        tokens = vocabulary.split(line) if isinstance(line, str) else line
+        try:
+            parts += [vocabulary.encode(tokens), end]
+        except ValueError as error:
+            raise ValueError(f"{name}[{i}]: {error}") from None
+    return np.concatenate(parts if is_ended else parts[:-1]) if parts else np.empty(0, np.int64)
+
+
+def read_ids(name, X, size=None):
+    """One array of ids (N,), or a list of them one after the other; ``size`` is V if known."""
+    if isinstance(X, (list, tuple)) and any(np.ndim(part) for part in X):
+        parts = [checks.integers(f"{name}[{i}]", part) for i, part in enumerate(X)]
+        X = np.concatenate([np.asarray(part, np.int64) for part in parts])
+    ids = checks.integers(name, X)
+    if ids.ndim != 1:
+        raise ValueError(f"{name} must hold ids (N,), or arrays of them, got shape {ids.shape}")
+    if size is None:
+        size = int(ids.max(initial=0)) + 1
+    return checks.indices(name, ids, size, "different ids")
+
+
+def decode(ids, vocabulary):
+    """The text of ids."""
+    if vocabulary.unit == "character":
+        return "".join(vocabulary.decode(ids))
+    ends = np.flatnonzero(np.asarray(ids) == vocabulary.end_id)
+    lines = np.split(np.asarray(ids), ends)
+    tokens = [vocabulary.decode(line[i > 0 :]) for i, line in enumerate(lines)]
+    return "\n".join(vocabulary.join(line.tolist()) for line in tokens)
+
+
+def hold_out(X, part):
+    """A text in two: what is learned from, and its end, which is not."""
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X must be a text or ids, got {type(X).__name__}")
+    size = round(checks.fraction("validation", part) * len(X))
+    at = len(X) - size
+    if isinstance(X, str):  # not amidst a word
+        at = next((i + 1 for i in range(at, len(X)) if X[i].isspace()), at)
+    if not 0 < at < len(X):
+        raise ValueError(
+            f"validation={part} of {len(X)} leaves {at} to learn from and {len(X) - at} to "
+            "validate with, and neither may be 0"
+        )
+    return X[:at], X[at:]
+
+
+def _kind(value):
+    return type(value).__name__
