@@ -43,7 +43,17 @@ TRAINING = (  # settings that all estimators share, and `_check_training` checks
 
 
 class NotFittedError(ValueError, AttributeError):
-    """An estimator was asked for what it knows only after ``fit``."""
+    """An estimator was asked for what it knows only after ``fit``.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> try:
+    ...     fs.SequenceTagger().predict([["so", "what"]])
+    ... except fs.NotFittedError as error:
+    ...     print(str(error)[:44])
+    this SequenceTagger has learned nothing yet:
+    """
 
 
 class Estimator:
