@@ -275,6 +275,46 @@ def test_no_targets_at_all(rng):
 
 
 @both_dtypes
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("huge", ["least", "most", 1e30])
+def test_rows_of_huge_logits_leave_the_others_alone(backend, huge, smoothing, dtype, rng):
+    """A row of nothing but masked classes: the loss is that of equal logits."""
+    limits = np.finfo(dtype)
+    huge = {"least": limits.min, "most": limits.max}.get(huge, huge)
+    logits, targets = rng.standard_normal((4, V)).astype(dtype), np.array([1, 4, 0, 2])
+    logits[1] = 0
+    far = logits.copy()
+    far[1] = huge
+    loss = fs.CrossEntropyLoss(label_smoothing=smoothing)
+    assert loss(far, targets) == loss(logits, targets)
+    expected = gradient_of(loss, logits, targets)
+    assert_identical(gradient_of(loss, far, targets), expected)
+    assert_identical(gradient_of(loss, far, targets, in_place=True), expected)
+
+
+def test_rows_of_huge_features_leave_the_others_alone(rng):
+    """The loss of one that is right beyond doubt is 0."""
+    linear = fs.Linear(I, 5, bias=False, dtype=np.float64, seed=2)
+    adaptive = fs.AdaptiveLogSoftmaxWithLoss(
+        I, 5, [2], div_value=1, reduction="sum", dtype=np.float64, seed=2
+    )
+    x, targets = rng.standard_normal((4, I)), np.array([1, 4, 0, 2])
+    x[1] *= 1e30
+    for loss, best in (
+        (fs.LinearCrossEntropyLoss(linear, reduction="sum"), linear(x)[1].argmax()),
+        (adaptive, adaptive.predict(x)[1]),
+    ):
+        targets[1] = best
+        others = loss(np.delete(x, 1, axis=0), np.delete(targets, 1))
+        assert loss(x[1:2], targets[1:2]) == 0
+        assert others > 1 and abs(loss(x, targets) - others) < 1e-12
+
+
+def test_rows_without_a_finite_logit_have_no_loss(backend):
+    assert np.isnan(fs.CrossEntropyLoss()(np.array([[-np.inf] * 3, [0, 0, 0]]), [0, 1]))
+
+
+@both_dtypes
 def test_gradient_in_place(backend, dtype, rng):
     logits, targets, mask = make_classes(rng, dtype)
     loss = fs.CrossEntropyLoss(label_smoothing=0.1)
