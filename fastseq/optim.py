@@ -37,6 +37,7 @@ class Optimizer:
 
     def __init__(self, parameters, lr, weight_decay, no_decay, state):
         self._parameters = check_parameters(parameters)
+        parameters.check_borrowed()
         self.lr = lr
         self._weight_decay = checks.not_negative("weight_decay", weight_decay)
         self._no_decay = _patterns(no_decay, list(parameters))
