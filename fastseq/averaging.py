@@ -108,6 +108,14 @@ class AveragedParameters:
             np.copyto(flat, values)
             self._is_applied = False
 
+    def __getstate__(self):
+        if self._is_applied:
+            raise RuntimeError(
+                "the averages can't be copied or pickled within applied(): the values that come "
+                "back there would not come back in the copy; copy them outside of it"
+            )
+        return self.__dict__
+
     def state_dict(self) -> dict[str, Any]:
         """``updates``, and copies of the averages as ``average.parameter``, in float64."""
         return {"updates": self._updates} | {

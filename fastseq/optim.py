@@ -665,12 +665,18 @@ def like(parameters, dtype):
     return NamedViews(shapes, np.zeros(parameters.flat.size, dtype))
 
 
+# Running squares and their sums, of which roots are taken.
+SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum")
+
+
 def check_arrays(state_dict, views):
     """The arrays that belong into the views of these names."""
     arrays = []
     for name, view in views.items():
         array = checks.floats(name, state_dict[name], view.dtype)
         checks.shape(name, array, view.shape, "of the parameter")
+        if name.partition(".")[0] in SQUARES and (array < 0).any():
+            raise ValueError(f"{name} must hold squares, at least 0, got {array.min()}")
         arrays.append(array)
     return arrays
 
