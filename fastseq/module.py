@@ -26,6 +26,9 @@ def fixed(name):
     return property(operator.attrgetter("_" + name), refuse)
 
 
+_OURS = ("_parameters", "_rng", "_dtype")  # attributes of instances that have a meaning here
+
+
 class Module:
     """A layer, or several modules with joint parameters.
 
@@ -88,7 +91,7 @@ class Module:
                     f"{name} must be a Module, which layers and models are, "
                     f"got {type(child).__name__}"
                 )
-            if hasattr(type(self), name):
+            if hasattr(type(self), name) or name in _OURS:
                 raise ValueError(
                     f"a child can't be called {name!r}: {type(self).__name__} has an attribute of "
                     "that name"

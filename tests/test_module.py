@@ -466,6 +466,8 @@ def test_parts_of_a_module_that_is_gone_are_free():
         ({"a": np.zeros(3)}, TypeError, ["a must be a Module", "got ndarray"]),
         ({"a": fs.RNN}, TypeError, ["a must be a Module", "got type"]),
         ({"dtype": fs.RNN(1, 1)}, ValueError, ["can't be called 'dtype'", "an attribute"]),
+        ({"_parameters": fs.RNN(1, 1)}, ValueError, ["can't be called '_parameters'"]),
+        ({"_rng": fs.RNN(1, 1)}, ValueError, ["can't be called '_rng'"]),
         (
             {"a": fs.RNN(1, 1), "b": fs.RNN(1, 1, dtype=np.float64)},
             ValueError,
