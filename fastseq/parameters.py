@@ -205,6 +205,12 @@ class Parameters(NamedViews):
         for name, array in arrays.items():
             np.copyto(self[name], array)
 
+    def __copy__(self):
+        raise TypeError(
+            "a shallow copy of Parameters would share their arrays, but neither lock nor place in "
+            "a model: use the object itself, copy.deepcopy of the layer or model, or state_dict()"
+        )
+
     # --- parameters of others ---------------------------------------------------------------
 
     def borrow(self, other: Parameters) -> None:

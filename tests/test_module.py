@@ -301,6 +301,14 @@ def test_shallow_copies_share(x):
 # --- locks ----------------------------------------------------------------------------------
 
 
+def test_parameters_have_no_shallow_copies():
+    chain = make_chain()
+    for module in (chain, chain.upper, chain.lower):
+        with raises(TypeError, "shallow copy of Parameters", "deepcopy", "state_dict()"):
+            copy.copy(module.parameters)
+        assert copy.copy(module).parameters is module.parameters
+
+
 def test_one_lock_for_one_buffer():
     chain = make_chain()
     locks = {id(layer.parameters.grads_lock) for layer in (*layers_of(chain), chain.upper, chain)}
