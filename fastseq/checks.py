@@ -303,9 +303,16 @@ def state_dict(value, names, hint=lambda unexpected: ""):
     unexpected = [name for name in value if name not in names]
     if missing or unexpected:
         raise ValueError(
-            f"state_dict must have the names {list(names)}; "
-            f"missing: {missing}, unexpected: {unexpected}" + hint(unexpected)
+            f"state_dict must have the names {_listed(names)}; "
+            f"missing: {_listed(missing)}, unexpected: {_listed(unexpected)}" + hint(unexpected)
         )
+
+
+def _listed(names, most=4):
+    """The first names, and how many there are besides."""
+    shown = [repr(name) for name in names][:most]
+    shown += [f"and {len(names) - most} more"] * (len(names) > most)
+    return f"[{', '.join(shown)}]"
 
 
 def lengths(value, rows, steps, hint=""):

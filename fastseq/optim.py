@@ -140,7 +140,8 @@ class Optimizer:
             If names are missing or unexpected, or a shape or number is wrong.
         """
         views = self._views()
-        checks.state_dict(state_dict, ["lr", "initial_lr", "step", *views])
+        names = ["lr", "initial_lr", "step", *views]
+        checks.state_dict(state_dict, names, lambda _: self._hint_of_kind(state_dict))
         lr, initial_lr = (
             checks.not_negative(name, state_dict[name]) for name in ("lr", "initial_lr")
         )
@@ -149,6 +150,18 @@ class Optimizer:
         self._lr, self._initial_lr, self._steps = lr, initial_lr, steps
         for view, array in zip(views.values(), arrays, strict=True):
             np.copyto(view, array)
+
+    def _hint_of_kind(self, state_dict):
+        """What to say of a state that has other kinds of arrays."""
+        theirs = {str(name).partition(".")[0] for name in state_dict if "." in str(name)}
+        if theirs == set(self._state):
+            return ""
+        ours, theirs = (", ".join(sorted(kinds)) or "no arrays" for kinds in (self._state, theirs))
+        return (
+            f"; it is the state of another optimiser, which keeps {theirs} where this "
+            f"{type(self).__name__} keeps {ours}: make the optimiser with the class and options "
+            "that it was saved with"
+        )
 
     def _views(self):
         """The state's arrays by the names in ``state_dict``."""

@@ -564,8 +564,24 @@ def test_squares_in_a_state_are_not_negative(name):
 
 def test_load_state_dict_of_another_optimizer():
     parameters = make_parameters()
-    with raises(ValueError, "missing", "exp_avg_sq.bias_hh_l0", "unexpected", "sum.bias_hh_l0"):
-        fs.Adam(parameters).load_state_dict(fs.Adagrad(parameters).state_dict())
+    keeps = "another optimiser, which keeps {} where this Adam keeps exp_avg, exp_avg_sq"
+    for other, kinds in (
+        (fs.Adagrad(parameters), "sum"),
+        (fs.SGD(parameters), "no arrays"),
+        (fs.SGD(parameters, momentum=0.9), "momentum_buffer"),
+        (fs.Adam(parameters, amsgrad=True), "exp_avg, exp_avg_sq, max_exp_avg_sq"),
+    ):
+        with raises(ValueError, "missing: ", "unexpected: ", keeps.format(kinds)) as caught:
+            fs.Adam(parameters).load_state_dict(other.state_dict())
+        assert len(str(caught.value)) < 600
+    renamed = {
+        name.replace("bias_hh", "b"): v for name, v in fs.Adam(parameters).state_dict().items()
+    }
+    with raises(
+        ValueError, "missing: ['exp_avg.bias_hh_l0'", "unexpected: ['exp_avg.b_l0'"
+    ) as caught:
+        fs.Adam(parameters).load_state_dict(renamed)
+    assert "another optimiser" not in str(caught.value)
     with raises(TypeError, "state_dict must be a mapping", "list"):
         fs.Adam(parameters).load_state_dict([1, 2])
 
