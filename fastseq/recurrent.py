@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 State = Any  # an array h, or for the LSTM a pair (h, c)
 
+_IF_INDICES = ", or give embedding=... if they are indices of vectors"
+
 
 class RecurrentLayer(stack.Stack):
     """Common to RNN, LSTM and GRU: reading arguments, and the passes forward and back."""
@@ -178,7 +180,7 @@ class RecurrentLayer(stack.Stack):
     def _read(self, x, state, lengths, buffers, embedding):
         """Checked arguments as packed tokens (N, I), states (L * D, B, H), and the packing."""
         if embedding is None:
-            x = checks.floats("x", x, self._dtype)
+            x = checks.floats("x", x, self._dtype, _IF_INDICES)
             lead = x.shape[:-1]
             if len(lead) not in (1, 2) or x.shape[-1] != self._input_size:
                 raise self._wrong_shape(x.shape)

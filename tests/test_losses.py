@@ -830,7 +830,7 @@ def test_constructors(make, error, parts):
 @pytest.mark.parametrize(
     "targets, mask, error, parts",
     [
-        ([0], None, ValueError, ["targets must have shape of the inputs", "(2,)", "(1,)"]),
+        ([0], None, ValueError, ["targets must have the shape of the inputs", "(2,)", "(1,)"]),
         ([0.0, 1.0], None, TypeError, ["targets must hold integers", "float64"]),
         (
             [0, 5],
@@ -841,8 +841,8 @@ def test_constructors(make, error, parts):
         ([-1, 9], None, ValueError, ["got -1 at targets[0]"]),
         ([-1, 9], [False, True], ValueError, ["got 9 at targets[1]"]),
         ([0, 1], [1, 0], TypeError, ["mask must hold booleans", "int64", "mask != 0"]),
-        ([0, 1], [True], ValueError, ["mask must have shape of the targets = (2,)", "got (1,)"]),
-        ([0, 1], [[True, True]], ValueError, ["mask must have shape", "got (1, 2)"]),
+        ([0, 1], [True], ValueError, ["mask must have the shape of the targets, (2,)", "got (1,)"]),
+        ([0, 1], [[True, True]], ValueError, ["mask must have the shape", "got (1, 2)"]),
     ],
 )
 def test_targets_and_masks(name, targets, mask, error, parts):
@@ -863,7 +863,12 @@ def test_targets_and_masks(name, targets, mask, error, parts):
         ),
         ("cross-entropy", np.ones((2, 0)), ValueError, ["inputs must have shape", "(2, 0)"]),
         ("cross-entropy", np.ones((2, V), int), TypeError, ["inputs must hold floating-point"]),
-        ("mse", np.ones(3), ValueError, ["targets must have shape of the inputs = (3,)", "(2,)"]),
+        (
+            "mse",
+            np.ones(3),
+            ValueError,
+            ["targets must have the shape of the inputs, (3,)", "(2,)"],
+        ),
         ("mse", [1, 2], TypeError, ["inputs must hold floating-point"]),
         ("linear", np.ones((2, 4)), ValueError, ["inputs must have shape (..., 3)", "(2, 4)"]),
         ("adaptive", np.ones((2, 3)), ValueError, ["inputs must have shape (..., 4)"]),
@@ -907,7 +912,7 @@ def test_quantiles_need_an_axis_of_their_own():
     assert loss.quantiles == (0.1, 0.9)
     with raises(ValueError, "inputs must have shape (..., 2)", "(4, 3)", "number of quantiles"):
         loss(np.ones((4, 3)), np.ones(4))
-    with raises(ValueError, "targets must have shape", "(4,)", "(4, 2)"):
+    with raises(ValueError, "targets must have the shape", "(4,)", "(4, 2)"):
         loss(np.ones((4, 2)), np.ones((4, 2)))
 
 

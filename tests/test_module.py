@@ -204,7 +204,7 @@ def test_state_dict_is_the_models(x):
     wrong = one.state_dict()
     wrong["upper.inner.second.bias_hh_l0"] = np.zeros(5)
     wrong["lower.bias_hh_l0"] = np.ones(3)
-    with raises(ValueError, "upper.inner.second.bias_hh_l0 must have shape", "(6,)", "(5,)"):
+    with raises(ValueError, "upper.inner.second.bias_hh_l0 must have the shape", "(6,)", "(5,)"):
         two.load_state_dict(wrong)
     assert_identical(two(x), one(x))
 
