@@ -16,8 +16,8 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.module import fixed
 from fastseq.parameters import NamedViews, Parameters
-from fastseq.stack import fixed
 
 
 class Optimizer:

@@ -27,8 +27,8 @@ _IF_INDICES = ", or give embedding=... if they are indices of vectors"
 class RecurrentLayer(stack.Stack):
     """Common to RNN, LSTM and GRU: reading arguments, and the passes forward and back."""
 
-    batch_first = stack.fixed("batch_first")
-    bidirectional = stack.fixed("bidirectional")
+    batch_first = module.fixed("batch_first")
+    bidirectional = module.fixed("bidirectional")
 
     def __init__(
         self,
@@ -341,7 +341,7 @@ class RNN(RecurrentLayer):
     """
 
     _kind = stack.RNN
-    nonlinearity = stack.fixed("nonlinearity")
+    nonlinearity = module.fixed("nonlinearity")
 
     def __init__(
         self,
@@ -501,7 +501,7 @@ class GRU(RecurrentLayer):
     """
 
     _kind = stack.GRU
-    reset_after = stack.fixed("reset_after")
+    reset_after = module.fixed("reset_after")
 
     def __init__(
         self,

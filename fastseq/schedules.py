@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastseq import checks
+from fastseq.module import fixed
 from fastseq.optim import Optimizer
-from fastseq.stack import fixed
 
 
 class LRScheduler:
