@@ -10,9 +10,9 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.module import fixed
 from fastseq.optim import check_arrays, check_parameters, like
 from fastseq.parameters import Parameters
-from fastseq.stack import fixed
 
 
 class AveragedParameters:
@@ -107,6 +107,14 @@ class AveragedParameters:
         finally:
             np.copyto(flat, values)
             self._is_applied = False
+
+    def __getstate__(self):
+        if self._is_applied:
+            raise RuntimeError(
+                "the averages can't be copied or pickled within applied(): the values that come "
+                "back there would not come back in the copy; copy them outside of it"
+            )
+        return self.__dict__
 
     def state_dict(self) -> dict[str, Any]:
         """``updates``, and copies of the averages as ``average.parameter``, in float64."""

@@ -9,7 +9,6 @@ batches that it would have seen.
 
 from __future__ import annotations
 
-import operator
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq import checks
+from fastseq.module import fixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -152,7 +152,7 @@ class _Epochs:
 
     def __getitem__(self, number: int) -> Batch:
         """A batch of the current epoch; the position stays."""
-        number, count = operator.index(number), len(self)
+        number, count = checks.integer("the number of a batch", number), len(self)
         if not -count <= number < count:
             raise IndexError(f"there are {count} batches in this epoch, got number {number}")
         return self._make(number % count)
@@ -177,9 +177,9 @@ class _Epochs:
         Raises
         ------
         TypeError
-            If it is no mapping, or a number is missing from it.
+            If it is no mapping, or a number in it is none.
         ValueError
-            If it was saved from other data or with other settings.
+            If a name is missing, or it was saved from other data or with other settings.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping, got {type(state_dict).__name__}")
@@ -199,7 +199,8 @@ class _Epochs:
                 )
         epoch, position, seed = (state_dict[name] for name in ("epoch", "position", "seed"))
         for name, number in (("epoch", epoch), ("position", position), ("seed", seed)):
-            if not isinstance(number, (int, np.integer)) or number < 0:
+            is_integer = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+            if not is_integer or number < 0:
                 raise TypeError(f"{name} must be a non-negative integer, got {number!r}")
         before = self._epoch, self._position, self._seed
         self._epoch, self._position, self._seed = int(epoch), int(position), int(seed)
@@ -266,6 +267,11 @@ class Batches(_Epochs):
     (1, 0)
     """
 
+    batch_size = fixed("batch_size")
+    max_tokens = fixed("max_tokens")
+    shuffle = fixed("shuffle")
+    bucket = fixed("bucket")
+
     def __init__(
         self,
         sequences: Sequence[ArrayLike],
@@ -282,14 +288,16 @@ class Batches(_Epochs):
         target_padding: float = 0,
     ) -> None:
         super().__init__(seed)
-        self.max_tokens = _optional_size("max_tokens", max_tokens)
+        self._max_tokens = _optional_size("max_tokens", max_tokens)
         batch_size = 32 if batch_size is None and max_tokens is None else batch_size
-        self.batch_size = _optional_size("batch_size", batch_size)
-        self.shuffle = checks.flag("shuffle", shuffle)
-        self.bucket = checks.flag("bucket", bucket)
+        self._batch_size = _optional_size("batch_size", batch_size)
+        self._shuffle = checks.flag("shuffle", shuffle)
+        self._bucket = checks.flag("bucket", bucket)
         dtype = None if dtype is None else checks.float_dtype(dtype)
         self._x = _Padded("sequences", checks.sequences("sequences", sequences), dtype, padding)
         self._y = self._targets = None
+        if targets is None and target_kind is not None:
+            raise ValueError(f"target_kind={target_kind!r} needs targets, got None")
         if targets is not None:
             targets = _check_targets(targets, len(self._x.arrays))
             if _target_kind(target_kind, targets) == "single":
@@ -436,6 +444,9 @@ class BPTTWindows(_Epochs):
     True [[3, 4], [8, 9]] [[4, 5], [9, 10]]
     """
 
+    batch_size = fixed("batch_size")
+    steps = fixed("steps")
+
     def __init__(
         self,
         stream: ArrayLike,
@@ -448,8 +459,8 @@ class BPTTWindows(_Epochs):
         target_padding: float = 0,
     ) -> None:
         super().__init__(0)  # nothing is random here
-        self.batch_size = checks.positive_int("batch_size", batch_size)
-        self.steps = checks.positive_int("steps", steps)
+        self._batch_size = checks.positive_int("batch_size", batch_size)
+        self._steps = checks.positive_int("steps", steps)
         dtype = None if dtype is None else checks.float_dtype(dtype)
         stream = _as_floats(checks.numbers("stream", stream), dtype)
         if not stream.ndim:

@@ -176,7 +176,7 @@ class RNNCell(RecurrentCell):
     """
 
     _kind = stack.RNN
-    nonlinearity = stack.fixed("nonlinearity")
+    nonlinearity = module.fixed("nonlinearity")
 
     def __init__(
         self,
@@ -272,7 +272,7 @@ class GRUCell(RecurrentCell):
     """
 
     _kind = stack.GRU
-    reset_after = stack.fixed("reset_after")
+    reset_after = module.fixed("reset_after")
 
     def __init__(
         self,

@@ -89,8 +89,11 @@ def generator(seed):
         ) from error
 
 
-def floats(name, value, dtype):
-    """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one."""
+def floats(name, value, dtype, if_integers=""):
+    """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one.
+
+    ``if_integers`` is another way out where there are integers.
+    """
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
         return value  # the usual case, kept cheap: NumPy's own dtypes are singletons
     array = _read(name, value, "an array of floating-point numbers")
@@ -99,6 +102,7 @@ def floats(name, value, dtype):
         if not isinstance(value, np.ndarray):
             came += f" from {type(value).__name__}"
         way_out = _to_floats(array.dtype.kind, name, dtype)
+        way_out += if_integers if array.dtype.kind in "iu" else ""
         raise TypeError(f"{name} must hold floating-point numbers, got {came}; {way_out}")
     array = np.asarray(array, dtype, order="C")
     return array if array.flags.aligned else array.copy()
@@ -159,7 +163,7 @@ def mask(value, expected, letters):
         )
     if array.shape != expected[: array.ndim]:
         raise ValueError(
-            f"mask must have shape {letters} = {expected}, or leave out trailing axes, "
+            f"mask must have {_shape(letters, expected)}, or leave out trailing axes, "
             f"got {array.shape}"
         )
     inner = (1,) * (len(expected) - array.ndim)
@@ -245,9 +249,19 @@ def _read(name, value, expected):
 
 
 def shape(name, array, expected, letters, hint=""):
-    """Raise unless the array has the expected shape; ``letters`` explain its axes."""
+    """Raise unless the array has the expected shape; ``letters`` explain its axes.
+
+    They are letters such as ``"(T, B)"``, or say whose shape it is: ``"of y"``.
+    """
     if array.shape != expected:
-        raise ValueError(f"{name} must have shape {letters} = {expected}, got {array.shape}{hint}")
+        described = _shape(letters, expected)
+        raise ValueError(f"{name} must have {described}, got {array.shape}{hint}")
+
+
+def _shape(letters, expected):
+    if letters.startswith("of "):
+        return f"the shape {letters}, {expected}"
+    return f"shape {letters} = {expected}"
 
 
 def not_negative_int(name, value):
@@ -303,9 +317,16 @@ def state_dict(value, names, hint=lambda unexpected: ""):
     unexpected = [name for name in value if name not in names]
     if missing or unexpected:
         raise ValueError(
-            f"state_dict must have the names {list(names)}; "
-            f"missing: {missing}, unexpected: {unexpected}" + hint(unexpected)
+            f"state_dict must have the names {_listed(names)}; "
+            f"missing: {_listed(missing)}, unexpected: {_listed(unexpected)}" + hint(unexpected)
         )
+
+
+def _listed(names, most=4):
+    """The first names, and how many there are besides."""
+    shown = [repr(name) for name in names][:most]
+    shown += [f"and {len(names) - most} more"] * (len(names) > most)
+    return f"[{', '.join(shown)}]"
 
 
 def lengths(value, rows, steps, hint=""):

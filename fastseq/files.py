@@ -69,12 +69,12 @@ def _open(path):
     with contextlib.ExitStack() as stack:
         if name == STDIN:
             file, damages = sys.stdin.buffer, ()  # not ours to close
-        elif name.endswith(".gz"):
+        elif name.lower().endswith(".gz"):
             import gzip
 
             file = stack.enter_context(gzip.open(name))
             damages = (EOFError, zlib.error, gzip.BadGzipFile)
-        elif name.endswith(".xz"):
+        elif name.lower().endswith(".xz"):
             import lzma
 
             file = stack.enter_context(lzma.open(name))

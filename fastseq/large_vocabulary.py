@@ -175,6 +175,10 @@ class LinearCrossEntropyLoss(FeatureLoss):
         """The linear layer."""
         return self._linear
 
+    def _modules(self):
+        """What a module that holds this loss must have as a part."""
+        return [self._linear]
+
     @property
     def in_features(self) -> int:
         """I"""
@@ -577,6 +581,7 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
             )
         self._rng = checks.generator(seed)
         self._parameters = Parameters({}, linear.dtype)
+        self._parameters.borrow(linear.parameters)
         self._bind()
 
     num_sampled = fixed("num_sampled")

@@ -200,8 +200,9 @@ class Linear(TokenLayer):
     tied : Embedding, optional
         Use its table (out_features, in_features) as W, and add to its gradient: one table for a
         language model's inputs and outputs (Press & Wolf, 2017).  Both have to be parts of one
-        model.  The layer's own parameters are then its bias alone; PyTorch's state dict has the
-        table under both names, of which this layer's is to be left out.
+        model, or an optimiser refuses it.  The layer's own parameters are then its bias alone;
+        PyTorch's state dict has the table under both names, of which this layer's is to be left
+        out.
 
     Attributes
     ----------
@@ -249,6 +250,8 @@ class Linear(TokenLayer):
         bound = self._in_features**-0.5
         for view in self._parameters.values():
             view[...] = rng.uniform(-bound, bound, view.shape)
+        if tied is not None:
+            self._parameters.borrow(tied.parameters)
 
     def _read_tied(self, tied):
         if tied is None:

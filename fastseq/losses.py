@@ -107,9 +107,16 @@ class ClassLoss(Loss):
 
     def _total(self, log_sums, picked, totals, classes):
         """The sum of all rows' losses; all three are 0 where a row doesn't count."""
+        return self._row_losses(log_sums, picked, totals, classes).sum()
+
+    def _row_losses(self, log_sums, picked, totals, classes):
+        """Each row's loss: a row of huge logits must not round away what the others have."""
         on_target, elsewhere = self._weights(classes)
-        total = log_sums.sum() - on_target * picked.sum()
-        return total - elsewhere * totals.sum() if totals is not None else total
+        with np.errstate(invalid="ignore"):  # NaN, which shows in the result
+            losses = log_sums - on_target * picked
+            if totals is not None:
+                losses -= elsewhere * totals
+        return losses
 
     def _weights(self, classes):
         """What the target and each class get of the targets' probability."""
@@ -216,8 +223,8 @@ class CrossEntropyLoss(ClassLoss):
                 "in_place=True needs inputs that can take the gradient: a writeable C-contiguous "
                 "array of float32 or float64, got something else; leave in_place out"
             )
-        loss, factor, log_sums = self._measure(x, targets)
-        return loss, LossBackprop(self, (x, targets, log_sums, factor, in_place), None)
+        loss, factor, log_sums, far = self._measure(x, targets)
+        return loss, LossBackprop(self, (x, targets, log_sums, far, factor, in_place), None)
 
     def _read(self, inputs, targets, mask):
         inputs = checks.floats_of_any_precision("inputs", inputs)
@@ -227,27 +234,44 @@ class CrossEntropyLoss(ClassLoss):
         return inputs, self._read_targets(targets, mask, lead, classes)
 
     def _measure(self, inputs, targets):
-        """The loss, the gradient's factor, and log(sum(exp(x))) of each row."""
-        classes = inputs.shape[-1]
-        rows = inputs.reshape(len(targets), classes)
+        """The loss, the gradient's factor, log(sum(exp(x))) of each row, and the far rows."""
+        rows = inputs.reshape(len(targets), inputs.shape[-1])
+        log_sums, losses = self._sum_rows(rows, targets)
+        far = np.flatnonzero((np.abs(log_sums) > _FAR) & np.isfinite(log_sums))
+        shifted = shifted_sums = None
+        if far.size:
+            with np.errstate(over="ignore"):  # -inf, which has no part in softmax either
+                shifted = rows[far] - rows[far].max(axis=1, keepdims=True)
+            shifted_sums, losses[far] = self._sum_rows(shifted, targets[far])
+        loss, factor = self._reduce(losses.sum(), np.count_nonzero(targets >= 0))
+        return loss, factor, log_sums, (far, shifted, shifted_sums)
+
+    def _sum_rows(self, rows, targets):
+        """log(sum(exp(x))) of each row, and its loss."""
         log_sums, picked = np.zeros(len(targets)), np.zeros(len(targets))
         totals = np.zeros(len(targets)) if self._label_smoothing else None
         kernels().softmax_cross_entropy_forward(rows, targets, log_sums, picked, totals)
-        total = self._total(log_sums, picked, totals, classes)
-        return *self._reduce(total, np.count_nonzero(targets >= 0)), log_sums
+        return log_sums, self._row_losses(log_sums, picked, totals, rows.shape[1])
 
-    def _back(self, inputs, targets, log_sums, factor, in_place, scale):
+    def _back(self, inputs, targets, log_sums, far, factor, in_place, scale):
         d_inputs = inputs if in_place else np.empty_like(inputs)
-        shape = (len(targets), inputs.shape[-1])
-        kernels().softmax_cross_entropy_backward(
-            inputs.reshape(shape),
-            targets,
-            log_sums,
-            factor * scale,
-            *self._weights(shape[1]),
-            d_inputs.reshape(shape),
-        )
+        shape, factor = (len(targets), inputs.shape[-1]), factor * scale
+        rows, d_rows = inputs.reshape(shape), d_inputs.reshape(shape)
+        self._differentiate_rows(rows, targets, log_sums, factor, d_rows)
+        far, shifted, shifted_sums = far
+        if far.size:
+            self._differentiate_rows(shifted, targets[far], shifted_sums, factor, shifted)
+            d_rows[far] = shifted
         return d_inputs
+
+    def _differentiate_rows(self, rows, targets, log_sums, factor, d_rows):
+        weights = self._weights(rows.shape[1])
+        kernels().softmax_cross_entropy_backward(rows, targets, log_sums, factor, *weights, d_rows)
+
+
+# Where log(sum(exp(x))) is beyond this, float64 begins to lose the difference to x itself: such
+# rows, as of nothing but masked classes, are computed anew with their largest number at 0.
+_FAR = 2.0**32
 
 
 # --- numbers ------------------------------------------------------------------------------------

@@ -26,14 +26,18 @@ def fixed(name):
     return property(operator.attrgetter("_" + name), refuse)
 
 
+_OURS = ("_parameters", "_rng", "_dtype")  # attributes of instances that have a meaning here
+
+
 class Module:
     """A layer, or several modules with joint parameters.
 
     To make a model, derive from this class and give its parts, by name, to
     ``super().__init__``: they become attributes, their parameters become slices of the model's
     buffers, and their names get a prefix as in PyTorch.  Arrays that were taken from a part's
-    parameters before come loose then, so make optimisers afterwards.  A part belongs to one
-    module; the same part under two names has its parameters once, under the first.
+    parameters before come loose then.  An optimiser that was made for a part before goes on, but
+    steps that part's slice alone: make the model's own from ``model.parameters``.  A part belongs
+    to one module; the same part under two names has its parameters once, under the first.
 
     A model that is to be trained has a method ``loss_and_grad(batch) -> float``, which adds the
     loss's gradients to ``parameters.grads``; whatever trains models knows them by this method
@@ -51,6 +55,9 @@ class Module:
     ValueError
         If there are no children, a name is taken, dtypes differ, or a child is part of another
         module already.
+    AttributeError
+        Here or later, if an attribute is to hold a module that has parameters or a random
+        generator and is none of the parts: it would be neither trained nor saved.
 
     Examples
     --------
@@ -85,7 +92,7 @@ class Module:
                     f"{name} must be a Module, which layers and models are, "
                     f"got {type(child).__name__}"
                 )
-            if hasattr(type(self), name):
+            if hasattr(type(self), name) or name in _OURS:
                 raise ValueError(
                     f"a child can't be called {name!r}: {type(self).__name__} has an attribute of "
                     "that name"
@@ -93,8 +100,11 @@ class Module:
         self._parameters = Parameters.join(
             {name: child.parameters for name, child in children.items()}
         )
+        held = self.__dict__.copy()
         self.__dict__.update(children)
-        self._children = children
+        self.__dict__["_children"] = children
+        for name, value in held.items():
+            self._check_held(name, value)
         self._rebind()
 
     def __setattr__(self, name, value):
@@ -103,7 +113,27 @@ class Module:
                 f"{name} can't be replaced, since its parameters lie among those of the whole: "
                 f"copy values into it, or make a new {type(self).__name__}"
             )
+        if "_parameters" in self.__dict__:  # before that there are no parts to compare with
+            self._check_held(name, value)
         super().__setattr__(name, value)
+
+    def _check_held(self, name, value):
+        """Raise if an attribute holds modules whose parameters would stay out of the whole."""
+        for module in _modules_in(value):
+            is_empty = not module.parameters and not dict(module._generators())
+            if not is_empty and not any(module is part for part in self._tree()):
+                raise AttributeError(
+                    f"{name} holds a {type(module).__name__} that is no part of this "
+                    f"{type(self).__name__}, so that it would be neither trained nor saved with "
+                    "it: give it to super().__init__(name=...) of a class derived from Module, "
+                    "or pass it to the method that uses it"
+                )
+
+    def _tree(self) -> Iterator[Module]:
+        """This module and all those within."""
+        yield self
+        for child in self._children.values():
+            yield from child._tree()
 
     def __repr__(self):
         lines = [
@@ -249,6 +279,18 @@ class Module:
             yield path, self._rng
         for name, child in self._children.items():
             yield from child._generators(f"{path}.{name}" if path else name)
+
+
+def _modules_in(value):
+    """The modules that an attribute holds: itself, within a loss, or in a list, tuple or dict."""
+    if isinstance(value, Module):
+        yield value
+    elif hasattr(value, "_modules"):
+        yield from value._modules()
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, Module):
+                yield item
 
 
 class Backprop:

@@ -16,8 +16,8 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.module import fixed
 from fastseq.parameters import NamedViews, Parameters
-from fastseq.stack import fixed
 
 
 class Optimizer:
@@ -37,6 +37,7 @@ class Optimizer:
 
     def __init__(self, parameters, lr, weight_decay, no_decay, state):
         self._parameters = check_parameters(parameters)
+        parameters.check_borrowed()
         self.lr = lr
         self._weight_decay = checks.not_negative("weight_decay", weight_decay)
         self._no_decay = _patterns(no_decay, list(parameters))
@@ -139,7 +140,8 @@ class Optimizer:
             If names are missing or unexpected, or a shape or number is wrong.
         """
         views = self._views()
-        checks.state_dict(state_dict, ["lr", "initial_lr", "step", *views])
+        names = ["lr", "initial_lr", "step", *views]
+        checks.state_dict(state_dict, names, lambda _: self._hint_of_kind(state_dict))
         lr, initial_lr = (
             checks.not_negative(name, state_dict[name]) for name in ("lr", "initial_lr")
         )
@@ -148,6 +150,18 @@ class Optimizer:
         self._lr, self._initial_lr, self._steps = lr, initial_lr, steps
         for view, array in zip(views.values(), arrays, strict=True):
             np.copyto(view, array)
+
+    def _hint_of_kind(self, state_dict):
+        """What to say of a state that has other kinds of arrays."""
+        theirs = {str(name).partition(".")[0] for name in state_dict if "." in str(name)}
+        if theirs == set(self._state):
+            return ""
+        ours, theirs = (", ".join(sorted(kinds)) or "no arrays" for kinds in (self._state, theirs))
+        return (
+            f"; it is the state of another optimiser, which keeps {theirs} where this "
+            f"{type(self).__name__} keeps {ours}: make the optimiser with the class and options "
+            "that it was saved with"
+        )
 
     def _views(self):
         """The state's arrays by the names in ``state_dict``."""
@@ -664,12 +678,18 @@ def like(parameters, dtype):
     return NamedViews(shapes, np.zeros(parameters.flat.size, dtype))
 
 
+# Running squares and their sums, of which roots are taken.
+SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum")
+
+
 def check_arrays(state_dict, views):
     """The arrays that belong into the views of these names."""
     arrays = []
     for name, view in views.items():
         array = checks.floats(name, state_dict[name], view.dtype)
         checks.shape(name, array, view.shape, "of the parameter")
+        if name.partition(".")[0] in SQUARES and (array < 0).any():
+            raise ValueError(f"{name} must hold squares, at least 0, got {array.min()}")
         arrays.append(array)
     return arrays
 

@@ -148,6 +148,7 @@ class Parameters(NamedViews):
         self._lock = _BufferLock()
         self._parts = {}
         self._whole = _nothing  # a weak reference to the joint parameters that these belong to
+        self._borrowed = []  # from other modules: parameters that the module of these works with
 
     @property
     def grads_lock(self) -> threading.Lock:
@@ -203,6 +204,40 @@ class Parameters(NamedViews):
                 arrays[name] = array.copy()
         for name, array in arrays.items():
             np.copyto(self[name], array)
+
+    def __copy__(self):
+        raise TypeError(
+            "a shallow copy of Parameters would share their arrays, but neither lock nor place in "
+            "a model: use the object itself, copy.deepcopy of the layer or model, or state_dict()"
+        )
+
+    # --- parameters of others ---------------------------------------------------------------
+
+    def borrow(self, other: Parameters) -> None:
+        """Note that the module of these works with another's too, and adds to their gradients."""
+        self._borrowed.append(other)
+
+    def check_borrowed(self) -> None:
+        """Raise ValueError if a part works with parameters that lie outside of the model."""
+        for name, part in self._tree():
+            if any(other._root() is not self._root() for other in part._borrowed):
+                raise ValueError(
+                    f"{name or 'the module'} uses the parameters of a module that is no part of "
+                    "the model, so that they would get gradients but never change: make that one "
+                    "a part too, as in fs.Module(embedding=embedding, "
+                    "linear=fs.Linear(..., tied=embedding))"
+                )
+
+    def _tree(self, path=""):
+        """These, and those of the parts within, with their paths."""
+        yield path, self
+        for name, part in self._parts.items():
+            yield from part._tree(f"{path}.{name}" if path else name)
+
+    def _root(self):
+        """The joint parameters of the outermost model."""
+        whole = self._whole()
+        return self if whole is None else whole._root()
 
     # --- joint parameters -------------------------------------------------------------------
 
@@ -273,7 +308,8 @@ class Parameters(NamedViews):
     def __getstate__(self):
         if self._parts:
             return {"parts": self._parts}
-        return {"values": super().__getstate__(), "grads": self.grads}
+        state = {"values": super().__getstate__(), "grads": self.grads}
+        return state | {"borrowed": self._borrowed}
 
     def __setstate__(self, state):
         if "parts" in state:
@@ -282,6 +318,7 @@ class Parameters(NamedViews):
         super().__setstate__(state["values"])
         self._grads = state["grads"]
         self._stand_alone()
+        self._borrowed = state["borrowed"]
 
 
 def _nothing():

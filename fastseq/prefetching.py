@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import queue
 import threading
@@ -85,7 +86,23 @@ class Prefetcher:
 
     def __len__(self) -> int:
         """The number of items of an iteration: of the one under way, if there is one."""
-        return len(self._source) if self._length is None else self._length
+        if self._length is not None:
+            return self._length
+        try:
+            return len(self._source)
+        except TypeError:
+            raise TypeError(
+                f"the number of items is not known, since a {type(self._source).__name__} has no "
+                "length"
+            ) from None
+
+    def __getstate__(self):
+        if self._worker is not None:
+            raise TypeError(
+                "a Prefetcher can't be copied or pickled while an iteration is under way: call "
+                "close() first, or save state_dict()"
+            )
+        return self.__dict__
 
     def __iter__(self) -> Iterator:
         """The items.  An earlier iteration that is still under way can't go on then."""
@@ -152,7 +169,7 @@ class Prefetcher:
             return worker
         if self._has_state:
             self._state = self._source.state_dict()
-        if hasattr(self._source, "__len__"):
+        with contextlib.suppress(TypeError):
             self._length = len(self._source)
         self._worker = _Worker(self._source, self._size, self._has_state)
         return self._worker

@@ -6,7 +6,6 @@ file and line when something is wrong.
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 from collections.abc import Sequence
@@ -250,7 +249,9 @@ def _tokens(text, unit):
 def _check_units(units, columns):
     """The unit of each column."""
     if units is None or isinstance(units, str):
-        units = [units or "character"] * columns
+        units = ["character" if units is None else units] * columns
+    if not isinstance(units, Sequence):
+        raise TypeError(f"units must be a unit, or a list of them, got {units!r}")
     if len(units) != columns:
         raise ValueError(f"units must be one for each of {_count(columns)}, got {len(units)}")
     return [checks.choice("units", unit, UNITS) for unit in units]
@@ -259,12 +260,12 @@ def _check_units(units, columns):
 def _check_columns(columns):
     if columns is None:
         return
-    if isinstance(columns, (str, int)) or not len(columns):
+    if isinstance(columns, str) or not hasattr(columns, "__len__") or not len(columns):
         raise TypeError(f"columns must be a list of numbers or names, got {columns!r}")
     for column in columns:
         if not isinstance(column, str):
             try:
-                operator.index(column)
+                checks.integer("columns", column)
             except TypeError:
                 raise TypeError(f"columns must be numbers or names, got {column!r}") from None
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 State = Any  # an array h, or for the LSTM a pair (h, c)
 
+_IF_INDICES = ", or give embedding=... if they are indices of vectors"
+
 
 class RecurrentLayer(stack.Stack):
     """Common to RNN, LSTM and GRU: reading arguments, and the passes forward and back."""
 
-    batch_first = stack.fixed("batch_first")
-    bidirectional = stack.fixed("bidirectional")
+    batch_first = module.fixed("batch_first")
+    bidirectional = module.fixed("bidirectional")
 
     def __init__(
         self,
@@ -178,7 +180,7 @@ class RecurrentLayer(stack.Stack):
     def _read(self, x, state, lengths, buffers, embedding):
         """Checked arguments as packed tokens (N, I), states (L * D, B, H), and the packing."""
         if embedding is None:
-            x = checks.floats("x", x, self._dtype)
+            x = checks.floats("x", x, self._dtype, _IF_INDICES)
             lead = x.shape[:-1]
             if len(lead) not in (1, 2) or x.shape[-1] != self._input_size:
                 raise self._wrong_shape(x.shape)
@@ -339,7 +341,7 @@ class RNN(RecurrentLayer):
     """
 
     _kind = stack.RNN
-    nonlinearity = stack.fixed("nonlinearity")
+    nonlinearity = module.fixed("nonlinearity")
 
     def __init__(
         self,
@@ -499,7 +501,7 @@ class GRU(RecurrentLayer):
     """
 
     _kind = stack.GRU
-    reset_after = stack.fixed("reset_after")
+    reset_after = module.fixed("reset_after")
 
     def __init__(
         self,

@@ -568,7 +568,8 @@ def softmax_cross_entropy_forward(logits, targets, log_sums, picked, totals):
     with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
         log_sums[rows] = np.log(np.exp(x - top).sum(axis=1)) + top[:, 0]
     if totals is not None:
-        totals[rows] = x.sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals[rows] = x.sum(axis=1)
     rows = rows[targets[rows] < logits.shape[1]]
     picked[rows] = logits[rows, targets[rows]]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastseq import checks
+from fastseq.module import fixed
 from fastseq.optim import Optimizer
-from fastseq.stack import fixed
 
 
 class LRScheduler:
@@ -32,16 +32,15 @@ class LRScheduler:
     def __init__(self, optimizer):
         self._optimizer = _check_optimizer(optimizer)
         self._base_lr = optimizer.initial_lr
-        self._last_epoch = 0
-        self._set_lr()
+        self._go_to(0)
 
     def step(self) -> None:
         """Go on to the next learning rate."""
-        self._last_epoch += 1
-        self._set_lr()
+        self._go_to(self._last_epoch + 1)
 
-    def _set_lr(self):
-        self._optimizer.schedule_lr(self._lr_at(self._last_epoch, self._base_lr))
+    def _go_to(self, epoch):
+        self._optimizer.schedule_lr(self._lr_at(epoch, self._base_lr))
+        self._last_epoch = epoch  # only now: a caller's function may raise
 
     def _lr_at(self, epoch, base):
         """The learning rate after ``epoch`` steps from ``base``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -83,6 +83,10 @@ def to_sequences(
                 "put a single sequence in a list"
             )
         return list(data)
+    if isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
+        raise TypeError(
+            f"data must be an array, a data frame, or a list of such, got {type(data).__name__}"
+        )
     return [_one(f"data[{i}]", sequence) for i, sequence in enumerate(data)]
 
 
@@ -102,13 +106,17 @@ def _group(rows, keys):
     """Rows with the same key as sequences, in the order in which keys come first."""
     if rows.ndim == 1:
         rows = rows[:, None]
-    keys = keys.tolist() if hasattr(keys, "tolist") else list(keys)
+    keys = _read_keys(keys)
     if rows.ndim != 2 or len(keys) != len(rows):
         raise ValueError(
             f"data must have shape (rows, F) with a key for each row in by, "
             f"got {rows.shape} and {len(keys)} keys"
         )
     for i, key in enumerate(keys):
+        if not isinstance(key, Hashable):
+            raise TypeError(
+                f"by must hold keys such as numbers, strings or tuples, got {key!r} in row {i}"
+            )
         if any(
             part is None or part != part for part in (key if isinstance(key, tuple) else (key,))
         ):
@@ -118,6 +126,18 @@ def _group(rows, keys):
     order = np.argsort(groups, kind="stable")
     ends = np.cumsum(np.bincount(groups, minlength=len(numbers)))
     return np.split(rows[order], ends[:-1]) if len(keys) else []
+
+
+def _read_keys(value):
+    """The keys of all rows as a list."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(
+            f"by must hold a key for each row, got {value!r}; only data frames have columns with "
+            "a name"
+        )
+    if len(getattr(value, "shape", (0,))) != 1:
+        raise ValueError(f"by must have shape (rows,), got {value.shape}")
+    return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
 def _as_floats(name, value):

@@ -257,6 +257,11 @@ def _corrupted(path, what):
     return ValueError(f"{path}: corrupted: {reason}; get a good copy of it")
 
 
+def check_library():
+    """Raise if files can't be written for want of safetensors, before any work."""
+    _library()
+
+
 def _library():
     try:
         import safetensors

@@ -409,7 +409,9 @@ def test_public_names():
     data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]
     data += ["Vocabulary", "Subwords", "TimeSeries"]
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
-    training = [*optimizers, *schedules, *data]
+    models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
+    models += ["CRF", "Sampler", "NotFittedError", "load"]
+    training = [*optimizers, *schedules, *data, *models]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
 

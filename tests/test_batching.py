@@ -252,8 +252,20 @@ def test_a_batch_can_be_looked_at_without_moving_on():
     assert_same_batches(batches, looked_at)
     with raises(IndexError, "8 batches", "8"):
         batches[8]
-    with pytest.raises(TypeError):
-        batches["0"]
+    for wrong in ("0", slice(0, 1), 1.0, True):
+        with raises(TypeError, "the number of a batch must be an integer", repr(wrong)):
+            batches[wrong]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_tokens", "shuffle", "bucket", "steps"])
+def test_settings_stay(name):
+    """The plan of an epoch follows from them."""
+    for batches in (fs.Batches([[1, 2], [3]]), fs.BPTTWindows([1, 2, 3], 1, 1)):
+        if hasattr(batches, name):
+            before = getattr(batches, name)
+            with raises(AttributeError, name, f"make a new {type(batches).__name__}"):
+                setattr(batches, name, 2)
+            assert getattr(batches, name) == before
 
 
 def test_batches_hold_no_memory_of_the_data():
@@ -275,6 +287,8 @@ def test_batches_hold_no_memory_of_the_data():
         (([[1], [2]], ["a", "b"]), {}, TypeError, ["targets", "numbers", "Vocabulary"]),
         (([[1], [2]], 3), {}, TypeError, ["targets", "list or an array", "int"]),
         (([[1], [2, 3]], [[1], [2]]), {}, ValueError, ["targets[1] has 1", "sequences[1] has 2"]),
+        (([[1]],), {"target_kind": "steps"}, ValueError, ["target_kind='steps' needs targets"]),
+        (([[1]],), {"target_kind": "x"}, ValueError, ["target_kind='x' needs targets"]),
         (([[1]], [[1]]), {"target_kind": "step"}, ValueError, ["target_kind", "'step'"]),
         (([[1], [2]], [[1], [2, 3]]), {"target_kind": "single"}, ValueError, ["targets"]),
         (([[1]],), {"batch_size": 0}, ValueError, ["batch_size", "at least 1", "0"]),
@@ -467,6 +481,7 @@ def test_states_of_other_batches_are_refused():
     refused(batches, state | {"position": len(batches) + 1}, ValueError, "position", "8")
     refused(batches, state | {"position": -1}, TypeError, "position", "-1")
     refused(batches, state | {"epoch": 0.5}, TypeError, "epoch", "0.5")
+    refused(batches, state | {"position": True}, TypeError, "position", "True")
 
 
 RUN = """

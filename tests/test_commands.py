@@ -314,6 +314,7 @@ def test_settings_are_those_of_the_constructors(capsys):
         for name, value in cls().get_params().items():
             option = "--" + name.replace("_", "-")
             assert (option in text) == (name != "warm_start")
+            value = 0 if name == "random_state" else value  # commands are reproducible
             assert name == "warm_start" or f"(default: {value})" in text
         for name, text in options._descriptions(cls).items():
             assert len(text) > 10, name
@@ -327,6 +328,13 @@ def test_models_are_trained_in_a_child_with_one_blas_thread(monkeypatch):
         monkeypatch.delenv(name)
     assert run("predict model data.ts") == 7
     assert seen == [("fastseq", ["predict", "model", "data.ts"], variables)]
+
+
+def test_without_safetensors_nothing_is_trained_in_vain(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setattr(fs.SequenceTagger, "fit", lambda *args, **options: 1 / 0)
+    assert run(f"train tagger train.conllu --out m {SMALL}") == 1
+    assert "pip install 'fastseq[train]'" in capsys.readouterr().err
 
 
 # --- mistakes -----------------------------------------------------------------------------------
@@ -353,6 +361,13 @@ def broken_files():
         half.write(file.read(2000))
     np.savez("other.npz", z=np.ones(3))
     np.savez("objects.npz", x=np.array([{}, 1], object))
+    np.savez("flat.npz", x=np.ones(3))
+    np.savez("long.npz", x=np.ones((2, 3)), y=np.ones(2), lengths=np.array([3, 4]))
+    np.savez("floats.npz", x=np.ones((2, 3)), y=np.array([0.5, 1.0]))
+    np.savez("nan.npz", x=np.full((2, 3), np.nan), y=np.ones(2))
+    with open("series.npz", "rb") as file, open("cut.npz", "wb") as cut:
+        cut.write(file.read()[:-100])
+    np.save("array", np.ones((2, 3)))
     write("no.npz", ["text"])
 
 
@@ -387,6 +402,13 @@ def broken_files():
         ),
         ("train regressor objects.npz --out m", ["objects.npz: expected an archive"]),
         ("train regressor no.npz --out m", ["no.npz: expected an archive of arrays"]),
+        ("train regressor cut.npz --out m", ["cut.npz: expected an archive of arrays"]),
+        ("train regressor array.npy --format npz --out m", ["array.npy: expected an archive"]),
+        ("train regressor flat.npz --out m", ["flat.npz: expected x of numbers", "(3,)"]),
+        ("train regressor long.npz --out m", ["long.npz: lengths must lie between 0 and 3"]),
+        ("train regressor nan.npz --out m", ["nan.npz: X[0] must hold finite numbers"]),
+        ("train classifier floats.npz --out m", ["floats.npz: y must hold labels", "float64"]),
+        ("train classifier train.ts --test floats.npz --out m", ["floats.npz: y must hold"]),
         ("predict none data.ts", ["No such file or directory: 'none'"]),
         ("predict half dev.conllu", ["half: truncated"]),
         ("predict train.ts dev.conllu", ["train.ts: not a safetensors file"]),

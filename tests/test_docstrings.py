@@ -7,6 +7,10 @@ import pytest
 
 MODULES = [
     "batching",
+    "crf",
+    "models.classifier",
+    "models.regressor",
+    "models.tagger",
     "prefetching",
     "readers",
     "sequences",

@@ -171,6 +171,16 @@ def test_x(make_layer, method, wrong, error, parts):
         getattr(make_layer(I, H), method)(wrong)
 
 
+@pytest.mark.parametrize("method", ["__call__", "forward"])
+def test_indices_without_their_embedding(make_layer, method):
+    run = getattr(make_layer(I, H), method)
+    with raises(TypeError, "got dtype int64", "np.float32", "or give embedding=... if"):
+        run(np.zeros((T, B), np.int64))
+    with raises(TypeError, "got dtype bool") as caught:
+        run(np.zeros((T, B, I), bool))
+    assert "embedding" not in str(caught.value)
+
+
 def test_x_of_a_batch_first_layer_is_described_as_such():
     with raises(ValueError, "x must have shape (B, T, 2)", "(4, 3, 9)"):
         fs.LSTM(I, H, batch_first=True)(np.zeros((T, B, 9)))
@@ -304,11 +314,11 @@ def test_state_without_a_batch(make_layer):
         (
             np.zeros((T, B, H + 1)),
             ValueError,
-            ["dy must have shape of y = (4, 3, 5), got (4, 3, 6)"],
+            ["dy must have the shape of y, (4, 3, 5), got (4, 3, 6)"],
         ),
-        (np.zeros((T * B, H)), ValueError, ["dy must have shape of y = (4, 3, 5), got (12, 5)"]),
+        (np.zeros((T * B, H)), ValueError, ["dy must have the shape of y, (4, 3, 5), got (12, 5)"]),
         (np.zeros((T, B, H), int), TypeError, ["dy must hold floating", "int64"]),
-        (1.0, ValueError, ["dy must have shape of y = (4, 3, 5), got ()"]),
+        (1.0, ValueError, ["dy must have the shape of y, (4, 3, 5), got ()"]),
     ],
 )
 @pytest.mark.parametrize("lengths", [None, [4, 2, 1]])
@@ -377,8 +387,16 @@ def changed(layer, **changes):
     [
         ({"bias_hh_l0": None}, ValueError, ["missing: ['bias_hh_l0'], unexpected: []"]),
         ({"gamma": np.zeros(3)}, ValueError, ["missing: [], unexpected: ['gamma']"]),
-        ({"bias_hh_l0": np.zeros(3)}, ValueError, ["bias_hh_l0 must have shape", "(5,)", "(3,)"]),
-        ({"bias_hh_l0": np.zeros((5, 1))}, ValueError, ["bias_hh_l0 must have shape", "(5, 1)"]),
+        (
+            {"bias_hh_l0": np.zeros(3)},
+            ValueError,
+            ["bias_hh_l0 must have the shape", "(5,)", "(3,)"],
+        ),
+        (
+            {"bias_hh_l0": np.zeros((5, 1))},
+            ValueError,
+            ["bias_hh_l0 must have the shape", "(5, 1)"],
+        ),
         ({"bias_hh_l0": np.zeros(5, int)}, TypeError, ["bias_hh_l0 must hold floating", "int64"]),
         ({"bias_hh_l0": "zeros"}, TypeError, ["bias_hh_l0 must hold floating", "<U5"]),
     ],
@@ -409,7 +427,7 @@ def test_load_state_dict_of_something_else():
 def test_assigning_parameters():
     parameters = fs.RNN(I, H, seed=1).parameters
     before = parameters.flat.copy()
-    with raises(ValueError, "weight_hh_l0 must have shape", "(5, 5)", "(5,)"):
+    with raises(ValueError, "weight_hh_l0 must have the shape", "(5, 5)", "(5,)"):
         parameters["weight_hh_l0"] = np.zeros(H)
     with raises(TypeError, "weight_hh_l0 must hold floating", "int64"):
         parameters["weight_hh_l0"] = np.zeros((H, H), int)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +199,18 @@ def test_estimators_of_users_are_found_by_their_names(path):
     estimator.save(path)
     loaded = fs.load(path)
     assert type(loaded) is Loud and set(loaded.predict(X)) <= {"UP", "DOWN"}
+
+
+def test_the_readme_does_what_it_says(tmp_path, monkeypatch):
+    readme = Path(__file__).parents[1] / "README.md"
+    section = (
+        readme.read_text("utf-8").partition("\n## Ready-made models\n")[2].partition("\n## ")[0]
+    )
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"fs": fs, "np": np}
+    exec(compile(block, str(readme), "exec"), names)
+    assert names["tagger"].predict([["a", "dog", "sleeps"]]) == [["DET", "NOUN", "VERB"]]
+    loaded = fs.load("tagger.safetensors")
+    assert loaded.score(names["X"], names["y"]) == names["tagger"].score(names["X"], names["y"])
+    assert names["low"].shape == (20, 3) and (names["low"] <= names["high"]).all()

@@ -275,6 +275,46 @@ def test_no_targets_at_all(rng):
 
 
 @both_dtypes
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("huge", ["least", "most", 1e30])
+def test_rows_of_huge_logits_leave_the_others_alone(backend, huge, smoothing, dtype, rng):
+    """A row of nothing but masked classes: the loss is that of equal logits."""
+    limits = np.finfo(dtype)
+    huge = {"least": limits.min, "most": limits.max}.get(huge, huge)
+    logits, targets = rng.standard_normal((4, V)).astype(dtype), np.array([1, 4, 0, 2])
+    logits[1] = 0
+    far = logits.copy()
+    far[1] = huge
+    loss = fs.CrossEntropyLoss(label_smoothing=smoothing)
+    assert loss(far, targets) == loss(logits, targets)
+    expected = gradient_of(loss, logits, targets)
+    assert_identical(gradient_of(loss, far, targets), expected)
+    assert_identical(gradient_of(loss, far, targets, in_place=True), expected)
+
+
+def test_rows_of_huge_features_leave_the_others_alone(rng):
+    """The loss of one that is right beyond doubt is 0."""
+    linear = fs.Linear(I, 5, bias=False, dtype=np.float64, seed=2)
+    adaptive = fs.AdaptiveLogSoftmaxWithLoss(
+        I, 5, [2], div_value=1, reduction="sum", dtype=np.float64, seed=2
+    )
+    x, targets = rng.standard_normal((4, I)), np.array([1, 4, 0, 2])
+    x[1] *= 1e30
+    for loss, best in (
+        (fs.LinearCrossEntropyLoss(linear, reduction="sum"), linear(x)[1].argmax()),
+        (adaptive, adaptive.predict(x)[1]),
+    ):
+        targets[1] = best
+        others = loss(np.delete(x, 1, axis=0), np.delete(targets, 1))
+        assert loss(x[1:2], targets[1:2]) == 0
+        assert others > 1 and abs(loss(x, targets) - others) < 1e-12
+
+
+def test_rows_without_a_finite_logit_have_no_loss(backend):
+    assert np.isnan(fs.CrossEntropyLoss()(np.array([[-np.inf] * 3, [0, 0, 0]]), [0, 1]))
+
+
+@both_dtypes
 def test_gradient_in_place(backend, dtype, rng):
     logits, targets, mask = make_classes(rng, dtype)
     loss = fs.CrossEntropyLoss(label_smoothing=0.1)
@@ -811,7 +851,7 @@ def test_constructors(make, error, parts):
 @pytest.mark.parametrize(
     "targets, mask, error, parts",
     [
-        ([0], None, ValueError, ["targets must have shape of the inputs", "(2,)", "(1,)"]),
+        ([0], None, ValueError, ["targets must have the shape of the inputs", "(2,)", "(1,)"]),
         ([0.0, 1.0], None, TypeError, ["targets must hold integers", "float64"]),
         (
             [0, 5],
@@ -822,8 +862,8 @@ def test_constructors(make, error, parts):
         ([-1, 9], None, ValueError, ["got -1 at targets[0]"]),
         ([-1, 9], [False, True], ValueError, ["got 9 at targets[1]"]),
         ([0, 1], [1, 0], TypeError, ["mask must hold booleans", "int64", "mask != 0"]),
-        ([0, 1], [True], ValueError, ["mask must have shape of the targets = (2,)", "got (1,)"]),
-        ([0, 1], [[True, True]], ValueError, ["mask must have shape", "got (1, 2)"]),
+        ([0, 1], [True], ValueError, ["mask must have the shape of the targets, (2,)", "got (1,)"]),
+        ([0, 1], [[True, True]], ValueError, ["mask must have the shape", "got (1, 2)"]),
     ],
 )
 def test_targets_and_masks(name, targets, mask, error, parts):
@@ -844,7 +884,12 @@ def test_targets_and_masks(name, targets, mask, error, parts):
         ),
         ("cross-entropy", np.ones((2, 0)), ValueError, ["inputs must have shape", "(2, 0)"]),
         ("cross-entropy", np.ones((2, V), int), TypeError, ["inputs must hold floating-point"]),
-        ("mse", np.ones(3), ValueError, ["targets must have shape of the inputs = (3,)", "(2,)"]),
+        (
+            "mse",
+            np.ones(3),
+            ValueError,
+            ["targets must have the shape of the inputs, (3,)", "(2,)"],
+        ),
         ("mse", [1, 2], TypeError, ["inputs must hold floating-point"]),
         ("linear", np.ones((2, 4)), ValueError, ["inputs must have shape (..., 3)", "(2, 4)"]),
         ("adaptive", np.ones((2, 3)), ValueError, ["inputs must have shape (..., 4)"]),
@@ -888,7 +933,7 @@ def test_quantiles_need_an_axis_of_their_own():
     assert loss.quantiles == (0.1, 0.9)
     with raises(ValueError, "inputs must have shape (..., 2)", "(4, 3)", "number of quantiles"):
         loss(np.ones((4, 3)), np.ones(4))
-    with raises(ValueError, "targets must have shape", "(4,)", "(4, 2)"):
+    with raises(ValueError, "targets must have the shape", "(4,)", "(4, 2)"):
         loss(np.ones((4, 2)), np.ones((4, 2)))
 
 

@@ -204,7 +204,7 @@ def test_state_dict_is_the_models(x):
     wrong = one.state_dict()
     wrong["upper.inner.second.bias_hh_l0"] = np.zeros(5)
     wrong["lower.bias_hh_l0"] = np.ones(3)
-    with raises(ValueError, "upper.inner.second.bias_hh_l0 must have shape", "(6,)", "(5,)"):
+    with raises(ValueError, "upper.inner.second.bias_hh_l0 must have the shape", "(6,)", "(5,)"):
         two.load_state_dict(wrong)
     assert_identical(two(x), one(x))
 
@@ -299,6 +299,14 @@ def test_shallow_copies_share(x):
 
 
 # --- locks ----------------------------------------------------------------------------------
+
+
+def test_parameters_have_no_shallow_copies():
+    chain = make_chain()
+    for module in (chain, chain.upper, chain.lower):
+        with raises(TypeError, "shallow copy of Parameters", "deepcopy", "state_dict()"):
+            copy.copy(module.parameters)
+        assert copy.copy(module).parameters is module.parameters
 
 
 def test_one_lock_for_one_buffer():
@@ -466,6 +474,8 @@ def test_parts_of_a_module_that_is_gone_are_free():
         ({"a": np.zeros(3)}, TypeError, ["a must be a Module", "got ndarray"]),
         ({"a": fs.RNN}, TypeError, ["a must be a Module", "got type"]),
         ({"dtype": fs.RNN(1, 1)}, ValueError, ["can't be called 'dtype'", "an attribute"]),
+        ({"_parameters": fs.RNN(1, 1)}, ValueError, ["can't be called '_parameters'"]),
+        ({"_rng": fs.RNN(1, 1)}, ValueError, ["can't be called '_rng'"]),
         (
             {"a": fs.RNN(1, 1), "b": fs.RNN(1, 1, dtype=np.float64)},
             ValueError,
@@ -499,6 +509,78 @@ def test_children_stay():
     chain.children["lower"] = None
     assert chain.children["lower"] is layer
     chain.anything = 3
+
+
+HOLDINGS = {
+    "a layer": lambda: fs.RNN(1, 1),
+    "a list": lambda: [1, fs.RNN(1, 1)],
+    "a dict": lambda: {"a": fs.RNN(1, 1)},
+    "a random generator": lambda: fs.Dropout(0.5),
+    "a loss of a layer": lambda: fs.LinearCrossEntropyLoss(fs.Linear(1, 2)),
+    "a model": lambda: fs.Module(layer=fs.RNN(1, 1)),
+}
+
+
+@pytest.mark.parametrize("hold", HOLDINGS.values(), ids=HOLDINGS)
+def test_no_module_is_held_that_is_no_part(hold):
+    """It would be neither trained nor saved."""
+
+    class Model(fs.Module):
+        def __init__(self, early=None):
+            if early is not None:
+                self.early = early
+            super().__init__(layer=fs.RNN(2, 3))
+
+    class Layer(fs.RNN):
+        pass
+
+    parts = ["is no part of this", "super().__init__(name=...)"]
+    with raises(AttributeError, "early holds a", *parts):
+        Model(hold())
+    for module in (Model(), Layer(2, 3)):
+        with raises(AttributeError, "late holds a", *parts):
+            module.late = hold()
+        assert not hasattr(module, "late")
+
+
+def make_borrowers():
+    embedding = fs.Embedding(5, 3)
+    linear = fs.Linear(3, 5)
+    return {
+        "tied": (embedding, fs.Linear(3, 5, tied=embedding)),
+        "sampled": (linear, fs.SampledSoftmaxLoss(linear, 2)),
+    }
+
+
+@pytest.mark.parametrize("name", make_borrowers())
+def test_weights_that_a_part_uses_must_be_in_the_model(name):
+    """Whatever module has them; else they would get gradients, and stay as they are."""
+    lender, borrower = make_borrowers()[name]
+    inner = fs.Module(borrower=borrower, other=fs.RNN(1, 1))
+    for parameters in (borrower.parameters, inner.parameters, copy.deepcopy(inner).parameters):
+        with raises(ValueError, "borrower" if len(parameters) > 1 else "", "is no part"):
+            fs.SGD(parameters)
+    model = fs.Module(inner=inner, lender=lender)
+    for whole in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        fs.SGD(whole.parameters)
+        fs.SGD(whole.inner.parameters)
+    with raises(ValueError, "inner.borrower uses the parameters of a module that is no part"):
+        fs.SGD(fs.Module(inner=copy.deepcopy(inner)).parameters)
+
+
+def test_parts_may_have_other_names(x):
+    class Model(fs.Module):
+        def __init__(self):
+            self.early = fs.RNN(I, H, dtype=np.float64, seed=1)
+            self.loss = fs.CrossEntropyLoss()
+            super().__init__(inner=fs.Module(layer=self.early))
+            self.late, self.all = self.inner.layer, [self.early, self.inner]
+
+    model = Model()
+    assert model.early is model.late
+    loaded = copy.deepcopy(model)
+    assert loaded.early is loaded.late is loaded.all[0] is loaded.inner.layer
+    assert np.shares_memory(loaded.early.parameters.flat, loaded.parameters.flat)
 
 
 def test_repr_shows_the_tree():

@@ -541,10 +541,47 @@ def test_load_state_dict_takes_all_or_nothing(changes, error, parts):
     assert_identical(tuple(adam.state_dict().values()), tuple(before.values()))
 
 
+WITH_SQUARES = {
+    "adam-amsgrad": lambda parameters: fs.Adam(parameters, amsgrad=True),
+    "rmsprop": fs.RMSprop,
+    "adagrad": fs.Adagrad,
+}
+
+
+@pytest.mark.parametrize("name", WITH_SQUARES)
+def test_squares_in_a_state_are_not_negative(name):
+    parameters = make_parameters()
+    optimizer = WITH_SQUARES[name](parameters)
+    before = optimizer.state_dict()
+    squares = [key for key in before if key.endswith(".bias_hh_l0") and key[:8] != "exp_avg."]
+    assert len(squares) == (2 if name == "adam-amsgrad" else 1)
+    for key in squares:
+        wrong = {k: v + 1 for k, v in before.items()} | {key: np.array([1, -0.5, 1, 1])}
+        with raises(ValueError, f"{key} must hold squares, at least 0, got -0.5"):
+            optimizer.load_state_dict(wrong)
+        assert_identical(tuple(optimizer.state_dict().values()), tuple(before.values()))
+
+
 def test_load_state_dict_of_another_optimizer():
     parameters = make_parameters()
-    with raises(ValueError, "missing", "exp_avg_sq.bias_hh_l0", "unexpected", "sum.bias_hh_l0"):
-        fs.Adam(parameters).load_state_dict(fs.Adagrad(parameters).state_dict())
+    keeps = "another optimiser, which keeps {} where this Adam keeps exp_avg, exp_avg_sq"
+    for other, kinds in (
+        (fs.Adagrad(parameters), "sum"),
+        (fs.SGD(parameters), "no arrays"),
+        (fs.SGD(parameters, momentum=0.9), "momentum_buffer"),
+        (fs.Adam(parameters, amsgrad=True), "exp_avg, exp_avg_sq, max_exp_avg_sq"),
+    ):
+        with raises(ValueError, "missing: ", "unexpected: ", keeps.format(kinds)) as caught:
+            fs.Adam(parameters).load_state_dict(other.state_dict())
+        assert len(str(caught.value)) < 600
+    renamed = {
+        name.replace("bias_hh", "b"): v for name, v in fs.Adam(parameters).state_dict().items()
+    }
+    with raises(
+        ValueError, "missing: ['exp_avg.bias_hh_l0'", "unexpected: ['exp_avg.b_l0'"
+    ) as caught:
+        fs.Adam(parameters).load_state_dict(renamed)
+    assert "another optimiser" not in str(caught.value)
     with raises(TypeError, "state_dict must be a mapping", "list"):
         fs.Adam(parameters).load_state_dict([1, 2])
 
@@ -760,6 +797,17 @@ def test_averages_out_of_turn():
             pass
         assert (averaged.parameters.flat == 2).all()
     assert (averaged.parameters.flat == 3).all()
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_averages_are_not_copied_while_they_are_applied(duplicate):
+    """The copy's values could not come back."""
+    averaged = fs.AveragedParameters(make_parameters())
+    follow(averaged, [1.0, 3.0])
+    with averaged.applied(), raises(RuntimeError, "within applied()", "outside"):
+        duplicate(averaged)
+    duplicate(averaged)
+    copy.deepcopy(averaged).update()
 
 
 @pytest.mark.parametrize("decay", [None, 0.7])

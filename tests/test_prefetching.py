@@ -1,7 +1,9 @@
 """Prefetching: order, errors at their place, no thread left, the state of what was consumed."""
 
+import copy
 import itertools
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -122,6 +124,26 @@ def test_the_length_is_that_of_the_epoch_under_way():
     for expected in lengths:
         found = [len(ahead) for _ in ahead]
         assert found == [expected] * expected
+
+
+def test_an_iterator_has_no_length():
+    ahead = fs.prefetch(iter([1, 2]))
+    for expected in ([1, 2], []):
+        with raises(TypeError, "number of items is not known", "list_iterator has no length"):
+            len(ahead)
+        assert [*ahead] == expected
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_copies_are_made_between_iterations(duplicate):
+    ahead = fs.prefetch(make_batches())
+    iteration = iter(ahead)
+    next(iteration)
+    with raises(TypeError, "while an iteration is under way", "close() first"):
+        duplicate(ahead)
+    iteration.close()
+    duplicate(ahead)
+    assert len(list(copy.deepcopy(ahead))) == len(list(ahead))
 
 
 @pytest.mark.parametrize(

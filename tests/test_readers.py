@@ -50,6 +50,7 @@ def test_compressed_files(write, suffix, compress):
     content = compress("\n".join(lines).encode())
     assert fs.read_text(write(content, "t.txt" + suffix), unit="character") == lines
     assert fs.read_text(str(write(content, "t" + suffix)), unit="character") == lines
+    assert fs.read_text(write(content, "T.TXT" + suffix.upper()), unit="character") == lines
 
 
 def test_standard_input(monkeypatch):
@@ -134,6 +135,12 @@ def test_header_of_tsv(write):
         ("a\tb\n", {"columns": "a"}, TypeError, ["columns", "list", "'a'"]),
         ("a\tb\n", {"columns": []}, TypeError, ["columns", "list", "[]"]),
         ("a\tb\n", {"columns": [0.5]}, TypeError, ["columns", "numbers or names", "0.5"]),
+        ("a\tb\n", {"columns": [True]}, TypeError, ["columns", "numbers or names", "True"]),
+        ("a\tb\n", {"columns": iter([0])}, TypeError, ["columns", "list", "iterator"]),
+        ("a\tb\n", {"columns": 0.5}, TypeError, ["columns", "list", "0.5"]),
+        ("a\tb\n", {"units": 5}, TypeError, ["units", "a unit, or a list", "5"]),
+        ("a\tb\n", {"units": iter(["word"])}, TypeError, ["units", "a unit, or a list"]),
+        ("a\tb\n", {"units": ""}, ValueError, ["units", "'word', 'character'", "''"]),
         ("a\tb\n", {"units": ["word"]}, ValueError, ["units", "2 columns", "1"]),
         ("a\tb\n", {"units": "line"}, ValueError, ["units", "'line'"]),
         ("a\tb\n", {"header": 1}, TypeError, ["header", "True or False", "1"]),
@@ -369,6 +376,14 @@ def test_data_frames():
         ([[1j]], {}, TypeError, ["data[0]", "numbers", "complex"]),
         (np.zeros((2, 3)), {"by": [1]}, ValueError, ["key for each row", "(2, 3)", "1 keys"]),
         (np.zeros((2, 3)), {"by": [1, None]}, ValueError, ["key", "None", "row 1"]),
+        (np.zeros((2, 3)), {"by": "ab"}, TypeError, ["by", "key for each row", "'ab'", "frames"]),
+        (np.zeros((2, 3)), {"by": 5}, TypeError, ["by", "key for each row", "5"]),
+        (np.zeros((2, 3)), {"by": [[1], [2]]}, TypeError, ["by", "tuples", "[1] in row 0"]),
+        (np.zeros((2, 3)), {"by": np.ones((2, 1))}, ValueError, ["by", "(rows,)", "(2, 1)"]),
+        (np.zeros((2, 3)), {"by": np.array(1)}, ValueError, ["by", "(rows,)", "()"]),
+        (5, {}, TypeError, ["data must be an array, a data frame, or a list", "int"]),
+        (None, {}, TypeError, ["data must be an array, a data frame, or a list", "NoneType"]),
+        ("12", {}, TypeError, ["data must be an array, a data frame, or a list", "str"]),
         (np.zeros((2, 3)), {"columns": [0]}, ValueError, ["columns", "data frame"]),
         (np.ma.zeros((2, 3)), {}, TypeError, ["masked"]),
     ],

@@ -108,6 +108,25 @@ def test_the_optimizer_uses_it(name):
     np.testing.assert_allclose(optimizer.parameters.flat, -total, rtol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, -1.0, None])
+def test_a_step_that_raises_is_no_step(wrong):
+    factors = {0: 1.0, 1: wrong, 2: 0.5}
+    optimizer = make_optimizer()
+    inner = fs.LambdaLR(optimizer, lambda epoch: factors[epoch])
+    for schedule in (
+        inner,
+        fs.SequentialLR(optimizer, [inner, fs.ExponentialLR(optimizer, 1)], [9]),
+    ):
+        factors[1] = wrong
+        before = schedule.state_dict()
+        with raises((ValueError, TypeError), "lr_lambda"):
+            schedule.step()
+        assert schedule.state_dict() == before
+        factors[1] = 0.25
+        schedule.step()
+        assert optimizer.lr == 0.25 * schedule.base_lr and schedule.last_epoch == 1
+
+
 def test_what_is_assigned_holds_until_the_next_step():
     optimizer = make_optimizer(1.0)
     schedule = fs.ExponentialLR(optimizer, 0.5)

@@ -216,7 +216,7 @@ def test_backprop_runs_once_and_has_no_duplicates(name):
     with raises(TypeError, "a TokenBackprop can't be copied"):
         copy.copy(backprop)
     for wrong, error, parts in (
-        (y[:2], ValueError, ["dy must have shape of y", str(y.shape), str(y[:2].shape)]),
+        (y[:2], ValueError, ["dy must have the shape of y", str(y.shape), str(y[:2].shape)]),
         (np.ones(y.shape, int), TypeError, ["dy must hold floating-point", "int64"]),
     ):
         with raises(error, *parts):

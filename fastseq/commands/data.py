@@ -4,7 +4,9 @@ import errno
 import io
 import os
 import sys
-from pathlib import PurePath
+import zipfile
+import zlib
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -84,19 +86,27 @@ def read_sequences(path, wanted, columns, unit):
 def read_npz(path):
     """Arrays x (N, T, F) or (N, T), perhaps y and lengths (N,), of ``np.savez``."""
     name = files.display_name(path)
+    # as a whole: an archive is read in any order, and standard input can't be
+    content = sys.stdin.buffer.read() if path == files.STDIN else Path(path).read_bytes()
     try:
-        # standard input can't be read in any order, as an archive has to be
-        source = io.BytesIO(sys.stdin.buffer.read()) if path == files.STDIN else path
-        with np.load(source, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (ValueError, EOFError, AttributeError) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{name}: expected an archive of arrays of np.savez: {error}") from error
     if "x" not in arrays or not arrays.keys() <= {"x", "y", "lengths"}:
         raise ValueError(f"{name}: expected arrays x, y and lengths, got {', '.join(arrays)}")
     x, y, lengths = (arrays.get(key) for key in ("x", "y", "lengths"))
+    if x.ndim < 2 or x.dtype.kind not in "biufU":
+        raise ValueError(
+            f"{name}: expected x of numbers or strings and shape (N, T) or (N, T, F), got "
+            f"{x.dtype} and {x.shape}"
+        )
     if lengths is None:
         return list(x), y
-    lengths = checks.lengths(lengths, len(x), x.shape[1], f", in {name}")
+    try:
+        lengths = checks.lengths(lengths, *x.shape[:2])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
     if y is not None and y.shape[:2] == x.shape[:2]:
         y = [row[:n] for row, n in zip(y, lengths, strict=True)]
     return [row[:n] for row, n in zip(x, lengths, strict=True)], y

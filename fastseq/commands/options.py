@@ -45,7 +45,7 @@ def add_settings(parser, cls):
     )
     described = _descriptions(cls)
     for name, parameter in _settings(cls).items():
-        default, kind = parameter.default, parameter.annotation.removesuffix(" | None")
+        default, kind = _default(name, parameter), parameter.annotation.removesuffix(" | None")
         text = f"{described[name]} (default: {default})".strip().replace("%", "%%")
         options = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if kind == "bool":
@@ -60,13 +60,19 @@ def add_settings(parser, cls):
 
 def make_estimator(args, cls):
     """An estimator with the settings that the command line has; a wrong one ends it."""
-    given = {name: getattr(args, name) for name in _settings(cls) if hasattr(args, name)}
+    settings = _settings(cls)
+    given = {name: getattr(args, name, _default(name, settings[name])) for name in settings}
     estimator = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
     try:
         estimator._check_settings()
     except (TypeError, ValueError) as error:
         args.parser.error(str(error))
     return estimator
+
+
+def _default(name, parameter):
+    """A setting's default; commands are reproducible unless the user wants it otherwise."""
+    return 0 if name == "random_state" else parameter.default
 
 
 def _settings(cls):

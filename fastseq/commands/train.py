@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from fastseq import files, models, readers
+from fastseq import files, models, readers, tensor_files
 from fastseq.commands import data, options
 
 
@@ -148,13 +148,14 @@ def run(args):
     estimator = options.make_estimator(args, args.cls)
     for path in filter(None, (args.out, args.checkpoint)):
         data.check_writable(path)
-    pairs = args.read(args.data, args, estimator)
+    tensor_files.check_library()
+    pairs = _read(args.data, args, estimator)
     held_out = args.validation
     validation = held_out
     if isinstance(held_out, str):
-        validation = args.read(held_out, args, estimator)
+        validation = _read(held_out, args, estimator)
         validation = validation if len(validation) == 2 else validation[0]
-    test = None if args.test is None else args.read(args.test, args, estimator)
+    test = None if args.test is None else _read(args.test, args, estimator)
     estimator.fit(
         *pairs,
         validation=validation,
@@ -170,6 +171,16 @@ def run(args):
         print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
         return 130
     return 0
+
+
+def _read(path, args, estimator):
+    """Data that the estimator accepts; what it says of others names the file."""
+    pairs = args.read(path, args, estimator)
+    try:
+        estimator._read(*pairs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{files.display_name(path)}: {error}") from error
+    return pairs
 
 
 def describe_score(estimator, test):

@@ -197,10 +197,10 @@ class SequenceClassifier(SequenceEstimator):
 
     def _read(self, X, y):
         check_pairs(X, y)
-        return self._read_inputs(X), y
+        return self._read_inputs(X), inputs.read_labels("y", y)
 
     def _learn(self, X, y):
-        self.classes_ = inputs.learn_classes("y", y)
+        self.classes_ = np.unique(y)
         self._learn_inputs(X)
 
     def _make_network(self, seed):

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from fastseq import averaging, checks, optim, schedules, training
+from fastseq.history import History
 from fastseq.models import estimator_files, inputs
 from fastseq.module import Module
-
-if TYPE_CHECKING:
-    from fastseq.history import History
 
 OPTIMIZERS = {
     "adam": optim.Adam,
@@ -45,7 +43,17 @@ TRAINING = (  # settings that all estimators share, and `_check_training` checks
 
 
 class NotFittedError(ValueError, AttributeError):
-    """An estimator was asked for what it knows only after ``fit``."""
+    """An estimator was asked for what it knows only after ``fit``.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> try:
+    ...     fs.SequenceTagger().predict([["so", "what"]])
+    ... except fs.NotFittedError as error:
+    ...     print(str(error)[:44])
+    this SequenceTagger has learned nothing yet:
+    """
 
 
 class Estimator:
@@ -181,9 +189,13 @@ class Estimator:
         Raises
         ------
         TypeError, ValueError
-            If settings or data are wrong; the estimator is as it was.
+            If settings or data are wrong, or the checkpoint is of another run; the estimator is
+            as it was.
+        OSError
+            If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
+            again goes on from the checkpoint before.
         FloatingPointError
-            If the loss is not finite.  The parameters are the last good ones.
+            If the loss is not finite.  The estimator has the last good parameters.
         """
         self._check_settings()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
@@ -199,14 +211,16 @@ class Estimator:
         try:
             if not (self.warm_start and self.__sklearn_is_fitted__()):
                 self._learn(X, y)
-                self.network_ = self._make_network(network_seed)
+                self.network_, self.history_ = self._make_network(network_seed), History()
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_batches(*held_out, None)
+            self._train(batches, validation, checkpoint, progress)
+        except FloatingPointError:
+            raise  # what was learned until then is of use
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        self._train(batches, validation, checkpoint, progress)
         return self
 
     def _train(self, batches, validation, checkpoint, progress):

@@ -44,6 +44,18 @@ def load(path: str | os.PathLike) -> Estimator:
         If it holds something else, is truncated or corrupted; the message names the file.
     ImportError
         If safetensors is missing.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastseq as fs
+    >>> tagger = fs.SequenceTagger(epochs=1, random_state=0)
+    >>> tagger = tagger.fit([["so", "it", "goes"]], [["ADV", "PRON", "VERB"]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "tagger.safetensors")
+    ...     tagger.save(path)
+    ...     again = fs.load(path)
+    >>> type(again).__name__, again.classes_.tolist()
+    ('SequenceTagger', ['ADV', 'PRON', 'VERB'])
     """
     return read(path)
 

@@ -100,40 +100,33 @@ def count(name, X):
 # --- labels -------------------------------------------------------------------------------------
 
 
-def learn_classes(name, labels):
-    """The different labels, sorted."""
-    array = _labels(name, labels)
-    if not array.size:
-        raise ValueError(f"{name} must hold at least one label, got none")
-    return np.unique(array)
-
-
-def encode_classes(name, labels, classes):
-    """The number of each label among the classes, int64."""
-    numbers = {label: i for i, label in enumerate(classes.tolist())}
-    array = _labels(name, labels)
-    try:
-        return np.fromiter((numbers[label] for label in array.tolist()), np.int64, len(array))
-    except KeyError as error:
-        known = ", ".join(map(repr, classes[:10].tolist())) + ", ..." * (len(classes) > 10)
-        raise ValueError(
-            f"{name} must hold labels that fit has seen, {known}, got {error.args[0]!r}"
-        ) from None
-
-
-def _labels(name, labels):
-    """Labels as an array (N,) of strings, integers or booleans."""
+def read_labels(name, labels):
+    """Labels as an array (N,) of strings, integers or booleans, at least one."""
     array = labels if isinstance(labels, np.ndarray) else _as_array(list(labels))
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (N,), a label each, got {array.shape}")
+    if not array.size:
+        raise ValueError(f"{name} must hold at least one label, got none")
     kinds = {type(label) for label in array.tolist()} if array.dtype.kind == "O" else set()
-    if kinds == {str} or array.dtype.kind in "biuU" or not array.size:
+    if kinds == {str} or array.dtype.kind in "biuU":
         return array
     got = " and ".join(sorted(kind.__name__ for kind in kinds)) or f"dtype {array.dtype}"
     raise TypeError(
         f"{name} must hold labels, which are all strings or all integers, got {got}; convert "
         "them first, as with [str(label) for label in y]"
     )
+
+
+def encode_classes(name, labels, classes):
+    """The number of each label (N,) among the classes, int64."""
+    numbers = {label: i for i, label in enumerate(classes.tolist())}
+    try:
+        return np.fromiter((numbers[label] for label in labels.tolist()), np.int64, len(labels))
+    except KeyError as error:
+        known = ", ".join(map(repr, classes[:10].tolist())) + ", ..." * (len(classes) > 10)
+        raise ValueError(
+            f"{name} must hold labels that fit has seen, {known}, got {error.args[0]!r}"
+        ) from None
 
 
 def _as_array(labels):

@@ -279,13 +279,18 @@ class LanguageModel(Estimator):
 
     def _make_windows(self, name, X, vocabulary, n_tokens, few=False):
         """Windows of a text; with ``few`` in fewer columns where it is short."""
-        ids = self._read(name, X, vocabulary, n_tokens)
+        ids = self._encode(name, X, vocabulary, n_tokens)
         if len(ids) < 2:
             raise ValueError(f"{name} must hold a token to predict, got {len(ids)} tokens")
         rows = min(self.batch_size, len(ids) - 1) if few else self.batch_size
         return BPTTWindows(ids, rows, self.steps)
 
-    def _read(self, name, X, vocabulary, n_tokens):
+    def _read(self, X, y=None):
+        """Raise unless X is a text that can be learned from."""
+        self._check_settings()
+        return self._make_windows("X", X, *self._learn_tokens(X))
+
+    def _encode(self, name, X, vocabulary, n_tokens):
         """A text as the ids of a stream; before its first token a line has ended."""
         if vocabulary is None:
             return text_stream.read_ids(name, X, n_tokens)
@@ -315,7 +320,7 @@ class LanguageModel(Estimator):
             If X is no such text.
         """
         self._check_fitted()
-        ids, network = self._read("X", X, *self._known()), self.network_
+        ids, network = self._encode("X", X, *self._known()), self.network_
         steps = max(1, min(MOST_STEPS, AT_ONCE // self.n_tokens_))
         parts, state = [], None
         for begin in range(0, len(ids) - 1, steps):
@@ -395,7 +400,7 @@ class LanguageModel(Estimator):
         return network.scores(h[lengths - 1, np.arange(len(lengths))])
 
     def _read_prompt(self, name, prompt):
-        ids = self._read(name, prompt, *self._known())
+        ids = self._encode(name, prompt, *self._known())
         if not len(ids):
             raise ValueError(f"{name} must hold at least one id, after which others come")
         return ids

@@ -45,7 +45,8 @@ def largest(y, state, lengths):
 
     def back(d_vectors):
         dy = np.zeros_like(y)
-        np.put_along_axis(dy, places, np.where(empty, 0, d_vectors)[None], axis=0)
+        # what stands past a row's length is never read
+        np.put_along_axis(dy, places, d_vectors[None], axis=0)
         return dy, None
 
     return np.where(empty, 0, np.take_along_axis(y, places, axis=0)[0]), back

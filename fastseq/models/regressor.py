@@ -126,9 +126,8 @@ class SequenceRegressor(SequenceEstimator):
     --------
     >>> import numpy as np, fastseq as fs
     >>> series = [np.sin(0.5 * np.arange(40) + start) for start in range(20)]
-    >>> model = fs.SequenceRegressor(
-    ...     horizon=3, quantiles=(0.1, 0.5, 0.9), hidden_size=16, epochs=30, random_state=0
-    ... )
+    >>> settings = {"hidden_size": 16, "batch_size": 4, "lr": 0.01, "random_state": 0}
+    >>> model = fs.SequenceRegressor(horizon=3, quantiles=(0.1, 0.5, 0.9), **settings)
     >>> model.fit(series).score(series) > 0.9
     True
     >>> low, middle, high = np.moveaxis(model.predict_quantiles(series[:1]), -1, 0)

@@ -235,14 +235,15 @@ class SequenceTagger(Estimator):
                     f"y[{i}] must have a tag for each of the {len(words)} words of X[{i}], got "
                     f"{len(tags)}"
                 )
-        return X, [list(tags) for tags in y]
+        tags = inputs.read_labels("y", _joined(y))
+        return X, np.split(tags, np.cumsum([len(words) for words in X])[:-1])
 
     def _read_sentences(self, X):
         inputs.count("X", X)
         return inputs.read_tokens("X", X, "word")
 
     def _learn(self, X, y):
-        self.classes_ = inputs.learn_classes("y", _joined(y))
+        self.classes_ = np.unique(np.concatenate(y))
         self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
         self.characters_ = None
         if self.char_hidden_size:
@@ -271,9 +272,8 @@ class SequenceTagger(Estimator):
         )
 
     def _make_batches(self, X, y, seed):
-        numbers = inputs.encode_classes("y", _joined(y), self.classes_)
-        ends = np.cumsum([len(tags) for tags in y])
-        return self._batches(X, np.split(numbers, ends[:-1]), seed)
+        numbers = inputs.encode_classes("y", np.concatenate(y), self.classes_)
+        return self._batches(X, np.split(numbers, np.cumsum([len(tags) for tags in y])[:-1]), seed)
 
     def _batches(self, X, targets, seed):
         spelling = Spelling(X, self.vocabulary_, self.characters_)

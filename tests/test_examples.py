@@ -1,0 +1,67 @@
+"""The scripts in examples/: what they measure, and how it gets into the results."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from estimator_cases import sentences
+from helpers import shared_data
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(name="run")
+def run_fixture(monkeypatch, tmp_path):
+    """A function that runs an example; the results' text."""
+    if not EXAMPLES.is_dir():
+        pytest.skip(f"the examples are not at {EXAMPLES}")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    path = tmp_path / "results.md"
+
+    def run(name, *argv):
+        monkeypatch.setattr(sys, "argv", [name, "--results", str(path), *map(str, argv)])
+        importlib.import_module(name).main()
+        return path.read_text("utf-8")
+
+    return run
+
+
+def table(text, title):
+    """The rows of a section's table, as lists of strings."""
+    section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
+    return lines[2:]
+
+
+def test_japanese_vowels_are_told_apart(run):
+    data = shared_data("timeseries", "JapaneseVowels_TRAIN.ts.gz").parents[1]
+    rows = table(run("japanese_vowels", "--data", data, "--seeds", 0, 1), "JapaneseVowels")
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert all(float(row[1]) >= 0.96 for row in rows)
+
+
+def test_the_adding_problem_is_solved_where_it_is_short(run):
+    argv = ["--steps", 40, "--count", 4000, "--epochs", 5, "--seeds", 0]
+    rows = table(run("adding_problem", *argv), "Adding problem, T = 40")
+    assert [row[0] for row in rows] == ["lstm", "gru"]
+    assert all(float(row[2]) < 1e-3 for row in rows)
+
+
+def test_the_tagger_has_a_twin(run):
+    """Losses of the first updates are those of PyTorch; the rest is a matter of time."""
+    twin = pytest.importorskip("torch") and importlib.import_module("torch_tagger")
+    example = importlib.import_module("danish_tagging")
+    assert example.compare(twin, sentences(300)) < 1e-5
+
+
+def test_a_section_is_replaced_and_others_stay(run, tmp_path):
+    results = importlib.import_module("results")
+    path = tmp_path / "results.md"
+    for title, value in (("One", 1), ("Two", 2), ("One", 3)):
+        results.record(path, title, f"python {title}", ["x", "y"], [[value, "a"]], ["A note."])
+    text = path.read_text("utf-8")
+    assert text.startswith("# Results\n") and text.count("## ") == 2
+    assert table(text, "One") == [["3", "a"]] and table(text, "Two") == [["2", "a"]]
+    assert text.count("A note.") == 2 and "`python Two`: " in text
+    assert text == path.read_text("utf-8")
