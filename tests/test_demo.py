@@ -1,5 +1,6 @@
 """The demo's two models: right gradients, the learning they promise, and what they print."""
 
+import contextlib
 import hashlib
 import importlib.util
 import itertools
@@ -105,175 +106,84 @@ def test_the_text_is_complete():
     assert "public domain" in notice
 
 
-def test_encode():
-    characters, ids = character_model.encode("hello")
-    assert "".join(characters) == "ehlo"
-    assert "".join(characters[ids]) == "hello"
-
-
-def test_chunks_read_every_column_without_a_gap():
-    ids = np.arange(50)
-    pieces = list(character_model.chunks(ids, batch_size=3, steps=5))
-    inputs = np.concatenate([inputs for inputs, _ in pieces])
-    targets = np.concatenate([targets for _, targets in pieces])
-    assert [len(inputs) for inputs, _ in pieces] == [5, 5, 5, 1]
-    np.testing.assert_array_equal(inputs.T.ravel(), np.arange(48))
-    np.testing.assert_array_equal(targets, inputs + 1)
-
-
-def test_a_new_pass_is_announced():
-    ids = np.arange(11)
-    stream = character_model.endless(ids, batch_size=2, steps=3)
-    starts = [next(stream)[0] for _ in range(5)]
-    assert starts == [True, False, True, False, True]
-
-
 def test_nothing_held_out_is_trained_on():
-    training, held_out = character_model.split(np.arange(1000))
+    text = "".join(map(chr, range(1000)))
+    training, held_out = character_model.split(text)
     assert len(held_out) == 50
-    np.testing.assert_array_equal(np.concatenate([training, held_out]), np.arange(1000))
-
-
-def test_cross_entropy_gradient():
-    rng = np.random.default_rng(0)
-    logits, targets = rng.standard_normal((3, 2, 5)), rng.integers(5, size=(3, 2))
-    loss, gradient = character_model.cross_entropy(logits, targets)
-    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    chosen = [p[t, b, targets[t, b]] for t in range(3) for b in range(2)]
-    assert loss == pytest.approx(-np.mean(np.log(chosen)), rel=1e-12)
-    expected = central_differences(
-        lambda: character_model.cross_entropy(logits, targets)[0], logits, 1e-5
-    )
-    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-9)
-
-
-def test_cross_entropy_survives_extreme_logits():
-    logits = np.array([[1e4, -1e4]], np.float32)
-    loss, gradient = character_model.cross_entropy(logits, np.array([1]))
-    assert np.isfinite(loss)
-    np.testing.assert_array_equal(gradient, [[1, -1]])
-
-
-def small_model(seed=0):
-    """A model with an output layer that isn't zero, so that every gradient counts."""
-    model = character_model.CharacterModel(7, 6, seed=seed)
-    rng = np.random.default_rng(seed)
-    model.weight[...] = rng.standard_normal(model.weight.shape)
-    model.bias[...] = rng.standard_normal(model.bias.shape)
-    return model
-
-
-def test_character_model_gradient():
-    model, rng = small_model(), np.random.default_rng(1)
-    inputs, targets = rng.integers(7, size=(2, 5, 3))
-    _, state = model.loss(inputs, targets)
-
-    def loss():
-        return model.loss(inputs, targets, state)[0]
-
-    value, _ = model.loss_and_grad(inputs, targets, state)
-    assert value == pytest.approx(loss(), rel=1e-5)
-    for values, gradient in model.values_and_gradients:
-        expected = central_differences(loss, values, 1e-2)  # the model is float32
-        np.testing.assert_allclose(gradient, expected, rtol=5e-3, atol=2e-4)
-
-
-def test_carried_state_joins_chunks():
-    model, ids = small_model(), np.random.default_rng(0).integers(7, size=61)
-    in_pieces = character_model.evaluate(model, ids, batch_size=2, steps=4)
-    at_once = character_model.evaluate(model, ids, batch_size=2, steps=30)
-    assert in_pieces == pytest.approx(at_once, rel=1e-5)
-
-
-def test_adam_follows_the_paper():
-    rng = np.random.default_rng(0)
-    value, gradient = rng.standard_normal(4), np.zeros(4)
-    expected, m, v = value.copy(), 0, 0
-    adam = character_model.Adam([(value, gradient)], beta1=0.9, beta2=0.99, epsilon=0, clip=np.inf)
-    for t in range(1, 6):
-        g = rng.standard_normal(4)
-        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
-        expected -= 0.1 * (m / (1 - 0.9**t)) / np.sqrt(v / (1 - 0.99**t))
-        gradient[:] = g
-        adam.step(0.1)
-        np.testing.assert_allclose(value, expected, rtol=1e-6)
-
-
-def test_adam_clips_the_joint_norm():
-    pairs = [(np.zeros(2), np.array([3.0, 0.0])), (np.zeros(1), np.array([4.0]))]
-    character_model.Adam(pairs, clip=1.0).step(0.1)
-    np.testing.assert_allclose(np.concatenate([g for _, g in pairs]), [0.6, 0, 0.8])
+    assert training + held_out == text
 
 
 PATTERN = "the quick brown fox. "
 
 
 def train_on_pattern(seed=0):
-    characters, ids = character_model.encode(PATTERN * 100)
-    model = character_model.CharacterModel(len(characters), 32, seed=seed)
-    losses = character_model.train(
-        model, ids, seconds=np.inf, updates=200, batch_size=4, steps=16, learning_rate=0.02
+    model = character_model.make_model(
+        seed=seed, embedding_dim=16, hidden_size=32, batch_size=4, steps=16, lr=0.02
     )
-    return characters, ids, model, losses
+    losses = character_model.train(model, PATTERN * 100, seconds=np.inf, updates=200)
+    return model, losses
 
 
 def test_character_model_learns_and_writes():
-    characters, ids, model, losses = train_on_pattern()
-    assert losses[0][1] == pytest.approx(np.log(len(characters)), rel=1e-6)
-    assert character_model.evaluate(model, ids, batch_size=4) < 0.1
-    written = character_model.sample(
-        model,
-        4 * len(PATTERN),
-        np.random.default_rng(0),
-        prompt=ids[: 2 * len(PATTERN)],
-        temperature=0.2,
-    )
-    assert "".join(characters[written]) == PATTERN * 4
-
-
-def test_training_carries_the_state_through_a_pass(monkeypatch):
-    characters, ids = character_model.encode(PATTERN)
-    model = character_model.CharacterModel(len(characters), 4, seed=0)
-    original, given, returned = model.loss_and_grad, [], []
-
-    def spy(inputs, targets, state):
-        loss, after = original(inputs, targets, state)
-        given.append(state)
-        returned.append(after)
-        return loss, after
-
-    monkeypatch.setattr(model, "loss_and_grad", spy)
-    character_model.train(model, ids, seconds=np.inf, updates=5, batch_size=2, steps=4)
-    assert len(ids) == 21  # two columns of 10: three chunks a pass
-    assert given == [None, returned[0], returned[1], None, returned[3]]
+    model, losses = train_on_pattern()
+    assert losses[0] == (0, pytest.approx(np.log(19), rel=0.05))  # 17 characters and two more
+    assert -model.score(PATTERN * 20) < 0.1
+    written = model.sample(4 * len(PATTERN), prompt=PATTERN * 2, temperature=0.2, seed=0)
+    assert written == PATTERN * 4
 
 
 def test_training_repeats_with_its_seed():
-    first, second, other = (train_on_pattern(seed)[3] for seed in (1, 1, 2))
+    first, second, other = (train_on_pattern(seed)[1] for seed in (1, 1, 2))
     assert first == second != other
-    assert len(first) == 200
+    assert [update for update, _ in first] == list(range(200))
 
 
-def test_sampling_draws_from_the_softmax():
-    """The first character after a prompt comes as often as the model says."""
-    model, rng = small_model(), np.random.default_rng(0)
-    prompt = np.array([1, 4, 2])
-    h, _ = model.lstm(model.one_hot[prompt[:, None]])
-    p = np.exp(model.logits(h[-1, 0]) / 0.7)
-    drawn = [
-        character_model.sample(model, 1, rng, prompt=prompt, temperature=0.7)[0]
-        for _ in range(3000)
-    ]
-    np.testing.assert_allclose(np.bincount(drawn, minlength=7) / 3000, p / p.sum(), atol=0.04)
+def fake_clock(monkeypatch):
+    """A clock that goes on by a second at each look."""
+    clock = types.SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(character_model, "time", clock)
 
 
 def test_training_stops_with_the_clock(monkeypatch):
-    clock = types.SimpleNamespace(monotonic=itertools.count().__next__)  # a second per look
-    monkeypatch.setattr(character_model, "time", clock)
-    characters, ids = character_model.encode(PATTERN * 100)
-    model = character_model.CharacterModel(len(characters), 8, seed=0)
-    losses = character_model.train(model, ids, seconds=10, batch_size=4, steps=4)
-    assert len(losses) == 9  # the tenth look finds the time over
+    fake_clock(monkeypatch)
+    model = character_model.make_model(seed=0, hidden_size=8, batch_size=4, steps=4)
+    losses = character_model.train(model, PATTERN * 100, seconds=10)
+    assert len(losses) == 10
+
+
+def test_steps_become_smaller_towards_the_end(monkeypatch):
+    fake_clock(monkeypatch)
+    model = character_model.make_model(seed=0, hidden_size=8, batch_size=4, steps=4, lr=0.5)
+    character_model.train(model, PATTERN * 100, seconds=5)
+    assert model.history_.lr == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_what_is_reported(monkeypatch):
+    fake_clock(monkeypatch)
+    reports = []
+    monkeypatch.setattr(
+        character_model, "progress", lambda seconds: contextlib.nullcontext(reports_to(reports))
+    )
+    model = character_model.make_model(seed=0, hidden_size=8, batch_size=4, steps=4)
+    losses = character_model.train(model, PATTERN * 100, seconds=3)
+    assert reports == [(1, losses[0][1], 16), (2, losses[1][1], 32), (3, losses[2][1], 48)]
+
+
+def reports_to(reports):
+    return lambda *report: reports.append(report)
+
+
+def test_an_interrupted_training_ends_the_demo(monkeypatch):
+    def interrupt(seconds):
+        def report(*_):
+            raise KeyboardInterrupt
+
+        return contextlib.nullcontext(report)
+
+    monkeypatch.setattr(character_model, "progress", interrupt)
+    model = character_model.make_model(seed=0, hidden_size=8, batch_size=4, steps=4)
+    with pytest.raises(KeyboardInterrupt):
+        character_model.train(model, PATTERN * 100, seconds=10)
 
 
 # --- the whole demo, with and without its extras ---------------------------------------------

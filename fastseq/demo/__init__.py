@@ -1,7 +1,8 @@
 """Two small models that show the package at work: ``fastseq demo``.
 
-Both are written to be read: the recurrent layer comes from fastseq, everything around it
-(output layer, loss, optimiser) is a few lines of NumPy in the model's own file.
+Both are written to be read.  The adder takes a recurrent layer of fastseq and does everything
+around it (output layer, loss, optimiser) in a few lines of NumPy; the character model is a
+``LanguageModel``, which has all of that.
 """
 
 import errno

@@ -7,6 +7,7 @@ scikit-learn itself is imported by nothing here but what scikit-learn calls.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from typing import Any, Self
@@ -207,23 +208,29 @@ class Estimator:
             )
         X, y = self._read(X, y)
         held_out = None if held_out is None else self._read(*held_out)
-        before = dict(self.__dict__)
-        try:
+        with self._unchanged_by_errors():
             if not (self.warm_start and self.__sklearn_is_fitted__()):
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)
+        return self
+
+    @contextlib.contextmanager
+    def _unchanged_by_errors(self):
+        """Attributes are what they were before if something goes wrong."""
+        before = dict(self.__dict__)
+        try:
+            yield
         except FloatingPointError:
             raise  # what was learned until then is of use
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        return self
 
-    def _train(self, batches, validation, checkpoint, progress):
+    def _train(self, batches, validation, checkpoint, progress, callbacks=()):
         """Run the loop over batches that the network knows."""
         parameters = self.network_.parameters
         optimizer = OPTIMIZERS[self.optimizer](parameters, self.lr, weight_decay=self.weight_decay)
@@ -239,6 +246,7 @@ class Estimator:
             patience=self.patience,
             average=None if average is None else averaging.AveragedParameters(parameters, average),
             checkpoint=checkpoint,
+            callbacks=callbacks,
             progress=progress,
         )
         self.network_.release()

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.batching import BPTTWindows, pad
+from fastseq.history import History
 from fastseq.models import text_stream
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
@@ -194,6 +195,7 @@ class LanguageModel(Estimator):
         *,
         validation: Any = None,
         checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
         progress: bool | None = None,
     ) -> Self:
         """Learn from a text.
@@ -211,6 +213,8 @@ class LanguageModel(Estimator):
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
             the same settings and text; see :func:`fastseq.fit`.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -222,9 +226,13 @@ class LanguageModel(Estimator):
         Raises
         ------
         TypeError, ValueError
-            If settings or texts are wrong; the model is as it was.
+            If settings or texts are wrong, or the checkpoint is of another run; the model is as
+            it was.
+        OSError
+            If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
+            goes on from the checkpoint before.
         FloatingPointError
-            If the loss is not finite.  The parameters are the last good ones.
+            If the loss is not finite.  The model has the last good parameters.
         """
         self._check_settings()
         if validation is None and (self.patience is not None or self.schedule == "plateau"):
@@ -240,13 +248,14 @@ class LanguageModel(Estimator):
         held_out = None
         if validation is not None:
             held_out = self._make_windows("validation", validation, *learned, few=True)
-        if not goes_on:
-            self.vocabulary_, self.n_tokens_ = learned
-            self.network_ = self._make_network(self.random_state)
-            if self.vocabulary_ is not None:  # a checkpoint compares it: other texts, equal ids
-                checksum = zlib.crc32(self.vocabulary_.to_json().encode())
-                self.network_.settings["vocabulary"] = checksum
-        self._train(stream, held_out, checkpoint, progress)
+        with self._unchanged_by_errors():
+            if not goes_on:
+                self.vocabulary_, self.n_tokens_ = learned
+                self.network_, self.history_ = self._make_network(self.random_state), History()
+                if self.vocabulary_ is not None:  # a checkpoint compares it: equal ids, other text
+                    checksum = zlib.crc32(self.vocabulary_.to_json().encode())
+                    self.network_.settings["vocabulary"] = checksum
+            self._train(stream, held_out, checkpoint, progress, callbacks)
         return self
 
     def _known(self):
