@@ -8,6 +8,8 @@ import pytest
 from estimator_cases import sentences
 from helpers import shared_data
 
+import fastseq as fs
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -53,6 +55,26 @@ def test_the_tagger_has_a_twin(run):
     twin = pytest.importorskip("torch") and importlib.import_module("torch_tagger")
     example = importlib.import_module("danish_tagging")
     assert example.compare(twin, sentences(300)) < 1e-5
+
+
+@pytest.mark.parametrize("settings", [{}, {"unit": "word", "num_layers": 2, "tie_weights": True}])
+@pytest.mark.parametrize("training", ["ADAM", "SGD"])
+def test_the_language_model_has_a_twin(run, settings, training):
+    twin = pytest.importorskip("torch") and importlib.import_module("torch_language_model")
+    example = importlib.import_module("language_model")
+    sizes = {"embedding_dim": 8, "hidden_size": 8, "steps": 10, "batch_size": 4, "random_state": 0}
+    text = "".join(" ".join(words) + "\n" for words in sentences(100)[0])
+    before = twin.torch.get_num_threads(), fs.get_num_threads()
+    for cell in ("lstm", "gru"):
+        model = fs.LanguageModel(cell=cell, **sizes, **settings, **getattr(example, training))
+        pair = example.Pair(model, text)
+        optimizer, first, last, theirs, difference = pair.compare(20)
+        assert optimizer == model.optimizer
+        assert float(difference) < 1e-5 and abs(float(last) - float(theirs)) < 1e-4
+        assert float(last) < float(first)
+        assert len(pair.time(1, rounds=2, updates=1)) == 5
+    twin.torch.set_num_threads(before[0])
+    fs.set_num_threads(before[1])
 
 
 def test_a_section_is_replaced_and_others_stay(run, tmp_path):

@@ -186,10 +186,11 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path, monkeypatch):
 
     callback = type("Killer", (), {"on_update": staticmethod(die)})()
     with monkeypatch.context() as patch:
-        killed = functools.partial(training.fit, callbacks=[callback], checkpoint_every=0)
-        patch.setattr(training, "fit", killed)
+        patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+        killed = make_model(**settings)
         with pytest.raises(MemoryError):
-            make_model(**settings).fit(TEXT, validation=0.1, checkpoint=path)
+            killed.fit(TEXT, validation=0.1, checkpoint=path, callbacks=[callback])
+        assert vars(killed) == vars(make_model(**settings))
     resumed = make_model(**settings).fit(TEXT, validation=0.1, checkpoint=path)
     assert resumed.history_.loss == expected.history_.loss
     assert resumed.history_.validation == expected.history_.validation
