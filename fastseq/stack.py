@@ -52,7 +52,7 @@ class Stack(Module):
 
     _kind: CellKind
     _names = "{}_l{}{}"  # of parameters: what, layer, "_reverse" or nothing
-    _bound = ("_weights", "_grads", "_pool", "_zeros")
+    _bound = ("_weights", "_grads", "_top", "_width", "_not_saved", "_pool", "_zeros")
 
     input_size = fixed("input_size")
     hidden_size = fixed("hidden_size")

@@ -248,6 +248,20 @@ def test_copies_are_tied_and_independent(x, duplicate, make_layer):
     assert_identical(chain(x), expected)
 
 
+@pytest.mark.parametrize("make", [fs.LSTM, fs.GRUCell, fs.Linear])
+def test_what_bind_makes_is_known_and_no_part_of_a_copy(make, monkeypatch):
+    module, made, plain = make(2, 3), set(), fs.Module.__setattr__
+
+    def note(self, name, value):
+        made.add(name)
+        plain(self, name, value)
+
+    monkeypatch.setattr(fs.Module, "__setattr__", note)
+    module._bind()
+    assert made == set(module._bound)
+    assert not made & set(module.__getstate__())
+
+
 @all_duplicates
 def test_copies_hold_no_value_twice(duplicate):
     chain = make_chain(lambda *sizes, **options: fs.GRU(*sizes, **options))
