@@ -181,7 +181,7 @@ class Stack(Module):
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(self, x, states, packing, buffers, training, embedding=None):
+    def _run(self, x, states, packing, buffers, embedding=None, *, training):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
         With an embedding x are indices (N,) of its rows.  The tape is what a backward pass needs:
