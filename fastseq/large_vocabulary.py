@@ -165,7 +165,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
         """The linear layer."""
         return self._linear
 
-    def _modules(self):
+    def _modules_in_use(self):
         """What a module that holds this loss must have as a part."""
         return [self._linear]
 

@@ -6,6 +6,7 @@ Test sizes: T steps, B rows, I input size, H hidden size.
 import copy
 import os
 import pickle
+import types
 
 import numpy as np
 import pytest
@@ -520,6 +521,7 @@ def test_children_stay():
     with raises(AttributeError, "lower can't be replaced", "make a new Chain"):
         chain.lower = fs.GRU(I, 1)
     assert chain.lower is layer
+    chain.foreign = types.SimpleNamespace(_modules={})  # as PyTorch's modules have it
     chain.children["lower"] = None
     assert chain.children["lower"] is layer
     chain.anything = 3
