@@ -13,6 +13,7 @@ from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_t
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
+from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
@@ -40,7 +41,7 @@ from fastseq.models import (
     load,
 )
 from fastseq.module import Module
-from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
+from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
