@@ -247,7 +247,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
             kernels().softmax_cross_entropy_backward(logits, own, log_sums, *factors, logits)
             self._linear._add_gradients(x, logits, begin)
             product = buffers.get("product", x.shape)
-            np.matmul(logits, weight[begin:end], out=product)
+            kernels().multiply_rows(logits, weight[begin:end].T, None, product)
             dx += product
         self._pool.give_back(buffers)
         return dx
@@ -267,9 +267,9 @@ class LinearCrossEntropyLoss(FeatureLoss):
         return flat[rows * begin : rows * end].reshape(rows, end - begin)
 
     def _multiply(self, x, begin, end, logits):
-        np.matmul(x, self._linear._weight[begin:end].T, out=logits)
-        if self._linear.bias:
-            logits += self._linear.parameters["bias"][begin:end]
+        linear, own = self._linear, slice(begin, end)
+        bias = linear.parameters["bias"][own] if linear.bias else None
+        kernels().multiply_rows(x, linear._weight[own], bias, logits)
 
 
 def own_targets(targets, begin, end):

@@ -15,7 +15,6 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.module import Backprop, Module, fixed
-from fastseq.packing import BufferPool
 from fastseq.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -229,8 +228,6 @@ class Linear(TokenLayer):
     dtype = fixed("dtype")
     tied = fixed("tied")
 
-    _bound = ("_pool",)
-
     def __init__(
         self,
         in_features: int,
@@ -255,7 +252,6 @@ class Linear(TokenLayer):
             view[...] = rng.uniform(-bound, bound, view.shape)
         if tied is not None:
             self._parameters.borrow(tied.parameters)
-        self._bind()
 
     def _read_tied(self, tied):
         if tied is None:
@@ -271,18 +267,11 @@ class Linear(TokenLayer):
             )
         return tied
 
-    def _bind(self):
-        self._pool = BufferPool(self._dtype)
-
     def __repr__(self):
         options = ", bias=False" * (not self._bias)
         options += f", tied={self._tied!r}" if self._tied is not None else ""
         sizes = f"{self._in_features}, {self._out_features}"
         return f"Linear({sizes}{options}, dtype={self._dtype})"
-
-    def release(self) -> None:
-        """Let go of the memory that is kept from call to call."""
-        self._bind()
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """The map of each token.
@@ -322,16 +311,25 @@ class Linear(TokenLayer):
         return x
 
     def _map(self, x):
-        y = np.matmul(x.reshape(-1, self._in_features), self._weight.T)
-        if self._bias:
-            y += self._parameters["bias"]
-        return y.reshape(*x.shape[:-1], self._out_features)
+        y = np.empty((*x.shape[:-1], self._out_features), self._dtype)
+        rows, out = x.reshape(-1, self._in_features), y.reshape(-1, self._out_features)
+        bias = self._parameters["bias"] if self._bias else None
+        if len(rows) == 1:  # not worth packing the weights
+            np.matmul(rows, self._weight.T, out=out)
+            out += 0 if bias is None else bias
+        else:
+            kernels().multiply_rows(rows, self._weight, bias, out)
+        return y
 
     def _back(self, x, dy, input_grad):
         shape = x.shape
         x, dy = x.reshape(-1, self._in_features), dy.reshape(-1, self._out_features)
         self._add_gradients(x, dy)
-        return np.matmul(dy, self._weight).reshape(shape) if input_grad else None
+        if not input_grad:
+            return None
+        dx = np.empty(x.shape, self._dtype)
+        kernels().multiply_rows(dy, self._weight.T, None, dx)
+        return dx.reshape(shape)
 
     # Losses that never hold all outputs call these for some of the outputs at a time.
 
@@ -345,29 +343,17 @@ class Linear(TokenLayer):
         return self._source["weight"]
 
     def _add_gradients(self, x, dy, begin=0):
-        """Add those of the outputs from ``begin`` on, whose gradients dy (N, outputs) are.
-
-        The product goes through a buffer in pieces that are still in cache when they are added.
-        """
-        tokens, outputs = dy.shape
-        rows = max(_LEAST_ROWS, _PIECE_BYTES // (self._in_features * x.itemsize))
-        buffers = self._pool.borrow()
-        with self._source.grads_lock:
-            d_weight = self._source.grads["weight"][begin : begin + outputs]
-            for at in range(0, outputs if tokens else 0, rows):
-                piece = d_weight[at : at + rows]
-                product = buffers.get("product", piece.shape)
-                np.matmul(dy[:, at : at + rows].T, x, out=product)
-                piece += product
-        self._pool.give_back(buffers)
-        if self._bias:
-            d_bias = dy.sum(axis=0)
-            with self._parameters.grads_lock:
-                self._parameters.grads["bias"][begin : begin + outputs] += d_bias
-
-
-_PIECE_BYTES = 1 << 20
-_LEAST_ROWS = 64  # below this a matrix product is no longer fast
+        """Add those of the outputs from ``begin`` on, whose gradients dy (N, outputs) are."""
+        own = slice(begin, begin + dy.shape[1])
+        source, parameters = self._source, self._parameters
+        with source.grads_lock:
+            d_bias = None
+            if self._bias and parameters.grads_lock is source.grads_lock:
+                d_bias = parameters.grads["bias"][own]
+            kernels().add_linear_gradients(dy, x, source.grads["weight"][own], d_bias)
+        if self._bias and d_bias is None:  # of a tied layer that isn't part of a model yet
+            with parameters.grads_lock:
+                parameters.grads["bias"][own] += dy.sum(axis=0)
 
 
 class Dropout(TokenLayer):

@@ -38,7 +38,7 @@ class Lookup:
     def _product(self, direction, weight_ih):
         out = self._buffers.get(("looked up", direction), (len(self._rows), len(weight_ih)))
         # not BLAS: a row's product must not depend on what other rows a batch uses
-        kernels().multiply_rows(self._rows, weight_ih, out)
+        kernels().multiply_rows(self._rows, weight_ih, None, out)
         return out
 
     def gradients(self, grads):
@@ -52,13 +52,14 @@ class Lookup:
     def add_to_weights(self, gradients, grads):
         """From the rows' products to the layer's own ``weight_ih``."""
         for (d_product, *_), (d_weight_ih, *_) in zip(gradients, grads, strict=True):
-            d_weight_ih += d_product.T @ self._rows
+            kernels().add_linear_gradients(d_product, self._rows, d_weight_ih, None)
 
     def add_to_table(self, gradients, weights):
         """... and to the embedding."""
-        pairs = zip(gradients, weights, strict=True)
-        d_rows = sum(d_product @ weight_ih for (d_product, *_), (weight_ih, *_) in pairs)
-        self._embedding._add_gradient(d_rows, self._used)
+        for (d_product, *_), (weight_ih, *_) in zip(gradients, weights, strict=True):
+            d_rows = self._buffers.get("d rows", self._rows.shape)
+            kernels().multiply_rows(d_product, weight_ih.T, None, d_rows)
+            self._embedding._add_gradient(d_rows, self._used)
 
 
 def _number_rows(ids, count):

@@ -416,12 +416,28 @@ class Stepper:
 # --- products ------------------------------------------------------------------------------
 
 
-def multiply_rows(x, weight, out):
-    """out = x @ weight.T for contiguous x (N, I) and weight (O, I).
+def multiply_rows(x, weight, bias, out):
+    """out = x @ weight.T + bias for x (N, I) and weight (O, I), which may be a transposed view.
 
-    The compiled kernels compute each row of out in one way, whatever other rows there are.
+    ``bias`` is (O,) or None.  The compiled kernels compute each row of out in one way, whatever
+    other rows there are.
     """
     np.matmul(x, weight.T, out=out)
+    if bias is not None:
+        out += bias
+
+
+def add_linear_gradients(dy, x, d_weight, d_bias):
+    """d_weight += dy.T @ x for dy (N, O) and x (N, I); d_bias += dy.sum(axis=0) unless None.
+
+    The compiled kernels add 256 rows at a time, whatever the number of threads.
+    """
+    # in pieces of outputs that are still in cache when they are added, but not too small
+    pieces = max(64, (1 << 20) // max(1, x.shape[1] * x.itemsize))
+    for at in range(0, dy.shape[1], pieces):
+        d_weight[at : at + pieces] += dy[:, at : at + pieces].T @ x
+    if d_bias is not None:
+        d_bias += dy.sum(axis=0)
 
 
 # --- tables of which a batch uses some rows -------------------------------------------------

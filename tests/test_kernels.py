@@ -48,6 +48,7 @@ OTHERS = ["sort_lengths", "gather", "scatter", "exp", "tanh", "sigmoid", "set_nu
 OTHERS += [
     "add_rows",
     "multiply_rows",
+    "add_linear_gradients",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
 ]
@@ -109,24 +110,60 @@ def test_multiply_rows(kernels, sizes, dtype):
     x = rng.standard_normal((rows, inputs)).astype(dtype)
     weight = rng.standard_normal((outputs, inputs)).astype(dtype)
     out = np.full((rows, outputs), np.nan, dtype)
-    kernels.multiply_rows(x, weight, out)
+    kernels.multiply_rows(x, weight, None, out)
     expected = np.einsum("ni,oi->no", x.astype(np.float64), weight.astype(np.float64))
     assert_close(out, expected.astype(dtype))
+    bias = rng.standard_normal(outputs).astype(dtype)
+    kernels.multiply_rows(x, np.asfortranarray(weight), bias, out)
+    assert_close(out, (expected + bias).astype(dtype))
 
 
 @both_dtypes
-def test_cython_multiply_rows_does_not_depend_on_other_rows(cython_kernels, dtype):
+@pytest.mark.parametrize("columns", [300, 65])  # split by columns, by rows
+def test_cython_multiply_rows_does_not_depend_on_other_rows(cython_kernels, columns, dtype):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((60, 700)).astype(dtype)
-    weight = rng.standard_normal((300, 700)).astype(dtype)
-    expected = np.empty((60, 300), dtype)
-    cython_kernels.multiply_rows(x, weight, expected)
-    for rows in (1, 2, 7, 59):
+    x = rng.standard_normal((210, 700)).astype(dtype)
+    weight = rng.standard_normal((columns, 700)).astype(dtype)
+    bias = rng.standard_normal(columns).astype(dtype)
+    expected = np.empty((210, columns), dtype)
+    cython_kernels.multiply_rows(x, weight, bias, expected)
+    for rows in (1, 2, 7, 209):
         for threads in (1, 3):
             cython_kernels.set_num_threads(threads)
-            out = np.empty((rows, 300), dtype)
-            cython_kernels.multiply_rows(x[:rows].copy(), weight, out)
+            out = np.empty((rows, columns), dtype)
+            cython_kernels.multiply_rows(x[:rows].copy(), weight, bias, out)
             assert_identical(out, expected[:rows])
+
+
+@both_dtypes
+@pytest.mark.parametrize(
+    "sizes", [(5, 3, 7), (1, 1, 1), (0, 4, 5), (4, 5, 64), (300, 70, 130), (513, 2, 65)], ids=str
+)
+def test_add_linear_gradients(kernels, sizes, dtype):
+    rows, inputs, outputs = sizes
+    rng = np.random.default_rng(0)
+    dy = rng.standard_normal((rows, outputs)).astype(dtype)
+    x = rng.standard_normal((rows, inputs)).astype(dtype)
+    for d_bias in (np.full(outputs, 2, dtype), None):
+        d_weight = np.ones((outputs, inputs), dtype)
+        kernels.add_linear_gradients(dy, x, d_weight, d_bias)
+        expected = 1 + np.einsum("no,ni->oi", dy.astype(np.float64), x.astype(np.float64))
+        assert_close(d_weight, expected.astype(dtype))
+        if d_bias is not None:
+            assert_close(d_bias, (2 + dy.sum(axis=0, dtype=np.float64)).astype(dtype))
+
+
+@both_dtypes
+def test_cython_linear_gradients_do_not_depend_on_threads(cython_kernels, dtype):
+    rng = np.random.default_rng(0)
+    dy = rng.standard_normal((700, 200)).astype(dtype)
+    x = rng.standard_normal((700, 90)).astype(dtype)
+    results = []
+    for threads in (1, 2, 3):
+        cython_kernels.set_num_threads(threads)
+        results.append((np.zeros((200, 90), dtype), np.zeros(200, dtype)))
+        cython_kernels.add_linear_gradients(dy, x, *results[-1])
+        assert_identical(results[-1], results[0])
 
 
 @both_dtypes

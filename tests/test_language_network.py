@@ -164,6 +164,28 @@ def test_training_goes_on_from_a_saved_state_bit_for_bit(name):
     assert_identical(twin.parameters.flat, network.parameters.flat)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_results_do_not_depend_on_the_number_of_threads(dropout):
+    if fs.get_backend() != "cython":
+        pytest.skip("only the compiled kernels promise it")
+    before, results = fs.get_num_threads(), []
+    stream = np.random.default_rng(0).integers(500, size=900)
+    try:
+        for threads in (1, 2, 3):
+            fs.set_num_threads(threads)
+            network = LanguageNetwork(500, 32, 64, 2, dropout=dropout, seed=0)
+            adam, losses = fs.Adam(network.parameters, 0.01), []
+            for batch in fs.BPTTWindows(stream, 16, 20):
+                adam.zero_grad()
+                losses.append(network.loss_and_grad(batch))
+                adam.step(max_norm=1.0)
+            results.append((np.array(losses), network.parameters.flat))
+    finally:
+        fs.set_num_threads(before)
+    assert_identical(results[1], results[0])
+    assert_identical(results[2], results[0])
+
+
 def test_copies_train_like_the_original():
     network, windows = make_network("tied dropout"), make_windows()
     network.loss_and_grad(windows[0])

@@ -1,55 +1,171 @@
-"""Products with a weight whose rows come out the same whatever other rows there are.
+"""Products of linear maps, forward and backward, on our own threads.
 
-BLAS promises no such thing.  Each part packs and multiplies the panels of its own columns.
+BLAS promises neither that a row comes out the same whatever other rows there are, nor whatever
+the number of threads; and its threads would keep cores busy that ours need.
 """
+
+cdef enum:
+    ROWS_FOR_PANELS = 32  # rows of a part that pay for packing all weights once more
+    PANELS_PER_PART = 4   # ... which parts with so many panels of their own need not do
+
 
 cdef struct RowProduct:
     const fs_tiles *tiles
     const char *x
     const char *weight
+    const char *bias
     char *out
     long rows, depth, columns
+    long weight_row, weight_column  # bytes from one number to the next
+    bint by_rows
     char *memory
     long part_bytes
 
 
-def multiply_rows(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray out):
+def multiply_rows(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray out):
     cdef RowProduct job
     cdef Scratch unplaced
+    cdef long panels
     cdef int parts
-    cdef double flops = 2.0 * x.shape[0] * x.shape[1] * weight.shape[0]
     job.tiles, job.x, job.weight, job.out = tiles_of(x), data(x), data(weight), data(out)
+    job.bias = data(bias)
     job.rows, job.depth, job.columns = x.shape[0], x.shape[1], weight.shape[0]
-    parts = <int>min(_threads, job.columns // UNITS_PER_PART + 1, 1 + flops / THREAD_FLOPS)
+    job.weight_row, job.weight_column = weight.strides[0], weight.strides[1]
+    panels = panels_of(job.tiles, job.columns)
+    parts = parts_for_product(job.rows, job.depth, job.columns)
+    job.by_rows = panels < PANELS_PER_PART * parts and job.rows >= ROWS_FOR_PANELS * parts
+    if not job.by_rows:
+        parts = <int>max(1, min(parts, panels))
     unplaced.data, unplaced.used = NULL, 0
     make_panels(job.tiles, job.depth, FS_PANEL_VECTORS * job.tiles.lanes, 0, &unplaced)
     job.part_bytes = unplaced.used + TILE_BYTES
-    job.memory = <char *>fs_take_scratch(parts * job.part_bytes)
-    if job.memory == NULL:
-        raise MemoryError(f"no memory for {parts * job.part_bytes} bytes of packed weights")
+    job.memory = take_memory(parts * job.part_bytes)
     with nogil:
-        fs_run(parts, multiply_columns, &job)
+        fs_run(parts, multiply_part, &job)
         fs_give_scratch(job.memory)
 
 
-cdef void multiply_columns(int part, int parts, void *argument) noexcept nogil:
-    """One panel after the other."""
+cdef char *take_memory(size_t bytes) except NULL:
+    cdef char *memory = <char *>fs_take_scratch(bytes)
+    if memory == NULL:
+        raise MemoryError(f"no memory for {bytes} bytes of packed weights")
+    return memory
+
+
+cdef inline long panels_of(const fs_tiles *tiles, long columns) noexcept nogil:
+    return (columns + FS_PANEL_VECTORS * tiles.lanes - 1) // (FS_PANEL_VECTORS * tiles.lanes)
+
+
+cdef inline int parts_for_product(long rows, long depth, long columns) noexcept nogil:
+    return <int>min(_threads, 1 + 2.0 * rows * depth * columns / THREAD_FLOPS)
+
+
+cdef void multiply_part(int part, int parts, void *argument) noexcept nogil:
+    """One panel after the other: of the part's own columns, or all of them for its own rows."""
     cdef RowProduct *job = <RowProduct *>argument
     cdef const fs_tiles *tiles = job.tiles
     cdef long item = tiles.item, width = FS_PANEL_VECTORS * tiles.lanes, column, end, panel
-    cdef long panels = (job.columns + width - 1) // width
+    cdef long row = 0, last_row = job.rows, first = 0, last = panels_of(tiles, job.columns)
     cdef char *tile = job.memory + part * job.part_bytes
     cdef Scratch scratch
     cdef Panels p
-    for panel in range(panels * part // parts, panels * (part + 1) // parts):
+    if job.by_rows:
+        row, last_row = job.rows * part // parts, job.rows * (part + 1) // parts
+    else:
+        first, last = last * part // parts, last * (part + 1) // parts
+    for panel in range(first, last):
         column, end = panel * width, min(job.columns, (panel + 1) * width)
         scratch.data, scratch.used = tile + TILE_BYTES, 0
         p = make_panels(tiles, job.depth, end - column, 0, &scratch)
         pack_panels(
-            tiles, &p, 0, 1, job.weight + column * job.depth * item, job.depth * item, 0, item,
-            0, 0, job.depth,
+            tiles, &p, 0, 1, job.weight + column * job.weight_row, job.weight_row, 0,
+            job.weight_column, 0, 0, job.depth,
         )
         multiply_store(
-            tiles, &p, 0, 1, tile, job.rows, job.x, job.depth * item, item, NULL, 0,
-            job.out + column * item, job.columns * item, tiles.lanes * item, False,
+            tiles, &p, 0, 1, tile, last_row - row, job.x + row * job.depth * item,
+            job.depth * item, item, NULL if job.bias == NULL else job.bias + column * item,
+            tiles.lanes * item, job.out + (row * job.columns + column) * item,
+            job.columns * item, tiles.lanes * item, False,
         )
+
+
+# --- backward -----------------------------------------------------------------------------------
+
+cdef struct LinearGradient:
+    const fs_tiles *tiles
+    const char *dy
+    const char *x
+    char *d_weight
+    char *d_bias
+    long rows, inputs, outputs
+    char *memory
+    long part_bytes
+
+
+def add_linear_gradients(
+    cnp.ndarray dy, cnp.ndarray x, cnp.ndarray d_weight, cnp.ndarray d_bias
+):
+    cdef LinearGradient job
+    cdef Scratch unplaced
+    cdef int parts
+    job.tiles, job.dy, job.x = tiles_of(x), data(dy), data(x)
+    job.d_weight, job.d_bias = data(d_weight), data(d_bias)
+    job.rows, job.inputs, job.outputs = x.shape[0], x.shape[1], dy.shape[1]
+    parts = parts_for_product(job.rows, job.inputs, job.outputs)
+    parts = <int>max(1, min(parts, panels_of(job.tiles, job.outputs)))
+    unplaced.data, unplaced.used = NULL, 0
+    place_gradient_panels(&job, BACKWARD_TOKENS, &unplaced)
+    job.part_bytes = unplaced.used + TILE_BYTES
+    job.memory = take_memory(parts * job.part_bytes)
+    with nogil:
+        fs_run(parts, add_gradients_of_part, &job)
+        fs_give_scratch(job.memory)
+
+
+cdef (Panels, Panels) place_gradient_panels(
+    const LinearGradient *job, long rows, Scratch *scratch
+) noexcept nogil:
+    """Room for some rows of x, and for a panel of dy."""
+    cdef Panels x = make_panels(job.tiles, rows, job.inputs, 0, scratch)
+    return x, make_panels(job.tiles, rows, FS_PANEL_VECTORS * job.tiles.lanes, 0, scratch)
+
+
+cdef void add_gradients_of_part(int part, int parts, void *argument) noexcept nogil:
+    """Rows of the weight's gradient that are the part's own, some rows of dy and x at a time."""
+    cdef LinearGradient *job = <LinearGradient *>argument
+    cdef const fs_tiles *tiles = job.tiles
+    cdef long panels = panels_of(tiles, job.outputs), begin = 0, rows, panel
+    cdef char *tile = job.memory + part * job.part_bytes
+    cdef Scratch scratch
+    cdef Panels x, dy
+    while begin < job.rows:
+        rows = min(BACKWARD_TOKENS, job.rows - begin)
+        scratch.data, scratch.used = tile + TILE_BYTES, 0
+        x, dy = place_gradient_panels(job, rows, &scratch)
+        pack_panels(
+            tiles, &x, 0, x.count, job.x + begin * job.inputs * tiles.item, tiles.item, 0,
+            job.inputs * tiles.item, 0, 0, rows,
+        )
+        for panel in range(panels * part // parts, panels * (part + 1) // parts):
+            add_gradients_of_panel(job, &x, &dy, panel, begin, rows, tile)
+        begin += rows
+
+
+cdef void add_gradients_of_panel(
+    const LinearGradient *job, const Panels *x, Panels *dy, long panel, long begin, long rows,
+    char *tile,
+) noexcept nogil:
+    cdef const fs_tiles *tiles = job.tiles
+    cdef long item = tiles.item, width = FS_PANEL_VECTORS * tiles.lanes, column = panel * width, i
+    cdef long dy_row = job.outputs * item, d_row = job.inputs * item
+    cdef const char *source = job.dy + begin * dy_row + column * item
+    dy.outputs = min(width, job.outputs - column)
+    pack_panels(tiles, dy, 0, 1, source, item, 0, dy_row, 0, 0, rows)
+    for i in range(x.count):
+        multiply_store(
+            tiles, x, i, i + 1, tile, dy.outputs, dy.data, item,
+            panel_vectors(dy, 0, tiles.lanes) * tiles.lanes * item, NULL, 0,
+            job.d_weight + column * d_row, d_row, tiles.lanes * item, True,
+        )
+    if job.d_bias != NULL:
+        tiles.column_sums(rows, dy.outputs, source, dy_row, job.d_bias + column * item, NULL)

@@ -25,7 +25,13 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
-from fastseq.reference import gather, multiply_rows, scatter, sort_lengths
+from fastseq.reference import (
+    add_linear_gradients,
+    gather,
+    multiply_rows,
+    scatter,
+    sort_lengths,
+)
 
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
@@ -45,6 +51,7 @@ __all__ = [
     "Stepper",
     "adagrad_step",
     "adam_step",
+    "add_linear_gradients",
     "add_rows",
     "average",
     "exp",

@@ -172,7 +172,9 @@ class LanguageNetwork(Module):
         """Logits of the next token, or their logarithmic softmax: (..., H) to (..., V)."""
         if isinstance(self._loss, AdaptiveLogSoftmaxWithLoss):
             return self._loss.log_prob(h)
-        out = np.matmul(h, self.linear._weight.T, out=out)
+        if out is None:
+            return self.linear(h)
+        np.matmul(h, self.linear._weight.T, out=out)
         out += self.linear.parameters["bias"]
         return out
 
