@@ -7,63 +7,104 @@
 ((5, 2, 4), (1, 2, 4), (1, 2, 4))
 """
 
+import importlib
+from typing import Any
+
 from fastseq._version import __version__
-from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
-from fastseq.batching import Batch, Batches, BPTTWindows, pad
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
-from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.config import show_config
-from fastseq.crf import CRF
-from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
-from fastseq.history import History
-from fastseq.large_vocabulary import (
-    AdaptiveLogSoftmaxWithLoss,
-    LinearCrossEntropyLoss,
-    SampledSoftmaxLoss,
-)
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
-from fastseq.losses import (
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    HuberLoss,
-    MSELoss,
-    QuantileLoss,
-)
-from fastseq.models import (
-    LanguageModel,
-    NotFittedError,
-    SequenceClassifier,
-    SequenceRegressor,
-    SequenceTagger,
-    load,
-)
 from fastseq.module import Module
-from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from fastseq.parameters import Parameters
-from fastseq.prefetching import Prefetcher, prefetch
-from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
-from fastseq.sampling import Sampler
-from fastseq.schedules import (
-    CosineAnnealingLR,
-    CosineAnnealingWarmRestarts,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiStepLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-    StepLR,
-)
-from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
-from fastseq.subwords import Subwords
-from fastseq.tensor_files import load_tensors, save_tensors
-from fastseq.timeseries import TimeSeries, read_ts
-from fastseq.training import fit
-from fastseq.vocabulary import Vocabulary
+
+# Layers come at once.  What belongs to training is imported when it is first asked for: all of it
+# would take as long as NumPy.  ``__init__.pyi`` tells type checkers.
+_LATER = {
+    "averaging": ("AveragedParameters",),
+    "batching": (
+        "Batch",
+        "Batches",
+        "BPTTWindows",
+        "pad",
+    ),
+    "checkpoint": (
+        "load_model",
+        "read_model",
+        "save_model",
+    ),
+    "clipping": (
+        "clip_grad_norm",
+        "clip_grad_value",
+    ),
+    "crf": ("CRF",),
+    "ctc": ("CTCLoss",),
+    "history": ("History",),
+    "large_vocabulary": (
+        "AdaptiveLogSoftmaxWithLoss",
+        "LinearCrossEntropyLoss",
+        "SampledSoftmaxLoss",
+    ),
+    "losses": (
+        "BCEWithLogitsLoss",
+        "CrossEntropyLoss",
+        "HuberLoss",
+        "MSELoss",
+        "QuantileLoss",
+    ),
+    "models": (
+        "LanguageModel",
+        "NotFittedError",
+        "SequenceClassifier",
+        "SequenceRegressor",
+        "SequenceTagger",
+        "load",
+    ),
+    "optim": (
+        "SGD",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "RMSprop",
+    ),
+    "prefetching": (
+        "Prefetcher",
+        "prefetch",
+    ),
+    "readers": (
+        "read_conll",
+        "read_text",
+        "read_tsv",
+    ),
+    "sampling": ("Sampler",),
+    "schedules": (
+        "CosineAnnealingLR",
+        "CosineAnnealingWarmRestarts",
+        "ExponentialLR",
+        "LambdaLR",
+        "LinearLR",
+        "MultiStepLR",
+        "ReduceLROnPlateau",
+        "SequentialLR",
+        "StepLR",
+    ),
+    "sequences": ("to_sequences",),
+    "subwords": ("Subwords",),
+    "tensor_files": (
+        "load_tensors",
+        "save_tensors",
+    ),
+    "timeseries": (
+        "TimeSeries",
+        "read_ts",
+    ),
+    "training": ("fit",),
+    "vocabulary": ("Vocabulary",),
+}
+_MODULES = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
     "CRF",
@@ -142,3 +183,15 @@ __all__ = [
     "sigmoid",
     "to_sequences",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'fastseq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastseq.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next time it is found at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -11,8 +11,8 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.module import fixed
-from fastseq.optim import check_arrays, check_parameters, like
-from fastseq.parameters import Parameters
+from fastseq.optim import check_arrays, like
+from fastseq.parameters import Parameters, check_parameters
 
 
 class AveragedParameters:

@@ -52,7 +52,7 @@ class RecurrentCell(stack.Stack):
         """
         buffers = self._pool.borrow()
         x, states, packed = self._read(x, state)
-        _, finals, _ = self._run(x, states, packed, buffers, False)
+        _, finals, _ = self._run(x, states, packed, buffers, training=False)
         self._pool.give_back(buffers)
         return self._hand_out_step(finals, packed)
 
@@ -70,7 +70,7 @@ class RecurrentCell(stack.Stack):
             ``dx, dstate = backprop(dstate)`` adds to ``parameters.grads``.  It can run once.
         """
         x, states, packed = self._read(x, state)
-        _, finals, tape = self._run(x, states, packed, self._pool.borrow(), True)
+        _, finals, tape = self._run(x, states, packed, self._pool.borrow(), training=True)
         lead = (packed.tokens,) if packed.batched else ()
         return self._hand_out_step(finals, packed), CellBackprop(self, tape, lead)
 

@@ -11,13 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-
-def positive_int(name, value):
-    """The value as an int, at least 1."""
-    number = integer(name, value)
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-    return number
+# --- numbers ------------------------------------------------------------------------------------
 
 
 def integer(name, value):
@@ -32,18 +26,19 @@ def integer(name, value):
         ) from None
 
 
-def flag(name, value):
-    """The value as a bool; 0, 1 and strings are more likely to be a misplaced argument."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
+def positive_int(name, value):
+    """The value as an int, at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
 
 
-def probability(name, value):
-    """The value as a float in [0, 1]."""
-    value = number(name, value, "a number from 0 to 1")
-    if not 0 <= value <= 1:  # NaN too
-        raise ValueError(f"{name} must be a number from 0 to 1, got {value}")
+def not_negative_int(name, value):
+    """The value as an int, at least 0."""
+    value = integer(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
     return value
 
 
@@ -55,6 +50,56 @@ def number(name, value, expected="a number"):
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be {expected}, got {value!r}") from None
+
+
+def _number_with(name, value, expected, holds):
+    value = number(name, value, expected)
+    if not holds(value):
+        raise ValueError(f"{name} must be {expected}, got {value}")
+    return value
+
+
+def finite(name, value):
+    """The value as a float, neither infinite nor NaN."""
+    return _number_with(name, value, "a finite number", math.isfinite)
+
+
+def not_negative(name, value):
+    """The value as a finite float, at least 0."""
+    return _number_with(name, value, "a finite number, at least 0", lambda x: 0 <= x < math.inf)
+
+
+def positive(name, value):
+    """The value as a float above 0, which may be infinite."""
+    return _number_with(name, value, "a number above 0", lambda x: x > 0)
+
+
+def positive_float(name, value):
+    """The value as a finite float above 0."""
+    return _number_with(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
+
+
+def probability(name, value):
+    """The value as a float in [0, 1]."""
+    value = number(name, value, "a number from 0 to 1")
+    if not 0 <= value <= 1:  # NaN too
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value}")
+    return value
+
+
+def fraction(name, value):
+    """The value as a float from 0 to below 1."""
+    return _number_with(name, value, "a number from 0 to below 1", lambda x: 0 <= x < 1)
+
+
+# --- other settings -----------------------------------------------------------------------------
+
+
+def flag(name, value):
+    """The value as a bool; 0, 1 and strings are more likely to be a misplaced argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def choice(name, value, options):
@@ -89,6 +134,65 @@ def generator(seed):
         ) from error
 
 
+# --- what messages say --------------------------------------------------------------------------
+
+
+def first(array, found):
+    """The index of the first element for which ``found``, of the same shape, is True."""
+    return np.unravel_index(np.argmax(found), array.shape)
+
+
+def position(name, index):
+    """An element as one writes it: ``ids[3, 0]``."""
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+def _shape(letters, expected):
+    if letters.startswith("of "):
+        return f"the shape {letters}, {expected}"
+    return f"shape {letters} = {expected}"
+
+
+def _listed(names, most=4):
+    """The first names, and how many there are besides."""
+    shown = [repr(name) for name in names][:most]
+    shown += [f"and {len(names) - most} more"] * (len(names) > most)
+    return f"[{', '.join(shown)}]"
+
+
+# --- arrays -------------------------------------------------------------------------------------
+
+
+def _read(name, value, expected):
+    """The value as an array of whatever dtype."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be {expected}, got a masked array, whose mask would be lost: "
+            f"fill the gaps, as with {name}.filled(0)"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise ValueError(
+            f"{name} must be {expected}, got {type(value).__name__}, which NumPy can't read: "
+            f"{error}; pad nested sequences to one length"
+        ) from error
+    except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
+        raise TypeError(
+            f"{name} must be {expected}, got {type(value).__name__}, "
+            f"which NumPy can't read: {error}"
+        ) from error
+
+
+def _to_floats(kind, name, dtype):
+    """How to make floats of an array of another kind; plain conversion loses complex parts."""
+    if kind in "biu":
+        return f"convert it first, as with np.asarray({name}, np.{dtype})"
+    if kind == "c":
+        return "give real and imaginary parts as features of their own"
+    return "make an array of numbers first"
+
+
 def floats(name, value, dtype, if_integers=""):
     """The value as a C-contiguous, aligned, native array of ``dtype``; itself if it is one.
 
@@ -108,22 +212,13 @@ def floats(name, value, dtype, if_integers=""):
     return array if array.flags.aligned else array.copy()
 
 
-def _to_floats(kind, name, dtype):
-    """How to make floats of an array of another kind; plain conversion loses complex parts."""
-    if kind in "biu":
-        return f"convert it first, as with np.asarray({name}, np.{dtype})"
-    if kind == "c":
-        return "give real and imaginary parts as features of their own"
-    return "make an array of numbers first"
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def floats_of_any_precision(name, value):
     """As :func:`floats`; what is neither float32 nor float64 becomes float64."""
     single = getattr(getattr(value, "dtype", None), "itemsize", 8) == 4
     return floats(name, value, _FLOAT32 if single else _FLOAT64)
-
-
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def integers(name, value, expected="an array of integers"):
@@ -153,6 +248,36 @@ def indices(name, value, size, what):
     return np.asarray(array, np.int64, order="C")
 
 
+def numbers(name, value):
+    """The value as an array of real numbers or booleans."""
+    array = _read(name, value, "an array of numbers")
+    if array.dtype.kind not in "biuf":
+        hint = "; encode tokens first, as with a Vocabulary" if array.dtype.kind in "US" else ""
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}{hint}")
+    return array
+
+
+# --- shapes -------------------------------------------------------------------------------------
+
+
+def shape(name, array, expected, letters, hint=""):
+    """Raise unless the array has the expected shape; ``letters`` explain its axes.
+
+    They are letters such as ``"(T, B)"``, or say whose shape it is: ``"of y"``.
+    """
+    if array.shape != expected:
+        described = _shape(letters, expected)
+        raise ValueError(f"{name} must have {described}, got {array.shape}{hint}")
+
+
+def last_axis(name, array, size, argument):
+    """Raise unless the last axis has ``size`` elements, which an argument of the layer says."""
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ValueError(
+            f"{name} must have shape (..., {size}), got {array.shape}; the last axis is {argument}"
+        )
+
+
 def mask(value, expected, letters):
     """A mask as a bool array of the expected shape, of which it may leave out trailing axes."""
     array = _read("mask", value, "an array of booleans")
@@ -170,31 +295,19 @@ def mask(value, expected, letters):
     return np.broadcast_to(array.reshape(array.shape + inner), expected)
 
 
-def first(array, found):
-    """The index of the first element for which ``found``, of the same shape, is True."""
-    return np.unravel_index(np.argmax(found), array.shape)
-
-
-def position(name, index):
-    """An element as one writes it: ``ids[3, 0]``."""
-    return f"{name}[{', '.join(map(str, index))}]" if index else name
-
-
-def last_axis(name, array, size, argument):
-    """Raise unless the last axis has ``size`` elements, which an argument of the layer says."""
-    if array.ndim == 0 or array.shape[-1] != size:
+def lengths(value, rows, steps, hint=""):
+    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
+    array = integers("lengths", value, "a 1-D array of integers")
+    shape("lengths", array, (rows,), "(B,)", hint)
+    if rows and (array.min() < 0 or array.max() > steps):
+        wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(
-            f"{name} must have shape (..., {size}), got {array.shape}; the last axis is {argument}"
+            f"lengths must lie between 0 and {steps}, the number of steps in x, got {wrong}"
         )
+    return array.astype(np.int64)
 
 
-def numbers(name, value):
-    """The value as an array of real numbers or booleans."""
-    array = _read(name, value, "an array of numbers")
-    if array.dtype.kind not in "biuf":
-        hint = "; encode tokens first, as with a Vocabulary" if array.dtype.kind in "US" else ""
-        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}{hint}")
-    return array
+# --- many arrays --------------------------------------------------------------------------------
 
 
 def sequences(name, value):
@@ -227,83 +340,6 @@ def sequences(name, value):
     return arrays
 
 
-def _read(name, value, expected):
-    """The value as an array of whatever dtype."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} must be {expected}, got a masked array, whose mask would be lost: "
-            f"fill the gaps, as with {name}.filled(0)"
-        )
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise ValueError(
-            f"{name} must be {expected}, got {type(value).__name__}, which NumPy can't read: "
-            f"{error}; pad nested sequences to one length"
-        ) from error
-    except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
-        raise TypeError(
-            f"{name} must be {expected}, got {type(value).__name__}, "
-            f"which NumPy can't read: {error}"
-        ) from error
-
-
-def shape(name, array, expected, letters, hint=""):
-    """Raise unless the array has the expected shape; ``letters`` explain its axes.
-
-    They are letters such as ``"(T, B)"``, or say whose shape it is: ``"of y"``.
-    """
-    if array.shape != expected:
-        described = _shape(letters, expected)
-        raise ValueError(f"{name} must have {described}, got {array.shape}{hint}")
-
-
-def _shape(letters, expected):
-    if letters.startswith("of "):
-        return f"the shape {letters}, {expected}"
-    return f"shape {letters} = {expected}"
-
-
-def not_negative_int(name, value):
-    """The value as an int, at least 0."""
-    value = integer(name, value)
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
-    return value
-
-
-def not_negative(name, value):
-    """The value as a finite float, at least 0."""
-    return _number_with(name, value, "a finite number, at least 0", lambda x: 0 <= x < math.inf)
-
-
-def positive(name, value):
-    """The value as a float above 0, which may be infinite."""
-    return _number_with(name, value, "a number above 0", lambda x: x > 0)
-
-
-def positive_float(name, value):
-    """The value as a finite float above 0."""
-    return _number_with(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
-
-
-def finite(name, value):
-    """The value as a float, neither infinite nor NaN."""
-    return _number_with(name, value, "a finite number", math.isfinite)
-
-
-def fraction(name, value):
-    """The value as a float from 0 to below 1."""
-    return _number_with(name, value, "a number from 0 to below 1", lambda x: 0 <= x < 1)
-
-
-def _number_with(name, value, expected, holds):
-    value = number(name, value, expected)
-    if not holds(value):
-        raise ValueError(f"{name} must be {expected}, got {value}")
-    return value
-
-
 def state_dict(value, names, hint=lambda unexpected: ""):
     """Raise unless the value is a mapping with exactly these names.
 
@@ -320,22 +356,3 @@ def state_dict(value, names, hint=lambda unexpected: ""):
             f"state_dict must have the names {_listed(names)}; "
             f"missing: {_listed(missing)}, unexpected: {_listed(unexpected)}" + hint(unexpected)
         )
-
-
-def _listed(names, most=4):
-    """The first names, and how many there are besides."""
-    shown = [repr(name) for name in names][:most]
-    shown += [f"and {len(names) - most} more"] * (len(names) > most)
-    return f"[{', '.join(shown)}]"
-
-
-def lengths(value, rows, steps, hint=""):
-    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
-    array = integers("lengths", value, "a 1-D array of integers")
-    shape("lengths", array, (rows,), "(B,)", hint)
-    if rows and (array.min() < 0 or array.max() > steps):
-        wrong = array.min() if array.min() < 0 else array.max()
-        raise ValueError(
-            f"lengths must lie between 0 and {steps}, the number of steps in x, got {wrong}"
-        )
-    return array.astype(np.int64)

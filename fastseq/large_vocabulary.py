@@ -175,7 +175,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
         """The linear layer."""
         return self._linear
 
-    def _modules(self):
+    def _modules_in_use(self):
         """What a module that holds this loss must have as a part."""
         return [self._linear]
 
@@ -356,7 +356,8 @@ class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
         self._in_features = checks.positive_int("in_features", in_features)
         self._n_classes = checks.positive_int("n_classes", n_classes)
         self._cutoffs = self._read_cutoffs(cutoffs)
-        sizes = self._projections(div_value)
+        self._div_value = checks.number("div_value", div_value)
+        sizes = self._projections(self._div_value)
         clusters = len(self._cutoffs)
         rngs = iter(self.split_seed(seed, 1 + 2 * clusters))
 
@@ -391,7 +392,6 @@ class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
         return values
 
     def _projections(self, div_value):
-        div_value = checks.number("div_value", div_value)
         if not 1 <= div_value < float("inf"):
             raise ValueError(f"div_value must be a finite number from 1 on, got {div_value}")
         sizes = [int(self._in_features // div_value ** (i + 1)) for i in range(len(self._cutoffs))]
@@ -404,6 +404,13 @@ class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
 
     in_features = fixed("in_features")
     n_classes = fixed("n_classes")
+    div_value = fixed("div_value")
+
+    def __repr__(self):
+        sizes = f"{self._in_features}, {self._n_classes}, {self._cutoffs}"
+        options = (f"div_value={self._div_value}",) * (self._div_value != 4)
+        options += ("head_bias=True",) * self.head.bias
+        return self._repr(sizes, *options, *self._options(), f"dtype={self.dtype}")
 
     @property
     def cutoffs(self) -> list[int]:

@@ -285,8 +285,8 @@ def _modules_in(value):
     """The modules that an attribute holds: itself, within a loss, or in a list, tuple or dict."""
     if isinstance(value, Module):
         yield value
-    elif hasattr(value, "_modules"):
-        yield from value._modules()
+    elif hasattr(value, "_modules_in_use"):
+        yield from value._modules_in_use()
     elif isinstance(value, (list, tuple, dict)):
         for item in value.values() if isinstance(value, dict) else value:
             if isinstance(item, Module):

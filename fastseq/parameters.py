@@ -321,6 +321,16 @@ class Parameters(NamedViews):
         self._borrowed = state["borrowed"]
 
 
+def check_parameters(value):
+    """The value, if it is a layer's or model's parameters."""
+    if not isinstance(value, Parameters):
+        raise TypeError(
+            "parameters must be a Parameters object, as a layer's or model's .parameters is, "
+            f"got {type(value).__name__}"
+        )
+    return value
+
+
 def _nothing():
     return None
 

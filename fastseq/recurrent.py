@@ -119,7 +119,7 @@ class RecurrentLayer(stack.Stack):
         """
         buffers = self._pool.borrow()
         x, states, packed = self._read(x, state, lengths, buffers, embedding)
-        y, finals, _ = self._run(x, states, packed, buffers, False, embedding)
+        y, finals, _ = self._run(x, states, packed, buffers, embedding, training=False)
         y, state = packed.scatter(y), self._hand_out(finals, packed.unsort)
         self._pool.give_back(buffers)
         return y, state
@@ -156,7 +156,7 @@ class RecurrentLayer(stack.Stack):
         """
         buffers = self._pool.borrow()
         x, states, packed = self._read(x, state, lengths, buffers, embedding)
-        y, finals, tape = self._run(x, states, packed, buffers, True, embedding)
+        y, finals, tape = self._run(x, states, packed, buffers, embedding, training=True)
         y = packed.scatter(y)
         return y, self._hand_out(finals, packed.unsort), LayerBackprop(self, tape, y.shape)
 
@@ -282,8 +282,7 @@ class LayerBackprop(module.Backprop):
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)
         dy = checks.floats("dy", dy, layer._dtype)
-        if dy.shape != self._shape:
-            checks.shape("dy", dy, self._shape, "of y")
+        checks.shape("dy", dy, self._shape, "of y")
         if dstate is None:
             dstates = layer._zero_states(states[0].shape)
         else:

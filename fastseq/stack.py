@@ -52,7 +52,7 @@ class Stack(Module):
 
     _kind: CellKind
     _names = "{}_l{}{}"  # of parameters: what, layer, "_reverse" or nothing
-    _bound = ("_weights", "_grads", "_pool", "_zeros")
+    _bound = ("_weights", "_grads", "_top", "_width", "_not_saved", "_pool", "_zeros")
 
     input_size = fixed("input_size")
     hidden_size = fixed("hidden_size")
@@ -181,7 +181,7 @@ class Stack(Module):
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(self, x, states, packing, buffers, training, embedding=None):
+    def _run(self, x, states, packing, buffers, embedding=None, *, training):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
         With an embedding x are indices (N,) of its rows.  The tape is what a backward pass needs:

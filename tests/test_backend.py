@@ -1,6 +1,8 @@
 """The choice of backend and threads, the import, and the public names."""
 
+import ast
 import doctest
+import importlib
 import inspect
 import os
 import shutil
@@ -477,3 +479,29 @@ def test_backends_agree_in_float32(backend):
         assert_close(got, layer(x), 2e-6)
         fs.set_backend(backend)
         assert_identical(layer(x), got)
+
+
+def test_training_is_imported_when_asked_for():
+    code = """
+import sys, fastseq
+late = {f"fastseq.{module}" for module in fastseq._LATER}
+print(sorted(late & set(sys.modules)))
+print(all(hasattr(fastseq, name) for name in fastseq.__all__), late <= set(sys.modules))
+print(set(fastseq.__all__) <= set(dir(fastseq)))
+"""
+    assert run_python(code).stdout == "[]\nTrue True\nTrue\n"
+    with pytest.raises(AttributeError, match="module 'fastseq' has no attribute 'Transformer'"):
+        fs.Transformer  # noqa: B018
+
+
+def test_the_stub_of_the_package_has_the_same_names():
+    stub = Path(fs.__file__).with_suffix(".pyi").read_text("utf-8")
+    tree = ast.parse(stub)
+    imported = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            imported |= {alias.asname or alias.name: node.module for alias in node.names}
+    assert sorted(imported) == sorted(fs.__all__)
+    for name, module in imported.items():
+        value = getattr(importlib.import_module(module), name)
+        assert value is getattr(fs, name), name

@@ -170,7 +170,7 @@ def test_a_field_is_a_part_of_a_model():
     [
         (lambda e, t: (e[..., :2], t), ValueError, ["emissions must have shape (T, B, 3)"]),
         (lambda e, t: (e.astype(int), t), TypeError, ["emissions must hold floating-point"]),
-        (lambda e, t: (e, t[:2]), ValueError, ["tags must have shape", "(4, 2)", "(2, 2)"]),
+        (lambda e, t: (e, t[:2]), ValueError, ["tags must have the shape", "(4, 2)", "(2, 2)"]),
         (lambda e, t: (e, t + 1.0), TypeError, ["tags must hold integers"]),
         (lambda e, t: (e, 3 + 0 * t), ValueError, ["tags must lie between 0 and 2", "got 3"]),
         (lambda e, t: (e, t, [4, 5]), ValueError, ["lengths must lie between 0 and 4"]),

@@ -1,7 +1,9 @@
 """What all estimators have in common: settings, training, and going on."""
 
 import copy
+import functools
 import inspect
+import itertools
 import pickle
 
 import numpy as np
@@ -10,6 +12,7 @@ from estimator_cases import CASES, labelled, make_classifier, make_regressor, sa
 from helpers import raises
 
 import fastseq as fs
+from fastseq import training
 
 
 @pytest.fixture(name="case", params=CASES)
@@ -248,6 +251,31 @@ def test_a_run_goes_on_from_its_checkpoint(case, tmp_path):
     with raises(ValueError, "saved with sequences = 20, but here it is 19"):
         other.fit(X[1:], y[1:], checkpoint=path)
     assert not other.__sklearn_is_fitted__()
+
+
+def test_a_run_that_stopped_within_an_epoch_goes_on_there(case, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    make, (X, y) = case
+    settings = {"dropout": 0.1, "average": 0.9, "schedule": "cosine"}
+    whole = make(**settings).fit(X, y, validation=0.2)
+    monkeypatch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+    network, path = type(whole.network_), tmp_path / "run.safetensors"
+    steps = itertools.count()
+
+    def stop_at_the_seventh(self, batch):
+        if next(steps) == 6:
+            raise MemoryError
+        return loss_and_grad(self, batch)
+
+    loss_and_grad = network.loss_and_grad
+    with monkeypatch.context() as patched:
+        patched.setattr(network, "loss_and_grad", stop_at_the_seventh)
+        with pytest.raises(MemoryError):
+            make(**settings).fit(X, y, validation=0.2, checkpoint=path)
+    resumed = make(**settings).fit(X, y, validation=0.2, checkpoint=path)
+    assert len(whole.history_.loss) == 12 and resumed.history_.loss == whole.history_.loss
+    assert resumed.history_.validation == whole.history_.validation
+    assert same(soft(resumed, X), soft(whole, X))
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_parameters():

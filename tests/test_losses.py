@@ -949,3 +949,11 @@ def test_repr():
     shown = repr(fs.LinearCrossEntropyLoss(linear, keep_bytes=0))
     assert shown == f"LinearCrossEntropyLoss({linear!r}, keep_bytes=0)"
     assert repr(fs.SampledSoftmaxLoss(linear, 2)) == f"SampledSoftmaxLoss({linear!r}, 2)"
+    assert repr(fs.AdaptiveLogSoftmaxWithLoss(8, 9, [2, 5], div_value=2)) == (
+        "AdaptiveLogSoftmaxWithLoss(8, 9, [2, 5], div_value=2.0, dtype=float32)"
+    )
+    options = {"head_bias": True, "ignore_index": 0, "reduction": "sum", "dtype": np.float64}
+    assert repr(fs.AdaptiveLogSoftmaxWithLoss(8, 9, [2], **options)) == (
+        "AdaptiveLogSoftmaxWithLoss(8, 9, [2], head_bias=True, ignore_index=0, dtype=float64, "
+        "reduction='sum')"
+    )

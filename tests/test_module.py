@@ -6,6 +6,7 @@ Test sizes: T steps, B rows, I input size, H hidden size.
 import copy
 import os
 import pickle
+import types
 
 import numpy as np
 import pytest
@@ -246,6 +247,20 @@ def test_copies_are_tied_and_independent(x, duplicate, make_layer):
     assert_tied(chain, x)
     other.parameters.flat[:] = 0
     assert_identical(chain(x), expected)
+
+
+@pytest.mark.parametrize("make", [fs.LSTM, fs.GRUCell, fs.Linear])
+def test_what_bind_makes_is_known_and_no_part_of_a_copy(make, monkeypatch):
+    module, made, plain = make(2, 3), set(), fs.Module.__setattr__
+
+    def note(self, name, value):
+        made.add(name)
+        plain(self, name, value)
+
+    monkeypatch.setattr(fs.Module, "__setattr__", note)
+    module._bind()
+    assert made == set(module._bound)
+    assert not made & set(module.__getstate__())
 
 
 @all_duplicates
@@ -506,6 +521,7 @@ def test_children_stay():
     with raises(AttributeError, "lower can't be replaced", "make a new Chain"):
         chain.lower = fs.GRU(I, 1)
     assert chain.lower is layer
+    chain.foreign = types.SimpleNamespace(_modules={})  # as PyTorch's modules have it
     chain.children["lower"] = None
     assert chain.children["lower"] is layer
     chain.anything = 3
