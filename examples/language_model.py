@@ -47,52 +47,47 @@ def main():
     args = parser.parse_args()
     if twin is None:
         raise SystemExit("this example compares with PyTorch: pip install torch")
-    compared, timed = [], []
     for name in args.cases:
-        corpus, settings, updates = CASES[name]
-        text = read_text(args.data, corpus)
-        for cell, training in itertools.product(("lstm", "gru"), (ADAM, SGD)):
-            model = fs.LanguageModel(cell=cell, **settings, **training, random_state=args.seeds[0])
-            pair = Pair(model, text)
-            compared.append([corpus, describe(model), *pair.compare(args.updates)])
-            print(*compared[-1], sep=" | ", flush=True)
-            if training is ADAM:
-                for threads in args.threads:
-                    timed.append([corpus, describe(model), threads])
-                    timed[-1] += pair.time(threads, args.rounds, updates)
-                    print(*timed[-1], sep=" | ", flush=True)
-    record(args, compared, timed)
+        run(args, name, *CASES[name])
 
 
-def record(args, compared, timed):
-    command = "python examples/language_model.py"
-    note = (
-        f"The same weights and batches, PyTorch {twin.torch.__version__}; seed {args.seeds[0]}. "
-        f"The first {args.updates} updates on the training part."
-    )
+def run(args, name, corpus, settings, updates):
+    """Compare losses and times of one corpus, and write them down."""
+    text, compared, timed = read_text(args.data, corpus), [], []
+    for cell, training in itertools.product(("lstm", "gru"), (ADAM, SGD)):
+        model = fs.LanguageModel(cell=cell, **settings, **training, random_state=args.seeds[0])
+        pair = Pair(model, text)
+        compared.append([describe(model), *pair.compare(args.updates)])
+        print(*compared[-1], sep=" | ", flush=True)
+        for threads in args.threads if training is ADAM else ():
+            timed.append([describe(model), threads, *pair.time(threads, args.rounds, updates)])
+            print(*timed[-1], sep=" | ", flush=True)
+    title = f"Language models of {corpus} ({name})"
     results.record(
         args.results,
-        "Language models: the losses of PyTorch",
-        command,
-        ["corpus", "model", "optimiser", "first loss", "last loss", "PyTorch's", "difference"],
+        f"{title}: losses beside PyTorch",
+        "python examples/language_model.py",
+        ["model", "optimiser", "first loss", "last loss", "PyTorch's", "difference"],
         compared,
         [
-            note,
-            "The difference is the largest of all updates, relative to the loss. PyTorch's norm "
-            "for clipping is summed in float64 here, as ours always is: its own sums 13 million "
-            "squares in float32, is off by 2e-4, and the losses of words then differ by as much.",
+            f"PyTorch {twin.torch.__version__} with the same weights and batches; seed "
+            f"{args.seeds[0]}, the first {args.updates} updates. The difference is the largest "
+            "of them all, relative to the loss. PyTorch's norm for clipping is summed in float64 "
+            "here, as ours always is: its own sums squares in float32, which with 13 million of "
+            "them is off by 2e-4, and the losses of words then differ by as much.",
         ],
     )
     results.record(
         args.results,
-        "Language models: the speed of training",
-        command,
-        ["corpus", "model", "threads", "tokens/s", "PyTorch's", "ratio", "from", "to"],
+        f"{title}: speed beside PyTorch",
+        "python examples/language_model.py",
+        ["model", "threads", "tokens/s", "PyTorch's", "ratio", "from", "to"],
         timed,
         [
             f"PyTorch {twin.torch.__version__}, Adam, in turn with fastseq in one process: "
-            f"{args.rounds} rounds, of whose ratios this is the median, and between which most "
-            "lie (the middle half). The whole loop: batches, forward, backward, clipping, update."
+            f"{args.rounds} rounds of {updates} updates, of whose ratios this is the median, and "
+            "the range in which the middle half of them lies. The whole loop: batches, forward, "
+            "backward, clipping, update.",
         ],
     )
 
@@ -100,10 +95,8 @@ def record(args, compared, timed):
 def describe(model):
     tied = " tied" * model.tie_weights
     layers = f"{model.num_layers} x " * (model.num_layers > 1)
-    return (
-        f"{model.cell.upper()} {layers}{model.hidden_size}{tied}, embedding "
-        f"{model.embedding_dim}, T {model.steps}, B {model.batch_size}"
-    )
+    sizes = f"embedding {model.embedding_dim}, T {model.steps}, B {model.batch_size}"
+    return f"{model.cell.upper()} {layers}{model.hidden_size}{tied}, {sizes}"
 
 
 class Pair:
@@ -122,6 +115,7 @@ class Pair:
 
     def compare(self, updates):
         """Train both; first and last loss, and the largest relative difference."""
+        twin.set_threads(1)
         ours = self.train(take(self.batches[0], updates))
         clip, self.theirs.clip = self.theirs.clip, twin.clip_exactly
         theirs = self.theirs.train(take(self.batches[1], updates))
