@@ -73,8 +73,8 @@ def run(args, name, corpus, settings, updates):
             f"PyTorch {twin.torch.__version__} with the same weights and batches; seed "
             f"{args.seeds[0]}, the first {args.updates} updates. The difference is the largest "
             "of them all, relative to the loss. PyTorch's norm for clipping is summed in float64 "
-            "here, as ours always is: its own sums squares in float32, which with 13 million of "
-            "them is off by 2e-4, and the losses of words then differ by as much.",
+            "here, as ours always is: its own sums squares in float32, which with 6.7 million of "
+            "them in an array is off by 2e-4, and the losses of words then differ by as much.",
         ],
     )
     results.record(
