@@ -13,6 +13,7 @@
 #define FASTSEQ_TILES_H
 
 #include "updates.h"
+#include "word2vec.h"
 
 #define FS_PANEL_VECTORS 4 /* vectors in a full plain panel */
 
@@ -79,6 +80,7 @@ typedef struct {
                              char *d);
 
     const fs_optimizers *optimizers;
+    const fs_word2vec *word2vec;
 } fs_tiles;
 
 /* One instruction set, for both dtypes. */
