@@ -17,6 +17,7 @@ MODULES = [
     "subwords",
     "timeseries",
     "vocabulary",
+    "word_counts",
 ]
 
 
