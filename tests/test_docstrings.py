@@ -7,6 +7,7 @@ import pytest
 
 MODULES = [
     "batching",
+    "corpus",
     "crf",
     "models.classifier",
     "models.regressor",
