@@ -190,7 +190,8 @@ class Corpus:
         """
         settings = _Settings(min_count, max_vocab_size, max_final_vocab, trim_rule, keys, update)
         store, workers = _check_resources(workers, memory_limit, folder, progress)
-        return cls._read(TextFile(path), settings, store, workers, progress)
+        with closing(store):
+            return cls._read(TextFile(path), settings, store, workers, progress)
 
     @classmethod
     def from_sentences(
@@ -243,7 +244,8 @@ class Corpus:
         """
         settings = _Settings(min_count, max_vocab_size, max_final_vocab, trim_rule, keys, update)
         store, _ = _check_resources(1, memory_limit, folder, progress)
-        return cls._read(Sentences(sentences), settings, store, 1, progress)
+        with closing(store):
+            return cls._read(Sentences(sentences), settings, store, 1, progress)
 
     def __len__(self) -> int:
         """The number of sentences."""
@@ -444,6 +446,12 @@ def _check_keys(name, keys):
     for i, key in enumerate(keys):
         if not isinstance(key, str):
             raise TypeError(f"{name} must be strings, got {key!r} at {name}[{i}]")
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{name} must be text, got {key!r} with half a character at {name}[{i}]"
+            ) from None
     if not keys:
         raise ValueError(f"{name} must have at least one word, got none")
     if len(set(keys)) < len(keys):

@@ -38,9 +38,15 @@ class Store:
         self._folder = folder
         self._chunks = deque()
         self._slab, self._used = np.empty(0, np.int32), 0
-        self._file = None
+        self._file = self._offsets_file = None
         self._sizes = []
         self.size = 0
+
+    def close(self):
+        """Give up what is on the disk, unless it was handed out."""
+        for file in (self._file, self._offsets_file):
+            if file is not None:
+                file.close()
 
     def append(self, items):
         """Keep an array of items."""
@@ -89,7 +95,8 @@ class Store:
         self._slab = None
         if self._file is None:
             return _Filled(np.empty(n_ids, np.int32)), _Joined()
-        return _Rewritten(self._file), GrowingFile(np.int64, self._folder)
+        self._offsets_file = GrowingFile(np.int64, self._folder)
+        return _Rewritten(self._file), self._offsets_file
 
     def _read(self):
         if self._file is None:
@@ -143,9 +150,11 @@ class GrowingFile:
     def finished(self):
         """The array, mapped into memory; it can't be written to."""
         self._file.truncate(self.size * self._dtype.itemsize)
-        if not self.size:  # which can't be mapped
-            return np.empty(0, self._dtype)
         return np.memmap(self._file, self._dtype, "r", shape=(self.size,))
+
+    def close(self):
+        """The file goes away, unless it is mapped."""
+        self._file.close()
 
 
 class _Rewritten:

@@ -15,11 +15,9 @@ import numpy as np
 SENTENCE_END = -1
 UNKNOWN = -2
 
-# Line feeds, and what stands between other white space of str.split (in UTF-8).
-_TOKENS = re.compile(
-    rb"\n|(?:(?!\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"
-    rb"[^\t-\r\x1c- ])+"
-)
+# What stands between white space of ASCII: a word, or other white space of str.split in UTF-8.
+_BLANK = rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
+_TOKENS = re.compile(rb"\n|(?P<blank>%b)|(?:(?!%b)[^\t-\r\x1c- ])+" % (_BLANK, _BLANK))
 
 
 class WordTable:
@@ -87,6 +85,8 @@ class WordTable:
         n_words, wrong = 0, False
         for token in _TOKENS.finditer(text, begin):
             word, at = token[0], token.end()
+            if token["blank"]:
+                continue
             if word == b"\n":
                 out.append(SENTENCE_END)
                 ends = self.piece > 0
