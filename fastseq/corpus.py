@@ -296,7 +296,7 @@ class Corpus:
         numbers = [numbers, *(numbers[each] for each in maps)] if maps else [numbers] * workers
         renumber = _Renumbering(numbers, chunk_tables)
         store.append(np.full(1, SENTENCE_END, np.int32))  # the last line may have none
-        ids, offsets = store.encode(n_ids, renumber)
+        ids, offsets = store.encode(n_ids, words, renumber)
         corpus = cls.__new__(cls)
         return corpus._set(ids, offsets, keys, counts, words, renumber.sentences)
 

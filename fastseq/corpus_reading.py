@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastseq import backend, files
+from fastseq.corpus_store import Slabs
 
-BLOCK = 1 << 20  # bytes of text, or words, that are read at a time
+BLOCK = 1 << 18  # bytes of text, or words, that are read at a time
 PIECE = 10_000  # words of a line after which the table's size is looked at, as gensim does
 
 
@@ -220,16 +221,17 @@ def read_all(source, tables, store, counts, bar, workers):
     """
     free = SimpleQueue()
     for number in range(len(tables)):
-        free.put(number)
+        free.put((number, Slabs()))
 
     def read(chunk):
-        number = free.get()
+        number, slabs = free.get()
         try:
-            items = np.empty(source.room(chunk), np.int32)
-            end, n_items, n_words, wrong = source.read(tables[number], chunk, items)
+            room = slabs.room(source.room(chunk))
+            end, n_items, n_words, wrong = source.read(tables[number], chunk, room)
+            items = slabs.take(n_items)
         finally:
-            free.put(number)
-        return Read(chunk, number, items[:n_items], end, n_words, wrong)
+            free.put((number, slabs))
+        return Read(chunk, number, items, end, n_words, wrong)
 
     words, numbers = 0, []
     with closing(source.chunks()) as chunks, closing(_in_order(read, chunks, workers)) as results:

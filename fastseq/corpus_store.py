@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-SLAB = 32 << 20  # bytes
+SLAB = 16 << 20  # bytes
 
 _GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -26,18 +26,40 @@ def default_limit():
     return min(limits) // 2
 
 
+class Slabs:
+    """Memory for items, which goes back to the system as soon as nobody uses a slab any more.
+
+    Arrays of NumPy's own would come from the heap, which keeps what was freed at its beginning.
+    """
+
+    def __init__(self):
+        self._slab = np.empty(0, np.int32)
+
+    def room(self, size):
+        """An array of so many items at least."""
+        if len(self._slab) < size:
+            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            memory = mmap.mmap(-1, max(SLAB, 4 * size), private)
+            self._slab = np.frombuffer(memory, np.int32)
+        return self._slab
+
+    def take(self, size):
+        """The beginning of the array that was given last, which nobody else gets."""
+        taken, self._slab = self._slab[:size], self._slab[size:]
+        return taken
+
+
 class Store:
     """Items as they come, and then the ids and ends of sentences that are made of them.
 
-    In memory items lie in slabs that are given back as soon as they were read, so that items and
-    ids together hardly take more than items alone.  On the disk ids take the place of items.
+    In memory items are given back as soon as they were read, so that items and ids together hardly
+    take more than items alone.  On the disk ids take the place of items.
     """
 
     def __init__(self, memory_limit, folder):
         self._limit = memory_limit
         self._folder = folder
         self._chunks = deque()
-        self._slab, self._used = np.empty(0, np.int32), 0
         self._file = self._offsets_file = None
         self._sizes = []
         self.size = 0
@@ -49,23 +71,23 @@ class Store:
                 file.close()
 
     def append(self, items):
-        """Keep an array of items."""
+        """Keep an array of items, which lies in a slab or will not be written to any more."""
         if self._file is None and 4 * (self.size + len(items)) > self._limit:
             self._move_to_disk()
         if self._file is None:
-            self._chunks.append(self._copied(items))
+            self._chunks.append(items)
         else:
             self._file.append(items)
         self._sizes.append(len(items))
         self.size += len(items)
 
-    def encode(self, n_ids, renumber):
+    def encode(self, n_ids, n_words, renumber):
         """The corpus: ids, and the places where sentences begin and the last one ends.
 
-        ``renumber(items, ids, ends)`` writes what becomes of some items, and returns how many
-        ids and ends there are.
+        Of all items ``n_words`` are words.  ``renumber(items, ids, ends)`` writes what becomes of
+        some items, and returns how many ids and ends there are.
         """
-        ids, offsets = self._outputs(n_ids)
+        ids, offsets = self._outputs(n_ids, 1 + self.size - n_words)
         offsets.append(np.zeros(1, np.int64))
         longest = max(self._sizes, default=0)
         new_ids, new_ends = np.empty(longest, np.int32), np.empty(longest, np.int64)
@@ -75,26 +97,15 @@ class Store:
             offsets.append(new_ends[:n_ends])
         return ids.finished(), offsets.finished()
 
-    def _copied(self, items):
-        if self._used + len(items) > len(self._slab):
-            # a mapping of its own goes back to the system at once
-            memory = mmap.mmap(-1, max(SLAB, items.nbytes))
-            self._slab, self._used = np.frombuffer(memory, np.int32), 0
-        copy = self._slab[self._used : self._used + len(items)]
-        copy[:] = items
-        self._used += len(items)
-        return copy
-
     def _move_to_disk(self):
         self._file = GrowingFile(np.int32, self._folder)
         while self._chunks:
             self._file.append(self._chunks.popleft())
-        self._slab = None
 
-    def _outputs(self, n_ids):
-        self._slab = None
+    def _outputs(self, n_ids, most_offsets):
         if self._file is None:
-            return _Filled(np.empty(n_ids, np.int32)), _Joined()
+            ids, offsets = np.empty(n_ids, np.int32), np.empty(most_offsets, np.int64)
+            return _Filled(ids), _Filled(offsets)
         self._offsets_file = GrowingFile(np.int64, self._folder)
         return _Rewritten(self._file), self._offsets_file
 
@@ -173,7 +184,7 @@ class _Rewritten:
 
 
 class _Filled:
-    """An array of known size."""
+    """An array that is large enough; what is left of it was never touched, and takes no memory."""
 
     def __init__(self, array):
         self._array, self._size = array, 0
@@ -183,22 +194,5 @@ class _Filled:
         self._size += len(array)
 
     def finished(self):
-        return _read_only(self._array)
-
-
-class _Joined:
-    """An array whose size shows at the end."""
-
-    def __init__(self):
-        self._arrays = []
-
-    def append(self, array):
-        self._arrays.append(array.copy())
-
-    def finished(self):
-        return _read_only(np.concatenate(self._arrays))
-
-
-def _read_only(array):
-    array.flags.writeable = False
-    return array
+        self._array.flags.writeable = False
+        return self._array[: self._size]
