@@ -8,6 +8,7 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.corpus import Corpus
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
@@ -69,6 +70,7 @@ __all__ = [
     "Batch",
     "Batches",
     "CTCLoss",
+    "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",

@@ -11,13 +11,18 @@ import os
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
 
 cnp.import_array()
 
 
 # --- from text to ids -----------------------------------------------------------------------
+
+include "_words/table.pxi"
+include "_words/tokens.pxi"
+include "_words/word_table.pxi"
 
 
 # --- training -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ syn1 : (V - 1, D), or None
 ids : (N,) int32
     The corpus; ``offsets`` (S + 1,) int64 says where its sentences begin.
 keep, alias, paths
-    See :mod:`fastseq.word_tables`; ``alias`` and ``paths`` may be None, as their matrices.
+    See :mod:`fastseq.word_counts`; ``alias`` and ``paths`` may be None, as their matrices.
 settings : Settings
 streams : (int, int)
     Starts of the random numbers of tokens and of negatives, uint64; others for each epoch.

@@ -7,6 +7,7 @@ import pytest
 
 MODULES = [
     "batching",
+    "corpus",
     "crf",
     "models.classifier",
     "models.regressor",
@@ -17,6 +18,7 @@ MODULES = [
     "subwords",
     "timeseries",
     "vocabulary",
+    "word_counts",
 ]
 
 

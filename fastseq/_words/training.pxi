@@ -1,7 +1,5 @@
 """Training over chunks of the corpus, by threads."""
 
-from libc.stdlib cimport calloc, free
-
 
 def train_words(
     cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1, cnp.ndarray ids, cnp.ndarray offsets,
