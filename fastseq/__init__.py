@@ -43,6 +43,7 @@ _LATER = {
     "crf": ("CRF",),
     "ctc": ("CTCLoss",),
     "history": ("History",),
+    "keyed_vectors": ("KeyedVectors",),
     "large_vocabulary": (
         "AdaptiveLogSoftmaxWithLoss",
         "LinearCrossEntropyLoss",
@@ -131,6 +132,7 @@ __all__ = [
     "GRUCell",
     "History",
     "HuberLoss",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",

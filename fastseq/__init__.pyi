@@ -12,6 +12,7 @@ from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
@@ -78,6 +79,7 @@ __all__ = [
     "GRUCell",
     "History",
     "HuberLoss",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",

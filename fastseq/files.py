@@ -9,6 +9,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 STDIN = "-"
 
@@ -50,7 +51,7 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
     number = 0
-    with _open(path) as (file, damages):
+    with opened(path) as (file, damages):
         try:
             for number, raw in enumerate(file, 1):
                 yield number, _decode(path, number, raw)
@@ -63,7 +64,7 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
 
 
 @contextlib.contextmanager
-def _open(path):
+def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...]]]:
     """The bytes of a file, and the exceptions that its decompression may raise."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
@@ -104,7 +105,14 @@ def _decode(path, number, raw):
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Replace a file by new content; whatever happens, it holds the old or the new one.
+    """Replace a file by new content; see :func:`replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write bytes to, which replaces another one in the end or not at all.
 
     The data are written to a file beside it and are on the disk before that file takes the
     name.  A symbolic link stays one, and an existing file keeps its permissions.
@@ -121,7 +129,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         with open(temporary, "wb") as file:
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

@@ -8,6 +8,7 @@ import pytest
 MODULES = [
     "batching",
     "crf",
+    "keyed_vectors",
     "models.classifier",
     "models.regressor",
     "models.tagger",
