@@ -71,6 +71,7 @@ _LATER = {
         "AdamW",
         "RMSprop",
     ),
+    "phrases": ("Phrases",),
     "prefetching": (
         "Prefetcher",
         "prefetch",
@@ -145,6 +146,7 @@ __all__ = [
     "MultiStepLR",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",

@@ -31,6 +31,7 @@ from fastseq.models import (
 from fastseq.module import Module
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
+from fastseq.phrases import Phrases
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
@@ -92,6 +93,7 @@ __all__ = [
     "MultiStepLR",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",

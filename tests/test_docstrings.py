@@ -12,6 +12,7 @@ MODULES = [
     "models.classifier",
     "models.regressor",
     "models.tagger",
+    "phrases",
     "prefetching",
     "readers",
     "sequences",
