@@ -298,6 +298,56 @@ class KeyedVectors:
         wv.expandos = {name: values[places] for name, values in self.expandos.items()}
         return wv
 
+    def embedding_matrix(
+        self, tokens: Sequence[str], *, seed: int | np.random.Generator | None = None
+    ) -> tuple[np.ndarray, list[str]]:
+        """A row for each of some tokens, such as a vocabulary's, to begin an ``Embedding`` with.
+
+        Parameters
+        ----------
+        tokens : sequence of str
+            V of them.
+        seed : None, int or Generator
+            Tokens without a vector get a random one, N(0, s^2) with s the standard deviation of
+            the numbers in the other rows.
+
+        Returns
+        -------
+        table : ndarray, (V, D)
+        missing : list of str
+            The tokens without a vector.
+
+        Raises
+        ------
+        ValueError
+            If no token has a vector.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> words = fs.KeyedVectors.from_arrays(["to", "be"], np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> vocabulary = fs.Vocabulary.build([["to", "be", "or"]])
+        >>> table, missing = words.embedding_matrix(vocabulary.tokens, seed=0)
+        >>> embedding = fs.Embedding.from_pretrained(table, freeze=False)
+        >>> embedding(vocabulary.encode(["be", "to"])).tolist(), missing
+        ([[3.0, 4.0], [1.0, 2.0]], ['<pad>', '<unk>', 'or'])
+        """
+        tokens = _key_list("tokens", tokens)
+        places = np.array([self.key_to_index.get(token, -1) for token in tokens], np.int64)
+        known = places >= 0
+        if not known.any():
+            examples = ", ".join(map(repr, self.index_to_key[:3]))
+            raise ValueError(
+                f"tokens must have vectors, got none among {len(tokens)} of them that has; there "
+                f"are vectors for {len(self):,} keys, such as {examples}"
+            )
+        rows = self._vectors[places[known]]
+        table = np.empty((len(tokens), self.vector_size), self._vectors.dtype)
+        table[known] = rows
+        shape = (np.count_nonzero(~known), self.vector_size)
+        table[~known] = checks.generator(seed).standard_normal(shape) * rows.std(dtype=np.float64)
+        return table, [tokens[i] for i in np.flatnonzero(~known)]
+
     # --- further attributes ---------------------------------------------------------------------
 
     def get_vecattr(self, key: str | int, attr: str) -> Any:
