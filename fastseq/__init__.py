@@ -44,6 +44,7 @@ _LATER = {
     "crf": ("CRF",),
     "ctc": ("CTCLoss",),
     "history": ("History",),
+    "keyed_vectors": ("KeyedVectors",),
     "large_vocabulary": (
         "AdaptiveLogSoftmaxWithLoss",
         "LinearCrossEntropyLoss",
@@ -71,6 +72,7 @@ _LATER = {
         "AdamW",
         "RMSprop",
     ),
+    "phrases": ("Phrases",),
     "prefetching": (
         "Prefetcher",
         "prefetch",
@@ -133,6 +135,7 @@ __all__ = [
     "GRUCell",
     "History",
     "HuberLoss",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -145,6 +148,7 @@ __all__ = [
     "MultiStepLR",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",
