@@ -106,6 +106,7 @@ _LATER = {
     ),
     "training": ("fit",),
     "vocabulary": ("Vocabulary",),
+    "word2vec": ("Word2Vec",),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 
@@ -165,6 +166,7 @@ __all__ = [
     "Subwords",
     "TimeSeries",
     "Vocabulary",
+    "Word2Vec",
     "__version__",
     "clip_grad_norm",
     "clip_grad_value",

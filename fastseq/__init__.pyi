@@ -55,6 +55,7 @@ from fastseq.tensor_files import load_tensors, save_tensors
 from fastseq.timeseries import TimeSeries, read_ts
 from fastseq.training import fit
 from fastseq.vocabulary import Vocabulary
+from fastseq.word2vec import Word2Vec
 
 __all__ = [
     "CRF",
@@ -112,6 +113,7 @@ __all__ = [
     "Subwords",
     "TimeSeries",
     "Vocabulary",
+    "Word2Vec",
     "__version__",
     "clip_grad_norm",
     "clip_grad_value",
