@@ -5,10 +5,16 @@ of the draws that it stands for.  The expected gradient is that of skip-gram neg
 the block's first parameters; three small dense products take the place of the work per pair.
 """
 
+cdef enum:
+    PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
+
+
 cdef void train_block(Worker *w, long count) noexcept nogil:
     """Centres w.at : w.at + count of the chunk."""
     cdef const Plan *plan = w.plan
     cdef long t
+    ask_for_words(w, w.at + count)
+    memset(w.top, 0, sizeof(w.top))
     if plan.skip_gram:
         for t in range(w.at, w.at + count):
             w.pairs += w.last[t] - w.first[t] - 1
@@ -21,10 +27,33 @@ cdef void train_block(Worker *w, long count) noexcept nogil:
     w.at += count
 
 
+cdef void ask_for_words(Worker *w, long begin) noexcept nogil:
+    """Rows that the next block needs."""
+    cdef const Plan *plan = w.plan
+    cdef long i
+    for i in range(begin, min(begin + plan.block, w.end)):
+        ask_for(&plan.inputs, w.words[i])
+        if plan.outputs.data != NULL:
+            ask_for(&plan.outputs, w.words[i])
+
+
 # --- negatives ----------------------------------------------------------------------------------
 
+cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
+    """Copies of the rows of a block's negatives; those of the next block are drawn ahead."""
+    cdef const Plan *plan = w.plan
+    cdef long k, row = plan.outputs.row_bytes
+    if w.drawn != begin:
+        draw_negatives(w, begin)
+    for k in range(plan.draws):
+        w.negatives[k] = w.next_negatives[k]
+        memcpy(w.n + k * row, row_of(&plan.outputs, w.negatives[k]), row)
+        w.dn[k] = change(w, &plan.outputs, w.negatives[k])
+    if next < w.end:
+        draw_negatives(w, next)
+
+
 cdef void draw_negatives(Worker *w, long begin) noexcept nogil:
-    """A block's negatives, and copies of their rows."""
     cdef const Plan *plan = w.plan
     cdef uint64_t bits, first = <uint64_t>((w.chunk * CHUNK + begin - w.begin) * plan.draws)
     cdef long k, word
@@ -33,11 +62,9 @@ cdef void draw_negatives(Worker *w, long begin) noexcept nogil:
         word = below(<uint32_t>(bits >> 32), plan.words)
         if <uint32_t>bits >= plan.threshold[word]:
             word = plan.other[word]
-        w.negatives[k] = <int32_t>word
-        memcpy(
-            w.n + k * plan.outputs.row_bytes, row_of(&plan.outputs, word), plan.outputs.row_bytes
-        )
-        w.dn[k] = change(w, &plan.outputs, word)
+        w.next_negatives[k] = <int32_t>word
+        ask_for(&plan.outputs, word)
+    w.drawn = begin
 
 
 cdef inline long panel_columns(const Plan *plan) noexcept nogil:
@@ -150,7 +177,7 @@ cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
         w.dx[t] = change(w, &plan.inputs, w.words[begin + t])
     for i in range(first, last):
         w.targets[i - first] = change(w, &plan.outputs, w.words[i])
-    draw_negatives(w, begin)
+    take_negatives(w, begin, begin + count)
     for t in range(count):
         w.pair_begins[t] = pairs
         for i in range(w.first[begin + t], w.last[begin + t]):
@@ -186,6 +213,7 @@ cdef void skip_gram_tree(Worker *w, long begin, long count) noexcept nogil:
         memcpy(w.x + (i - first) * row, row_of(&plan.inputs, w.words[i]), row)
         w.dx[i - first] = change(w, &plan.inputs, w.words[i])
     for t in range(begin, begin + count):
+        ask_for_path(w, t + PATHS_AHEAD)
         if w.last[t] - w.first[t] > 1:
             descend(
                 w, t, w.first[t], w.last[t] - w.first[t], w.x + (w.first[t] - first) * row,
@@ -200,7 +228,9 @@ cdef void descend(
     cdef const Plan *plan = w.plan
     cdef const fs_tiles *tiles = plan.tiles
     cdef long row = plan.nodes.row_bytes, item = tiles.item, i, size
-    cdef long length = take_path(w, w.words[centre]), columns = (length + 3) // 4 * 4
+    cdef long length = take_path(w, w.words[centre]), columns = (length + 3) // 4 * 4, l
+    for l in range(length):
+        memcpy(w.n + l * row, w.y[l], row)
     for i in range(inputs):
         plan.rows.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
         if begin + i == centre:
@@ -219,19 +249,28 @@ cdef void descend(
 
 
 cdef long take_path(Worker *w, long word) noexcept nogil:
-    """Copies of a word's nodes, where to change them, and in ``positives`` what they should say."""
+    """A word's nodes, where to change them, and in ``positives`` what they should say."""
     cdef const Plan *plan = w.plan
     cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
     for l in range(length):
-        w.y[l] = w.n + l * plan.nodes.row_bytes
-        memcpy(
-            <char *>w.y[l], row_of(&plan.nodes, plan.path_nodes[begin + l]), plan.nodes.row_bytes
-        )
-        w.dn[l] = change(w, &plan.nodes, plan.path_nodes[begin + l])
+        w.y[l] = row_of(&plan.nodes, plan.path_nodes[begin + l])
+        w.dn[l] = change_node(w, plan.path_nodes[begin + l])
         set_number(plan.tiles, w.positives, l, 1 - plan.path_codes[begin + l])
     for l in range(length, (length + 3) // 4 * 4):
         set_number(plan.tiles, w.positives, l, 0)
     return length
+
+
+cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
+    """The nodes of a centre that is soon to come."""
+    cdef const Plan *plan = w.plan
+    cdef long at
+    if centre < w.end:
+        for at in range(
+            plan.path_begins[w.words[centre]], plan.path_begins[w.words[centre] + 1]
+        ):
+            if plan.path_nodes[at] < plan.words - 1 - TOP_NODES:
+                ask_for(&plan.nodes, plan.path_nodes[at])
 
 
 # --- continuous bags of words -------------------------------------------------------------------
@@ -259,6 +298,7 @@ cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
         w.pairs += w.last[i] - w.first[i] > 1
     if plan.nodes.data != NULL:
         for t in range(count):
+            ask_for_path(w, begin + t + PATHS_AHEAD)
             if w.last[begin + t] - w.first[begin + t] > 1:
                 descend_bag(w, w.words[begin + t], w.x + t * row, bags[t])
     if plan.outputs.data != NULL:
@@ -279,7 +319,7 @@ cdef void descend_bag(Worker *w, long word, const char *x, char *d) noexcept nog
 cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept nogil:
     cdef const Plan *plan = w.plan
     cdef long row = plan.outputs.row_bytes, item = plan.tiles.item, t
-    draw_negatives(w, begin)
+    take_negatives(w, begin, begin + count)
     for t in range(count):
         w.y[t] = row_of(&plan.outputs, w.words[begin + t])
         w.dy[t] = change(w, &plan.outputs, w.words[begin + t])

@@ -41,6 +41,9 @@ cdef extern from "pool.h" nogil:
     void FS_GUARD(void *, size_t)
 
 cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) noexcept nogil
+
+cdef extern from *:
     """
     static inline long fs_next(long *counter) {
         return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);

@@ -3,6 +3,7 @@
 cdef enum:
     CHUNK = 8192   # tokens of the corpus that a worker takes at a time
     MARKS = 4096   # bytes that say whether a word may be among the negatives
+    TOP_NODES = 64 # of a tree, which many ways go through
 
 
 cdef struct Matrix:
@@ -72,12 +73,15 @@ cdef struct Worker:
     char **dx
     char **dn
     int32_t *negatives
+    int32_t *next_negatives
+    long drawn           # where the block begins that the next ones are for, -1: none
     long *pair_begins
     uint8_t *marks
     # deferred changes
     Change *changes
     char *deltas
     long changed
+    char *top[TOP_NODES] # changes of the tree's top nodes in this block, NULL: none yet
 
 
 cdef inline uint64_t random_bits(uint64_t stream, uint64_t position) noexcept nogil:
@@ -109,6 +113,24 @@ cdef inline char *change(Worker *w, const Matrix *matrix, long index) noexcept n
     w.changes[w.changed].index = index
     w.changed += 1
     return delta
+
+
+cdef inline char *change_node(Worker *w, long node) noexcept nogil:
+    """``change`` for a node; the block's changes of a node at the top go into one row."""
+    cdef long place = node - (w.plan.words - 1 - TOP_NODES)
+    if not w.plan.deferred or place < 0:
+        return change(w, &w.plan.nodes, node)
+    if w.top[place] == NULL:
+        w.top[place] = change(w, &w.plan.nodes, node)
+    return w.top[place]
+
+
+cdef inline void ask_for(const Matrix *matrix, long index) noexcept nogil:
+    """Have a row brought into the cache: the rows of rare words come from memory."""
+    cdef const char *row = row_of(matrix, index)
+    cdef long at
+    for at in range(0, matrix.row_bytes, 64):
+        __builtin_prefetch(row + at, 1, 3)
 
 
 # --- chunks -------------------------------------------------------------------------------------
@@ -152,7 +174,7 @@ cdef void read_chunk(Worker *w, long chunk) noexcept nogil:
         sentence += 1
     w.chunk, w.at = chunk, w.begin
     w.rate = plan.rates[chunk - plan.first_chunk]
-    w.loss, w.pairs = 0, 0
+    w.loss, w.pairs, w.drawn = 0, 0, -1
 
 
 cdef long sentence_of(const Plan *plan, long token) noexcept nogil:
@@ -232,6 +254,7 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.dx = <char **>take(scratch, places * sizeof(char *))
     w.dn = <char **>take(scratch, columns * sizeof(char *))
     w.negatives = <int32_t *>take(scratch, plan.draws * sizeof(int32_t))
+    w.next_negatives = <int32_t *>take(scratch, plan.draws * sizeof(int32_t))
     w.pair_begins = <long *>take(scratch, (plan.block + 1) * sizeof(long))
     w.marks = <uint8_t *>take(scratch, MARKS)
     if plan.deferred:
