@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Sentences = Iterable[Sequence[str]] | Corpus
 
 CHUNKS_AT_ONCE = 64  # between two looks at the clock and at Ctrl-C: half a million words
-VIRTUAL_WORKERS = 8  # whose changes are added together when training is deterministic
+VIRTUAL_WORKERS = 4  # whose changes are added together when training is deterministic
 BLOCK = 16  # words trained at once: more than there are negatives would cost quality
 MOST_DRAWS = 64
 MAX_WINDOW = 10_000

@@ -44,8 +44,8 @@ typedef struct {
     void (*add_windows)(long vectors, const char *difference, char *sum, const char *own,
                         double scale, char *out);
 
-    /* out += x */
-    void (*add)(long vectors, const char *x, char *out);
+    /* out += scale * x */
+    void (*add)(long vectors, double scale, const char *x, char *out);
 } fs_word2vec;
 
 #endif

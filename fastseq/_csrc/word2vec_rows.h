@@ -253,8 +253,8 @@ static void FS_NAME(add_windows)(long vectors, const char *difference, char *sum
     }
 }
 
-static void FS_NAME(add)(long vectors, const char *x, char *out) {
-    for (long v = 0; v < vectors; v++) ((VEC *)out)[v] += ((const VEC *)x)[v];
+static void FS_NAME(add)(long vectors, double scale, const char *x, char *out) {
+    for (long v = 0; v < vectors; v++) ((VEC *)out)[v] += (REAL)scale * ((const VEC *)x)[v];
 }
 
 static const fs_word2vec FS_NAME(word2vec) = {

@@ -229,8 +229,10 @@ cdef void descend(
     cdef const fs_tiles *tiles = plan.tiles
     cdef long row = plan.nodes.row_bytes, item = tiles.item, i, size
     cdef long length = take_path(w, w.words[centre]), columns = (length + 3) // 4 * 4, l
+    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[w.words[centre]]
     for l in range(length):
         memcpy(w.n + l * row, w.y[l], row)
+        w.dn[l] = change_node(w, nodes[l])
     for i in range(inputs):
         plan.rows.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
         if begin + i == centre:
@@ -249,12 +251,11 @@ cdef void descend(
 
 
 cdef long take_path(Worker *w, long word) noexcept nogil:
-    """A word's nodes, where to change them, and in ``positives`` what they should say."""
+    """A word's nodes, and in ``positives`` what they should say."""
     cdef const Plan *plan = w.plan
     cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
     for l in range(length):
         w.y[l] = row_of(&plan.nodes, plan.path_nodes[begin + l])
-        w.dn[l] = change_node(w, plan.path_nodes[begin + l])
         set_number(plan.tiles, w.positives, l, 1 - plan.path_codes[begin + l])
     for l in range(length, (length + 3) // 4 * 4):
         set_number(plan.tiles, w.positives, l, 0)
@@ -308,12 +309,25 @@ cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
 
 cdef void descend_bag(Worker *w, long word, const char *x, char *d) noexcept nogil:
     cdef const Plan *plan = w.plan
-    cdef long length = take_path(w, word)
+    cdef long length = take_path(w, word), l
+    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[word]
     plan.rows.dots(plan.vectors, length, x, w.y, w.scores)
     if plan.with_loss:
         w.loss += plan.rows.loss(length, w.positives, w.ones, w.scores)
     plan.rows.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
+    for l in range(length):
+        w.dn[l] = change_by(w, &plan.nodes, nodes[l], w.scores, l, x)
     plan.rows.pairs(plan.vectors, length, w.scores, x, d, w.y, w.dn)
+
+
+cdef inline char *change_by(
+    Worker *w, const Matrix *matrix, long index, const char *errors, long i, const char *x
+) noexcept nogil:
+    """``change`` for a row that becomes more by errors[i] * x, which needs no zeros to add to."""
+    if not w.plan.deferred:
+        return row_of(matrix, index)
+    note_change(w, row_of(matrix, index), x, number_at(w.plan.tiles, errors, i), index)
+    return w.unused
 
 
 cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept nogil:
@@ -322,13 +336,15 @@ cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept
     take_negatives(w, begin, begin + count)
     for t in range(count):
         w.y[t] = row_of(&plan.outputs, w.words[begin + t])
-        w.dy[t] = change(w, &plan.outputs, w.words[begin + t])
         set_number(plan.tiles, w.labels, t, pairs_of(w, NULL, begin, t))
     plan.rows.row_dots(plan.vectors, count, w.x, w.y, w.positives)
     if plan.with_loss:
         w.loss += plan.rows.loss(count, w.labels, w.labels, w.positives)
     plan.rows.errors(rounded(plan, count), w.labels, w.labels, w.rate, w.positives)
     for t in range(count):
+        w.dy[t] = change_by(
+            w, &plan.outputs, w.words[begin + t], w.positives, t, w.x + t * row
+        )
         plan.rows.pairs(
             plan.vectors, 1, w.positives + t * item, w.x + t * row, bags[t], w.y + t, w.dy + t
         )
@@ -345,7 +361,7 @@ cdef void spread(Worker *w, long begin, long count, long first, long last) noexc
     """
     cdef const Plan *plan = w.plan
     cdef long row = plan.inputs.row_bytes, t, i
-    cdef char *sum = w.x
+    cdef char *sum = w.n  # the inputs may still be needed for changes
     cdef char *own
     cdef double scale
     memset(w.sums, 0, (last - first + 1) * row)

@@ -16,7 +16,7 @@ cdef extern from "tiles.h" nogil:
         void (*open_window)(long, double, const char *, char *, char *) noexcept nogil
         void (*add_windows)(long, const char *, char *, const char *, double,
                             char *) noexcept nogil
-        void (*add)(long, const char *, char *) noexcept nogil
+        void (*add)(long, double, const char *, char *) noexcept nogil
     ctypedef struct fs_tiles:
         long item, lanes
         void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil

@@ -100,7 +100,9 @@ cdef void add_changes(Worker *w, int part, int parts) noexcept nogil:
     cdef long i
     for i in range(w.changed):
         if w.changes[i].index % parts == part:
-            plan.rows.add(plan.vectors, w.changes[i].delta, w.changes[i].row)
+            plan.rows.add(
+                plan.vectors, w.changes[i].scale, w.changes[i].delta, w.changes[i].row
+            )
 
 
 # --- from Python to C ---------------------------------------------------------------------------

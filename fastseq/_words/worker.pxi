@@ -43,6 +43,7 @@ cdef struct Plan:
 cdef struct Change:
     char *row
     const char *delta
+    double scale
     long index
 
 
@@ -61,6 +62,7 @@ cdef struct Worker:
     char *n              # outputs, likewise
     char *sums           # running sums of inputs; and differences of gradients
     char *d              # gradients of CBOW's inputs
+    char *unused         # a row for changes that are noted elsewhere
     char *panel
     char *scores
     char *weights
@@ -109,10 +111,21 @@ cdef inline char *change(Worker *w, const Matrix *matrix, long index) noexcept n
         return row
     delta = w.deltas + w.changed * matrix.row_bytes
     memset(delta, 0, matrix.row_bytes)
-    w.changes[w.changed].row, w.changes[w.changed].delta = row, delta
-    w.changes[w.changed].index = index
-    w.changed += 1
+    note_change(w, row, delta, 1, index)
     return delta
+
+
+cdef inline void note_change(
+    Worker *w, char *row, const char *delta, double scale, long index
+) noexcept nogil:
+    """A row is to become more by scale * delta."""
+    cdef Change *noted = &w.changes[w.changed]
+    noted.row, noted.delta, noted.scale, noted.index = row, delta, scale, index
+    w.changed += 1
+
+
+cdef inline double number_at(const fs_tiles *tiles, const char *array, long i) noexcept nogil:
+    return (<const float *>array)[i] if tiles.item == sizeof(float) else (<const double *>array)[i]
 
 
 cdef inline char *change_node(Worker *w, long node) noexcept nogil:
@@ -242,6 +255,7 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.n = take(scratch, (columns + 64) * row)
     w.sums = take(scratch, (places + 1) * row)
     w.d = take(scratch, plan.block * row)
+    w.unused = take(scratch, row)
     w.panel = take(scratch, plan.draws * row)
     w.scores = take(scratch, (max(plan.block, around + 1) * (columns + 64)) * item)
     w.weights = take(scratch, (max(plan.block, around + 1) * (columns + 64)) * item)
