@@ -169,7 +169,7 @@ def test_deterministic_vectors_do_not_depend_on_workers(sg, hs):
             epochs=2,
             workers=n,
             deterministic=True,
-        )  # fmt: skip
+        )
         for n in (1, 2, 3)
     ]
     for model in models[1:]:
