@@ -305,7 +305,9 @@ def test_streams_compute_the_same(name, threads):
 # --- suites and command ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suite", ["layers", "float64", "ragged", "stream", "binary-addition"])
+@pytest.mark.parametrize(
+    "suite", ["layers", "float64", "ragged", "stream", "binary-addition", "corpus"]
+)
 def test_suites_run_and_save(suite, tmp_path):
     path = tmp_path / "results.json"
     options = {"cells": ("gru",), "shapes": (Shape(*TINY),), "peers": ("numpy",)}
