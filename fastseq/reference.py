@@ -42,6 +42,8 @@ import itertools
 
 import numpy as np
 
+from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
+
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
 

@@ -12,6 +12,7 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
+attention.py      attention of many queries at once
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -33,6 +34,7 @@ from fastseq.reference import (
     sort_lengths,
 )
 
+from .attention import attention_backward, attention_forward
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
@@ -53,6 +55,8 @@ __all__ = [
     "adam_step",
     "add_linear_gradients",
     "add_rows",
+    "attention_backward",
+    "attention_forward",
     "average",
     "exp",
     "gather",
