@@ -95,6 +95,8 @@ include "_training/softmax.pxi"
 
 include "_attention/memory.pxi"
 include "_attention/attention.pxi"
+include "_attention/decoder.pxi"
+include "_attention/decoder_walks.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

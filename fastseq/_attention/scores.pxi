@@ -13,5 +13,6 @@ cdef extern from "scores.h" nogil:
                              int) noexcept nogil
         void (*add_outer)(long, long, const char *, const char *, char *, long) noexcept nogil
         void (*add_scaled)(long, double, const char *, const char *, char *) noexcept nogil
+        void (*tanh_backward)(long, const char *, char *) noexcept nogil
         void (*softmax)(long, char *) noexcept nogil
         void (*softmax_backward)(long, const char *, char *) noexcept nogil

@@ -176,6 +176,14 @@ static void FS_NAME(add_scaled)(long size, double factor, const char *v, const c
     }
 }
 
+static void FS_NAME(tanh_backward)(long n, const char *y, char *dy) {
+    for (long i = 0; i < n; i += LANES) {
+        const long m = MIN_LANES(n - i);
+        const VEC out = FS_NAME(load)(y + i * ITEM, m);
+        SAVE(dy + i * ITEM, FS_NAME(load)(dy + i * ITEM, m) * (1 - out * out), m);
+    }
+}
+
 static void FS_NAME(softmax)(long n, char *x) {
     const REAL top = FS_NAME(largest)((const REAL *)x, n);
     VEC sums = {0};
@@ -214,6 +222,7 @@ static const fs_attention FS_NAME(attention) = {
     FS_NAME(weighted_sum),
     FS_NAME(add_outer),
     FS_NAME(add_scaled),
+    FS_NAME(tanh_backward),
     FS_NAME(softmax),
     FS_NAME(softmax_backward),
 };

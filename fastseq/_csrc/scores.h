@@ -43,6 +43,9 @@ typedef struct {
     /* out += factor v x, for unpadded v and out */
     void (*add_scaled)(long size, double factor, const char *v, const char *x, char *out);
 
+    /* dy = dy (1 - y y), for y = tanh of something */
+    void (*tanh_backward)(long n, const char *y, char *dy);
+
     void (*softmax)(long n, char *x);
 
     /* dw = w (dw - w . dw) */

@@ -26,6 +26,10 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
+import functools
+import sys
+
+from fastseq import reference_decoder
 from fastseq.reference import (
     add_linear_gradients,
     gather,
@@ -49,6 +53,10 @@ def set_num_threads(n):
     """Accept the package's setting; the BLAS of NumPy and SciPy decides about its threads."""
 
 
+# Products with the rows of a step, and the compiled cells and attention.
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
 __all__ = [
     "Stepper",
     "adagrad_step",
@@ -58,6 +66,8 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "average",
+    "decoder_backward",
+    "decoder_forward",
     "exp",
     "gather",
     "gru_backward",
