@@ -42,6 +42,11 @@ _LATER = {
     ),
     "crf": ("CRF",),
     "ctc": ("CTCLoss",),
+    "decoders": (
+        "AttentionGRU",
+        "AttentionLSTM",
+    ),
+    "decoding": ("DecoderState",),
     "history": ("History",),
     "large_vocabulary": (
         "AdaptiveLogSoftmaxWithLoss",
@@ -116,6 +121,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AttentionGRU",
+    "AttentionLSTM",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
@@ -125,6 +132,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
+    "DecoderState",
     "Dropout",
     "Embedding",
     "ExponentialLR",

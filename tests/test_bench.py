@@ -305,7 +305,9 @@ def test_streams_compute_the_same(name, threads):
 # --- suites and command ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suite", ["layers", "float64", "ragged", "stream", "binary-addition"])
+@pytest.mark.parametrize(
+    "suite", ["layers", "float64", "ragged", "stream", "decoder", "binary-addition"]
+)
 def test_suites_run_and_save(suite, tmp_path):
     path = tmp_path / "results.json"
     options = {"cells": ("gru",), "shapes": (Shape(*TINY),), "peers": ("numpy",)}
@@ -341,7 +343,7 @@ class Recording(suites.Settings):
 def test_suites_take_the_options_that_they_read(suite):
     every = set(sum(suites.OPTIONS.values(), ()))
     settings = Recording.create(
-        peers=("numpy",), quick=True, cells=("rnn",), modes=("inference",), rounds=1
+        peers=("numpy",), quick=True, cells=("gru",), modes=("inference",), rounds=1
     )
     rows = suites.measure(suite, settings)
     assert {len(times) for row in rows for times in row.times.values()} == {1}

@@ -51,6 +51,10 @@ OTHERS += [
     "add_linear_gradients",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
+    "attention_forward",
+    "attention_backward",
+    "decoder_forward",
+    "decoder_backward",
 ]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastseq.bench import fresh, streams, tutorial
+from fastseq.bench import decoders, fresh, streams, tutorial
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.roofline import Calibration, bound
@@ -135,6 +135,18 @@ def stream(settings):
             yield Row({"cell": cell, "hidden": hidden}, settings.interleave(calls))
 
 
+def decoder(settings):
+    """Decoders with attention over (T, B, H), H of everything, against a loop in PyTorch."""
+    settings_of_all = settings.dtype, settings.threads
+    for case in _cases(settings, settings.pick(decoders.SHAPES, decoders.QUICK_SHAPES)):
+        if case["cell"] == "rnn":
+            continue
+        for kind in decoders.KINDS:
+            given = case["cell"], kind, case["mode"], case["shape"], *settings_of_all
+            calls = decoders.prepare(*given, torch=settings.has_peer("torch"))
+            yield Row({**case, "kind": kind}, settings.interleave(calls))
+
+
 def backends(settings):
     """Our own backends against each other at one shape."""
     import fastseq
@@ -226,6 +238,7 @@ SUITES = {
     "float64": float64,
     "ragged": ragged,
     "stream": stream,
+    "decoder": decoder,
     "first-call": first_call,
     "backends": backends,
     "binary-addition": binary_addition,
@@ -240,6 +253,7 @@ OPTIONS = {
     "float64": ("cells", "modes", "shapes", "threads", "peers"),
     "ragged": ("cells", "modes", "threads", "peers", "dtype"),
     "stream": ("cells", "threads", "peers"),
+    "decoder": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
     "first-call": ("cells", "modes", "shapes", "threads"),
     "backends": ("cells", "modes", "shapes", "threads", "dtype"),
     "binary-addition": (),
