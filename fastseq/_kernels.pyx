@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 cnp.import_array()
 
 include "_training/updates.pxi"
+include "_attention/scores.pxi"
 include "_recurrent/tiles.pxi"
 
 
@@ -88,6 +89,11 @@ include "_recurrent/stepper.pxi"
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
 include "_training/softmax.pxi"
+
+
+# --- attention ------------------------------------------------------------------------------
+
+include "_attention/dot_product.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------
