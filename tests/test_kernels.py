@@ -51,6 +51,8 @@ OTHERS += [
     "add_linear_gradients",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
+    "scaled_dot_product_forward",
+    "scaled_dot_product_backward",
 ]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 

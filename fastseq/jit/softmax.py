@@ -12,7 +12,7 @@ from .vector_math import ZERO, exp_of
 
 
 @compiled
-def _largest(x):
+def largest(x):
     """Overwrites x."""
     while x.size > 1:
         half, rest = x.size // 2, x.size - x.size // 2
@@ -23,7 +23,7 @@ def _largest(x):
 
 
 @compiled
-def _sum(x):
+def sum_of(x):
     """Overwrites x."""
     while x.size > 1:
         half, rest = x.size // 2, x.size - x.size // 2
@@ -47,13 +47,13 @@ def _forward(logits, targets, log_sums, picked, totals):
             continue
         x = logits[n]
         scratch[:] = x
-        top = _largest(scratch)
+        top = largest(scratch)
         top = ZERO if top == -np.inf else top  # or -inf - -inf would be NaN
         _exps(x, top, scratch)
-        log_sums[n] = np.float64(top) + np.log(np.float64(_sum(scratch)))
+        log_sums[n] = np.float64(top) + np.log(np.float64(sum_of(scratch)))
         if totals.size:
             scratch[:] = x
-            totals[n] = _sum(scratch)
+            totals[n] = sum_of(scratch)
         if targets[n] < x.size:
             picked[n] = x[targets[n]]
 
