@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 cnp.import_array()
 
 include "_training/updates.pxi"
+include "_attention/score_blocks.pxi"
 include "_attention/scores.pxi"
 include "_recurrent/tiles.pxi"
 
@@ -93,6 +94,8 @@ include "_training/softmax.pxi"
 
 # --- attention ------------------------------------------------------------------------------
 
+include "_attention/memory.pxi"
+include "_attention/attention.pxi"
 include "_attention/dot_product.pxi"
 
 

@@ -51,6 +51,8 @@ OTHERS += [
     "add_linear_gradients",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
+    "attention_forward",
+    "attention_backward",
     "scaled_dot_product_forward",
     "scaled_dot_product_backward",
 ]

@@ -21,7 +21,7 @@ cdef struct Heads:         # (B, heads, rows, size), numbers of a row side by si
     long batch, head, row  # bytes from one to the next
 
 
-cdef struct Attention:
+cdef struct DotProduct:
     const fs_tiles *tiles
     Heads query, key, value, out
     Heads d_query, d_key, d_value, d_out
@@ -36,25 +36,29 @@ cdef struct Attention:
 
 
 def scaled_dot_product_forward(query, key, value, key_lengths, causal, scale, out, log_sums):
-    cdef Attention job = read_attention(query, key, value, key_lengths, causal, scale, out, log_sums)
-    run_attention(&job)
+    cdef DotProduct job = read_dot_product(
+        query, key, value, key_lengths, causal, scale, out, log_sums
+    )
+    run_dot_product(&job)
 
 
 def scaled_dot_product_backward(
     d_out, query, key, value, key_lengths, causal, scale, out, log_sums, d_query, d_key, d_value
 ):
-    cdef Attention job = read_attention(query, key, value, key_lengths, causal, scale, out, log_sums)
+    cdef DotProduct job = read_dot_product(
+        query, key, value, key_lengths, causal, scale, out, log_sums
+    )
     job.backward = True
     job.d_out = heads_of(d_out)
     job.d_query, job.d_key, job.d_value = heads_of(d_query), heads_of(d_key), heads_of(d_value)
-    run_attention(&job)
+    run_dot_product(&job)
 
 
-cdef Attention read_attention(
+cdef DotProduct read_dot_product(
     cnp.ndarray query, cnp.ndarray key, cnp.ndarray value, cnp.ndarray lengths, bint causal,
     double scale, cnp.ndarray out, cnp.ndarray log_sums,
 ):
-    cdef Attention job
+    cdef DotProduct job
     memset(&job, 0, sizeof(job))
     job.tiles = tiles_of(query)
     job.query, job.key, job.value = heads_of(query), heads_of(key), heads_of(value)
@@ -80,7 +84,7 @@ cdef inline long blocks_of(long count, long size) noexcept nogil:
     return (count + size - 1) // size
 
 
-cdef run_attention(Attention *job):
+cdef run_dot_product(DotProduct *job):
     cdef long heads = job.rows * job.heads
     cdef double flops = 2.0 * heads * job.queries * job.keys * (job.size + job.value_size)
     cdef int parts
@@ -96,11 +100,11 @@ cdef run_attention(Attention *job):
     job.part_bytes = unplaced.used
     job.memory = take_memory(parts * job.part_bytes)
     with nogil:
-        fs_run(parts, attend_part, job)
+        fs_run(parts, dot_product_part, job)
         fs_give_scratch(job.memory)
 
 
-cdef long units_of(const Attention *job) noexcept nogil:
+cdef long units_of(const DotProduct *job) noexcept nogil:
     """Pieces of work that need nothing of each other."""
     cdef long units = 1
     if job.split:
@@ -110,36 +114,36 @@ cdef long units_of(const Attention *job) noexcept nogil:
     return units * job.rows * job.heads
 
 
-cdef void attend_part(int part, int parts, void *argument) noexcept nogil:
-    cdef Attention *job = <Attention *>argument
+cdef void dot_product_part(int part, int parts, void *argument) noexcept nogil:
+    cdef DotProduct *job = <DotProduct *>argument
     cdef long units = units_of(job), of_head = units // (job.rows * job.heads), unit, head, own
     cdef long key_blocks = blocks_of(job.keys, KEY_BLOCK)
     cdef Scratch scratch
-    cdef Work work
+    cdef Head work
     for unit in range(units * part // parts, units * (part + 1) // parts):
         scratch.data, scratch.used = job.memory + part * job.part_bytes, 0
         work = place_work(job, &scratch)
         head, own = unit // of_head, unit % of_head
         take_head(job, &work, head // job.heads, head % job.heads)
         if not job.backward:
-            attend(job, &work, own * QUERIES_AT_ONCE)
+            head_forward(job, &work, own * QUERIES_AT_ONCE)
         elif not job.split:
-            attend_back(job, &work, 0, job.keys, 0, job.queries, True, True)
+            head_back(job, &work, 0, job.keys, 0, job.queries, True, True)
         elif own < key_blocks:
-            attend_back(
+            head_back(
                 job, &work, own * KEY_BLOCK, min(job.keys, (own + 1) * KEY_BLOCK), 0, job.queries,
                 True, False,
             )
         else:
             own = (own - key_blocks) * QUERIES_AT_ONCE
-            attend_back(
+            head_back(
                 job, &work, 0, job.keys, own, min(job.queries, own + QUERIES_AT_ONCE), False, True
             )
 
 
 # --- one head -------------------------------------------------------------------------------------
 
-cdef struct Work:          # of one part; pointers to the arrays of its head
+cdef struct Head:          # of one part; pointers to the arrays of its head
     long keys              # that the head has
     const char *query
     const char *key
@@ -150,7 +154,7 @@ cdef struct Work:          # of one part; pointers to the arrays of its head
     char *d_query
     char *d_key
     char *d_value
-    fs_scores scores
+    fs_score_block scores
     char *key_panels       # a block's keys and values, packed for the products
     char *value_panels
     char *key_rows
@@ -167,12 +171,12 @@ cdef size_t panels_size(const fs_tiles *tiles, long depth, long outputs) noexcep
     return panels_of(tiles, outputs) * depth * FS_PANEL_VECTORS * tiles.lanes * tiles.item
 
 
-cdef Work place_work(const Attention *job, Scratch *scratch) noexcept nogil:
+cdef Head place_work(const DotProduct *job, Scratch *scratch) noexcept nogil:
     cdef const fs_tiles *tiles = job.tiles
     cdef long block = min(job.keys, KEY_BLOCK), item = tiles.item, lanes = tiles.lanes
     cdef long rows = min(job.queries, QUERY_ROWS)
     cdef long queries = blocks_of(min(job.queries, QUERIES_AT_ONCE), QUERY_ROWS) * QUERY_ROWS
-    cdef Work w
+    cdef Head w
     memset(&w, 0, sizeof(w))
     w.key_panels = take(scratch, panels_size(tiles, job.size, block))
     w.factors = take(scratch, queries * item)
@@ -198,7 +202,7 @@ cdef Work place_work(const Attention *job, Scratch *scratch) noexcept nogil:
     return w
 
 
-cdef void take_head(const Attention *job, Work *w, long row, long head) noexcept nogil:
+cdef void take_head(const DotProduct *job, Head *w, long row, long head) noexcept nogil:
     w.keys = job.keys if job.lengths == NULL else job.lengths[row]
     w.query, w.key = head_of(&job.query, row, head), head_of(&job.key, row, head)
     w.value, w.out = head_of(&job.value, row, head), head_of(&job.out, row, head)
@@ -222,7 +226,7 @@ cdef Panels pack_whole(
 
 
 cdef inline long keys_seen(
-    const Attention *job, Work *w, long query, long rows, long begin, long count
+    const DotProduct *job, Head *w, long query, long rows, long begin, long count
 ) noexcept nogil:
     """How many of the keys begin : begin + count the last of some queries sees."""
     w.scores.rows, w.scores.keys, w.scores.seen = rows, count, count
@@ -236,7 +240,7 @@ cdef inline void multiply_panels(
     const fs_tiles *tiles, const Panels *p, long first_k, long rows, long depth, const char *a,
     long a_row, long a_k, char *tiles_out, long tile_rows,
 ) noexcept nogil:
-    """tiles += a @ the panels' rows first_k : first_k + depth; the tiles have room for tile_rows."""
+    """tiles += a @ the panels' rows first_k : first_k + depth; there is room for tile_rows."""
     cdef long panel, vectors, vector = tiles.lanes * tiles.item
     for panel in range(p.count):
         vectors = panel_vectors(p, panel, tiles.lanes)
@@ -263,7 +267,7 @@ cdef inline void store_panels(
 
 # --- forward --------------------------------------------------------------------------------------
 
-cdef void attend(const Attention *job, Work *w, long first) noexcept nogil:
+cdef void head_forward(const DotProduct *job, Head *w, long first) noexcept nogil:
     """QUERIES_AT_ONCE queries from `first` on, with all keys."""
     cdef const fs_tiles *tiles = job.tiles
     cdef long last = min(job.queries, first + QUERIES_AT_ONCE), block, begin, count, query
@@ -286,7 +290,7 @@ cdef void attend(const Attention *job, Work *w, long first) noexcept nogil:
         )
         for group in range(groups):
             query = first + group * QUERY_ROWS
-            attend_block(job, w, &key, &value, first, query, last, begin, count)
+            block_forward(job, w, &key, &value, first, query, last, begin, count)
     for group in range(groups):
         query = first + group * QUERY_ROWS
         finish_group(job, w, first, query, min(QUERY_ROWS, last - query))
@@ -301,30 +305,32 @@ cdef void fill_top(const fs_tiles *tiles, long rows, char *top) noexcept nogil:
             (<double *>top)[i] = -INFINITY
 
 
-cdef fs_scores of_group(const fs_tiles *tiles, const Work *w, long at) noexcept nogil:
+cdef fs_score_block of_group(const fs_tiles *tiles, const Head *w, long at) noexcept nogil:
     """What is carried for the queries from `at` on, counted from the first at once."""
-    cdef fs_scores s = w.scores
+    cdef fs_score_block s = w.scores
     s.top += at * tiles.item
     s.sums += at * tiles.lanes * tiles.item
     s.shrink = w.factors + at * tiles.item
     return s
 
 
-cdef inline char *group_tiles(const Attention *job, const Work *w, long at, long size) noexcept nogil:
+cdef inline char *group_tiles(
+    const DotProduct *job, const Head *w, long at, long size
+) noexcept nogil:
     """The tiles of a group of queries: groups before it are full."""
     return w.out_tiles + panels_size(job.tiles, at, size)
 
 
-cdef void attend_block(
-    const Attention *job, Work *w, const Panels *key, const Panels *value, long first, long query,
-    long last, long begin, long count,
+cdef void block_forward(
+    const DotProduct *job, Head *w, const Panels *key, const Panels *value, long first,
+    long query, long last, long begin, long count,
 ) noexcept nogil:
     """A group of queries with a block of keys."""
     cdef const fs_tiles *tiles = job.tiles
     cdef long rows = min(QUERY_ROWS, last - query), seen, panels, panel, vectors
     cdef long vector = tiles.lanes * tiles.item, full = FS_PANEL_VECTORS * tiles.lanes
     cdef char *out = group_tiles(job, w, query - first, job.value_size)
-    cdef fs_scores s
+    cdef fs_score_block s
     seen = keys_seen(job, w, query, rows, begin, count)
     if seen == 0:
         return
@@ -354,12 +360,12 @@ cdef void attend_block(
 
 
 cdef void finish_group(
-    const Attention *job, const Work *w, long first, long query, long rows
+    const DotProduct *job, const Head *w, long first, long query, long rows
 ) noexcept nogil:
     cdef const fs_tiles *tiles = job.tiles
     cdef long panel, left, lanes = tiles.lanes, width = FS_PANEL_VECTORS * lanes
     cdef char *out = group_tiles(job, w, query - first, job.value_size)
-    cdef fs_scores s = of_group(tiles, w, query - first)
+    cdef fs_score_block s = of_group(tiles, w, query - first)
     tiles.dot_product.finish(rows, s.top, s.sums, w.log_sums + query, s.shrink)
     for panel in range(panels_of(tiles, job.value_size)):
         left = job.value_size - panel * width
@@ -374,8 +380,8 @@ cdef void finish_group(
 
 # --- backward -------------------------------------------------------------------------------------
 
-cdef void attend_back(
-    const Attention *job, Work *w, long first_key, long last_key, long first, long last,
+cdef void head_back(
+    const DotProduct *job, Head *w, long first_key, long last_key, long first, long last,
     bint of_keys, bint of_queries,
 ) noexcept nogil:
     """Gradients of some keys and values, of some queries, or of both."""
@@ -406,9 +412,9 @@ cdef void attend_back(
             memset(w.d_key_tiles, 0, panels_size(tiles, KEY_BLOCK, job.size))
             memset(w.d_value_tiles, 0, panels_size(tiles, KEY_BLOCK, job.value_size))
         for group in range(groups):
-            attend_block_back(
-                job, w, &key, &value, &key_rows, first, first + group * QUERY_ROWS, last, begin, count, of_keys,
-                of_queries,
+            block_back(
+                job, w, &key, &value, &key_rows, first, first + group * QUERY_ROWS, last, begin,
+                count, of_keys, of_queries,
             )
         if of_keys:
             store_keys(job, w, begin, count)
@@ -426,9 +432,9 @@ cdef void attend_back(
             )
 
 
-cdef void attend_block_back(
-    const Attention *job, Work *w, const Panels *key, const Panels *value, const Panels *key_rows,
-    long first, long query, long last, long begin, long count, bint of_keys, bint of_queries,
+cdef void block_back(
+    const DotProduct *job, Head *w, const Panels *key, const Panels *value,
+    const Panels *key_rows, long first, long query, long last, long begin, long count, bint of_keys, bint of_queries,
 ) noexcept nogil:
     """A group of queries with a block of keys, of which one panel at a time."""
     cdef const fs_tiles *tiles = job.tiles
@@ -437,7 +443,7 @@ cdef void attend_block_back(
     cdef const char *q = w.query + query * job.query.row
     cdef const char *d_out = w.d_out + query * job.d_out.row
     cdef Panels query_rows, d_out_rows
-    cdef fs_scores s
+    cdef fs_score_block s
     seen = keys_seen(job, w, query, rows, begin, count)
     if seen == 0:
         return
@@ -479,7 +485,7 @@ cdef void attend_block_back(
             )
 
 
-cdef void store_keys(const Attention *job, const Work *w, long begin, long count) noexcept nogil:
+cdef void store_keys(const DotProduct *job, const Head *w, long begin, long count) noexcept nogil:
     cdef const fs_tiles *tiles = job.tiles
     cdef long full = FS_PANEL_VECTORS * tiles.lanes, panel, at, rows
     for panel in range(blocks_of(count, full)):

@@ -1,25 +1,17 @@
-"""What C offers scaled dot-product attention (``_csrc/scores.h``)."""
+"""What C offers attention (``_csrc/scores.h``)."""
 
 cdef extern from "scores.h" nogil:
-    ctypedef struct fs_scores:
-        long rows, vectors
-        char *scores
-        long keys, seen, step
-        double scale
-        char *top
-        char *sums
-        char *shrink
-        const double *log_sums
-        const char *deltas
-        char *d
-    ctypedef struct fs_dot_product:
-        void (*multiply)(
-            long, long, long, const char *, long, long, const char *, char *
-        ) noexcept nogil
-        void (*weigh)(const fs_scores *) noexcept nogil
-        void (*weigh_back)(const fs_scores *) noexcept nogil
-        void (*finish)(long, const char *, const char *, double *, char *) noexcept nogil
-        void (*scale_rows)(long, long, char *, const char *) noexcept nogil
-        void (*row_dots)(
-            long, long, const char *, long, const char *, long, char *
-        ) noexcept nogil
+    enum: FS_FROM_EXPS, FS_FROM_SUMS
+    ctypedef struct fs_attention:
+        int (*exp_twice)(long, const char *, char *) noexcept nogil
+        void (*tanh_scores[2])(long, long, const char *, const char *, long, const char *,
+                               char *) noexcept nogil
+        void (*tanh_scores_backward[2])(long, long, const char *, const char *, const char *, long,
+                                        const char *, char *, char *, long, char *) noexcept nogil
+        void (*dots)(long, long, const char *, const char *, long, char *) noexcept nogil
+        void (*weighted_sum)(long, long, const char *, const char *, long, char *,
+                             int) noexcept nogil
+        void (*add_outer)(long, long, const char *, const char *, char *, long) noexcept nogil
+        void (*add_scaled)(long, double, const char *, const char *, char *) noexcept nogil
+        void (*softmax)(long, char *) noexcept nogil
+        void (*softmax_backward)(long, const char *, char *) noexcept nogil

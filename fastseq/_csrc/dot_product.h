@@ -1,5 +1,5 @@
 /* Scaled dot-product attention: scores of a block of keys, forward with a running softmax and
- * backward (scores.h). */
+ * backward (score_blocks.h). */
 
 FS_INLINE REAL FS_NAME(largest_lane)(VEC v) {
     REAL x[LANES];
@@ -34,7 +34,7 @@ static void FS_NAME(multiply)(long rows, long vectors, long depth, const char *a
     }
 
 /* -inf for the keys that a row doesn't see. */
-FS_INLINE void FS_NAME(hide)(const fs_scores *s, long row) {
+FS_INLINE void FS_NAME(hide)(const fs_score_block *s, long row) {
     const long most = s->seen + row * s->step, seen = most < s->keys ? most : s->keys;
     if (seen >= s->vectors * LANES) return;
     FOR_PANELS(s, row, {
@@ -45,7 +45,7 @@ FS_INLINE void FS_NAME(hide)(const fs_scores *s, long row) {
     })
 }
 
-static void FS_NAME(weigh)(const fs_scores *s) {
+static void FS_NAME(weigh)(const fs_score_block *s) {
     const REAL scale = (REAL)s->scale;
     for (long row = 0; row < s->rows; row++) {
         FS_NAME(hide)(s, row);
@@ -72,7 +72,7 @@ static void FS_NAME(weigh)(const fs_scores *s) {
     }
 }
 
-static void FS_NAME(weigh_back)(const fs_scores *s) {
+static void FS_NAME(weigh_back)(const fs_score_block *s) {
     const REAL scale = (REAL)s->scale;
     for (long row = 0; row < s->rows; row++) {
         FS_NAME(hide)(s, row);

@@ -1,50 +1,52 @@
-/* The table of scaled dot-product attention's functions, once per instruction set and dtype
- * (dot_product.h).
+/* The table of what attention does with one query and its source, once per instruction set and
+ * dtype (attention.h).
  *
- * Scores are what products of some queries with a block of keys leave: tiles
- * [panel][row][vector][lane], FS_PANEL_VECTORS vectors in each panel but perhaps the last.
+ * Strides are in bytes.  Each number is summed in an order that follows from the source alone, so
+ * it depends neither on other queries and sources nor on threads.
+ *
+ * tanh(q + k) is 1 - 2 r with r = 1 / (e^2q e^2k + 1): one product and half a division for each
+ * pair of a query and a key, whose exponentials are computed once.  The 1 is the same for all
+ * scores of a query, so softmax does not see it, and v . tanh becomes -2 v . r.  Where numbers are
+ * so large that their exponentials might overflow, r is a sigmoid of the sum.
  */
 #ifndef FASTSEQ_SCORES_H
 #define FASTSEQ_SCORES_H
 
-typedef struct {
-    long rows, vectors; /* queries; vectors of a row in all panels together */
-    char *scores;       /* in: products of queries and keys; out: weights */
-    /* Row r sees the first seen + r * step of the block's keys; the others weigh nothing. */
-    long keys, seen, step;
-    double scale;       /* of the products, above 0 */
-    /* Forward: what is carried from one block of keys to the next, row by row. */
-    char *top;          /* largest scaled score so far */
-    char *sums;         /* a vector, whose lanes add up to the sum of exp(score - top) */
-    char *shrink;       /* out: what earlier sums have to be multiplied with */
-    /* Backward. */
-    const double *log_sums;
-    const char *deltas; /* for each row the sum of its output times the output's gradient */
-    char *d;            /* in: gradients of weights; out: of the products */
-} fs_scores;
+enum { FS_FROM_EXPS, FS_FROM_SUMS }; /* how r is computed: from e^2q and e^2k, or from q and k */
 
 typedef struct {
-    /* tile[row] += sum over k of a[row][k] * panel[k], for a panel of some vectors. */
-    void (*multiply)(long rows, long vectors, long depth, const char *a, long a_row, long a_k,
-                     const char *panel, char *tile);
+    /* out = exp(2 x), padded to whole vectors; whether all x are small enough for FS_FROM_EXPS. */
+    int (*exp_twice)(long size, const char *x, char *out);
 
-    /* Scores to weights exp(score - top), with the largest and the sums of all blocks so far. */
-    void (*weigh)(const fs_scores *);
+    /* scores[s] = -2 v . r.  Exponentials and v are padded to whole vectors, q and k are not. */
+    void (*tanh_scores[2])(long positions, long size, const char *q, const char *keys,
+                           long keys_row, const char *v, char *scores);
 
-    /* Scores to weights of all keys together, weights' gradients to scores' gradients. */
-    void (*weigh_back)(const fs_scores *);
+    /* From the scores' gradients d: dq = 4 v sum(d r (1 - r)), for each position
+     * dk += d r (1 - r), which is to be multiplied by 4 v in the end, and for all of them
+     * dv += d r, to be multiplied by -2.  dk and dv are padded. */
+    void (*tanh_scores_backward[2])(long positions, long size, const char *d, const char *q,
+                                    const char *keys, long keys_row, const char *v, char *dq,
+                                    char *dk, long dk_row, char *dv);
 
-    /* From what the blocks have come to: log(sum(exp(score))) of each row, and 1 / the sum, which
-     * is 0 where there was no key. */
-    void (*finish)(long rows, const char *top, const char *sums, double *log_sums,
-                   char *reciprocals);
+    /* out[s] = x . rows[s] */
+    void (*dots)(long positions, long size, const char *x, const char *rows, long row, char *out);
 
-    /* tile[row][vector][lane] *= factors[row] */
-    void (*scale_rows)(long rows, long vectors, char *tile, const char *factors);
+    /* out (+)= sum over s of w[s] rows[s] */
+    void (*weighted_sum)(long positions, long size, const char *w, const char *rows, long row,
+                         char *out, int accumulate);
 
-    /* out[row] = sum over columns of a[row][column] * b[row][column] */
-    void (*row_dots)(long rows, long columns, const char *a, long a_row, const char *b, long b_row,
-                     char *out);
-} fs_dot_product;
+    /* rows[s] += w[s] x */
+    void (*add_outer)(long positions, long size, const char *w, const char *x, char *rows,
+                      long row);
+
+    /* out += factor v x, for unpadded v and out */
+    void (*add_scaled)(long size, double factor, const char *v, const char *x, char *out);
+
+    void (*softmax)(long n, char *x);
+
+    /* dw = w (dw - w . dw) */
+    void (*softmax_backward)(long n, const char *w, char *dw);
+} fs_attention;
 
 #endif

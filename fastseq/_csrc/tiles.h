@@ -12,6 +12,7 @@
 #ifndef FASTSEQ_TILES_H
 #define FASTSEQ_TILES_H
 
+#include "score_blocks.h"
 #include "scores.h"
 #include "updates.h"
 
@@ -80,6 +81,7 @@ typedef struct {
                              char *d);
 
     const fs_optimizers *optimizers;
+    const fs_attention *attention;
     const fs_dot_product *dot_product;
 } fs_tiles;
 

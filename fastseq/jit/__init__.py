@@ -12,6 +12,7 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
+attention.py      attention of many queries at once
 dot_product.py    scaled dot-product attention
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
@@ -34,6 +35,7 @@ from fastseq.reference import (
     sort_lengths,
 )
 
+from .attention import attention_backward, attention_forward
 from .dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
@@ -55,6 +57,8 @@ __all__ = [
     "adam_step",
     "add_linear_gradients",
     "add_rows",
+    "attention_backward",
+    "attention_forward",
     "average",
     "exp",
     "gather",

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (contract: :mod:`fastseq.reference`).
+"""Scaled dot-product attention (contract: :mod:`fastseq.reference_dot_product`).
 
 Products go through ``np.matmul``, one block of queries with all keys at a time; what lies between
 them is compiled.
@@ -6,7 +6,7 @@ them is compiled.
 
 import numpy as np
 
-from fastseq.reference import query_blocks
+from fastseq.reference_dot_product import query_blocks
 
 from .compiling import compiled
 from .softmax import largest, sum_of
