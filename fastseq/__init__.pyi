@@ -28,6 +28,11 @@ from fastseq.models import (
     load,
 )
 from fastseq.module import Module
+from fastseq.multihead import (
+    MultiheadAttention,
+    ScaledDotProductAttention,
+    scaled_dot_product_attention,
+)
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
 from fastseq.prefetching import Prefetcher, prefetch
@@ -88,6 +93,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "MultiStepLR",
+    "MultiheadAttention",
     "NotFittedError",
     "Parameters",
     "Prefetcher",
@@ -97,6 +103,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "ScaledDotProductAttention",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
@@ -124,6 +131,7 @@ __all__ = [
     "read_tsv",
     "save_model",
     "save_tensors",
+    "scaled_dot_product_attention",
     "set_backend",
     "set_num_threads",
     "show_config",

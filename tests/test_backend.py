@@ -413,7 +413,8 @@ def test_public_names():
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load"]
-    training = [*optimizers, *schedules, *data, *models]
+    attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
+    training = [*optimizers, *schedules, *data, *models, *attention]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
 

@@ -434,7 +434,8 @@ cdef void head_back(
 
 cdef void block_back(
     const DotProduct *job, Head *w, const Panels *key, const Panels *value,
-    const Panels *key_rows, long first, long query, long last, long begin, long count, bint of_keys, bint of_queries,
+    const Panels *key_rows, long first, long query, long last, long begin, long count,
+    bint of_keys, bint of_queries,
 ) noexcept nogil:
     """A group of queries with a block of keys, of which one panel at a time."""
     cdef const fs_tiles *tiles = job.tiles

@@ -9,7 +9,7 @@ import numpy as np
 from fastseq.reference_dot_product import query_blocks
 
 from .compiling import compiled
-from .softmax import largest, sum_of
+from .softmax import _largest, _sum
 from .time_steps import read_only
 from .vector_math import ONE, ZERO, exp_of
 
@@ -40,11 +40,11 @@ def _weigh(scores, begin, causal, scale, log_sums):
                 continue
             x, copy = scores[head, row, :seen], scratch[:seen]
             copy[:] = x
-            top = largest(copy) * scale
+            top = _largest(copy) * scale
             top = ZERO if top == -np.inf else top  # or -inf - -inf would be NaN
             _exps(x, scale, top)
             copy[:] = x
-            total = sum_of(copy)
+            total = _sum(copy)
             log_sums[head, row] = np.float64(top) + np.log(np.float64(total))
             factor = ZERO if total == ZERO else ONE / total
             for i in range(seen):

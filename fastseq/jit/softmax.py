@@ -12,7 +12,7 @@ from .vector_math import ZERO, exp_of
 
 
 @compiled
-def largest(x):
+def _largest(x):
     """Overwrites x."""
     while x.size > 1:
         half, rest = x.size // 2, x.size - x.size // 2
@@ -23,7 +23,7 @@ def largest(x):
 
 
 @compiled
-def sum_of(x):
+def _sum(x):
     """Overwrites x."""
     while x.size > 1:
         half, rest = x.size // 2, x.size - x.size // 2
@@ -47,13 +47,13 @@ def _forward(logits, targets, log_sums, picked, totals):
             continue
         x = logits[n]
         scratch[:] = x
-        top = largest(scratch)
+        top = _largest(scratch)
         top = ZERO if top == -np.inf else top  # or -inf - -inf would be NaN
         _exps(x, top, scratch)
-        log_sums[n] = np.float64(top) + np.log(np.float64(sum_of(scratch)))
+        log_sums[n] = np.float64(top) + np.log(np.float64(_sum(scratch)))
         if totals.size:
             scratch[:] = x
-            totals[n] = sum_of(scratch)
+            totals[n] = _sum(scratch)
         if targets[n] < x.size:
             picked[n] = x[targets[n]]
 
