@@ -24,6 +24,12 @@ from fastseq.streaming import Stream
 # Layers come at once.  What belongs to training is imported when it is first asked for: all of it
 # would take as long as NumPy.  ``__init__.pyi`` tells type checkers.
 _LATER = {
+    "attention": (
+        "AdditiveAttention",
+        "ConcatAttention",
+        "DotAttention",
+        "GeneralAttention",
+    ),
     "averaging": ("AveragedParameters",),
     "batching": (
         "Batch",
@@ -121,19 +127,23 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdditiveAttention",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
     "Batch",
     "Batches",
     "CTCLoss",
+    "ConcatAttention",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GeneralAttention",
     "History",
     "HuberLoss",
     "LSTMCell",

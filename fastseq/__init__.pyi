@@ -1,6 +1,12 @@
 """The names of ``__init__.py``, for type checkers."""
 
 from fastseq._version import __version__
+from fastseq.attention import (
+    AdditiveAttention,
+    ConcatAttention,
+    DotAttention,
+    GeneralAttention,
+)
 from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
@@ -68,19 +74,23 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdditiveAttention",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
     "Batch",
     "Batches",
     "CTCLoss",
+    "ConcatAttention",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GeneralAttention",
     "History",
     "HuberLoss",
     "LSTMCell",
