@@ -14,6 +14,7 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.coverage_attention import CoverageAttention, CoverageLoss
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
@@ -24,6 +25,7 @@ from fastseq.large_vocabulary import (
     SampledSoftmaxLoss,
 )
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
 from fastseq.models import (
     LanguageModel,
@@ -34,6 +36,7 @@ from fastseq.models import (
     load,
 )
 from fastseq.module import Module
+from fastseq.monotonic_attention import MonotonicAttention
 from fastseq.multihead import (
     MultiheadAttention,
     ScaledDotProductAttention,
@@ -84,6 +87,8 @@ __all__ = [
     "ConcatAttention",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CoverageAttention",
+    "CoverageLoss",
     "CrossEntropyLoss",
     "DotAttention",
     "Dropout",
@@ -100,8 +105,10 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearLR",
+    "LocalAttention",
     "MSELoss",
     "Module",
+    "MonotonicAttention",
     "MultiStepLR",
     "MultiheadAttention",
     "NotFittedError",

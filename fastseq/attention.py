@@ -221,7 +221,8 @@ class ContentAttention(Attention):
         context = np.empty((len(q), memory.shape[2]), q.dtype)
         kernels().attention_forward(*given, weights, context)
         tape = query, sources, given, weights
-        return context.reshape(steps, rows, -1), weights.reshape(steps, rows, len(memory)), tape
+        context = context.reshape(steps, rows, memory.shape[2])
+        return context, weights.reshape(steps, rows, len(memory)), tape
 
     def _back(self, tape, d_context, d_weights):
         query, sources, given, weights = tape
