@@ -178,6 +178,35 @@ def add_projection_gradients(dy, x, d_weight, d_bias=None):
     kernels().add_linear_gradients(dy, x, d_weight, d_bias)
 
 
+# What the kinds of attention that NumPy computes need besides.
+
+
+def rows_first(array):
+    """From (T, B, ...) to (B, T, ...), or back."""
+    return np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def real_memory(memory, lengths):
+    """The memory (B, S, E), with zeros past the lengths."""
+    m = rows_first(memory)
+    if (lengths < len(memory)).any():
+        m[np.arange(len(memory)) >= lengths[:, None]] = 0
+    return m
+
+
+def masked_softmax(scores, mask):
+    """Softmax over the last axis where the mask is True, 0 elsewhere; overwrites the scores."""
+    scores[~np.broadcast_to(mask, scores.shape)] = -np.inf
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    top[np.isneginf(top)] = 0  # or -inf - -inf would be NaN
+    with np.errstate(invalid="ignore", under="ignore"):
+        np.exp(scores - top, out=scores)
+    sums = scores.sum(axis=-1, keepdims=True)
+    sums[sums == 0] = 1
+    scores /= sums
+    return scores
+
+
 # --- all queries at once ------------------------------------------------------------------------
 
 

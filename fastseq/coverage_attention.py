@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.attention import Attention, add_projection_gradients, project
-from fastseq.local_attention import masked_softmax, real_memory, rows_first
+from fastseq.attention import (
+    Attention,
+    add_projection_gradients,
+    masked_softmax,
+    project,
+    real_memory,
+    rows_first,
+)
 from fastseq.losses import Loss, LossBackprop
 from fastseq.module import fixed
 

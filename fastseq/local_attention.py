@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.attention import Attention, add_projection_gradients, project
+from fastseq.attention import (
+    Attention,
+    add_projection_gradients,
+    masked_softmax,
+    project,
+    real_memory,
+    rows_first,
+)
 from fastseq.elementwise import sigmoid
 from fastseq.module import fixed
 
@@ -152,29 +159,3 @@ class LocalAttention(Attention):
         d_hidden = d[:, :, None] * self._parameters["position_v"] * (1 - hidden * hidden)
         add_projection_gradients(d_hidden, q, grads["position_weight"])
         return project(d_hidden, self._parameters["position_weight"].T)
-
-
-def rows_first(array):
-    """From (T, B, ...) to (B, T, ...), or back."""
-    return np.ascontiguousarray(array.swapaxes(0, 1))
-
-
-def real_memory(memory, lengths):
-    """The memory (B, S, E), with zeros past the lengths."""
-    m = rows_first(memory)
-    if (lengths < len(memory)).any():
-        m[np.arange(len(memory)) >= lengths[:, None]] = 0
-    return m
-
-
-def masked_softmax(scores, mask):
-    """Softmax over the last axis where the mask is True, 0 elsewhere; overwrites the scores."""
-    scores[~np.broadcast_to(mask, scores.shape)] = -np.inf
-    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-    top[np.isneginf(top)] = 0  # or -inf - -inf would be NaN
-    with np.errstate(invalid="ignore", under="ignore"):
-        np.exp(scores - top, out=scores)
-    sums = scores.sum(axis=-1, keepdims=True)
-    sums[sums == 0] = 1
-    scores /= sums
-    return scores

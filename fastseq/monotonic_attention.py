@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.attention import Attention, add_projection_gradients, project
+from fastseq.attention import (
+    Attention,
+    add_projection_gradients,
+    project,
+    real_memory,
+    rows_first,
+)
 from fastseq.elementwise import sigmoid
-from fastseq.local_attention import real_memory, rows_first
 from fastseq.module import fixed
 
 if TYPE_CHECKING:

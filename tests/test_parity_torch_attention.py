@@ -85,3 +85,58 @@ def test_scaled_dot_product(backend, masks, scale, dtype):
     y, backprop = layer.forward(*inputs, lengths)
     found = {"y": y} | {f"d{name}": d for name, d in zip(NAMES, backprop(dy), strict=True)}
     assert_parity(found, run_torch(call, inputs, dy), dtype)
+
+
+# --- attention to a memory ------------------------------------------------------------------
+
+
+def torch_scores(kind, query, memory, p, coverage):
+    """(B, S) of one step's queries (B, Q) and the memory (S, B, E), with PyTorch's operations."""
+    if kind == "dot":
+        return torch.einsum("be,sbe->bs", query, memory)
+    if kind == "general":
+        return torch.einsum("bq,qe,sbe->bs", query, p["weight"], memory)
+    if kind == "concat":
+        both = torch.cat([query.expand(len(memory), -1, -1), memory], dim=2)
+        return (torch.tanh(both @ p["weight"].T) @ p["v"]).T
+    z = query @ p["query_weight"].T + memory @ p["memory_weight"].T + p["bias"]
+    if kind == "coverage":
+        z = z + coverage.T[:, :, None] * p["coverage_weight"]
+    return (torch.tanh(z) @ p["v"]).T
+
+
+MEMORY_KINDS = {
+    "additive": lambda dtype: fs.AdditiveAttention(E, E, 6, dtype=dtype, seed=1),
+    "concat": lambda dtype: fs.ConcatAttention(E, E, 6, dtype=dtype, seed=1),
+    "general": lambda dtype: fs.GeneralAttention(E, E, dtype=dtype, seed=1),
+    "dot": lambda dtype: fs.DotAttention(),
+    "coverage": lambda dtype: fs.CoverageAttention(E, E, 6, dtype=dtype, seed=1),
+}
+
+
+@both_dtypes
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
+def test_attention_to_a_memory(backend, kind, lengths, dtype):
+    layer, rng = MEMORY_KINDS[kind](dtype), np.random.default_rng(0)
+    inputs = [rng.standard_normal((steps, B, E)).astype(dtype) for steps in (T, S)]
+    d_context, d_weights = (rng.standard_normal((T, B, n)).astype(dtype) for n in (E, S))
+    p = {n: torch.tensor(a, requires_grad=True) for n, a in layer.parameters.items()}
+    query, memory = (torch.tensor(x, requires_grad=True) for x in inputs)
+    coverage, weights = torch.zeros(B, S, dtype=torch_dtype(dtype)), []
+    for q in query:
+        scores = torch_scores(kind, q, memory, p, coverage)
+        if lengths is not None:
+            scores = scores.masked_fill(torch.tensor(PADDING), -torch.inf)
+        weights.append(scores.softmax(dim=1))
+        coverage = coverage + weights[-1]
+    weights = torch.stack(weights)
+    context = torch.einsum("tbs,sbe->tbe", weights, memory)
+    torch.autograd.backward([context, weights], [torch.tensor(d) for d in (d_context, d_weights)])
+    expected = {"context": context, "weights": weights, "dquery": query.grad}
+    expected |= {"dmemory": memory.grad} | {name: tensor.grad for name, tensor in p.items()}
+    context, weights, backprop = layer.forward(*inputs, lengths)
+    dquery, dmemory = backprop(d_context, d_weights)
+    found = {"context": context, "weights": weights, "dquery": dquery, "dmemory": dmemory}
+    found |= dict(layer.parameters.grads)
+    assert_parity(found, {n: t.detach().numpy() for n, t in expected.items()}, dtype)
