@@ -217,10 +217,11 @@ cdef Panels pack_whole(
     const fs_tiles *tiles, char *memory, long depth, long outputs, const char *source,
     long output_stride, long k_stride,
 ) noexcept nogil:
-    cdef Scratch scratch
+    cdef Scratch unplaced
     cdef Panels p
-    scratch.data, scratch.used = memory, 0
-    p = make_panels(tiles, depth, outputs, 0, &scratch)
+    unplaced.data, unplaced.used = NULL, 0
+    p = make_panels(tiles, depth, outputs, 0, &unplaced)
+    p.data = memory
     pack_panels(tiles, &p, 0, p.count, source, output_stride, 0, k_stride, 0, 0, depth)
     return p
 
