@@ -1,6 +1,12 @@
 """The names of ``__init__.py``, for type checkers."""
 
 from fastseq._version import __version__
+from fastseq.attention import (
+    AdditiveAttention,
+    ConcatAttention,
+    DotAttention,
+    GeneralAttention,
+)
 from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
@@ -8,6 +14,7 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.coverage_attention import CoverageAttention, CoverageLoss
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.decoders import AttentionGRU, AttentionLSTM
@@ -20,6 +27,7 @@ from fastseq.large_vocabulary import (
     SampledSoftmaxLoss,
 )
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
 from fastseq.models import (
     LanguageModel,
@@ -30,6 +38,12 @@ from fastseq.models import (
     load,
 )
 from fastseq.module import Module
+from fastseq.monotonic_attention import MonotonicAttention
+from fastseq.multihead import (
+    MultiheadAttention,
+    ScaledDotProductAttention,
+    scaled_dot_product_attention,
+)
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
 from fastseq.prefetching import Prefetcher, prefetch
@@ -65,6 +79,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdditiveAttention",
     "AttentionGRU",
     "AttentionLSTM",
     "AveragedParameters",
@@ -73,14 +88,19 @@ __all__ = [
     "Batch",
     "Batches",
     "CTCLoss",
+    "ConcatAttention",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CoverageAttention",
+    "CoverageLoss",
     "CrossEntropyLoss",
     "DecoderState",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GeneralAttention",
     "History",
     "HuberLoss",
     "LSTMCell",
@@ -90,9 +110,12 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearLR",
+    "LocalAttention",
     "MSELoss",
     "Module",
+    "MonotonicAttention",
     "MultiStepLR",
+    "MultiheadAttention",
     "NotFittedError",
     "Parameters",
     "Prefetcher",
@@ -102,6 +125,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "ScaledDotProductAttention",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
@@ -129,6 +153,7 @@ __all__ = [
     "read_tsv",
     "save_model",
     "save_tensors",
+    "scaled_dot_product_attention",
     "set_backend",
     "set_num_threads",
     "show_config",

@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 cnp.import_array()
 
 include "_training/updates.pxi"
+include "_attention/score_blocks.pxi"
 include "_attention/scores.pxi"
 include "_recurrent/tiles.pxi"
 
@@ -98,6 +99,7 @@ include "_attention/attention.pxi"
 include "_attention/decoder.pxi"
 include "_attention/decoder_walks.pxi"
 include "_attention/decoder_stepper.pxi"
+include "_attention/dot_product.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

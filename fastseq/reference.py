@@ -46,6 +46,10 @@ import numpy as np
 
 from fastseq import reference_decoder
 from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
+from fastseq.reference_dot_product import (  # noqa: F401
+    scaled_dot_product_backward,
+    scaled_dot_product_forward,
+)
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 

@@ -414,7 +414,10 @@ def test_public_names():
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load"]
     models += ["AttentionLSTM", "AttentionGRU", "DecoderState"]
-    training = [*optimizers, *schedules, *data, *models]
+    attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
+    attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
+    attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]
+    training = [*optimizers, *schedules, *data, *models, *attention]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastseq.bench import decoders, fresh, streams, tutorial
+from fastseq.bench.attention import LIBRARIES, make_heads
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.roofline import Calibration, bound
@@ -25,6 +26,8 @@ STREAM_HIDDEN = (64, 128, 256, 512)
 FIRST_CALL_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
 BACKENDS_SHAPE = Shape(100, 32, 256)
 MEMORY_SHAPE = Shape(1000, 32, 64)
+ATTENTION_HEADS, ATTENTION_SIZE = (8, 8), 64  # batch and heads, size of a head
+ATTENTION_STEPS = (128, 512, 2048)
 FLOAT64_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
 UPDATES = 10_000
 ROUNDS = 9
@@ -147,6 +150,30 @@ def decoder(settings):
             yield Row({**case, "kind": kind}, settings.interleave(calls))
 
 
+def attention(settings):
+    """Scaled dot-product attention over ever longer sequences, against PyTorch's."""
+    libraries = ["fastseq"] + ["torch"] * settings.has_peer("torch")
+    for mode in settings.modes:
+        for causal in (False, True):
+            for steps in ATTENTION_STEPS[:1] if settings.quick else ATTENTION_STEPS:
+                shape = (*ATTENTION_HEADS, steps, ATTENTION_SIZE)
+                heads = make_heads(shape, causal=causal, dtype=settings.dtype)
+                calls = _attention_calls(libraries, heads, mode, settings.threads)
+                case = {"mode": mode, "causal": causal, "shape": list(shape)}
+                yield Row(case, settings.interleave(calls))
+
+
+def _attention_calls(libraries, heads, mode, threads):
+    """``{library: call}``, checked against the first one's results."""
+    calls, expected = {}, None
+    for name in libraries:
+        calls[name], arrays = LIBRARIES[name](heads, mode, threads)
+        results = arrays(calls[name]())
+        expected = results if expected is None else expected
+        check_equal(name, results, expected, heads.dtype)
+    return calls
+
+
 def backends(settings):
     """Our own backends against each other at one shape."""
     import fastseq
@@ -239,6 +266,7 @@ SUITES = {
     "ragged": ragged,
     "stream": stream,
     "decoder": decoder,
+    "attention": attention,
     "first-call": first_call,
     "backends": backends,
     "binary-addition": binary_addition,
@@ -254,6 +282,7 @@ OPTIONS = {
     "ragged": ("cells", "modes", "threads", "peers", "dtype"),
     "stream": ("cells", "threads", "peers"),
     "decoder": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
+    "attention": ("modes", "threads", "peers", "dtype"),
     "first-call": ("cells", "modes", "shapes", "threads"),
     "backends": ("cells", "modes", "shapes", "threads", "dtype"),
     "binary-addition": (),
