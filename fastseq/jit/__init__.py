@@ -12,7 +12,7 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
-largest.py        the largest numbers of each row, for search
+continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -34,8 +34,8 @@ from fastseq.reference import (
     sort_lengths,
 )
 
+from .continuations import best_continuations
 from .gru import gru_backward, gru_forward
-from .largest import largest_of_rows
 from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
 from .rnn import rnn_backward, rnn_forward
@@ -56,11 +56,11 @@ __all__ = [
     "add_linear_gradients",
     "add_rows",
     "average",
+    "best_continuations",
     "exp",
     "gather",
     "gru_backward",
     "gru_forward",
-    "largest_of_rows",
     "lstm_backward",
     "lstm_forward",
     "multiply_rows",
