@@ -359,7 +359,7 @@ class _BeamSearch:
             self._attend()
         (gains, rows, tokens), cut = self._choose(step, logits)
         ended = tokens == self.rules.end
-        if self.none_has_ended and gains[:, -1].min() > -np.inf and not ended.any():
+        if self.none_has_ended and _least(gains) > -np.inf and not _any(ended):
             # the usual step, which has to be quick: all that were chosen run on
             if len(ids) != rows.size:
                 self.offsets = np.arange(0, rows.size + 1, self.size)
@@ -395,8 +395,9 @@ class _BeamSearch:
         chosen, log_sums = continuations(
             logits, self.log_probs, offsets, barred, log_sums, self.size
         )
-        lost = chosen[0][:, 0] == -np.inf
-        if lost.any():
+        enough = _least(chosen[0]) > -np.inf
+        lost = None if enough else chosen[0][:, 0] == -np.inf
+        if not enough and lost.any():
             lost = np.repeat(lost, np.diff(offsets))
             rules.end_rows(lost, logits, ends[lost])
             chosen, _ = continuations(logits, self.log_probs, offsets, barred, log_sums, self.size)
@@ -504,9 +505,18 @@ class _BeamSearch:
             self.progress.append(phrases and phrases.advance(before[row], token))
 
 
+def _least(gains):
+    """The last of all sentences' best; without the detour that ``gains.min()`` takes."""
+    return np.minimum.reduce(gains[:, -1], initial=np.inf)
+
+
+def _any(array):
+    return np.logical_or.reduce(array, axis=None)
+
+
 def _are_all(rows, count):
     """Whether rows are 0, 1, ..., count - 1."""
-    return len(rows) == count and bool((rows == np.arange(count)).all())
+    return len(rows) == count and not _any(rows != np.arange(count))
 
 
 def _sample(model, start_ids, rules, n_samples, how, attention, seed):

@@ -6,7 +6,7 @@ R rows (hypotheses, sentence by sentence), V tokens, L sentences, K continuation
 from libc.math cimport INFINITY, fabs, log
 
 cdef enum:
-    PASSED_AT_ONCE = 64  # scores, where none is large enough
+    PASSED_AT_ONCE = 32  # scores, where none is large enough
 
 
 cdef struct Beams:
@@ -65,23 +65,27 @@ cdef void search_sentences(int part, int parts, void *argument) noexcept nogil:
 
 cdef inline void search_row(const Beams *job, long row, Best *best) noexcept nogil:
     cdef const char *x = job.logits + row * job.classes * job.tiles.item
-    cdef double top, exps
+    cdef double top = INFINITY, exps
     if not job.known:
         job.tiles.softmax_sums(job.classes, x, &top, &exps, NULL)
         job.log_sums[row] = top + log(exps)
     if job.tiles.item == sizeof(float):
-        scan_row(<const float *>x, job, row, best)
+        scan_row(<const float *>x, top, job, row, best)
     else:
-        scan_row(<const double *>x, job, row, best)
+        scan_row(<const double *>x, top, job, row, best)
 
 
-cdef inline void scan_row(const real *x, const Beams *job, long row, Best *best) noexcept nogil:
+cdef inline void scan_row(
+    const real *x, double top, const Beams *job, long row, Best *best
+) noexcept nogil:
     cdef double log_prob = job.log_probs[row], log_sum = job.log_sums[row]
     cdef double least = best.gains[best.kept - 1] if best.found == best.kept else -INFINITY
     cdef double gain
     cdef real bound = bound_of[real](0, least, log_prob, log_sum)
     cdef long block, begin, end, i
     cdef int some
+    if top < bound:  # often: few hypotheses have much of the probability
+        return
     for block in range((job.classes + PASSED_AT_ONCE - 1) // PASSED_AT_ONCE):
         begin = block * PASSED_AT_ONCE
         end = min(begin + PASSED_AT_ONCE, job.classes)
