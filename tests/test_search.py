@@ -693,6 +693,9 @@ def test_wrong_states():
         beam_search(None, [1], **options)
     with raises(ValueError, "state", "at least one", "none"):
         beam_search([], [1], **options)
+    model = Table(3)
+    with raises(ValueError, "state", "twice"):
+        beam_search([model, model], [1], **options)
     with raises(ValueError, "start_ids", "at least 0", "-1"):
         beam_search(Table(3), [-1], **options)
     with raises(ValueError, "start_ids", "list of integers", "()"):
@@ -723,6 +726,22 @@ def test_scores_of_another_shape_are_refused():
 
     with raises(ValueError, "logits of state.step", "(R, V)"):
         search(Wrong(6, end=-9.0), max_length=5, beam_size=3)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1,), (1, 1, 3)])
+def test_attention_of_another_shape_is_refused(shape):
+    class Wrong(Table):
+        def step(self, ids):
+            logits = super().step(ids)
+            self.weights = np.ones(shape)
+            return logits
+
+    for run in (beam_search, sample_sequences):
+        with raises(ValueError, "state.weights", "R = 1", str(shape)):
+            run(Wrong(4), [START], end_id=END, max_length=3, attention=True)
+    with raises(ValueError, "state.weights", "same S", "(1, 3)"):
+        models = [Table(4, source=2), Table(4, source=3)]
+        beam_search(models, [START], end_id=END, max_length=3, coverage_penalty=1.0)
 
 
 def test_scores_that_must_not_be_written_are_copied():
