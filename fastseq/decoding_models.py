@@ -101,12 +101,12 @@ def check_log_sums(log_sums):
 
 
 def _mean(log_probs):
-    """The logarithm of the mean of probabilities."""
+    """The logarithm of the mean of probabilities, but for a constant, which softmax takes away."""
     top = np.maximum.reduce(log_probs)
     shift = np.where(np.isfinite(top), top, 0)
     total = sum(np.exp(part - shift) for part in log_probs)
     with np.errstate(divide="ignore"):  # where all say that it is impossible
-        return np.log(total / len(log_probs)) + shift
+        return np.log(total) + shift
 
 
 def continuations(logits, log_probs, offsets, barred, log_sums, count):
