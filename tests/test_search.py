@@ -334,6 +334,18 @@ def test_finished_sentences_leave_the_batch():
     assert (rows[5:] <= 8).all()
 
 
+def test_what_has_ended_keeps_its_place_when_other_sentences_leave():
+    class Early(Table):
+        """The end is second at first, and hopeless afterwards."""
+
+        def logits(self, history):
+            return np.array([1.0 if len(history) == 2 else -50.0, 2.0, 0.5, 0.2])
+
+    model = Early(4, range(2))
+    search(model, range(2), [0, 4], beam_size=2, n_best=2)
+    assert model.rows == [2, 1, 1, 1, 1]
+
+
 def test_nothing_to_search():
     assert search(Table(4, []), []) == []
     assert greedy_search(Table(4, []), [], end_id=END, max_length=3) == []
