@@ -83,7 +83,7 @@ include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 
 
-# --- what training needs besides ------------------------------------------------------------
+# --- what training and search need besides -------------------------------------------------
 
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
