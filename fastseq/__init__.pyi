@@ -21,6 +21,7 @@ from fastseq.decoders import AttentionGRU, AttentionLSTM
 from fastseq.decoding import DecoderState
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
+from fastseq.hypotheses import Hypothesis, copy_unknown
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
@@ -29,6 +30,17 @@ from fastseq.large_vocabulary import (
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
+from fastseq.metrics import (
+    bleu,
+    character_error_rate,
+    chrf,
+    edit_distances,
+    exact_match,
+    perplexity,
+    phone_error_rate,
+    sequence_error_rate,
+    word_error_rate,
+)
 from fastseq.models import (
     LanguageModel,
     NotFittedError,
@@ -61,6 +73,7 @@ from fastseq.schedules import (
     SequentialLR,
     StepLR,
 )
+from fastseq.search import beam_search, greedy_search, sample_sequences
 from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
 from fastseq.subwords import Subwords
@@ -103,6 +116,7 @@ __all__ = [
     "GeneralAttention",
     "History",
     "HuberLoss",
+    "Hypothesis",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -136,27 +150,40 @@ __all__ = [
     "TimeSeries",
     "Vocabulary",
     "__version__",
+    "beam_search",
+    "bleu",
+    "character_error_rate",
+    "chrf",
     "clip_grad_norm",
     "clip_grad_value",
+    "copy_unknown",
+    "edit_distances",
+    "exact_match",
     "fit",
     "get_backend",
     "get_num_threads",
+    "greedy_search",
     "load",
     "load_model",
     "load_tensors",
     "pad",
+    "perplexity",
+    "phone_error_rate",
     "prefetch",
     "read_conll",
     "read_model",
     "read_text",
     "read_ts",
     "read_tsv",
+    "sample_sequences",
     "save_model",
     "save_tensors",
     "scaled_dot_product_attention",
+    "sequence_error_rate",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "to_sequences",
+    "word_error_rate",
 ]

@@ -85,11 +85,12 @@ include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 
 
-# --- what training needs besides ------------------------------------------------------------
+# --- what training and search need besides -------------------------------------------------
 
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
 include "_training/softmax.pxi"
+include "_search/continuations.pxi"
 
 
 # --- attention ------------------------------------------------------------------------------

@@ -417,6 +417,10 @@ def test_public_names():
     attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
     attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
     attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]
+    models += ["beam_search", "greedy_search", "sample_sequences", "Hypothesis", "copy_unknown"]
+    metrics = ["edit_distances", "word_error_rate", "phone_error_rate", "character_error_rate"]
+    metrics += ["exact_match", "sequence_error_rate", "bleu", "chrf", "perplexity"]
+    models += metrics
     training = [*optimizers, *schedules, *data, *models, *attention]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastseq.bench import decoders, fresh, streams, tutorial
+from fastseq.bench import beams, decoders, fresh, streams, tutorial
 from fastseq.bench.attention import LIBRARIES, make_heads
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
@@ -29,6 +29,8 @@ MEMORY_SHAPE = Shape(1000, 32, 64)
 ATTENTION_HEADS, ATTENTION_SIZE = (8, 8), 64  # batch and heads, size of a head
 ATTENTION_STEPS = (128, 512, 2048)
 FLOAT64_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
+BEAMS, SENTENCES, LONGEST = 5, 32, 30
+VOCABULARIES = (50, 200, 1000, 3000, 10_000)
 UPDATES = 10_000
 ROUNDS = 9
 FEW_ROUNDS = 3  # where a call takes seconds
@@ -194,6 +196,23 @@ def backends(settings):
         yield Row(case, settings.interleave(calls))
 
 
+def beam_search(settings):
+    """Beam search over scores that cost nothing, with sentences of equal or different lengths."""
+    wanted = {"fastseq", *(peer.name for peer in settings.peers)}
+    searches = {name: make for name, make in beams.SEARCHES.items() if name in wanted}
+    for classes in VOCABULARIES[:1] if settings.quick else VOCABULARIES:
+        for shortest in (LONGEST, LONGEST // 3):
+            lengths = spread_lengths(SENTENCES, shortest, LONGEST).tolist()
+            calls = {
+                name: make(lengths, BEAMS, classes, settings.threads)
+                for name, make in searches.items()
+            }
+            beams.check_searches({name: call() for name, call in calls.items()}, lengths)
+            case = {"sentences": SENTENCES, "beams": BEAMS, "tokens": classes}
+            case["lengths"] = f"{shortest} to {LONGEST}"
+            yield Row(case, settings.interleave(calls))
+
+
 def binary_addition(settings):
     """Online updates of a sigmoid RNN, 2-16-1: the public API against a tutorial's loop."""
     updates = QUICK_UPDATES if settings.quick else UPDATES
@@ -269,6 +288,7 @@ SUITES = {
     "attention": attention,
     "first-call": first_call,
     "backends": backends,
+    "beam-search": beam_search,
     "binary-addition": binary_addition,
     "memory": memory,
     "import": imports,
@@ -285,6 +305,7 @@ OPTIONS = {
     "attention": ("modes", "threads", "peers", "dtype"),
     "first-call": ("cells", "modes", "shapes", "threads"),
     "backends": ("cells", "modes", "shapes", "threads", "dtype"),
+    "beam-search": ("threads", "peers"),
     "binary-addition": (),
     "memory": ("cells", "peers"),
     "import": ("peers",),

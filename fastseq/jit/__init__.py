@@ -14,6 +14,7 @@ rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
 attention.py      attention of many queries at once
 dot_product.py    scaled dot-product attention
+continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -40,6 +41,7 @@ from fastseq.reference import (
 )
 
 from .attention import attention_backward, attention_forward
+from .continuations import best_continuations
 from .dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
@@ -76,6 +78,7 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "average",
+    "best_continuations",
     "decoder_backward",
     "decoder_forward",
     "exp",
