@@ -50,6 +50,7 @@ _LATER = {
         "CoverageAttention",
         "CoverageLoss",
     ),
+    "corpus": ("Corpus",),
     "crf": ("CRF",),
     "ctc": ("CTCLoss",),
     "decoders": (
@@ -168,6 +169,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CoverageAttention",

@@ -14,6 +14,7 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.corpus import Corpus
 from fastseq.coverage_attention import CoverageAttention, CoverageLoss
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
@@ -102,6 +103,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CoverageAttention",

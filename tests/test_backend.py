@@ -409,7 +409,7 @@ def test_public_names():
     schedules = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LambdaLR"]
     schedules += ["LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR"]
     data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]
-    data += ["Vocabulary", "Subwords", "TimeSeries"]
+    data += ["Vocabulary", "Subwords", "TimeSeries", "Corpus"]
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load"]

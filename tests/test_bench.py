@@ -315,6 +315,7 @@ def test_streams_compute_the_same(name, threads):
 
 
 SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
+SAVED += ["corpus"]
 
 
 @pytest.mark.parametrize("suite", SAVED)

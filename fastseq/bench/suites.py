@@ -2,12 +2,13 @@
 
 import importlib.util
 import inspect
+import os
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastseq.bench import beams, decoders, fresh, streams, tutorial
+from fastseq.bench import beams, decoders, fresh, streams, texts, tutorial
 from fastseq.bench.attention import LIBRARIES, make_heads
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
@@ -36,6 +37,8 @@ ROUNDS = 9
 FEW_ROUNDS = 3  # where a call takes seconds
 QUICK_RAGGED = ((Shape(20, 4, 32), 5, 20),)
 QUICK_UPDATES = 50
+WORDS = (1_000_000, 5_000_000)
+QUICK_WORDS = 20_000
 
 
 @dataclass
@@ -279,6 +282,15 @@ def imports(settings):
     yield Row({}, times)
 
 
+def corpus(settings):
+    """A text counted and encoded, against gensim's build_vocab, which only counts."""
+    for words in (QUICK_WORDS,) if settings.quick else WORDS:
+        with texts.text_file(words) as path:
+            calls = texts.readers(path, settings.threads)
+            times = interleave(calls, settings.turns(FEW_ROUNDS), settings.slot_seconds)
+            yield Row({"words": words}, times, {"bytes": os.path.getsize(path)})
+
+
 SUITES = {
     "layers": layers,
     "float64": float64,
@@ -290,6 +302,7 @@ SUITES = {
     "backends": backends,
     "beam-search": beam_search,
     "binary-addition": binary_addition,
+    "corpus": corpus,
     "memory": memory,
     "import": imports,
 }
@@ -307,6 +320,7 @@ OPTIONS = {
     "backends": ("cells", "modes", "shapes", "threads", "dtype"),
     "beam-search": ("threads", "peers"),
     "binary-addition": (),
+    "corpus": ("threads",),
     "memory": ("cells", "peers"),
     "import": ("peers",),
 }
