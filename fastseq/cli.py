@@ -8,6 +8,7 @@ command line or environment variable, 130 interrupted.
 import argparse
 import os
 import sys
+import warnings
 
 import fastseq
 from fastseq import _command, processes
@@ -18,7 +19,9 @@ def main(argv=None):
     """Run the command line ``argv`` (default: the process's own) and return the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        code = dispatch(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            code = dispatch(argv)
         sys.stdout.flush()  # a closed pipe is noticed here, where it can be handled
         return code
     except KeyboardInterrupt:
@@ -30,6 +33,11 @@ def main(argv=None):
     except (FloatingPointError, ImportError, OSError, ValueError) as error:
         _command.report(error)
         return 1
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    """Print a warning as users of a command want to see it: without the place in the code."""
+    print(f"fastseq: warning: {message}", file=sys.stderr)
 
 
 def dispatch(argv):

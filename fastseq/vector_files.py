@@ -93,6 +93,7 @@ class _Source:
         self.file, self.name = file, name
         self.encoding, self.errors, self.dtype = encoding, errors, dtype
         self.count = self.size = None
+        self.has_room = False  # whether the file was seen to be large enough for that
         self.line = 0  # how many were read
 
     def read_header(self, bytes_there):
@@ -116,6 +117,7 @@ class _Source:
                 f"{self.name}: truncated, or its first line is wrong: {self.count:,} vectors of "
                 f"{self.size:,} numbers need {least:,} bytes, and {bytes_there:,} are there"
             )
+        self.has_room = bytes_there is not None
 
     def wrong(self, message, number):
         return ValueError(f"{self.name}, line {number}: {message}")
@@ -139,29 +141,32 @@ class _Source:
 
 
 class _Rows:
-    """Vectors that come in parts; memory follows what has come, not what was announced."""
+    """Vectors that come in parts.
 
-    def __init__(self, dtype):
-        self._parts, self._dtype = [], dtype
+    Where the file is known to be as large as its header says they go to their place at once;
+    otherwise memory follows what has come, not what was announced.
+    """
+
+    def __init__(self, source, wanted):
+        self._parts, self._count, self._dtype = [], 0, source.dtype
+        self._total = np.empty((wanted, source.size), source.dtype) if source.has_room else None
 
     def add(self, rows):
-        self._parts.append(rows.astype(self._dtype, copy=False))
+        if self._total is None:
+            self._parts.append(rows.astype(self._dtype, copy=False))
+        else:
+            self._total[self._count : self._count + len(rows)] = rows
+        self._count += len(rows)
 
     def joined(self, size):
-        if not self._parts:
-            return np.empty((0, size), self._dtype)
-        total = np.empty((sum(map(len, self._parts)), size), self._dtype)
-        end = len(total)
-        while self._parts:  # from the end, letting go of each part
-            part = self._parts.pop()
-            total[end - len(part) : end] = part
-            end -= len(part)
-        return total
+        if self._total is not None:
+            return self._total[: self._count]
+        return np.concatenate([np.empty((0, size), self._dtype), *self._parts])
 
 
 def _read_binary(source, limit):
     wanted = source.count if limit is None else min(limit, source.count)
-    words, rows, rest, width = [], _Rows(source.dtype), b"", 4 * source.size
+    words, rows, rest, width = [], _Rows(source, wanted), b"", 4 * source.size
     while len(words) < wanted:
         chunk = source.file.read(CHUNK)
         new, numbers, rest = _split_binary(
@@ -218,7 +223,7 @@ def _check_end(source, rest):
 
 def _read_text(source, limit):
     wanted = min((n for n in (limit, source.count) if n is not None), default=None)
-    words, rows = [], _Rows(source.dtype)
+    words, rows = [], _Rows(source, wanted)
     for lines in _blocks_of_lines(source):
         while lines and len(words) != wanted:
             most = len(lines) if wanted is None else wanted - len(words)
