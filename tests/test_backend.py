@@ -412,7 +412,7 @@ def test_public_names():
     data += ["Vocabulary", "Subwords", "TimeSeries"]
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
-    models += ["CRF", "Sampler", "NotFittedError", "load"]
+    models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
     training = [*optimizers, *schedules, *data, *models]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
