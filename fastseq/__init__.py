@@ -63,6 +63,7 @@ _LATER = {
         "Hypothesis",
         "copy_unknown",
     ),
+    "keyed_vectors": ("KeyedVectors",),
     "large_vocabulary": (
         "AdaptiveLogSoftmaxWithLoss",
         "LinearCrossEntropyLoss",
@@ -108,6 +109,7 @@ _LATER = {
         "AdamW",
         "RMSprop",
     ),
+    "phrases": ("Phrases",),
     "prefetching": (
         "Prefetcher",
         "prefetch",
@@ -185,6 +187,7 @@ __all__ = [
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -200,6 +203,7 @@ __all__ = [
     "MultiheadAttention",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",

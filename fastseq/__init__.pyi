@@ -23,6 +23,7 @@ from fastseq.decoding import DecoderState
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
 from fastseq.hypotheses import Hypothesis, copy_unknown
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
@@ -59,6 +60,7 @@ from fastseq.multihead import (
 )
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
+from fastseq.phrases import Phrases
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
@@ -119,6 +121,7 @@ __all__ = [
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -134,6 +137,7 @@ __all__ = [
     "MultiheadAttention",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",

@@ -8,7 +8,8 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 STDIN = "-"
 
@@ -51,7 +52,7 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
     number = 0
-    with _open(path) as (file, damages, _):
+    with opened(path) as (file, damages, _):
         try:
             for number, raw in enumerate(file, 1):
                 yield number, _decode(path, number, raw)
@@ -95,7 +96,7 @@ def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
         If it is damaged or cut off (when compressed).
     """
     parts, done = [], 0  # what was read, and has no end yet
-    with _open(path) as (file, damages, tell):
+    with opened(path) as (file, damages, tell):
         try:
             while data := file.read(size):
                 done = tell()
@@ -112,7 +113,7 @@ def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
 
 
 @contextlib.contextmanager
-def _open(path):
+def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...], Callable]]:
     """A file's bytes, the exceptions its decompression may raise, how far it is on the disk."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
@@ -191,7 +192,14 @@ def not_utf8(path, number, position, byte, line):
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Replace a file by new content; whatever happens, it holds the old or the new one.
+    """Replace a file by new content; see :func:`replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write bytes to, which replaces another one in the end or not at all.
 
     The data are written to a file beside it and are on the disk before that file takes the
     name.  A symbolic link stays one, and an existing file keeps its permissions.  What exists and
@@ -205,7 +213,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     target = os.path.realpath(path)
     if os.path.exists(target) and not os.path.isfile(target):
         with open(target, "wb") as file:
-            file.write(data)
+            yield file
         return
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
@@ -213,7 +221,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         with open(temporary, "wb") as file:
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

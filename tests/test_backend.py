@@ -412,7 +412,7 @@ def test_public_names():
     data += ["Vocabulary", "Subwords", "TimeSeries", "Corpus"]
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
-    models += ["CRF", "Sampler", "NotFittedError", "load"]
+    models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
     models += ["AttentionLSTM", "AttentionGRU", "DecoderState"]
     attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
     attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
