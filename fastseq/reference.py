@@ -38,9 +38,18 @@ multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would
 its gradient; ``dx`` is None.
 """
 
+import functools
 import itertools
+import sys
 
 import numpy as np
+
+from fastseq import reference_decoder
+from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
+from fastseq.reference_dot_product import (  # noqa: F401
+    scaled_dot_product_backward,
+    scaled_dot_product_forward,
+)
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
@@ -621,3 +630,15 @@ def softmax_cross_entropy_backward(
     rows = np.flatnonzero((targets >= 0) & (targets < logits.shape[1]))
     d_logits[rows, targets[rows]] -= on_target
     d_logits *= scale
+
+
+# --- decoders -------------------------------------------------------------------------------
+
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
+
+class DecoderStepper(reference_decoder.DecoderStepper):
+    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+
+    _kernels = sys.modules[__name__]
