@@ -52,11 +52,18 @@ SECTIONS = {
     "stream-2": Section(
         "Streaming, one step per call, two threads", ("stream", "--threads", "2"), STREAMS
     ),
+    "attention": Section("Scaled dot-product attention, one thread", ("attention",), RATIOS),
     "first-call": Section(
         "First call, fresh process", ("first-call",), "In brackets: over the second call."
     ),
     "backends": Section(
         "Backends, one thread", ("backends",), "In brackets: over the Cython backend."
+    ),
+    "beam-search": Section(
+        "Beam search, one thread",
+        ("beam-search",),
+        "The search alone: logits are there already. PyTorch makes the same search of its own "
+        "operations; all its rows go on until all sentences are done.",
     ),
     "binary-addition": Section(
         "Binary addition",

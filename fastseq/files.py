@@ -57,12 +57,19 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
             for number, raw in enumerate(file, 1):
                 yield number, _decode(path, number, raw)
         except damages as error:
-            _check_damage(error)
+            check_damage(error)
             raise ValueError(
                 f"{display_name(path)}, after line {number}: damaged or cut off: {error}"
             ) from error
     if not number:
         raise ValueError(f"{display_name(path)}: expected text, got an empty file")
+
+
+def standard_input() -> io.BufferedReader:
+    """The bytes of standard input."""
+    if sys.stdin is None:
+        raise ValueError("standard input: expected data, got a closed stream; give a file")
+    return sys.stdin.buffer
 
 
 def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
@@ -99,21 +106,19 @@ def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
                     parts = []
                 parts.append(data[cut:])
         except damages as error:
-            _check_damage(error)
+            check_damage(error)
             raise ValueError(f"{display_name(path)}: damaged or cut off: {error}") from error
     if any(parts):
         yield b"".join(parts), done
 
 
 @contextlib.contextmanager
-def opened(
-    path: str | os.PathLike,
-) -> Iterator[tuple[BinaryIO, tuple[type, ...], Callable[[], int]]]:
+def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...], Callable]]:
     """A file's bytes, the exceptions its decompression may raise, how far it is on the disk."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
         if name == STDIN:
-            yield sys.stdin.buffer, (), lambda: 0  # not ours to close
+            yield standard_input(), (), lambda: 0  # not ours to close
             return
         open_compressed, damages = _decompression(name)
         raw = file = stack.enter_context(open(name, "rb"))
@@ -158,7 +163,7 @@ def _zstd():
     return zstd
 
 
-def _check_damage(error):
+def check_damage(error):
     """Raise what is no damage but an error of the disk: bz2 has no exception of its own."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
@@ -197,7 +202,8 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write bytes to, which replaces another one in the end or not at all.
 
     The data are written to a file beside it and are on the disk before that file takes the
-    name.  A symbolic link stays one, and an existing file keeps its permissions.
+    name.  A symbolic link stays one, and an existing file keeps its permissions.  What exists and
+    is no regular file, such as a pipe or a device, is written into.
 
     Raises
     ------
@@ -205,6 +211,10 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         If the data can't be written; the old file is as it was.
     """
     target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb") as file:
+            yield file
+        return
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:

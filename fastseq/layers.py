@@ -231,6 +231,15 @@ class Embedding(TokenLayer):
             kernels().add_rows(rows, ids, self._parameters.grads["weight"])
 
 
+def map_rows(rows, weight, bias, out):
+    """out = rows @ weight.T + bias for rows (N, I) and weight (O, I); bias may be None."""
+    if len(rows) == 1:  # not worth packing the weights
+        np.matmul(rows, weight.T, out=out)
+        out += 0 if bias is None else bias
+    else:
+        kernels().multiply_rows(rows, weight, bias, out)
+
+
 class Linear(TokenLayer):
     r"""A linear map of each token's features, :math:`y = x W^T + b`, as PyTorch's.
 
@@ -365,11 +374,7 @@ class Linear(TokenLayer):
         y = np.empty((*x.shape[:-1], self._out_features), self._dtype)
         rows, out = x.reshape(-1, self._in_features), y.reshape(-1, self._out_features)
         bias = self._parameters["bias"] if self._bias else None
-        if len(rows) == 1:  # not worth packing the weights
-            np.matmul(rows, self.weight.T, out=out)
-            out += 0 if bias is None else bias
-        else:
-            kernels().multiply_rows(rows, self.weight, bias, out)
+        map_rows(rows, self.weight, bias, out)
         return y
 
     def _back(self, x, dy, input_grad):

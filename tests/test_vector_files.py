@@ -13,7 +13,7 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq import files, vector_files
+from fastseq import files, vector_files, word2vec_files
 from fastseq.keyed_vectors import KeyedVectors
 
 WORDS = ["the", "größe", "日本", "a\u00a0b", "x\u2028y", "0.5", "'", "</s>"]
@@ -37,8 +37,8 @@ def assert_same(one, other):
 @pytest.fixture(name="small_chunks")
 def small_chunks_fixture(monkeypatch):
     """Chunks that end amidst words and vectors."""
-    monkeypatch.setattr(vector_files, "CHUNK", 61)
-    monkeypatch.setattr(vector_files, "ROWS", 3)
+    monkeypatch.setattr(word2vec_files, "CHUNK", 61)
+    monkeypatch.setattr(word2vec_files, "ROWS", 3)
 
 
 @pytest.fixture(name="gensim")
@@ -68,7 +68,7 @@ def test_chunks_make_no_difference(tmp_path, monkeypatch, binary):
     wv, path = make(40), tmp_path / "vectors"
     wv.save_word2vec_format(path, binary=binary)
     for size in [*range(1, 40), 1000, 1 << 20]:
-        monkeypatch.setattr(vector_files, "CHUNK", size)
+        monkeypatch.setattr(word2vec_files, "CHUNK", size)
         assert_same(KeyedVectors.load_word2vec_format(path, binary=binary), wv)
 
 
@@ -247,8 +247,8 @@ def test_damaged_binaries(tmp_path):
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_lines_without_an_end(tmp_path, binary, monkeypatch):
-    monkeypatch.setattr(vector_files, "CHUNK", 1000)
-    monkeypatch.setattr(vector_files, "LONGEST_WORD", 1000)
+    monkeypatch.setattr(word2vec_files, "CHUNK", 1000)
+    monkeypatch.setattr(word2vec_files, "LONGEST_WORD", 1000)
     path = tmp_path / "vectors"
     path.write_bytes(b"2 3\n" + b"x" * 20_000)
     with raises(ValueError, "vectors, "):
@@ -306,7 +306,7 @@ def test_writing_that_fails_leaves_nothing_behind(tmp_path):
     for ending in ("gz", "xz"):
         with (
             pytest.raises(ZeroDivisionError),
-            vector_files._writing(tmp_path / f"file.{ending}") as file,
+            word2vec_files._writing(tmp_path / f"file.{ending}") as file,
         ):
             file.write(b"half")
             1 / 0  # noqa: B018

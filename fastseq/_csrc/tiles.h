@@ -12,6 +12,8 @@
 #ifndef FASTSEQ_TILES_H
 #define FASTSEQ_TILES_H
 
+#include "score_blocks.h"
+#include "scores.h"
 #include "updates.h"
 #include "word2vec.h"
 
@@ -81,6 +83,8 @@ typedef struct {
 
     const fs_optimizers *optimizers;
     const fs_word2vec *word2vec;
+    const fs_attention *attention;
+    const fs_dot_product *dot_product;
 } fs_tiles;
 
 /* One instruction set, for both dtypes. */

@@ -162,7 +162,7 @@ def add_evaluate(kinds):
 
 def train(args):
     """Train, save, and say what came of it."""
-    from fastseq import tensor_files, vector_files
+    from fastseq import tensor_files, vector_files, word2vec_files
 
     form = vector_files.format_of(args.out)
     for path in filter(None, (args.out, args.vocab, args.checkpoint)):
@@ -175,7 +175,7 @@ def train(args):
     model = fastseq.Word2Vec(corpus_file=args.corpus, **settings)
     model.wv.save(args.out)
     if args.vocab is not None:
-        vector_files.write_counts(args.vocab, model.wv.index_to_key, model.wv.expandos["count"])
+        word2vec_files.write_counts(args.vocab, model.wv.index_to_key, model.wv.expandos["count"])
     print(f"{args.out}: {len(model.wv):,} words, vectors of {model.wv.vector_size} numbers")
     return 0
 
