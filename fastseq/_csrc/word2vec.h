@@ -1,4 +1,5 @@
-/* The table of functions on rows of word vectors, once per instruction set and dtype (word2vec_rows.h).
+/* The table of functions on rows of word vectors, once per instruction set and dtype
+ * (word2vec_rows.h).
  *
  * A row is `vectors` whole vectors of 64 bytes' alignment: what exceeds its numbers is zero, and
  * stays so.  Sums over a row, or over rows, run in one order, whatever other rows there are.

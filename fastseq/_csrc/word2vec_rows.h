@@ -58,12 +58,12 @@ FS_INLINE void FS_NAME(dot_rows)(const int same, long vectors, long count, const
     }
 }
 
-static void FS_NAME(dots)(long vectors, long count, const char *x, const char *const *y,
+static void FS_NAME(word_dots)(long vectors, long count, const char *x, const char *const *y,
                           char *out) {
     FS_NAME(dot_rows)(1, vectors, count, x, y, (REAL *)out);
 }
 
-static void FS_NAME(row_dots)(long vectors, long count, const char *x, const char *const *y,
+static void FS_NAME(word_row_dots)(long vectors, long count, const char *x, const char *const *y,
                               char *out) {
     FS_NAME(dot_rows)(0, vectors, count, x, y, (REAL *)out);
 }
@@ -258,7 +258,7 @@ static void FS_NAME(add)(long vectors, double scale, const char *x, char *out) {
 }
 
 static const fs_word2vec FS_NAME(word2vec) = {
-    FS_NAME(dots),   FS_NAME(row_dots),     FS_NAME(pairs),  FS_NAME(products),    FS_NAME(errors),
-    FS_NAME(loss),   FS_NAME(running_sums), FS_NAME(window), FS_NAME(open_window),
-    FS_NAME(add_windows), FS_NAME(add),
+    FS_NAME(word_dots), FS_NAME(word_row_dots), FS_NAME(pairs),  FS_NAME(products),
+    FS_NAME(errors),    FS_NAME(loss),          FS_NAME(running_sums), FS_NAME(window),
+    FS_NAME(open_window), FS_NAME(add_windows), FS_NAME(add),
 };
