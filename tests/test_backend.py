@@ -413,6 +413,7 @@ def test_public_names():
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
+    models += ["Word2Vec"]
     models += ["AttentionLSTM", "AttentionGRU", "DecoderState"]
     attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
     attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]

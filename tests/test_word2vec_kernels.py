@@ -1,5 +1,6 @@
 """Training of word vectors in the kernels: right gradients, equal twins, nothing lost."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -131,6 +132,11 @@ def from_numpy():
         return known[key]
 
     return result
+
+
+def test_twins_have_equal_signatures(kernels):
+    names = list(inspect.signature(kernels.train_words).parameters)
+    assert names == list(inspect.signature(reference.train_words).parameters)
 
 
 @all_variants

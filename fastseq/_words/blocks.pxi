@@ -277,7 +277,7 @@ cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
 # --- continuous bags of words -------------------------------------------------------------------
 
 cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
-    """The mean (or sum) of a window's vectors is the input, the centre is what it should predict."""
+    """The mean (or sum) of a window is the input, the centre is what it should predict."""
     cdef const Plan *plan = w.plan
     cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
     cdef char **bags = w.targets

@@ -41,7 +41,7 @@ def train_words(
 
 
 cdef void train_alone(int part, int parts, void *argument) noexcept nogil:
-    """Take chunk after chunk, and change the rows whoever else does (Recht et al., Hogwild, 2011)."""
+    """Take chunk after chunk, and change rows whoever else does (Recht et al., 2011)."""
     cdef Plan *plan = <Plan *>argument
     cdef Worker *w = &plan.worker[part]
     cdef long chunk = fs_next(&plan.next_chunk)
