@@ -58,6 +58,7 @@ _LATER = {
     "models": (
         "LanguageModel",
         "NotFittedError",
+        "Seq2Seq",
         "SequenceClassifier",
         "SequenceRegressor",
         "SequenceTagger",
@@ -150,6 +151,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

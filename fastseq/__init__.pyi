@@ -22,6 +22,7 @@ from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELo
 from fastseq.models import (
     LanguageModel,
     NotFittedError,
+    Seq2Seq,
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
@@ -97,6 +98,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

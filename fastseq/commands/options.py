@@ -20,6 +20,14 @@ def positive_seconds(text):
     return _number(float, text, lambda s: 0 < s < float("inf"), "a number of seconds above 0")
 
 
+def number(text):
+    """An option's value that is a number; the model says which ones it takes."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
 def _number(kind, text, accept, expected):
     try:
         value = kind(text)

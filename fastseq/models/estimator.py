@@ -79,6 +79,7 @@ class Estimator:
     _learned: tuple[str, ...] = ()
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
+    _mode = "min"
 
     network_: Module
     history_: History
@@ -213,7 +214,7 @@ class Estimator:
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
             batches = self._make_batches(X, y, order_seed)
-            validation = None if held_out is None else self._make_batches(*held_out, None)
+            validation = None if held_out is None else self._make_validation(*held_out)
             self._train(batches, validation, checkpoint, progress)
         return self
 
@@ -230,6 +231,10 @@ class Estimator:
             self.__dict__.update(before)
             raise
 
+    def _make_validation(self, X, y):
+        """What training.fit takes as validation; ``_mode`` says what is better."""
+        return self._make_batches(X, y, None)
+
     def _train(self, batches, validation, checkpoint, progress, callbacks=()):
         """Run the loop over batches that the network knows."""
         parameters = self.network_.parameters
@@ -243,6 +248,7 @@ class Estimator:
             max_norm=self.max_norm,
             schedule=self._make_schedule(optimizer, self.epochs * len(batches)),
             validation=validation,
+            mode=self._mode,
             patience=self.patience,
             average=None if average is None else averaging.AveragedParameters(parameters, average),
             checkpoint=checkpoint,
@@ -258,7 +264,9 @@ class Estimator:
             return schedules.LinearLR(
                 optimizer, start_factor=1.0, end_factor=0.0, total_iters=updates
             )
-        return schedules.ReduceLROnPlateau(optimizer) if self.schedule == "plateau" else None
+        if self.schedule == "plateau":
+            return schedules.ReduceLROnPlateau(optimizer, mode=self._mode)
+        return None
 
     def __sklearn_is_fitted__(self):
         return "network_" in self.__dict__

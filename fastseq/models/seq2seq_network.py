@@ -216,7 +216,8 @@ class Seq2SeqNetwork(Module):
         """Inputs some of which the network has drawn itself, each after those before it."""
         own = self._rng.random(inputs.shape) < self.sampled
         decoding, inputs = self.decode(x, lengths), inputs.copy()
-        sampler = Sampler(self.n_target, batch_size=inputs.shape[1], seed=self._rng)
+        options = {"batch_size": inputs.shape[1], "excluded": [self._special[0]]}
+        sampler = Sampler(self.n_target, **options, seed=self._rng)
         for step in range(1, len(inputs)):
             drawn = sampler.draw(decoding.step(inputs[step - 1]))
             np.copyto(inputs[step], drawn, where=own[step])
@@ -260,18 +261,13 @@ class Decoding:
 
     def __init__(self, network, x, lengths):
         memory, state = network.read(x, lengths)
-        self._network, self._begin = network, network._special[0]
+        self._network = network
         self._steps = network.decoder.start(state, memory, lengths)
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        """Read a token (R,) for each row; the scores (R, V) of the ones after them.
-
-        The begin token, which nothing can come before, has a score of -inf.
-        """
+        """Read a token (R,) for each row; the scores (R, V) of the ones after them."""
         network = self._network
-        logits = network.linear(self._steps.step(network._target(ids)))
-        logits[:, self._begin] = -np.inf
-        return logits
+        return network.linear(self._steps.step(network._target(ids)))
 
     def select(self, rows: np.ndarray) -> None:
         """Go on with these rows alone, in this order; they may come several times."""
