@@ -12,6 +12,7 @@ from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
+from fastseq.hypotheses import Hypothesis, copy_unknown
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
@@ -46,6 +47,7 @@ from fastseq.schedules import (
     SequentialLR,
     StepLR,
 )
+from fastseq.search import beam_search, greedy_search, sample_sequences
 from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
 from fastseq.subwords import Subwords
@@ -79,6 +81,7 @@ __all__ = [
     "GRUCell",
     "History",
     "HuberLoss",
+    "Hypothesis",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -109,11 +112,14 @@ __all__ = [
     "TimeSeries",
     "Vocabulary",
     "__version__",
+    "beam_search",
     "clip_grad_norm",
     "clip_grad_value",
+    "copy_unknown",
     "fit",
     "get_backend",
     "get_num_threads",
+    "greedy_search",
     "load",
     "load_model",
     "load_tensors",
@@ -124,6 +130,7 @@ __all__ = [
     "read_text",
     "read_ts",
     "read_tsv",
+    "sample_sequences",
     "save_model",
     "save_tensors",
     "set_backend",

@@ -88,6 +88,7 @@ include "_recurrent/stepper.pxi"
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
 include "_training/softmax.pxi"
+include "_search/largest.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

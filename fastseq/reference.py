@@ -452,6 +452,23 @@ def add_rows(rows, places, out):
     np.add.at(out, places[kept], rows[kept])
 
 
+# --- search ---------------------------------------------------------------------------------
+
+
+def largest_of_rows(rows, values, places):
+    """The largest numbers of each row and their columns, falling; of equal ones the first.
+
+    rows is (R, V), without NaN; values (R, K) of the same dtype, places int64 (R, K).
+    """
+    count = places.shape[1]
+    border = rows.shape[1] - count
+    least = np.partition(rows, border, axis=1)[:, border]
+    for n, row in enumerate(rows):
+        enough = np.flatnonzero(row >= least[n])  # more than needed where some are equal
+        places[n] = enough[np.argsort(-row[enough], kind="stable")][:count]
+        values[n] = row[places[n]]
+
+
 # --- optimisers -----------------------------------------------------------------------------
 #
 # Values, gradients and what an optimiser remembers are flat arrays (size,) of one dtype; the

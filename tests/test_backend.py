@@ -413,6 +413,7 @@ def test_public_names():
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load"]
+    models += ["beam_search", "greedy_search", "sample_sequences", "Hypothesis", "copy_unknown"]
     training = [*optimizers, *schedules, *data, *models]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 

@@ -12,6 +12,7 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
+largest.py        the largest numbers of each row, for search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -34,6 +35,7 @@ from fastseq.reference import (
 )
 
 from .gru import gru_backward, gru_forward
+from .largest import largest_of_rows
 from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
 from .rnn import rnn_backward, rnn_forward
@@ -58,6 +60,7 @@ __all__ = [
     "gather",
     "gru_backward",
     "gru_forward",
+    "largest_of_rows",
     "lstm_backward",
     "lstm_forward",
     "multiply_rows",

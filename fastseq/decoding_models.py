@@ -1,0 +1,105 @@
+"""What a search knows of models: scores for the next token, one row for each hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.backend import kernels
+
+
+class DecoderState(Protocol):
+    """A model in the middle of writing, as searches need it."""
+
+    weights: np.ndarray | None  # (R, S), the attention of the last step
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Read a token in each row, ids (R,), and score the next one: logits (R, V)."""
+
+    def select(self, rows: np.ndarray) -> None:
+        """Go on with these rows (R',): in another order, repeated, or left out."""
+
+
+class Model:
+    """One model, or several together: checked, and with the normalisers of its softmax."""
+
+    def __init__(self, states: Any):
+        self._states = list(states) if isinstance(states, Sequence) else [states]
+        if not self._states:
+            raise ValueError("state must be a decoder state, or a list of at least one, got none")
+        for state in self._states:
+            if not callable(getattr(state, "step", None)) or not callable(
+                getattr(state, "select", None)
+            ):
+                raise TypeError(
+                    "state must have the methods step(ids) and select(rows), or be a list of such "
+                    f"objects, got {type(state).__name__}"
+                )
+        self.classes = None
+
+    def step(self, ids):
+        """Logits (R, V), which the search may overwrite, and log(sum(exp(logits))) (R,)."""
+        logits, log_sums = self._step(self._states[0], ids)
+        if len(self._states) > 1:
+            parts = [logits - log_sums[:, None].astype(logits.dtype)]
+            for state in self._states[1:]:
+                logits, log_sums = self._step(state, ids)
+                parts.append(logits - log_sums[:, None].astype(logits.dtype))
+            logits, log_sums = _mean(parts), np.zeros(len(ids))
+        return logits, log_sums
+
+    def _step(self, state, ids):
+        logits = checks.floats_of_any_precision("the logits of state.step", state.step(ids))
+        expected = (len(ids), self.classes or logits.shape[-1])
+        checks.shape("the logits of state.step", logits, expected, "(R, V)")
+        self.classes = expected[1]
+        log_sums = log_sum_exp(logits)
+        if not np.isfinite(log_sums).all():
+            raise FloatingPointError(
+                "the logits of state.step must be numbers, and one in each row finite, got NaN or "
+                "infinity: the model's parameters or its inputs have them"
+            )
+        return logits if logits.flags.writeable else logits.copy(), log_sums
+
+    def select(self, rows):
+        for state in self._states:
+            state.select(rows)
+
+    def attention(self):
+        """The weights of the last step (R, S): the mean of all models'."""
+        weights = [getattr(state, "weights", None) for state in self._states]
+        if any(w is None for w in weights):
+            raise ValueError(
+                "attention and coverage_penalty need a model that has attention, but "
+                "state.weights is None"
+            )
+        return weights[0] if len(weights) == 1 else np.mean(weights, axis=0)
+
+
+def log_sum_exp(logits):
+    """log(sum(exp(logits))) of each row, float64 (R,)."""
+    rows, classes = logits.shape
+    log_sums, nothing = np.empty(rows), np.empty(rows)
+    elsewhere = np.full(rows, classes, np.int64)  # no target is picked
+    kernels().softmax_cross_entropy_forward(logits, elsewhere, log_sums, nothing, None)
+    return log_sums
+
+
+def _mean(log_probs):
+    """The logarithm of the mean of probabilities."""
+    top = np.maximum.reduce(log_probs)
+    shift = np.where(np.isfinite(top), top, 0)
+    total = sum(np.exp(part - shift) for part in log_probs)
+    with np.errstate(divide="ignore"):  # where all say that it is impossible
+        return np.log(total / len(log_probs)) + shift
+
+
+def largest(rows, count):
+    """The largest numbers of each row and their columns, falling; of equal ones the first."""
+    values = np.empty((len(rows), count), rows.dtype)
+    places = np.empty((len(rows), count), np.int64)
+    kernels().largest_of_rows(rows, values, places)
+    return values, places
