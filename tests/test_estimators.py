@@ -48,7 +48,7 @@ def test_an_unknown_setting_changes_nothing(case):
     make, _ = case
     estimator = make()
     before = estimator.get_params()
-    with raises(ValueError, "'learning_rate' is no setting of Sequence", "lr"):
+    with raises(ValueError, "'learning_rate' is no setting of Seq", "lr"):
         estimator.set_params(epochs=9, learning_rate=1.0)
     assert estimator.get_params() == before
 
@@ -86,6 +86,8 @@ def test_repr_shows_what_is_not_at_its_default():
 )
 def test_wrong_settings_are_refused_before_any_work(case, setting, value, message):
     make, (X, y) = case
+    if setting not in make().get_params():
+        pytest.skip(f"there is no setting {setting}")
     estimator = make(**{setting: value})
     with raises((TypeError, ValueError), message):
         estimator.fit(X, y)
@@ -94,6 +96,8 @@ def test_wrong_settings_are_refused_before_any_work(case, setting, value, messag
 
 def test_memory_needs_gates(case):
     make, (X, y) = case
+    if "memory" not in make().get_params():
+        pytest.skip("there is no setting memory")
     with raises(ValueError, "memory needs gates"):
         make(cell="rnn", memory=100).fit(X, y)
 
@@ -249,7 +253,7 @@ def test_a_run_goes_on_from_its_checkpoint(case, tmp_path):
     assert same(soft(resumed, X), soft(whole, X))
     other = make(dropout=0.1, epochs=5)
     with raises(ValueError, "saved with sequences = 20, but here it is 19"):
-        other.fit(X[1:], y[1:], checkpoint=path)
+        other.fit(X[:-1], y[:-1], checkpoint=path)
     assert not other.__sklearn_is_fitted__()
 
 

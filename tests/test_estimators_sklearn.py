@@ -73,7 +73,7 @@ def test_forecasts_need_no_targets():
 
 def test_grid_search(case):
     make, (X, y) = case
-    search = GridSearchCV(make(), {"hidden_size": [2, 5], "lr": [1e-7, 0.05]}, cv=2)
+    search = GridSearchCV(make(epochs=15), {"hidden_size": [2, 5], "lr": [1e-7, 0.05]}, cv=2)
     search.fit(X, y)
     assert search.best_params_["lr"] == 0.05  # 1e-7 learns nothing
     assert search.best_estimator_.lr == 0.05

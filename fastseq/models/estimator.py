@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -164,6 +165,7 @@ class Estimator:
         *,
         validation: tuple | float | None = None,
         checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
         progress: bool | None = None,
     ) -> Self:
         """Learn from data.
@@ -180,6 +182,8 @@ class Estimator:
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
             the same settings and data; see :func:`fastseq.fit`.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -215,7 +219,7 @@ class Estimator:
                 self.network_, self.history_ = self._make_network(network_seed), History()
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_validation(*held_out)
-            self._train(batches, validation, checkpoint, progress)
+            self._train(batches, validation, checkpoint, progress, callbacks)
         return self
 
     @contextlib.contextmanager

@@ -20,6 +20,7 @@ from fastseq.search import beam_search, sample_sequences
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SCORES = ("additive", "dot", "general", "concat")
 METRICS = ("exact", "wer", "bleu", "chrf")
 SELECTIONS = ("loss", "score")
 UNKNOWNS = ("keep", "exclude", "copy")
@@ -174,7 +175,7 @@ class Seq2Seq(Estimator):
         hidden_size: int = 256,
         num_layers: int = 1,
         bidirectional: bool = True,
-        attention: str | None = "general",
+        attention: str | None = None,
         input_feeding: bool = False,
         attention_size: int | None = None,
         tie_weights: bool = False,
@@ -557,6 +558,7 @@ class Seq2Seq(Estimator):
         *,
         validation: Any = None,
         checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
         progress: bool | None = None,
     ) -> Self:
         """Learn from pairs.
@@ -572,6 +574,8 @@ class Seq2Seq(Estimator):
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
             the same settings and data; see :func:`fastseq.fit`.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -594,7 +598,14 @@ class Seq2Seq(Estimator):
         if y is None and isinstance(validation, list):
             validation = token_pairs.split_pairs(validation, None)
         X, y = token_pairs.split_pairs(X, y)
-        return super().fit(X, y, validation=validation, checkpoint=checkpoint, progress=progress)
+        return super().fit(
+            X,
+            y,
+            validation=validation,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            progress=progress,
+        )
 
     @property
     def _mode(self):
@@ -604,6 +615,17 @@ class Seq2Seq(Estimator):
         self._check_training()
         token_pairs.check_settings(self)
         checks.choice("cell", self.cell, tuple(CELLS))
+        if self.attention is not None:
+            checks.choice("attention", self.attention, SCORES)
+            if self.cell == "rnn":
+                raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
+        if self.attention_size is not None:
+            checks.positive_int("attention_size", self.attention_size)
+        if self.tie_weights is True and self.embedding_dim != self.hidden_size:
+            raise ValueError(
+                "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
+                f"and outputs, got {self.embedding_dim} and {self.hidden_size}"
+            )
         for name in ("embedding_dim", "hidden_size", "num_layers", "beam_size"):
             checks.positive_int(name, getattr(self, name))
         for name in ("bidirectional", "input_feeding", "tie_weights"):
@@ -662,8 +684,8 @@ class Seq2Seq(Estimator):
             seed=seed,
         )
         # which a checkpoint compares: equal ids may stand for other tokens
-        texts = (v.to_json().encode() for v in (self.source_vocabulary_, vocabulary))
-        network.settings["vocabularies"] = [zlib.crc32(text) for text in texts]
+        tokens = "\n".join([*self.source_vocabulary_.tokens, *vocabulary.tokens])
+        network.settings["vocabularies"] = zlib.crc32(tokens.encode("utf-8", "surrogatepass"))
         return network
 
     def _make_batches(self, X, y, seed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.layers import Linear
+from fastseq.layers import Dropout, Linear
 from fastseq.models.networks import CELLS
 from fastseq.module import Module
 from fastseq.recurrent import LSTM
@@ -70,6 +70,106 @@ class LayerSteps:
     def select(self, rows):
         """Go on with these rows alone; they may come several times."""
         self._state = tuple(np.take(part, rows, axis=1) for part in self._state)
+
+
+class AttentionDecoder(Module):
+    """A layer that looks at the source, and plain layers above it."""
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        num_layers,
+        memory_size,
+        *,
+        cell,
+        dropout,
+        dtype,
+        seed,
+        **options,
+    ):
+        from fastseq import decoders
+
+        seeds = self.split_seed(seed, 3)
+        kind = {"lstm": decoders.AttentionLSTM, "gru": decoders.AttentionGRU}[cell]
+        children = {
+            "bottom": kind(
+                input_size, hidden_size, memory_size, dtype=dtype, seed=seeds[0], **options
+            )
+        }
+        if num_layers > 1:
+            between = dropout if num_layers > 2 else 0.0
+            sizes = hidden_size, hidden_size, num_layers - 1
+            children["dropout"] = Dropout(dropout, seed=seeds[1])
+            children["layers"] = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seeds[2])
+        super().__init__(**children)
+
+    def __call__(self, x, state, lengths, memory, memory_lengths):
+        """Outputs (T, B, H) for inputs (T, B, I), and weights (T, B, S) of the source."""
+        bottom, above = _split(state)
+        y, _, weights = self.bottom(x, memory, as_state(bottom), lengths, memory_lengths)
+        if "layers" in self.children:
+            y, _ = self.layers(y, as_state(above), lengths)
+        return y, weights
+
+    def forward(self, x, state, lengths, memory, memory_lengths):
+        """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory."""
+        bottom, above = _split(state)
+        y, _, _, through_bottom = self.bottom.forward(
+            x, memory, as_state(bottom), lengths, memory_lengths
+        )
+        if "layers" in self.children:
+            y, into_dropout = self.dropout.forward(y)
+            y, _, through_layers = self.layers.forward(y, as_state(above), lengths)
+
+        def back(dy):
+            above = ()
+            if "layers" in self.children:
+                dy, d_above = through_layers(dy)
+                dy, above = into_dropout(dy), as_parts(d_above)
+            dx, d_memory, d_bottom = through_bottom(dy)
+            d_bottom = as_parts(d_bottom)
+            if above:
+                pairs = zip(d_bottom, above, strict=True)
+                d_bottom = tuple(np.concatenate(pair) for pair in pairs)
+            return dx, d_bottom, d_memory
+
+        return y, back
+
+    def start(self, state, memory, memory_lengths):
+        """The decoder step by step."""
+        bottom, above = _split(state)
+        first = self.bottom.start(memory, as_state(bottom), memory_lengths)
+        layers = LayerSteps(self.layers, above) if "layers" in self.children else None
+        return AttentionSteps(first, layers)
+
+
+class AttentionSteps:
+    """A decoder with attention that advances by a step a call."""
+
+    def __init__(self, bottom, above):
+        self._bottom, self._above = bottom, above
+
+    @property
+    def weights(self):
+        """Of the source's positions at the last step, (R, S)."""
+        return self._bottom.weights
+
+    def step(self, x):
+        """Outputs (R, H) for inputs (R, I)."""
+        y = self._bottom.step(x)
+        return y if self._above is None else self._above.step(y)
+
+    def select(self, rows):
+        """Go on with these rows alone; they may come several times."""
+        self._bottom.select(rows)
+        if self._above is not None:
+            self._above.select(rows)
+
+
+def _split(state):
+    """The state of the lowest layer, and that of those above."""
+    return tuple(part[:1] for part in state), tuple(part[1:] for part in state)
 
 
 class Bridge(Module):

@@ -15,7 +15,7 @@ from fastseq import checks
 from fastseq.large_vocabulary import LinearCrossEntropyLoss
 from fastseq.layers import Dropout, Embedding, Linear
 from fastseq.models.networks import CELLS
-from fastseq.models.seq2seq_decoders import Bridge, PlainDecoder, as_parts
+from fastseq.models.seq2seq_decoders import AttentionDecoder, Bridge, PlainDecoder, as_parts
 from fastseq.module import Module
 from fastseq.sampling import Sampler
 
@@ -52,9 +52,13 @@ class Seq2SeqNetwork(Module):
     bidirectional : bool
         Whether the encoder also reads from the end.  If not, the decoder begins with the very
         state in which it ends; else with what a :class:`Bridge` makes of both.
-    attention : None
-        Without attention the decoder knows the source by its first state alone (Sutskever et
-        al., 2014).
+    attention : {"additive", "dot", "general", "concat"}, optional
+        How the decoder finds what matters of the source; without, it knows the source by its first
+        state alone (Sutskever et al., 2014).
+    input_feeding : bool
+        Whether each step also reads what the step before has found; "additive" always does.
+    attention_size : int, optional
+        The size in which "additive" and "concat" compare.
     dropout : float
         For tokens' vectors, between layers, and for outputs.
     shared_embedding : bool
@@ -90,6 +94,8 @@ class Seq2SeqNetwork(Module):
         cell: str = "lstm",
         bidirectional: bool = True,
         attention: str | None = None,
+        input_feeding: bool = False,
+        attention_size: int | None = None,
         dropout: float = 0.0,
         shared_embedding: bool = False,
         tie_weights: bool = False,
@@ -123,7 +129,14 @@ class Seq2SeqNetwork(Module):
         )
         linear.parameters["bias"][...] = 0
         bridge = {"bridge": Bridge(encoder, seed=seeds[5])} if bidirectional else {}
-        decoder = PlainDecoder(*sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seeds[6])
+        options = {"cell": cell, "dropout": dropout, "dtype": dtype, "seed": seeds[6]}
+        if attention is None:
+            decoder = PlainDecoder(*sizes, **options)
+        else:
+            memory_size = hidden_size * (1 + bidirectional)
+            options |= {"score": attention, "attention_size": attention_size}
+            options |= {"input_feeding": input_feeding} if attention != "additive" else {}
+            decoder = AttentionDecoder(*sizes, memory_size, **options)
         super().__init__(
             **tables,
             dropout=Dropout(dropout, seed=seeds[7]),
