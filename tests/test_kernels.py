@@ -52,6 +52,10 @@ OTHERS += [
     "largest_of_rows",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
+    "attention_forward",
+    "attention_backward",
+    "decoder_forward",
+    "decoder_backward",
 ]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 

@@ -12,6 +12,7 @@
 #ifndef FASTSEQ_TILES_H
 #define FASTSEQ_TILES_H
 
+#include "scores.h"
 #include "updates.h"
 
 #define FS_PANEL_VECTORS 4 /* vectors in a full plain panel */
@@ -79,6 +80,7 @@ typedef struct {
                              char *d);
 
     const fs_optimizers *optimizers;
+    const fs_attention *attention;
 } fs_tiles;
 
 /* One instruction set, for both dtypes. */

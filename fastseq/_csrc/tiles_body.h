@@ -296,6 +296,7 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 
 #include "gates.h"
 #include "losses.h"
+#include "attention.h"
 #include "optimizers.h"
 
 static const fs_tiles FS_NAME(tiles) = {
@@ -321,6 +322,7 @@ static const fs_tiles FS_NAME(tiles) = {
     FS_NAME(softmax_sums),
     FS_NAME(softmax_gradient),
     &FS_NAME(optimizers),
+    &FS_NAME(attention),
 };
 
 #undef SAVE

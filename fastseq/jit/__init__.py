@@ -13,6 +13,7 @@ gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
 largest.py        the largest numbers of each row, for search
+attention.py      attention of many queries at once
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -26,6 +27,10 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
+import functools
+import sys
+
+from fastseq import reference_decoder
 from fastseq.reference import (
     add_linear_gradients,
     gather,
@@ -34,6 +39,7 @@ from fastseq.reference import (
     sort_lengths,
 )
 
+from .attention import attention_backward, attention_forward
 from .gru import gru_backward, gru_forward
 from .largest import largest_of_rows
 from .lstm import lstm_backward, lstm_forward
@@ -49,13 +55,21 @@ def set_num_threads(n):
     """Accept the package's setting; the BLAS of NumPy and SciPy decides about its threads."""
 
 
+# Products with the rows of a step, and the compiled cells and attention.
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
 __all__ = [
     "Stepper",
     "adagrad_step",
     "adam_step",
     "add_linear_gradients",
     "add_rows",
+    "attention_backward",
+    "attention_forward",
     "average",
+    "decoder_backward",
+    "decoder_forward",
     "exp",
     "gather",
     "gru_backward",
