@@ -18,7 +18,13 @@ KINDS = {
     "deep one direction": {"num_layers": 2, "bidirectional": False},
     "tied": {"tie_weights": True},
     "one table": {"shared_embedding": True, "n_target": SOURCES, "tie_weights": True},
+    "general": {"attention": "general"},
+    "fed": {"attention": "general", "input_feeding": True},
+    "additive": {"attention": "additive", "cell": "gru", "num_layers": 2, "tie_weights": True},
+    "deep concat": {"attention": "concat", "num_layers": 3, "attention_size": 3},
+    "dot": {"attention": "dot", "bidirectional": False},
     "noise": {
+        "attention": "general",
         "num_layers": 2,
         "dropout": 0.3,
         "word_dropout": 0.3,

@@ -95,6 +95,15 @@ def test_many_lines_come_in_their_order(model, capsys, monkeypatch):
     np.testing.assert_allclose(*scores, atol=2e-4)
 
 
+def test_alignments(model, capsys, monkeypatch):
+    assert run("translate g2p.safetensors --align", monkeypatch, "abc\n") == 0
+    output, pairs = capsys.readouterr().out.rstrip("\n").split("\t")
+    (found,) = model.candidates(["abc"], attention=True)[0]
+    assert output == " ".join(found.tokens)
+    expected = [f"{s}-{t}" for t, s in enumerate(found.attention[:-1].argmax(axis=1))]
+    assert pairs.split() == expected
+
+
 def test_models_of_an_ensemble(model, capsys, monkeypatch):
     other = fs.Seq2Seq(**SETTINGS, random_state=1).fit(X, Y)
     other.save("other")

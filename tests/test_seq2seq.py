@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import sys
 import unicodedata
 
 import numpy as np
@@ -20,6 +21,7 @@ SETTINGS = {"embedding_dim": 16, "hidden_size": 24, "epochs": 40, "batch_size": 
 def fitted_fixture():
     """A model that writes words backwards; a copy for each test that changes it."""
     model = make_seq2seq(**SETTINGS, dropout=0.0)
+    assert model.attention == "general"
     return model.fit([(word, word[::-1]) for word in WORDS])
 
 
@@ -157,6 +159,99 @@ def test_samples_follow_the_probabilities(fitted):
     assert fitted.sample(["abc"], 3, top_k=1, seed=0) == [["cba"] * 3]
 
 
+# --- attention ----------------------------------------------------------------------------------
+
+
+def test_the_decoder_looks_at_what_it_writes(fitted):
+    source, target, attention = fitted.align("abcd", "dcba")
+    assert (source, target) == (["a", "b", "c", "d", "</s>"], ["d", "c", "b", "a", "</s>"])
+    assert attention.shape == (5, 5)
+    np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
+    source, target, attention = fitted.align("abc")
+    assert target == ["c", "b", "a", "</s>"]
+    (found,) = fitted.candidates(["abc"], attention=True)[0]
+    assert found.tokens == target[:-1]
+    np.testing.assert_allclose(found.attention, attention, atol=1e-5)
+    assert fitted.candidates(["abc"])[0][0].attention is None
+
+
+def test_attention_has_the_positions_of_its_own_source(fitted):
+    found = fitted.candidates(["abc", "", "abcd"], attention=True)
+    for source, (candidate,) in zip(["abc", "", "abcd"], found, strict=True):
+        assert candidate.attention.shape == (len(candidate.tokens) + 1, len(source) + 1)
+        np.testing.assert_allclose(candidate.attention.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_pictures_of_attention(fitted, tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = fitted.plot_attention("abc", path=tmp_path / "picture.png")
+    (axes,) = figure.axes
+    _, _, attention = fitted.align("abc")
+    np.testing.assert_array_equal(axes.images[0].get_array(), attention)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c", "</s>"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "b", "a", "</s>"]
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    fitted.plot_attention("日本")  # letters that the font lacks are no matter
+
+
+def test_pictures_need_matplotlib(fitted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with raises(ImportError, "pip install 'fastseq[plot]'"):
+        fitted.plot_attention("abc")
+
+
+def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
+    """Names are rare: each is unknown, stands somewhere, and is to be repeated."""
+    rng = np.random.default_rng(0)
+    X, y = [], []
+    for i in range(150):
+        words = list(rng.choice(["a", "b"], 3))
+        words[rng.integers(3)] = f"name{i}"
+        X.append([str(word) for word in words])
+        y.append([str(word) for word in words])
+    model = make_seq2seq(
+        source_unit="token", target_unit="token", min_count=2, **SETTINGS | {"epochs": 15}
+    ).fit(X, y)
+    tests = [["a", "b", "Ann"], ["Bob", "a", "a"], ["b", "Cy", "a"]]
+    assert model.predict(tests) == [
+        ["<unk>" if word[0].isupper() else word for word in words] for words in tests
+    ]
+    copied = model.predict(tests, unknown="copy")
+    assert copied == tests
+
+
+def test_without_attention_there_is_none_to_show():
+    model = make_seq2seq(attention=None).fit(*spelled())
+    for options in ({"attention": True}, {"unknown": "copy"}):
+        with raises(ValueError, "need a model with attention"):
+            model.candidates(["ab"], **options)
+    with raises(ValueError, "this model has no attention"):
+        model.plot_attention("ab")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attention": "additive"},
+        {"attention": "dot", "bidirectional": False},
+        {"attention": "concat", "attention_size": 7, "num_layers": 2},
+        {"attention": "general", "input_feeding": True, "cell": "gru"},
+        {"attention": None, "cell": "rnn"},
+        {"tie_weights": True, "joint_vocabulary": True, "hidden_size": 5},
+    ],
+)
+def test_every_kind_is_saved_and_searched(settings, tmp_path):
+    pytest.importorskip("safetensors")
+    X, y = spelled()
+    model = make_seq2seq(**settings).fit(X, y)
+    model.save(tmp_path / "model")
+    assert fs.load(tmp_path / "model").predict(X) == model.predict(X)
+    found = [candidates[0] for candidates in model.candidates(X)]
+    ended = [i for i, candidate in enumerate(found) if not candidate.cut]
+    expected = model.log_prob([X[i] for i in ended], [found[i].output for i in ended])
+    np.testing.assert_allclose([found[i].log_prob for i in ended], expected, rtol=1e-4)
+
+
 # --- training -----------------------------------------------------------------------------------
 
 
@@ -215,6 +310,8 @@ def test_models_decide_together(fitted):
         ({"normalization": "nfd"}, ValueError, "normalization must be one of 'NFC', 'NFD'"),
         ({"attention": "bilinear"}, ValueError, "attention must be one of 'additive', 'dot'"),
         ({"cell": "rnn", "attention": "dot"}, ValueError, "attention needs cell='lstm' or"),
+        ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
+        ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
         ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
         ({"metric": "f1"}, ValueError, "metric must be one of 'exact', 'wer', 'bleu', 'chrf'"),

@@ -75,7 +75,7 @@ def test_loss_is_what_is_trained_without_noise(name):
 
 
 def test_noise_acts_in_training_alone():
-    plain = make_network("deep lstm", tie_weights=True)
+    plain = make_network("deep lstm", tie_weights=True, attention="general")
     noisy, batch = make_network("noise"), make_batch()
     noisy.load_state_dict(plain.state_dict())
     assert noisy.loss(batch) == plain.loss(batch)
@@ -118,11 +118,15 @@ def test_step_by_step_is_the_whole_target(name):
     network, batch = make_network(name), make_batch(rows=5)
     inputs = batch.targets[:-1]
     memory, state = network.read(batch.x, batch.lengths)
-    y, _ = network.decoder(network._target(inputs), state, None, memory, batch.lengths)
+    y, weights = network.decoder(network._target(inputs), state, None, memory, batch.lengths)
     expected = network.linear(y)
     decoding = network.decode(batch.x, batch.lengths)
-    for ids, scores in zip(inputs, expected, strict=True):
+    for t, (ids, scores) in enumerate(zip(inputs, expected, strict=True)):
         assert_close(decoding.step(ids), scores, 1e-12)
+        if weights is None:
+            assert decoding.weights is None
+        else:
+            assert_close(decoding.weights, weights[t], 1e-12)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -158,7 +162,7 @@ def test_tied_tables_are_one():
     assert "target.weight" in names and "linear.weight" not in names
 
 
-@pytest.mark.parametrize("name", ["lstm", "noise", "one table"])
+@pytest.mark.parametrize("name", ["lstm", "general", "noise", "one table"])
 def test_copies_train_like_the_original(name):
     network, batch = make_network(name), make_batch()
     twin = copy.deepcopy(network)
@@ -166,7 +170,8 @@ def test_copies_train_like_the_original(name):
     assert_identical(twin.parameters.flat_grad, network.parameters.flat_grad)
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("attention", [None, "general", "additive"])
+def test_results_do_not_depend_on_the_number_of_threads(attention):
     if fs.get_backend() != "cython":
         pytest.skip("only the compiled kernels promise it")
     before, results = fs.get_num_threads(), []
@@ -174,9 +179,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
     try:
         for threads in (1, 2, 3):
             fs.set_num_threads(threads)
-            network = make_network(
-                "deep lstm", np.float32, embedding_dim=32, hidden_size=64, dropout=0.2
-            )
+            sizes = {"embedding_dim": 32, "hidden_size": 64, "dropout": 0.2}
+            network = make_network("deep lstm", np.float32, **sizes, attention=attention)
             network.sampled = 0.3
             results.append((network.loss_and_grad(batch), network.parameters.flat_grad))
     finally:
@@ -199,6 +203,7 @@ def test_training_state_holds_how_much_is_sampled():
         ({"cell": "elman"}, ValueError, ["cell", "'lstm'", "'elman'"]),
         ({"tie_weights": True, "hidden_size": 9}, ValueError, ["tie_weights=True", "4", "9"]),
         ({"shared_embedding": True, "n_target": 30}, ValueError, ["shared_embedding", "9", "30"]),
+        ({"attention": "bilinear"}, ValueError, ["score", "'additive'", "'bilinear'"]),
         ({"word_dropout": 1.0}, ValueError, ["word_dropout", "1.0"]),
         ({"label_smoothing": 2.0}, ValueError, ["label_smoothing", "2.0"]),
     ],
@@ -208,14 +213,20 @@ def test_errors(options, error, parts):
         make_network(**options)
 
 
-def test_a_small_task_is_learned():
+@pytest.mark.parametrize("attention", [None, "general", "additive"])
+def test_a_small_task_is_learned(attention):
     """Writing a sequence backwards."""
     rng = np.random.default_rng(0)
     words = [rng.integers(3, TARGETS, rng.integers(1, 5)).tolist() for _ in range(400)]
     sources = [[*word, END] for word in words]
     targets = [[BEGIN, *word[::-1], END] for word in words]
     network = Seq2SeqNetwork(
-        TARGETS, TARGETS, 16, 32, begin_id=BEGIN, end_id=END, unknown_id=UNKNOWN, seed=0
+        *(TARGETS, TARGETS, 16, 32),
+        begin_id=BEGIN,
+        end_id=END,
+        unknown_id=UNKNOWN,
+        attention=attention,
+        seed=0,
     )
     batches = fs.Batches(sources, targets, target_kind="sequences", batch_size=20, seed=0)
     adam = fs.Adam(network.parameters, 0.01)

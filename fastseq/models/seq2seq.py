@@ -175,7 +175,7 @@ class Seq2Seq(Estimator):
         hidden_size: int = 256,
         num_layers: int = 1,
         bidirectional: bool = True,
-        attention: str | None = None,
+        attention: str | None = "general",
         input_feeding: bool = False,
         attention_size: int | None = None,
         tie_weights: bool = False,
@@ -615,12 +615,7 @@ class Seq2Seq(Estimator):
         self._check_training()
         token_pairs.check_settings(self)
         checks.choice("cell", self.cell, tuple(CELLS))
-        if self.attention is not None:
-            checks.choice("attention", self.attention, SCORES)
-            if self.cell == "rnn":
-                raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
-        if self.attention_size is not None:
-            checks.positive_int("attention_size", self.attention_size)
+        self._check_attention()
         if self.tie_weights is True and self.embedding_dim != self.hidden_size:
             raise ValueError(
                 "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
@@ -635,6 +630,25 @@ class Seq2Seq(Estimator):
         checks.probability("scheduled_sampling", self.scheduled_sampling)
         checks.choice("metric", self.metric, METRICS)
         checks.choice("selection", self.selection, SELECTIONS)
+
+    def _check_attention(self):
+        if self.attention_size is not None:
+            checks.positive_int("attention_size", self.attention_size)
+            if self.attention not in ("additive", "concat"):
+                raise ValueError(
+                    f"attention_size is for 'additive' and 'concat', got it with "
+                    f"attention={self.attention!r}"
+                )
+        if self.attention is None:
+            return
+        checks.choice("attention", self.attention, SCORES)
+        if self.cell == "rnn":
+            raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
+        if self.attention == "dot" and self.bidirectional:
+            raise ValueError(
+                "attention='dot' needs bidirectional=False, since it compares vectors of one size; "
+                "take 'general' for an encoder of two directions"
+            )
 
     def _read(self, X, y=None):
         X, y = token_pairs.split_pairs(X, y)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastseq.decoders import AttentionGRU, AttentionLSTM
 from fastseq.layers import Dropout, Linear
 from fastseq.models.networks import CELLS
 from fastseq.module import Module
@@ -72,7 +73,7 @@ class LayerSteps:
         self._state = tuple(np.take(part, rows, axis=1) for part in self._state)
 
 
-class AttentionDecoder(Module):
+class LookingDecoder(Module):
     """A layer that looks at the source, and plain layers above it."""
 
     def __init__(
@@ -88,10 +89,8 @@ class AttentionDecoder(Module):
         seed,
         **options,
     ):
-        from fastseq import decoders
-
         seeds = self.split_seed(seed, 3)
-        kind = {"lstm": decoders.AttentionLSTM, "gru": decoders.AttentionGRU}[cell]
+        kind = {"lstm": AttentionLSTM, "gru": AttentionGRU}[cell]
         children = {
             "bottom": kind(
                 input_size, hidden_size, memory_size, dtype=dtype, seed=seeds[0], **options

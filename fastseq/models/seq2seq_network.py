@@ -15,7 +15,7 @@ from fastseq import checks
 from fastseq.large_vocabulary import LinearCrossEntropyLoss
 from fastseq.layers import Dropout, Embedding, Linear
 from fastseq.models.networks import CELLS
-from fastseq.models.seq2seq_decoders import AttentionDecoder, Bridge, PlainDecoder, as_parts
+from fastseq.models.seq2seq_decoders import Bridge, LookingDecoder, PlainDecoder, as_parts
 from fastseq.module import Module
 from fastseq.sampling import Sampler
 
@@ -136,7 +136,7 @@ class Seq2SeqNetwork(Module):
             memory_size = hidden_size * (1 + bidirectional)
             options |= {"score": attention, "attention_size": attention_size}
             options |= {"input_feeding": input_feeding} if attention != "additive" else {}
-            decoder = AttentionDecoder(*sizes, memory_size, **options)
+            decoder = LookingDecoder(*sizes, memory_size, **options)
         super().__init__(
             **tables,
             dropout=Dropout(dropout, seed=seeds[7]),
