@@ -20,6 +20,17 @@ from fastseq.large_vocabulary import (
 )
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
+from fastseq.metrics import (
+    bleu,
+    character_error_rate,
+    chrf,
+    edit_distances,
+    exact_match,
+    perplexity,
+    phone_error_rate,
+    sequence_error_rate,
+    word_error_rate,
+)
 from fastseq.models import (
     LanguageModel,
     NotFittedError,
@@ -113,9 +124,14 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "beam_search",
+    "bleu",
+    "character_error_rate",
+    "chrf",
     "clip_grad_norm",
     "clip_grad_value",
     "copy_unknown",
+    "edit_distances",
+    "exact_match",
     "fit",
     "get_backend",
     "get_num_threads",
@@ -124,6 +140,8 @@ __all__ = [
     "load_model",
     "load_tensors",
     "pad",
+    "perplexity",
+    "phone_error_rate",
     "prefetch",
     "read_conll",
     "read_model",
@@ -133,9 +151,11 @@ __all__ = [
     "sample_sequences",
     "save_model",
     "save_tensors",
+    "sequence_error_rate",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "to_sequences",
+    "word_error_rate",
 ]

@@ -89,7 +89,7 @@ include "_recurrent/stepper.pxi"
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
 include "_training/softmax.pxi"
-include "_search/largest.pxi"
+include "_search/continuations.pxi"
 
 
 # --- attention ------------------------------------------------------------------------------

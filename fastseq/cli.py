@@ -11,7 +11,7 @@ import sys
 
 import fastseq
 from fastseq import _command, processes
-from fastseq.commands import demo, generate, info, predict, train, translate
+from fastseq.commands import demo, generate, info, predict, score, train, translate
 
 
 def main(argv=None):
@@ -62,7 +62,7 @@ def build_parser():
     )
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, train, predict, generate, translate, info):
+    for command in (demo, train, predict, generate, translate, score, info):
         command.add(commands)
     # For the list in --help only: dispatch() never lets `bench` come this far.
     commands.add_parser("bench", help="compare speed with PyTorch, ONNX Runtime and NumPy")

@@ -29,9 +29,6 @@ class Phrases:
         self._phrases = phrases
         self.size = sum(map(len, phrases))  # tokens
 
-    def __len__(self):
-        return len(self._phrases)
-
     def _unmet(self, progress):
         return [i for i in range(len(self._phrases)) if not progress.met >> i & 1]
 

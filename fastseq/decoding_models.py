@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -41,28 +42,21 @@ class Model:
         self.classes = None
 
     def step(self, ids):
-        """Logits (R, V), which the search may overwrite, and log(sum(exp(logits))) (R,)."""
-        logits, log_sums = self._step(self._states[0], ids)
-        if len(self._states) > 1:
-            parts = [logits - log_sums[:, None].astype(logits.dtype)]
-            for state in self._states[1:]:
-                logits, log_sums = self._step(state, ids)
-                parts.append(logits - log_sums[:, None].astype(logits.dtype))
-            logits, log_sums = _mean(parts), np.zeros(len(ids))
-        return logits, log_sums
+        """Logits (R, V), which the search may overwrite."""
+        if len(self._states) == 1:
+            return self._step(self._states[0], ids)
+        parts = []
+        for state in self._states:
+            logits = self._step(state, ids)
+            parts.append(logits - log_sum_exp(logits)[:, None].astype(logits.dtype))
+        return _mean(parts)
 
     def _step(self, state, ids):
         logits = checks.floats_of_any_precision("the logits of state.step", state.step(ids))
         expected = (len(ids), self.classes or logits.shape[-1])
         checks.shape("the logits of state.step", logits, expected, "(R, V)")
         self.classes = expected[1]
-        log_sums = log_sum_exp(logits)
-        if not np.isfinite(log_sums).all():
-            raise FloatingPointError(
-                "the logits of state.step must be numbers, and one in each row finite, got NaN or "
-                "infinity: the model's parameters or its inputs have them"
-            )
-        return logits if logits.flags.writeable else logits.copy(), log_sums
+        return logits if logits.flags.writeable else logits.copy()
 
     def select(self, rows):
         for state in self._states:
@@ -85,7 +79,17 @@ def log_sum_exp(logits):
     log_sums, nothing = np.empty(rows), np.empty(rows)
     elsewhere = np.full(rows, classes, np.int64)  # no target is picked
     kernels().softmax_cross_entropy_forward(logits, elsewhere, log_sums, nothing, None)
+    check_log_sums(log_sums)
     return log_sums
+
+
+def check_log_sums(log_sums):
+    """Raise unless all rows of logits had numbers, one of them finite."""
+    if not math.isfinite(np.add.reduce(log_sums)):
+        raise FloatingPointError(
+            "the logits of state.step must be numbers, and one in each row finite, got NaN or "
+            "infinity: the model's parameters or its inputs have them"
+        )
 
 
 def _mean(log_probs):
@@ -97,9 +101,17 @@ def _mean(log_probs):
         return np.log(total / len(log_probs)) + shift
 
 
-def largest(rows, count):
-    """The largest numbers of each row and their columns, falling; of equal ones the first."""
-    values = np.empty((len(rows), count), rows.dtype)
-    places = np.empty((len(rows), count), np.int64)
-    kernels().largest_of_rows(rows, values, places)
-    return values, places
+def continuations(logits, log_probs, offsets, barred, log_sums, count):
+    """Of each sentence the best continuations: sums, rows and tokens, (L, count) each.
+
+    With ``log_sums``, which are made unless they are known; the kernel says what all these are.
+    """
+    shape, known = (len(offsets) - 1, count), log_sums is not None
+    gains, rows, tokens = np.empty(shape), np.empty(shape, np.int64), np.empty(shape, np.int64)
+    if not known:
+        log_sums = np.empty(len(logits))
+    arrays = (gains, rows, tokens)
+    kernels().best_continuations(logits, log_probs, offsets, barred, log_sums, known, *arrays)
+    if not known:
+        check_log_sums(log_sums)
+    return arrays, log_sums

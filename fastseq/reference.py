@@ -460,18 +460,33 @@ def add_rows(rows, places, out):
 # --- search ---------------------------------------------------------------------------------
 
 
-def largest_of_rows(rows, values, places):
-    """The largest numbers of each row and their columns, falling; of equal ones the first.
+def best_continuations(logits, log_probs, offsets, barred, log_sums, known, gains, rows, tokens):
+    """Of each sentence the K continuations with the largest sums, falling, of all its rows.
 
-    rows is (R, V), without NaN; values (R, K) of the same dtype, places int64 (R, K).
+    logits (R, V) continue R rows with the sums log_probs (R,), of which offsets[n]:offsets[n + 1]
+    belong to sentence n of L; barred is uint8 (V,), not 0 for tokens that must not come, or None.
+    log_sums (R,) are the logarithms of the sums of exp(logits): what is to be written, or if
+    ``known`` to be read.  gains (L, K) are ``log_probs + min(logits - log_sums, 0)`` with their
+    rows and tokens, int64 (L, K).  Of equal ones the first row comes first, then the first token;
+    -inf, the sentence's first row and token 0 stand where there are no more above -inf.  A row
+    with NaN in it may give anything.
     """
-    count = places.shape[1]
-    border = rows.shape[1] - count
-    least = np.partition(rows, border, axis=1)[:, border]
-    for n, row in enumerate(rows):
-        enough = np.flatnonzero(row >= least[n])  # more than needed where some are equal
-        places[n] = enough[np.argsort(-row[enough], kind="stable")][:count]
-        values[n] = row[places[n]]
+    if not known:
+        elsewhere = np.full(len(logits), logits.shape[1])
+        softmax_cross_entropy_forward(logits, elsewhere, log_sums, np.empty(len(logits)), None)
+    sums = np.minimum(logits - log_sums[:, None], 0) + log_probs[:, None]
+    if barred is not None:
+        sums[:, barred != 0] = -np.inf
+    gains[...], rows[...], tokens[...] = -np.inf, offsets[:-1, None], 0
+    for n, begin in enumerate(offsets[:-1]):
+        flat = sums[begin : offsets[n + 1]].ravel()
+        count = min(gains.shape[1], flat.size)
+        least = np.partition(flat, flat.size - count)[flat.size - count] if count else 0
+        enough = np.flatnonzero((flat >= least) & (flat > -np.inf))  # more where some are equal
+        best = enough[np.argsort(-flat[enough], kind="stable")][:count]
+        gains[n, : len(best)] = flat[best]
+        rows[n, : len(best)] = begin + best // logits.shape[1]
+        tokens[n, : len(best)] = best % logits.shape[1]
 
 
 # --- optimisers -----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq import constraints as phrases_of
-from fastseq.decoding_models import Model, largest
+from fastseq.decoding_models import Model, continuations, log_sum_exp
 from fastseq.hypotheses import Finished, Hypothesis, Penalties, Trail
 from fastseq.sampling import Sampler
 from fastseq.search_rules import Rules, per_row, tokens_of
@@ -115,7 +115,8 @@ def beam_search(
     Notes
     -----
     Probabilities are the model's own: what is excluded or must not come yet takes its share with
-    it.  Where everything is ruled out a hypothesis ends, even before ``min_length``.  A
+    it.  Where all that a sentence could go on with is ruled out it ends, even before
+    ``min_length``.  A
     sentence's result does not depend on the others in its batch, as long as the model's scores
     don't; equal scores are decided by rank and token.
 
@@ -314,11 +315,9 @@ class _BeamSearch:
     Attributes
     ----------
     log_probs : ndarray of float64, (R,)
-        Of the hypotheses that run.
-    owners : ndarray of int64, (R,)
-        Which of the L sentences that are left a row belongs to.
-    ranks : ndarray of int64, (R,)
-        Its place among the rows of this sentence.
+        Of the hypotheses that run, sentence by sentence, the best first.
+    offsets : ndarray of int64, (L + 1,)
+        The first row of each of the L sentences that are left.
     sentences : ndarray of int64, (L,)
         Which of all B they are.
     slots : ndarray of int64, (L,)
@@ -335,59 +334,48 @@ class _BeamSearch:
 
     def run(self, start_ids):
         count = len(start_ids)
-        self.log_probs = np.zeros(count)
-        self.owners, self.ranks = np.arange(count), np.zeros(count, np.int64)
+        self.log_probs, self.offsets = np.zeros(count), np.arange(count + 1)
         self.sentences, self.slots = np.arange(count), np.full(count, self.size)
         self.best = np.full((count, self.n_best), -np.inf)
-        self.some_are_full = False  # whether any sentence has n_best that have ended
+        self.none_has_ended = True  # of those that are left
         self.covered = 0.0
         self.history = np.empty((count, 0), np.int64)
-        self.progress = self._first_progress()
+        if self.phrases is not None:
+            self.progress = [phrases and phrases.start for phrases in self.phrases]
         ids, step = start_ids, 0
         while len(ids):
             ids = self._advance(step, ids)
             step += 1
         return self.finished.best(count, self.n_best, self.trail, self.attention)
 
-    def _first_progress(self):
-        if self.phrases is None:
-            return None
-        return [phrases if phrases is None else phrases.start for phrases in self.phrases]
-
     def _advance(self, step, ids):
         """One token more; the ids of those that go on."""
-        logits, log_sums = self.model.step(ids)
+        logits = self.model.step(ids)
         if not step:
-            self._check_classes()
-        self._attend()
-        ends = logits[:, self.rules.end].copy()
-        row_sentences = self.sentences[self.owners]
-        cut = self.rules.restrict(step, logits, row_sentences, self.history)
-        values, tokens = largest(logits, min(self.size, logits.shape[1]))
-        lost = values[:, 0] == -np.inf
-        if lost.any():  # nothing may come, so that it has to end
-            self.rules.end_all(lost, ends, logits)
-            values[lost, 0], tokens[lost, 0] = logits[lost, self.rules.end], self.rules.end
-        log_probs, rows, tokens = self._choose(step, logits, log_sums, values, tokens)
-        chosen = (log_probs > -np.inf) & (np.arange(log_probs.shape[1]) < self.slots[:, None])
-        ended = chosen & (tokens == self.rules.end)
-        running = chosen
+            self.rules.learn_classes(self.model.classes)
+            if self.phrases is not None:
+                phrases_of.check_classes(self.phrases, self.model.classes)
+        if self.attention or self.penalties.coverage:
+            self._attend()
+        (gains, rows, tokens), cut = self._choose(step, logits)
+        ended = tokens == self.rules.end
+        if self.none_has_ended and _least(gains) > -np.inf and not _any(ended):
+            # the usual step, which has to be quick: all that were chosen run on
+            if len(ids) != rows.size:
+                self.offsets = np.arange(0, rows.size + 1, self.size)
+            return self._continue(gains.ravel(), rows.ravel(), tokens.ravel())
+        running = gains > -np.inf
+        running &= np.arange(self.size) < self.slots[:, None]
+        ended &= running
         if ended.any():
-            running = chosen & ~ended
-            self._finish(step, ended, log_probs, rows, cut)
-        running, left = self._leave(step, running, log_probs)
-        return self._continue(running, left, log_probs, rows, tokens)
-
-    def _check_classes(self):
-        self.rules.check_classes(self.model.classes)
-        if self.phrases is not None:
-            phrases_of.check_classes(self.phrases, self.model.classes)
+            running &= ~ended
+            self._finish(step, ended, gains, rows, cut)
+        running = self._leave(step, running, gains)
+        return self._continue(gains[running], rows[running], tokens[running])
 
     def _attend(self):
-        if not self.attention and not self.penalties.coverage:
-            return
         weights = self.model.attention()
-        checks.shape("state.weights", weights, (len(self.owners), weights.shape[-1]), "(R, S)")
+        checks.shape("state.weights", weights, (len(self.log_probs), weights.shape[-1]), "(R, S)")
         if self.attention:
             self.trail.add_weights(weights)
         if self.penalties.coverage:
@@ -397,34 +385,39 @@ class _BeamSearch:
 
     # --- what comes next ------------------------------------------------------------------------
 
-    def _choose(self, step, logits, log_sums, values, tokens):
-        """Of each sentence left the K best continuations: their sums, rows and tokens, (L, K)."""
-        gains = values - log_sums[:, None]
-        np.minimum(gains, 0, out=gains)  # as rounding may have it
-        gains += self.log_probs[:, None]
-        count = gains.shape[1]
-        width, left = int(self.ranks.max()) + 1, len(self.sentences)
-        if len(gains) == left * width:
-            grid, first = gains.reshape(left, -1), np.arange(0, len(gains), width)
-        else:  # some sentences have fewer rows
-            grid = np.full((left, width * count), -np.inf)
-            grid.reshape(left, width, count)[self.owners, self.ranks] = gains
-            first = np.searchsorted(self.owners, np.arange(left))
-        log_probs, places = largest(grid, min(self.size, grid.shape[1]))
-        ranks = places // count
-        rows = np.minimum(first[:, None] + ranks, len(gains) - 1)  # those beyond are at -inf
-        chosen = log_probs, rows, tokens[rows, places - ranks * count]
+    def _choose(self, step, logits):
+        """The best continuations, as :func:`continuations`; which rows have to end, or None."""
+        rules, offsets, cut = self.rules, self.offsets, None
+        ends, log_sums, barred = logits[:, rules.end], None, rules.barred
+        if not rules.only_bar(step):
+            ends, log_sums, barred = ends.copy(), log_sum_exp(logits), None
+            cut = rules.restrict(step, logits, self._row_sentences(), self.history)
+        chosen, log_sums = continuations(
+            logits, self.log_probs, offsets, barred, log_sums, self.size
+        )
+        enough = _least(chosen[0]) > -np.inf
+        lost = None if enough else chosen[0][:, 0] == -np.inf
+        if not enough and lost.any():
+            lost = np.repeat(lost, np.diff(offsets))
+            rules.end_rows(lost, logits, ends[lost])
+            chosen, _ = continuations(logits, self.log_probs, offsets, barred, log_sums, self.size)
         if self.phrases is not None:
-            self._choose_with_phrases(step, logits, log_sums, tokens, chosen)
-        return chosen
+            self._choose_with_phrases(step, logits, log_sums, barred, chosen)
+        return chosen, cut
 
-    def _choose_with_phrases(self, step, logits, log_sums, tokens, chosen):
+    def _row_sentences(self):
+        return np.repeat(self.sentences, np.diff(self.offsets))
+
+    def _choose_with_phrases(self, step, logits, log_sums, barred, chosen):
         """Choose anew where phrases must occur."""
+        each = np.arange(len(logits) + 1)  # the best of every row
+        (_, _, best), _ = continuations(
+            logits, self.log_probs, each, barred, log_sums, min(self.size, logits.shape[1])
+        )
         for i, sentence in enumerate(self.sentences.tolist()):
             phrases = self.phrases[sentence]
             if phrases is None:
                 continue
-            rows = range(*np.searchsorted(self.owners, [i, i + 1]))
             candidates = [
                 (
                     count,
@@ -432,12 +425,12 @@ class _BeamSearch:
                     row,
                     token,
                 )
-                for row in rows
-                for token, count in self._usable(step, phrases, sentence, row, tokens[row])
-                if logits[row, token] > -np.inf
+                for row in range(self.offsets[i], self.offsets[i + 1])
+                for token, count in self._usable(step, phrases, sentence, row, best[row])
+                if logits[row, token] > -np.inf and (barred is None or not barred[token])
             ]
-            kept = phrases_of.allocate(candidates, phrases.size, int(self.slots[i]))
             chosen[0][i] = -np.inf
+            kept = phrases_of.allocate(candidates, phrases.size, int(self.slots[i]))
             for place, (_, *found) in enumerate(kept):
                 for array, value in zip(chosen, found, strict=True):
                     array[i, place] = value
@@ -456,9 +449,9 @@ class _BeamSearch:
 
     # --- who ends, who leaves, who goes on ------------------------------------------------------
 
-    def _finish(self, step, ended, log_probs, rows, cut):
+    def _finish(self, step, ended, gains, rows, cut):
         owners, _ = np.nonzero(ended)
-        sums, rows, sentences = log_probs[ended], rows[ended], self.sentences[owners]
+        sums, rows, sentences = gains[ended], rows[ended], self.sentences[owners]
         scores = sums / self.penalties.of_length(step + 1)
         if self.penalties.coverage:
             lengths = self.source_lengths
@@ -472,52 +465,58 @@ class _BeamSearch:
         best = np.concatenate([self.best, new], axis=1)
         best.sort(axis=1)
         self.best = best[:, -self.n_best :]
-        self.some_are_full = bool((self.best[:, 0] > -np.inf).any())
+        self.none_has_ended = False
 
-    def _leave(self, step, running, log_probs):
-        """Sentences that are done leave; their hypotheses do not run on."""
+    def _leave(self, step, running, gains):
+        """Sentences that are done leave; what runs on of the others."""
         left = running.any(axis=1)
-        if self.some_are_full:
-            highest = np.where(running, log_probs, -np.inf).max(axis=1)
+        if not self.none_has_ended:
+            highest = np.where(running, gains, -np.inf).max(axis=1)
             longest = self.rules.longest[self.sentences] + 1  # the end included
             left &= self.penalties.bound(highest, step + 2, longest) > self.best[:, 0]
-        if left.all():
-            return running, None
-        return running & left[:, None], left
-
-    def _continue(self, running, left, log_probs, rows, tokens):
-        owners, _ = np.nonzero(running)
-        rows, tokens, self.log_probs = rows[running], tokens[running], log_probs[running]
-        if left is not None:
-            owners = (np.cumsum(left) - 1)[owners]
+        running = running & left[:, None]
+        counts = running.sum(axis=1)
+        if not left.all():
             self.sentences, self.slots = self.sentences[left], self.slots[left]
-            self.best = self.best[left]
-        self.ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
+            self.best, counts = self.best[left], counts[left]
+            self.none_has_ended = bool((self.slots == self.size).all())
+        self.offsets = np.concatenate([[0], np.cumsum(counts)])
+        return running
+
+    def _continue(self, log_probs, rows, tokens):
+        before, self.log_probs = len(self.log_probs), log_probs
         self.trail.add(rows, tokens)
         if self.rules.ngram:
             self.history = np.concatenate([self.history[rows], tokens[:, None]], axis=1)
         if self.penalties.coverage:
             self.covered = self.covered[rows]
         if self.phrases is not None:
-            self._note_progress(owners, rows, tokens)
-        if len(rows) and not _are_all(rows, len(self.owners)):
+            self._note_progress(rows, tokens)
+        if len(rows) and not _are_all(rows, before):
             self.model.select(rows)
-        self.owners = owners
         return tokens
 
-    def _note_progress(self, owners, rows, tokens):
+    def _note_progress(self, rows, tokens):
         before, self.progress = self.progress, []
         for sentence, row, token in zip(
-            self.sentences[owners].tolist(), rows.tolist(), tokens.tolist(), strict=True
+            self._row_sentences().tolist(), rows.tolist(), tokens.tolist(), strict=True
         ):
             phrases = self.phrases[sentence]
-            after = None if phrases is None else phrases.advance(before[row], token)
-            self.progress.append(after)
+            self.progress.append(phrases and phrases.advance(before[row], token))
+
+
+def _least(gains):
+    """The last of all sentences' best; without the detour that ``gains.min()`` takes."""
+    return np.minimum.reduce(gains[:, -1], initial=np.inf)
+
+
+def _any(array):
+    return np.logical_or.reduce(array, axis=None)
 
 
 def _are_all(rows, count):
     """Whether rows are 0, 1, ..., count - 1."""
-    return len(rows) == count and bool((rows == np.arange(count)).all())
+    return len(rows) == count and not _any(rows != np.arange(count))
 
 
 def _sample(model, start_ids, rules, n_samples, how, attention, seed):
@@ -534,16 +533,17 @@ def _sample(model, start_ids, rules, n_samples, how, attention, seed):
     if n_samples > 1:
         model.select(owners)
     while len(ids):
-        logits, log_sums = model.step(ids)
+        logits = model.step(ids)
+        log_sums = log_sum_exp(logits)
         if sampler is None:
-            rules.check_classes(model.classes)
+            rules.learn_classes(model.classes)
             sampler = Sampler(model.classes, batch_size=count, **how)
         if attention:
             trail.add_weights(model.attention())
         ends = logits[:, rules.end].copy()
         cut = rules.restrict(step, logits, owners[places], history)
         lost = logits.max(axis=1) == -np.inf
-        rules.end_all(lost, ends, logits)  # nothing may come, so that it has to end
+        rules.end_rows(lost, logits, ends[lost])
         uniform = np.array([draws[place].random() for place in places])
         ids = sampler.draw(logits, uniform).copy()
         gains = logits[np.arange(len(ids)), ids] - log_sums

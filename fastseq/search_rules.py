@@ -42,8 +42,8 @@ def tokens_of(name, value):
 class Rules:
     """Takes out of the scores of each step what must not come.
 
-    Scores are those of whatever rows there are, each with an owner: the row of the caller that
-    it continues.  Normalise them before: what is taken out does not make the rest more probable.
+    Scores are those of whatever rows there are, each of a sentence.  Normalise them before: what
+    is taken out does not make the rest more probable.
     """
 
     def __init__(self, rows, end, max_length, min_length, no_repeat_ngram, excluded, prefixes):
@@ -61,6 +61,7 @@ class Rules:
         self.excluded = np.unique(tokens_of("excluded", list(excluded)))
         if self.end in self.excluded:
             raise ValueError("excluded must not have end_id in it; min_length delays the end")
+        self.barred = None  # uint8 (V,), not 0 for what is excluded
         self.prefixes = self._read_prefixes(prefixes, rows)
         self._late = int(self._shortest.max(initial=0))
         self._soon = int(self.longest.min(initial=2**62))
@@ -85,8 +86,8 @@ class Rules:
             table[: len(tokens), row] = tokens
         return table
 
-    def check_classes(self, classes):
-        """Raise unless all tokens that were named are among so many classes."""
+    def learn_classes(self, classes):
+        """Hear how many tokens there are; raise unless all that were named are among them."""
         named = {"end_id": self.end, "excluded": self.excluded, "prefixes": self.prefixes}
         for name, tokens in named.items():
             largest, least = np.max(tokens, initial=0), np.min(tokens, initial=0)
@@ -96,49 +97,61 @@ class Rules:
                     f"{name} must lie between 0 and {classes - 1}, since the model knows "
                     f"{classes} tokens, got {wrong}"
                 )
+        if self.excluded.size:
+            self.barred = np.zeros(classes, np.uint8)
+            self.barred[self.excluded] = 1
 
-    def end_all(self, lost, ends, logits):
-        """Where everything was ruled out the end may come, with the logits that it had."""
-        logits[lost, self.end] = np.maximum(ends[lost], IMPOSSIBLE)
+    def only_bar(self, step):
+        """Whether at this step nothing is ruled out but ``barred``, for all rows."""
+        return (
+            len(self.prefixes) <= step < self._soon
+            and step >= self._late
+            and not (self.ngram and step >= self.ngram)
+        )
 
-    def restrict(self, step, logits, owners, history):
+    def restrict(self, step, logits, sentences, history):
         """Put -inf where nothing may follow; which rows must end though they would go on.
 
         ``history`` (R, step) has the tokens so far where ``ngram`` asks for it.  The result is
         None, or booleans (R,).
         """
-        forced = self._forced(step, owners)
-        rows = at_end = None
-        if forced is not None:
-            rows = np.flatnonzero(forced >= 0)
-            forced = forced[rows]
-            kept = logits[rows, forced]
-            must_end = rows[forced == self.end]
-            at_end = np.zeros(len(logits), bool)
-            at_end[must_end] = logits[must_end].argmax(axis=1) != self.end
-        if rows is None or len(rows) < len(logits):
-            self._take_out(step, logits, owners, history)
-        if rows is not None:
-            logits[rows] = -np.inf
-            # a model may hold it for impossible, but there is nothing else
-            logits[rows, forced] = np.maximum(kept, IMPOSSIBLE)
-        return at_end
+        forced = self._forced(step, sentences)
+        if forced is None:
+            self._take_out(step, logits, sentences, history)
+            return None
+        rows = np.flatnonzero(forced >= 0)
+        forced = forced[rows]
+        kept = logits[rows, forced]
+        at_end = rows[forced == self.end]
+        cut = np.zeros(len(logits), bool)
+        cut[at_end] = logits[at_end].argmax(axis=1) != self.end
+        if len(rows) < len(logits):
+            self._take_out(step, logits, sentences, history)
+        logits[rows] = -np.inf
+        # a model may hold it for impossible, but there is nothing else
+        logits[rows, forced] = np.maximum(kept, IMPOSSIBLE)
+        return cut
 
-    def _forced(self, step, owners):
+    def end_rows(self, lost, logits, ends):
+        """Let these rows end, with the logits that their ends had, since nothing else may come."""
+        logits[lost] = -np.inf
+        logits[lost, self.end] = np.maximum(ends, IMPOSSIBLE)
+
+    def _forced(self, step, sentences):
         """What must come, or -1, of each row; None if nothing must anywhere."""
         forced = None
         if step < len(self.prefixes):
-            forced = self.prefixes[step, owners]
+            forced = self.prefixes[step, sentences]
         if step >= self._soon:
-            forced = np.full(len(owners), -1) if forced is None else forced
-            forced[self.longest[owners] <= step] = self.end
+            forced = np.full(len(sentences), -1) if forced is None else forced
+            forced[self.longest[sentences] <= step] = self.end
         return forced
 
-    def _take_out(self, step, logits, owners, history):
+    def _take_out(self, step, logits, sentences, history):
         if self.excluded.size:
             logits[:, self.excluded] = -np.inf
         if step < self._late:
-            logits[self._shortest[owners] > step, self.end] = -np.inf
+            logits[self._shortest[sentences] > step, self.end] = -np.inf
         if self.ngram and step >= self.ngram:
             rows, tokens = repeated(history, self.ngram)
             logits[rows, tokens] = -np.inf

@@ -414,6 +414,9 @@ def test_public_names():
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load"]
     models += ["beam_search", "greedy_search", "sample_sequences", "Hypothesis", "copy_unknown"]
+    metrics = ["edit_distances", "word_error_rate", "phone_error_rate", "character_error_rate"]
+    metrics += ["exact_match", "sequence_error_rate", "bleu", "chrf", "perplexity"]
+    models += metrics
     training = [*optimizers, *schedules, *data, *models]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 

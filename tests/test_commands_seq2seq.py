@@ -120,6 +120,42 @@ def test_the_example_of_translate_works(model, capsys, monkeypatch):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
+# --- score --------------------------------------------------------------------------------------
+
+
+def test_score(capsys, monkeypatch):
+    write("right.txt", ["the cat sat", "no", "a b"])
+    write("written.txt", ["the cat sits", "no", "a b c"])
+    assert run("score written.txt right.txt --metrics exact ser wer per cer") == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    expected = {"exact": 100 / 3, "ser": 200 / 3, "wer": 200 / 6, "per": 200 / 6, "cer": 400 / 16}
+    assert dict(rows) == {name: f"{value:.2f}" for name, value in expected.items()}
+    assert run("score - right.txt", monkeypatch, "the cat sat\nno\na b\n") == 0
+    assert capsys.readouterr().out == "exact\t100.00\nwer\t0.00\n"
+
+
+def test_bleu(capsys):
+    pytest.importorskip("sacrebleu")
+    write("right.txt", ["the cat sat on a mat", "it 's so"])
+    write("written.txt", ["the cat sat on the mat", "it 's so"])
+    assert run(epilog(["score"]).removeprefix("fastseq ") + " --tokenize none") == 0
+    lines = ["the cat sat on the mat", "it 's so"], ["the cat sat on a mat", "it 's so"]
+    expected = fs.bleu(*lines, tokenize="none"), fs.chrf(*lines)
+    assert capsys.readouterr().out == "bleu\t{:.2f}\nchrf\t{:.2f}\n".format(*expected)
+
+
+def test_files_of_other_lengths_are_not_compared(capsys):
+    write("right.txt", ["a", "b"])
+    write("written.txt", ["a"])
+    assert run("score written.txt right.txt") == 1
+    assert "written.txt: expected a line for each of the 2 of right" in capsys.readouterr().err
+    assert run("score - -") == 1
+    assert "standard input can't be both files" in capsys.readouterr().err
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
 def test_mistakes_are_told_in_a_line(model, capsys):
     write("short.target", ["a"])
     assert run(f"train seq2seq --pairs train.source short.target --out m {OPTIONS}") == 1

@@ -49,7 +49,7 @@ OTHERS += [
     "add_rows",
     "multiply_rows",
     "add_linear_gradients",
-    "largest_of_rows",
+    "best_continuations",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
     "attention_forward",

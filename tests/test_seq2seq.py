@@ -3,6 +3,7 @@
 import copy
 import itertools
 import sys
+import types
 import unicodedata
 
 import numpy as np
@@ -30,6 +31,18 @@ def test_it_learns_to_write_backwards(fitted):
     assert fitted.score(WORDS, [word[::-1] for word in WORDS]) == 1.0
     assert fitted.score([(word, word[::-1]) for word in WORDS]) == 1.0
     assert fitted.score([("abc", "cba"), ("abd", "cba")]) == 0.5
+
+
+def test_scores_are_those_of_the_metric():
+    X, y = [["a"], ["b"], ["c"]], [["a", "b"], ["b"], ["c"]]
+    model = make_seq2seq(source_unit="token", target_unit="token").fit(X, y)
+    model.candidates = lambda X, **_: [[types.SimpleNamespace(tokens=x)] for x in X]
+    for metric, expected in (("exact", 2 / 3), ("wer", 3 / 4)):
+        assert model.set_params(metric=metric).score(X, y) == pytest.approx(expected)
+    pytest.importorskip("sacrebleu")
+    lines = ["a", "b", "c"], ["a b", "b", "c"]
+    assert model.set_params(metric="bleu").score(X, y) == fs.bleu(*lines, tokenize="none")
+    assert model.set_params(metric="chrf").score(X, y) == fs.chrf(*lines)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
 largest.py        the largest numbers of each row, for search
 attention.py      attention of many queries at once
+continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -40,8 +41,8 @@ from fastseq.reference import (
 )
 
 from .attention import attention_backward, attention_forward
+from .continuations import best_continuations
 from .gru import gru_backward, gru_forward
-from .largest import largest_of_rows
 from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
 from .rnn import rnn_backward, rnn_forward
@@ -70,11 +71,11 @@ __all__ = [
     "average",
     "decoder_backward",
     "decoder_forward",
+    "best_continuations",
     "exp",
     "gather",
     "gru_backward",
     "gru_forward",
-    "largest_of_rows",
     "lstm_backward",
     "lstm_forward",
     "multiply_rows",

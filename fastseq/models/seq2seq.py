@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from fastseq import checks
+from fastseq import checks, metrics
 from fastseq.batching import Batches
 from fastseq.models import token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
@@ -541,13 +541,14 @@ class Seq2Seq(Estimator):
     def _score(self, X, y, beam_size):
         predicted = [found.tokens for (found,) in self.candidates(X, beam_size=beam_size)]
         if self.metric == "exact":
-            return float(np.mean([ours == truth for ours, truth in zip(predicted, y, strict=True)]))
-        from fastseq import metrics
-
+            return metrics.exact_match(predicted, y)
         if self.metric == "wer":
             return 1 - metrics.word_error_rate(predicted, y)
-        lines = [" ".join(tokens) for tokens in predicted], [" ".join(tokens) for tokens in y]
-        return (metrics.bleu if self.metric == "bleu" else metrics.chrf)(*lines)
+        if self.metric == "bleu":
+            lines = ([" ".join(tokens) for tokens in side] for side in (predicted, y))
+            return metrics.bleu(*lines, tokenize="none")
+        between = "" if self.target_unit == "character" else " "
+        return metrics.chrf(*([between.join(tokens) for tokens in side] for side in (predicted, y)))
 
     # --- training -------------------------------------------------------------------------------
 
