@@ -42,6 +42,11 @@ _LATER = {
     ),
     "crf": ("CRF",),
     "ctc": ("CTCLoss",),
+    "decoders": (
+        "AttentionGRU",
+        "AttentionLSTM",
+    ),
+    "decoding": ("DecoderState",),
     "history": ("History",),
     "hypotheses": (
         "Hypothesis",
@@ -137,6 +142,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AttentionGRU",
+    "AttentionLSTM",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
@@ -146,6 +153,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
+    "DecoderState",
     "Dropout",
     "Embedding",
     "ExponentialLR",

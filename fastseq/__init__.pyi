@@ -10,6 +10,8 @@ from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
+from fastseq.decoders import AttentionGRU, AttentionLSTM
+from fastseq.decoding import DecoderState
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
 from fastseq.hypotheses import Hypothesis, copy_unknown
@@ -77,6 +79,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AttentionGRU",
+    "AttentionLSTM",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
@@ -86,6 +90,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
+    "DecoderState",
     "Dropout",
     "Embedding",
     "ExponentialLR",

@@ -98,6 +98,7 @@ include "_attention/memory.pxi"
 include "_attention/attention.pxi"
 include "_attention/decoder.pxi"
 include "_attention/decoder_walks.pxi"
+include "_attention/decoder_stepper.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

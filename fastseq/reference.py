@@ -631,3 +631,9 @@ def softmax_cross_entropy_backward(
 
 decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
 decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
+
+class DecoderStepper(reference_decoder.DecoderStepper):
+    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+
+    _kernels = sys.modules[__name__]

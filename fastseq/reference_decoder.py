@@ -38,6 +38,8 @@ queries         (N, A)              saved, as gates (N, slots*H) and cells (N, H
 
 import numpy as np
 
+FEEDS = (None, "context", "output")
+
 
 def _step_offsets(rows):
     return np.array([0, rows], np.int64)
@@ -231,3 +233,79 @@ def scan_backward(
         else:
             before = dy[previous:] if t else dfed
             before[:rows] += d_inputs[:, -fed:]
+
+
+def _copies(arrays):
+    return tuple(None if array is None else array.copy() for array in arrays)
+
+
+class DecoderStepper:
+    """A decoder that advances one step a call, with copies of its weights and sources.
+
+    Parameters
+    ----------
+    cell, option, weights, query_weight, keys, values, v, source_offsets
+        As in :func:`scan_forward`.
+    output : (W_o, b_o)
+        Here of every decoder.
+    feeds : {None, "context", "output"}
+        What is fed.
+
+    A call reads x (R, I) and the sources (R,) of R rows, updates their states ``h``, ``c`` (None
+    for the GRU) and, where an output is fed, ``fed``, all (R, H), and writes ``y`` (R, H) and
+    ``alignments`` (R, S).
+    """
+
+    _kernels = None  # of the backend
+
+    def __init__(
+        self, cell, option, weights, keys, values, v, source_offsets, query_weight, output, feeds
+    ):
+        self.cell, self.option, self.feeds = cell, option, feeds
+        self.weights, self.output = map(_copies, (weights, output))
+        (self.query_weight,) = _copies([query_weight])
+        self.memory = _copies([keys, values, v])
+        self.source_offsets = source_offsets
+
+    def __call__(self, x, sources, h, c, fed, y, alignments):
+        keys, values, v = self.memory
+        rows, size = len(x), values.shape[1]
+        attended = np.empty((rows, size + h.shape[1]), h.dtype)
+        if not rows:
+            return
+        if self.feeds is None:
+            self._step_unfed(x, sources, h, c, attended, alignments)
+        else:
+            fed_size = size if fed is None else h.shape[1]
+            inputs = np.concatenate([x, np.empty((rows, fed_size), x.dtype)], axis=1)
+            feeds_output = self.feeds == "output"
+            head = self.cell, self.option, inputs, h.copy(), None if c is None else c.copy()
+            head += (fed.copy() if feeds_output else None, self.weights, keys, values, v, sources)
+            head += (self.source_offsets, self.query_weight, self.output if feeds_output else None)
+            out = attended, alignments, y if feeds_output else None, h, c, None, None, None
+            scan_forward(self._kernels, *head, _step_offsets(rows), *out)
+        if self.feeds == "output":
+            fed[...] = y
+            return
+        weight, bias = self.output
+        np.matmul(attended, weight.T, out=y)
+        y += 0 if bias is None else bias
+        np.tanh(y, out=y)
+
+    def _step_unfed(self, x, sources, h, c, attended, alignments):
+        k, (keys, values, v), size = self._kernels, self.memory, self.memory[1].shape[1]
+        out, h_n = np.empty_like(h), np.empty_like(h[None])
+        where = [self.weights], _step_offsets(len(x)), (False,)
+        if self.cell == "lstm":
+            c_n = np.empty_like(h_n)
+            k.lstm_forward(x, h[None], c[None], *where, out, h_n, c_n, None, None)
+            c[...] = c_n[0]
+        else:
+            k.gru_forward(x, h[None], *where, self.option, out, h_n, None)
+        h[...] = out
+        context = np.empty((len(x), size), h.dtype)
+        query = _query(out, self.query_weight)
+        k.attention_forward(
+            query, keys, values, v, sources, self.source_offsets, alignments, context
+        )
+        attended[:, :size], attended[:, size:] = context, out

@@ -7,10 +7,11 @@ input that are known only when the step comes.  Parts take rows and need not wai
 cdef struct Decoder:
     Direction d
     Memory memory
-    bint feeds_output          # the state after a step asks, and what comes of it is fed
-    long F "fed_size"
+    bint asks_first            # the state before a step asks, else that after it
+    bint feeds_output          # what comes of the latter's context is fed to the next step
+    long F "fed_size"          # 0: nothing is fed
     const int64_t *sources     # of each row
-    char *inputs               # rows of d.x: x, and what is fed
+    char *inputs               # rows of d.x: x, and what is fed; NULL: it is not kept
     const char *fed0
     char *attended             # rows [context; h]
     long attended_row
@@ -49,27 +50,35 @@ cdef void lay_out_decoder(Decoder *dec, int parts, Scratch *scratch) noexcept no
     cdef Direction *d = &dec.d
     cdef Memory *m = &dec.memory
     cdef size_t part_count = parts
-    cdef long gates = d.cell.gates * d.H, both = m.E + d.H
     lay_out(d, dec.backward, parts, scratch)
-    lay_out_memory(m, scratch)
+    lay_out_weights(dec, scratch)
     dec.own = take(scratch, part_count * 2 * m.padded)
+    if dec.queries_by_row and dec.query_weight != NULL:
+        dec.queries = take(scratch, d.B * row_bytes(dec, m.A))
     if dec.backward:
-        dec.fed = make_panels(d.tiles, gates, dec.F, 0, scratch)
         dec.d_scores = take(scratch, d.offsets[d.T] * row_bytes(dec, m.S))
         if m.v != NULL:
             dec.dk = take(scratch, m.positions * m.padded)
             dec.dv = take(scratch, d.B * m.padded)
-    else:
+
+
+cdef void lay_out_weights(Decoder *dec, Scratch *scratch) noexcept nogil:
+    """Those that the cell does not have, and the keys' exponentials."""
+    cdef Direction *d = &dec.d
+    cdef Memory *m = &dec.memory
+    cdef long gates = d.cell.gates * d.H, both = m.E + d.H
+    lay_out_memory(m, scratch)
+    if dec.backward:
+        dec.fed = make_panels(d.tiles, gates, dec.F, 0, scratch)
+    elif dec.F > 0:
         dec.fed = make_panels(d.tiles, dec.F, d.H, d.cell.gates, scratch)
     if dec.query_weight != NULL:
         dec.query = make_panels(
             d.tiles, m.A if dec.backward else d.H, d.H if dec.backward else m.A, 0, scratch
         )
-        if dec.queries_by_row:
-            dec.queries = take(scratch, d.B * row_bytes(dec, m.A))
-    if dec.feeds_output:
+    if dec.output_weight != NULL:
         dec.output = make_panels(
-            d.tiles, dec.F if dec.backward else both, both if dec.backward else dec.F, 0, scratch
+            d.tiles, d.H if dec.backward else both, both if dec.backward else d.H, 0, scratch
         )
 
 
@@ -95,14 +104,15 @@ cdef void pack_decoder(Decoder *dec, const Part *part) noexcept nogil:
         pack_share(dec, &dec.fed, part, fed_weight, item, 0, wide, d.cell.gates * d.H)
         if dec.query_weight != NULL:
             pack_share(dec, &dec.query, part, dec.query_weight, item, 0, state, m.A)
-        if dec.feeds_output:
-            pack_share(dec, &dec.output, part, dec.output_weight, item, 0, both, dec.F)
+        if dec.output_weight != NULL:
+            pack_share(dec, &dec.output, part, dec.output_weight, item, 0, both, d.H)
         pack_backward(d, part)
     else:
-        pack_share(dec, &dec.fed, part, fed_weight, wide, d.H * wide, item, dec.F)
+        if dec.F > 0:
+            pack_share(dec, &dec.fed, part, fed_weight, wide, d.H * wide, item, dec.F)
         if dec.query_weight != NULL:
             pack_share(dec, &dec.query, part, dec.query_weight, state, 0, item, d.H)
-        if dec.feeds_output:
+        if dec.output_weight != NULL:
             pack_share(dec, &dec.output, part, dec.output_weight, both, 0, item, m.E + d.H)
         pack_forward(d, part)
 
@@ -151,7 +161,7 @@ cdef class _Decoding:
         d.tiles, d.cell, d.rows_only = tiles, describe(cell, option, tiles), True
         d.T, d.B, d.H = offsets.shape[0] - 1, h0.shape[0], h0.shape[1]
         d.offsets = <const int64_t *>data(offsets)
-        dec.feeds_output = fed0 is not None
+        dec.feeds_output, dec.asks_first = fed0 is not None, fed0 is None
         dec.F = fed0.shape[1] if dec.feeds_output else dec.memory.E
         dec.inputs, dec.fed0 = data(inputs), data(fed0)
         d.x, d.x_row, d.I, d.ahead = data(inputs), inputs.strides[0], inputs.shape[1], 0

@@ -58,7 +58,7 @@ cdef void feed(
     cdef long item = d.tiles.item, token = first_token(dec, part, t), i
     cdef long rows = rows_of_part(dec, part, t)
     cdef char *z = part.work + (token - part.work_origin) * part.work_row
-    for i in range(rows):
+    for i in range(rows if dec.inputs != NULL else 0):
         memcpy(
             dec.inputs + (token + i) * d.x_row + d.ahead * item, vectors + i * vectors_row,
             dec.F * item,
@@ -74,13 +74,13 @@ cdef void find_output(Decoder *dec, const Part *part, long t) noexcept nogil:
     cdef Direction *d = &dec.d
     cdef long item = d.tiles.item, token = first_token(dec, part, t)
     cdef long rows = rows_of_part(dec, part, t), vector = d.tiles.lanes * item
-    cdef char *y = dec.y + token * dec.F * item
+    cdef char *y = dec.y + token * d.H * item
     multiply_store(
         d.tiles, &dec.output, 0, dec.output.count, part.tile, rows,
         dec.attended + token * dec.attended_row, dec.attended_row, item, dec.output_bias, vector,
-        y, dec.F * item, vector, False,
+        y, d.H * item, vector, False,
     )
-    d.tiles.tanh(rows * dec.F, y, y)
+    d.tiles.tanh(rows * d.H, y, y)
 
 
 cdef void decoder_step(Decoder *dec, const Part *part, fs_block *b, long t) noexcept nogil:
@@ -90,15 +90,7 @@ cdef void decoder_step(Decoder *dec, const Part *part, fs_block *b, long t) noex
     cdef long before_row = d.state_row, fed_row = dec.F * d.tiles.item
     if rows_of_part(dec, part, t) == 0:
         return
-    if dec.feeds_output:
-        fed += part.row_begin * fed_row
-        if t > 0:
-            fed = dec.y + first_token(dec, part, t - 1) * fed_row
-        feed(dec, part, t, fed, fed_row)
-        forward_step(d, part, b, t, t - 1)
-        ask(dec, part, t, d.y + first_token(dec, part, t) * d.y_row, d.y_row)
-        find_output(dec, part, t)
-    else:
+    if dec.asks_first:
         if t > 0:
             before, before_row = d.y + first_token(dec, part, t - 1) * d.y_row, d.y_row
         ask(dec, part, t, before, before_row)
@@ -107,6 +99,16 @@ cdef void decoder_step(Decoder *dec, const Part *part, fs_block *b, long t) noex
             dec.attended_row,
         )
         forward_step(d, part, b, t, t - 1)
+    else:
+        fed += part.row_begin * fed_row
+        if t > 0:
+            fed = dec.y + first_token(dec, part, t - 1) * fed_row
+        if dec.feeds_output:
+            feed(dec, part, t, fed, fed_row)
+        forward_step(d, part, b, t, t - 1)
+        ask(dec, part, t, d.y + first_token(dec, part, t) * d.y_row, d.y_row)
+    if dec.output_weight != NULL:
+        find_output(dec, part, t)
 
 
 cdef void decoder_part(int index, int parts, void *argument) noexcept nogil:

@@ -12,7 +12,6 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
-largest.py        the largest numbers of each row, for search
 attention.py      attention of many queries at once
 continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
@@ -60,7 +59,15 @@ def set_num_threads(n):
 decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
 decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
 
+
+class DecoderStepper(reference_decoder.DecoderStepper):
+    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+
+    _kernels = sys.modules[__name__]
+
+
 __all__ = [
+    "DecoderStepper",
     "Stepper",
     "adagrad_step",
     "adam_step",
