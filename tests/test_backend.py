@@ -417,7 +417,7 @@ def test_public_names():
     metrics = ["edit_distances", "word_error_rate", "phone_error_rate", "character_error_rate"]
     metrics += ["exact_match", "sequence_error_rate", "bleu", "chrf", "perplexity"]
     models += metrics
-    models += ["AttentionLSTM", "AttentionGRU", "DecoderState"]
+    models += ["AttentionLSTM", "AttentionGRU", "DecoderState", "Seq2Seq"]
     training = [*optimizers, *schedules, *data, *models]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
