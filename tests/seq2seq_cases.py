@@ -21,7 +21,7 @@ KINDS = {
     "general": {"attention": "general"},
     "fed": {"attention": "general", "input_feeding": True},
     "additive": {"attention": "additive", "cell": "gru", "num_layers": 2, "tie_weights": True},
-    "deep concat": {"attention": "concat", "num_layers": 3, "attention_size": 3},
+    "deep concat": {"attention": "concat", "num_layers": 2, "attention_size": 3},
     "dot": {"attention": "dot", "bidirectional": False},
     "noise": {
         "attention": "general",
