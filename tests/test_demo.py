@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastseq import demo
-from fastseq.demo import binary_addition, character_model
+from fastseq.demo import binary_addition, character_model, pronunciation
 
 
 def central_differences(loss, values, epsilon):
@@ -184,6 +184,64 @@ def test_an_interrupted_training_ends_the_demo(monkeypatch):
     model = character_model.make_model(seed=0, hidden_size=8, batch_size=4, steps=4)
     with pytest.raises(KeyboardInterrupt):
         character_model.train(model, PATTERN * 100, seconds=10)
+
+
+# --- pronunciation --------------------------------------------------------------------------
+
+
+def test_the_words_are_complete_and_have_their_licence():
+    folder = resources.files("fastseq.demo") / "data"
+    pairs = pronunciation.load_words()
+    text = "".join(f"{word}\t{phones}\n" for word, phones in pairs)
+    assert len(pairs) == 20_000 and dict(pairs)["knowledge"] == "N AA L AH JH"
+    assert hashlib.sha256(text.encode("ascii")).hexdigest() in (folder / "README.txt").read_text()
+    licence = (folder / "cmudict_LICENSE.txt").read_text("ascii")
+    assert "Redistributions of source code must retain the above copyright" in licence
+
+
+def test_no_word_is_learned_that_is_tested():
+    learned, held_out = pronunciation.split(pronunciation.load_words())
+    assert len(held_out) == 1000 and len(learned) == 19_000
+    assert not {word for word, _ in learned} & {word for word, _ in held_out}
+
+
+def train_on_words(seed=0):
+    model = pronunciation.make_model(seed=seed, embedding_dim=16, hidden_size=32, batch_size=16)
+    pairs = [(word, " ".join(word)) for word in ("ab", "ba", "abba", "baa")] * 20
+    return model, pronunciation.train(model, pairs, seconds=np.inf, updates=60)
+
+
+def test_pronunciation_is_learned_and_repeats_with_its_seed():
+    (model, first), (_, second), (_, other) = (train_on_words(seed) for seed in (1, 1, 2))
+    assert first == second != other and len(first) == 60
+    assert model.predict(["abba", "ba"]) == ["a b b a", "b a"]
+
+
+def test_words_come_from_a_terminal_or_from_a_list(monkeypatch):
+    assert tuple(pronunciation.words_to_say()) == pronunciation.WORDS  # pytest's is none
+    typed = iter(["Hello ", "world", "", "never"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
+    assert list(pronunciation.words_to_say()) == ["hello", "world"]
+
+    def end(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    assert list(pronunciation.words_to_say()) == []
+
+
+def test_the_demo_of_pronunciation(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pairs = pronunciation.load_words()[:200]
+    monkeypatch.setattr(pronunciation, "load_words", lambda: pairs)
+    demo.run_g2p(out=tmp_path, seconds=0.3, short=True)
+    out = capsys.readouterr().out
+    assert "Training for 0.3 s on 190 words" in out
+    assert re.search(r"^\d+\.\d% of 10 unseen words are pronounced", out, re.MULTILINE)
+    assert all(re.search(f"^{word} ", out, re.MULTILINE) for word in pronunciation.WORDS)
+    pictures = sorted(path.name for path in tmp_path.iterdir())
+    assert pictures == ["g2p_attention.png", "g2p_loss.png"]
 
 
 # --- the whole demo, with and without its extras ---------------------------------------------

@@ -9,6 +9,7 @@ at the letters that it comes from (Luong et al., 2015)::
     p_t = softmax(V tanh(U [sum_s a_ts m_s; h_t]) + b)
 """
 
+import contextlib
 import gzip
 import sys
 from importlib import resources
@@ -67,8 +68,9 @@ def words_to_say():
         yield from WORDS
         return
     print("Type words, one a line; an empty line ends it.")
-    while word := input("> ").strip().lower():
-        yield word
+    with contextlib.suppress(EOFError):
+        while word := input("> ").strip().lower():
+            yield word
 
 
 def run(*, seed=0, seconds=60.0, picture="g2p_attention.png"):
@@ -79,16 +81,19 @@ def run(*, seed=0, seconds=60.0, picture="g2p_attention.png"):
     losses = train(model, training, seconds=seconds)
     right = model.score(held_out)
     print(f"{right:.1%} of {len(held_out):,} unseen words are pronounced as the dictionary says\n")
+    word = ""
     for word in words_to_say():
         print(f"{word:12} {model.predict([word])[0]}")
+    if word:
         draw(model, word, picture)
-    print(f"\nWhere it looked: {picture}")
     return losses
 
 
 def draw(model, word, path):
-    """A picture of the last word's attention, if there can be one."""
+    """A picture of a word's attention, if there can be one."""
     try:
         model.plot_attention(word, path=path)
     except ImportError:
         print("No picture of the attention without matplotlib: pip install 'fastseq[demo]'")
+        return
+    print(f"Where it looked at last: {path}")
