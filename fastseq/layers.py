@@ -174,9 +174,9 @@ class Embedding(TokenLayer):
         return self._with_backprop(np.take(self._parameters["weight"], ids, axis=0), ids)
 
     def _back(self, ids, dy, input_grad):
-        self._add_gradient(dy.reshape(ids.size, self._embedding_dim), ids.reshape(-1))
+        self.add_gradient(dy.reshape(ids.size, self._embedding_dim), ids.reshape(-1))
 
-    def _add_gradient(self, rows, ids=None):
+    def add_gradient(self, rows, ids=None):
         """Add rows (N, F) to those of the gradient with these indices; None means one for each."""
         ids = np.arange(len(rows)) if ids is None else ids
         if self._padding_idx is not None:
@@ -315,37 +315,38 @@ class Linear(TokenLayer):
         rows, out = x.reshape(-1, self._in_features), y.reshape(-1, self._out_features)
         bias = self._parameters["bias"] if self._bias else None
         if len(rows) == 1:  # not worth packing the weights
-            np.matmul(rows, self._weight.T, out=out)
+            np.matmul(rows, self.weight.T, out=out)
             out += 0 if bias is None else bias
         else:
-            kernels().multiply_rows(rows, self._weight, bias, out)
+            kernels().multiply_rows(rows, self.weight, bias, out)
         return y
 
     def _back(self, x, dy, input_grad):
         shape = x.shape
         x, dy = x.reshape(-1, self._in_features), dy.reshape(-1, self._out_features)
-        self._add_gradients(x, dy)
+        self.add_gradients(x, dy)
         if not input_grad:
             return None
         dx = np.empty(x.shape, self._dtype)
-        kernels().multiply_rows(dy, self._weight.T, None, dx)
+        kernels().multiply_rows(dy, self.weight.T, None, dx)
         return dx.reshape(shape)
 
     # Losses that never hold all outputs call these for some of the outputs at a time.
 
     @property
-    def _source(self):
-        """The parameters that the weight belongs to."""
+    def weight_owner(self) -> Parameters:
+        """The parameters that the weight belongs to: an embedding's if it is tied."""
         return self._parameters if self._tied is None else self._tied.parameters
 
     @property
-    def _weight(self):
-        return self._source["weight"]
+    def weight(self) -> np.ndarray:
+        """W (out_features, in_features), wherever it lies."""
+        return self.weight_owner["weight"]
 
-    def _add_gradients(self, x, dy, begin=0):
+    def add_gradients(self, x, dy, begin=0):
         """Add those of the outputs from ``begin`` on, whose gradients dy (N, outputs) are."""
         own = slice(begin, begin + dy.shape[1])
-        source, parameters = self._source, self._parameters
+        source, parameters = self.weight_owner, self._parameters
         with source.grads_lock:
             d_bias = None
             if self._bias and parameters.grads_lock is source.grads_lock:
