@@ -15,7 +15,7 @@ import results
 import fastseq as fs
 from fastseq import metrics
 
-MODELS = 8
+MODELS = 10
 RECIPE = {
     "source_unit": "character",
     "target_unit": "token",
@@ -23,9 +23,9 @@ RECIPE = {
     "attention": "general",
     "embedding_dim": 64,
     "hidden_size": 128,
-    "dropout": 0.3,
+    "dropout": 0.5,
     "label_smoothing": 0.1,
-    "epochs": 30,
+    "epochs": 40,
     "batch_size": 32,
     "lr": 3e-3,
     "schedule": "cosine",
@@ -40,7 +40,7 @@ def main():
     parser.add_argument(
         "--languages", nargs="+", metavar="NAME", help="such as fre hun; by default all there are"
     )
-    parser.add_argument("--models", type=int, default=MODELS, metavar="N", help="default: 8")
+    parser.add_argument("--models", type=int, default=MODELS, metavar="N", help=f"default: {MODELS}")
     parser.add_argument("--epochs", type=int, default=RECIPE["epochs"], metavar="N")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
     args = parser.parse_args()
