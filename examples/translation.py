@@ -46,7 +46,8 @@ def main():
         data[0] = [lines[: args.pairs] for lines in data[0]]
         for seed in args.seeds:
             for name, model in make_models(args.epochs, seed).items():
-                rows += compare(twin, direction, name, model, *data)
+                beside = None if model.attention is None else twin
+                rows += compare(beside, direction, name, model, *data)
         if twin is not None and not notes:
             difference = largest_difference(twin, data[0])
             notes.append(

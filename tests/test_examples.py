@@ -107,7 +107,6 @@ def test_translations_beside_the_twin(run):
         "attention",
         "attention, PyTorch",
         "last state alone",
-        "last state alone, PyTorch",
     ]
     assert all(0 <= float(row[5]) < 100 for row in rows)
 
