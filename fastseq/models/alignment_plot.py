@@ -10,7 +10,7 @@ def draw(source, target, attention, path=None):
     size = 1.5 + 0.35 * len(source), 1.2 + 0.35 * len(target)
     axes = (figure := Figure(figsize=size, layout="tight")).add_subplot()
     axes.imshow(attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    rotation = 90 if max(map(len, source)) > 3 else 0
+    rotation = 90 if max(map(len, source[:-1]), default=0) > 3 else 0  # the last one is the end
     axes.set_xticks(range(len(source)), source, rotation=rotation)
     axes.set_yticks(range(len(target)), target)
     axes.xaxis.tick_top()
