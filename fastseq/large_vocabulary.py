@@ -238,14 +238,14 @@ class LinearCrossEntropyLoss(FeatureLoss):
     def _differentiate(self, tape, scale):
         x, targets, log_sums, keep, buffers = tape
         factors = scale, *self._weights(self.n_classes)
-        weight, dx, product = self._linear._weight, np.zeros_like(x), None
+        weight, dx, product = self._linear.weight, np.zeros_like(x), None
         for begin, end in self._blocks(len(x)):
             logits = self._place(len(x), begin, end, buffers, keep)
             if not keep:
                 self._multiply(x, begin, end, logits)
             own = own_targets(targets, begin, end)
             kernels().softmax_cross_entropy_backward(logits, own, log_sums, *factors, logits)
-            self._linear._add_gradients(x, logits, begin)
+            self._linear.add_gradients(x, logits, begin)
             product = buffers.get("product", x.shape)
             kernels().multiply_rows(logits, weight[begin:end].T, None, product)
             dx += product
@@ -269,7 +269,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
     def _multiply(self, x, begin, end, logits):
         linear, own = self._linear, slice(begin, end)
         bias = linear.parameters["bias"][own] if linear.bias else None
-        kernels().multiply_rows(x, linear._weight[own], bias, logits)
+        kernels().multiply_rows(x, linear.weight[own], bias, logits)
 
 
 def own_targets(targets, begin, end):
@@ -626,7 +626,7 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
         buffers, count = self._pool.borrow(), self._num_sampled
         sampled, tries = draw_distinct(self._rng, self.n_classes, count)
         logits = buffers.get("logits", (len(x), 1 + count))  # the targets', then the sampled ones
-        weight = self.linear._weight
+        weight = self.linear.weight
         weights = weight[targets], weight[sampled]
         np.einsum("ni,ni->n", x, weights[0], out=logits[:, 0])
         logits[:, 0] += self._offsets(targets, tries)
@@ -655,7 +655,7 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
         first = np.zeros(len(x), np.int64)
         kernels().softmax_cross_entropy_backward(logits, first, log_sums, scale, 1, 0, logits)
         d_target, d_sampled = logits[:, 0], logits[:, 1:]
-        add_rows, source = kernels().add_rows, self.linear._source
+        add_rows, source = kernels().add_rows, self.linear.weight_owner
         parts = d_target[:, None] * x, np.matmul(d_sampled.T, x)
         with source.grads_lock:
             add_rows(parts[0], targets, source.grads["weight"])

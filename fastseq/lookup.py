@@ -59,7 +59,7 @@ class Lookup:
         for (d_product, *_), (weight_ih, *_) in zip(gradients, weights, strict=True):
             d_rows = self._buffers.get("d rows", self._rows.shape)
             kernels().multiply_rows(d_product, weight_ih.T, None, d_rows)
-            self._embedding._add_gradient(d_rows, self._used)
+            self._embedding.add_gradient(d_rows, self._used)
 
 
 def _number_rows(ids, count):

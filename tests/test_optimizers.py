@@ -1,8 +1,6 @@
 """Optimisers, clipping and averages: their kernels on every backend, and what is built on them."""
 
 import copy
-import doctest
-import importlib
 import math
 import pickle
 import re
@@ -846,12 +844,3 @@ def test_averages_take_all_or_nothing(changes, error, parts):
 def test_decay_of_averages(decay, error):
     with raises(error, "decay must be a number from 0 to below 1", str(decay)):
         fs.AveragedParameters(make_parameters(), decay)
-
-
-# --- examples -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["optim", "averaging", "schedules"])
-def test_examples(name):
-    result = doctest.testmod(importlib.import_module(f"fastseq.{name}"))
-    assert result.failed == 0 and result.attempted > 0

@@ -69,7 +69,8 @@ class BinaryAdder(fs.Module):
 
     def descend(self):
         """One step of gradient descent, in place."""
-        self.weights -= self.learning_rate * self.gradient
+        weights = self.weights  # assigning to an attribute would ask whether it holds a module
+        weights -= self.learning_rate * self.gradient
 
 
 def make_examples(count, rng):

@@ -174,7 +174,7 @@ class LanguageNetwork(Module):
             return self._loss.log_prob(h)
         if out is None:
             return self.linear(h)
-        np.matmul(h, self.linear._weight.T, out=out)
+        np.matmul(h, self.linear.weight.T, out=out)
         out += self.linear.parameters["bias"]
         return out
 
