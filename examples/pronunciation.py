@@ -40,7 +40,7 @@ def main():
     parser.add_argument(
         "--languages", nargs="+", metavar="NAME", help="such as fre hun; by default all there are"
     )
-    parser.add_argument("--models", type=int, default=MODELS, metavar="N", help=f"default: {MODELS}")
+    parser.add_argument("--models", type=int, default=MODELS, metavar="N")
     parser.add_argument("--epochs", type=int, default=RECIPE["epochs"], metavar="N")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
     args = parser.parse_args()

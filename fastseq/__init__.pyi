@@ -1,6 +1,12 @@
 """The names of ``__init__.py``, for type checkers."""
 
 from fastseq._version import __version__
+from fastseq.attention import (
+    AdditiveAttention,
+    ConcatAttention,
+    DotAttention,
+    GeneralAttention,
+)
 from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
@@ -8,6 +14,8 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.corpus import Corpus
+from fastseq.coverage_attention import CoverageAttention, CoverageLoss
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.decoders import AttentionGRU, AttentionLSTM
@@ -15,12 +23,14 @@ from fastseq.decoding import DecoderState
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
 from fastseq.hypotheses import Hypothesis, copy_unknown
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
 from fastseq.metrics import (
     bleu,
@@ -43,8 +53,15 @@ from fastseq.models import (
     load,
 )
 from fastseq.module import Module
+from fastseq.monotonic_attention import MonotonicAttention
+from fastseq.multihead import (
+    MultiheadAttention,
+    ScaledDotProductAttention,
+    scaled_dot_product_attention,
+)
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
+from fastseq.phrases import Phrases
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
@@ -79,6 +96,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdditiveAttention",
     "AttentionGRU",
     "AttentionLSTM",
     "AveragedParameters",
@@ -87,17 +105,24 @@ __all__ = [
     "Batch",
     "Batches",
     "CTCLoss",
+    "ConcatAttention",
+    "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CoverageAttention",
+    "CoverageLoss",
     "CrossEntropyLoss",
     "DecoderState",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GeneralAttention",
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -105,11 +130,15 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearLR",
+    "LocalAttention",
     "MSELoss",
     "Module",
+    "MonotonicAttention",
     "MultiStepLR",
+    "MultiheadAttention",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",
@@ -117,6 +146,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "ScaledDotProductAttention",
     "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
@@ -156,6 +186,7 @@ __all__ = [
     "sample_sequences",
     "save_model",
     "save_tensors",
+    "scaled_dot_product_attention",
     "sequence_error_rate",
     "set_backend",
     "set_num_threads",

@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 cnp.import_array()
 
 include "_training/updates.pxi"
+include "_attention/score_blocks.pxi"
 include "_attention/scores.pxi"
 include "_recurrent/tiles.pxi"
 
@@ -84,7 +85,7 @@ include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 
 
-# --- what training needs besides ------------------------------------------------------------
+# --- what training and search need besides -------------------------------------------------
 
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
@@ -99,6 +100,7 @@ include "_attention/attention.pxi"
 include "_attention/decoder.pxi"
 include "_attention/decoder_walks.pxi"
 include "_attention/decoder_stepper.pxi"
+include "_attention/dot_product.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

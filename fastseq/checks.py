@@ -226,7 +226,7 @@ def integers(name, value, expected="an array of integers"):
     array = _read(name, value, expected)
     if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
         way_out = f"convert them first, as with np.asarray({name}, np.int64)"
-        if name == "lengths" and array.dtype.kind == "b":
+        if name.endswith("lengths") and array.dtype.kind == "b":
             way_out = "count the steps of a mask first, as with mask.sum over its time axis"
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; {way_out}")
     return array

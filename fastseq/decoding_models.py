@@ -31,6 +31,8 @@ class Model:
         self._states = list(states) if isinstance(states, Sequence) else [states]
         if not self._states:
             raise ValueError("state must be a decoder state, or a list of at least one, got none")
+        if len(set(map(id, self._states))) < len(self._states):
+            raise ValueError("state must be different objects, got one of them twice in a list")
         for state in self._states:
             if not callable(getattr(state, "step", None)) or not callable(
                 getattr(state, "select", None)
@@ -62,7 +64,7 @@ class Model:
         for state in self._states:
             state.select(rows)
 
-    def attention(self):
+    def attention(self, rows):
         """The weights of the last step (R, S): the mean of all models'."""
         weights = [getattr(state, "weights", None) for state in self._states]
         if any(w is None for w in weights):
@@ -70,7 +72,13 @@ class Model:
                 "attention and coverage_penalty need a model that has attention, but "
                 "state.weights is None"
             )
-        return weights[0] if len(weights) == 1 else np.mean(weights, axis=0)
+        for w in weights:
+            if np.ndim(w) != 2 or np.shape(w) != (rows, np.shape(weights[0])[-1]):
+                raise ValueError(
+                    f"state.weights must have shape (R, S) with R = {rows} and the same S for all "
+                    f"models, got {np.shape(w)}"
+                )
+        return np.asarray(weights[0]) if len(weights) == 1 else np.mean(weights, axis=0)
 
 
 def log_sum_exp(logits):
@@ -93,12 +101,12 @@ def check_log_sums(log_sums):
 
 
 def _mean(log_probs):
-    """The logarithm of the mean of probabilities."""
+    """The logarithm of the mean of probabilities, but for a constant, which softmax takes away."""
     top = np.maximum.reduce(log_probs)
     shift = np.where(np.isfinite(top), top, 0)
     total = sum(np.exp(part - shift) for part in log_probs)
     with np.errstate(divide="ignore"):  # where all say that it is impossible
-        return np.log(total / len(log_probs)) + shift
+        return np.log(total) + shift
 
 
 def continuations(logits, log_probs, offsets, barred, log_sums, count):

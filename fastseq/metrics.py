@@ -12,8 +12,6 @@ from fastseq import checks
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-WIDEST_BATCH = 1 << 22  # cells of all rows of a batch of distances
-
 
 def edit_distances(hypotheses: Sequence[Any], references: Sequence[Any]) -> np.ndarray:
     r"""How many tokens to replace, insert or delete to come from one sequence to another.
@@ -39,9 +37,16 @@ def edit_distances(hypotheses: Sequence[Any], references: Sequence[Any]) -> np.n
 
     Notes
     -----
-    All pairs go along together, row by row of their tables: within a row
-    :math:`d_{i,j} = j + \min_{k \le j} (c_k - k)`, where c is the minimum of the other two cases,
-    so that it takes a running minimum instead of a loop.
+    A column of d is computed at once, by Myers's bit vectors of any length: pairs of ten words
+    take microseconds, pairs of a thousand some milliseconds.
+
+    References
+    ----------
+    Levenshtein (1966), "Binary codes capable of correcting deletions, insertions, and reversals".
+
+    Myers (1999), "A fast bit-vector algorithm for approximate string matching based on dynamic
+    programming"; Hyyrö (2003), "A bit-vector algorithm for computing Levenshtein and Damerau
+    edit distances".
 
     Examples
     --------
@@ -50,15 +55,7 @@ def edit_distances(hypotheses: Sequence[Any], references: Sequence[Any]) -> np.n
     array([3, 2])
     """
     pairs = _read_pairs(hypotheses, references)
-    distances = np.zeros(len(pairs), np.int64)
-    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1]))
-    begin = 0
-    while begin < len(order):  # pairs of similar lengths, since short ones wait for long ones
-        end = _end_of_batch([len(pairs[i][1]) for i in order], begin)
-        batch = order[begin:end]
-        distances[batch] = _distances([pairs[i] for i in batch])
-        begin = end
-    return distances
+    return np.fromiter((_distance(x, y) for x, y in pairs), np.int64, len(pairs))
 
 
 def word_error_rate(hypotheses: Sequence[Any], references: Sequence[Any]) -> float:
@@ -414,43 +411,33 @@ def _import_sacrebleu():
 # --- distances ------------------------------------------------------------------------------------
 
 
-def _end_of_batch(lengths, begin):
-    """Rows as long as their tables stay small and the longest has at most twice the shortest."""
-    end = begin + 1
-    while end < len(lengths):
-        longest = lengths[end] + 1
-        if longest > 2 * lengths[begin] + 16 or longest * (end + 1 - begin) > WIDEST_BATCH:
-            break
-        end += 1
-    return end
+def _distance(x, y):
+    """The distance of two sequences, a whole column of the table at once.
 
-
-def _distances(pairs):
-    """Of pairs (x, y): rows go over x, columns over y, all pairs at once."""
-    known = {}
-    xs, ys = (
-        _padded([[known.setdefault(token, len(known)) for token in pair[side]] for pair in pairs])
-        for side in (0, 1)
-    )
-    x_lengths, y_lengths = (np.array([len(pair[side]) for pair in pairs]) for side in (0, 1))
-    columns = np.arange(ys.shape[1] + 1)
-    row = np.broadcast_to(columns, (len(pairs), len(columns))).copy()
-    found = y_lengths.copy()  # of those without any x
-    case = np.empty_like(row)
-    for i in range(xs.shape[1]):
-        case[:, 0] = i + 1
-        np.minimum(row[:, 1:] + 1, row[:, :-1] + (xs[:, i, None] != ys), out=case[:, 1:])
-        case -= columns
-        np.minimum.accumulate(case, axis=1, out=row)
-        row += columns
-        done = np.flatnonzero(x_lengths == i + 1)
-        found[done] = row[done, y_lengths[done]]
-    return found
-
-
-def _padded(sequences):
-    longest = max(map(len, sequences), default=0)
-    padded = np.full((len(sequences), longest), -1, np.int64)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return padded
+    Neighbours in a column differ by -1, 0 or 1.  So it is two sets of rows, bits of two integers:
+    those where it rises and those where it falls.  Names are those of the paper (P for +1, M for
+    -1; V down a column, H from a column to the next).
+    """
+    if len(x) < len(y):  # bits are cheaper than steps
+        x, y = y, x
+    if not len(y):
+        return len(x)
+    places = {}
+    for i, token in enumerate(x):
+        places[token] = places.get(token, 0) | 1 << i
+    score, last, every = len(x), 1 << (len(x) - 1), (1 << len(x)) - 1
+    pv, mv = every, 0
+    for token in y:
+        equal = places.get(token, 0)
+        xv = equal | mv
+        xh = (((equal & pv) + pv) ^ pv) | equal  # the carry runs through whole runs of rows
+        ph = mv | (every & ~(xh | pv))
+        mh = pv & xh
+        if ph & last:
+            score += 1
+        elif mh & last:
+            score -= 1
+        ph = ph << 1 | 1
+        pv = (mh << 1 | ~(xv | ph)) & every
+        mv = ph & xv & every
+    return score

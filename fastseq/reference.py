@@ -46,6 +46,10 @@ import numpy as np
 
 from fastseq import reference_decoder
 from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
+from fastseq.reference_dot_product import (  # noqa: F401
+    scaled_dot_product_backward,
+    scaled_dot_product_forward,
+)
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
@@ -469,12 +473,13 @@ def best_continuations(logits, log_probs, offsets, barred, log_sums, known, gain
     ``known`` to be read.  gains (L, K) are ``log_probs + min(logits - log_sums, 0)`` with their
     rows and tokens, int64 (L, K).  Of equal ones the first row comes first, then the first token;
     -inf, the sentence's first row and token 0 stand where there are no more above -inf.  A row
-    with NaN in it may give anything.
+    whose log_sum is not finite may give anything.
     """
     if not known:
         elsewhere = np.full(len(logits), logits.shape[1])
         softmax_cross_entropy_forward(logits, elsewhere, log_sums, np.empty(len(logits)), None)
-    sums = np.minimum(logits - log_sums[:, None], 0) + log_probs[:, None]
+    with np.errstate(invalid="ignore"):  # what is not finite is refused by the caller
+        sums = np.minimum(logits - log_sums[:, None], 0) + log_probs[:, None]
     if barred is not None:
         sums[:, barred != 0] = -np.inf
     gains[...], rows[...], tokens[...] = -np.inf, offsets[:-1, None], 0

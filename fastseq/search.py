@@ -374,8 +374,7 @@ class _BeamSearch:
         return self._continue(gains[running], rows[running], tokens[running])
 
     def _attend(self):
-        weights = self.model.attention()
-        checks.shape("state.weights", weights, (len(self.log_probs), weights.shape[-1]), "(R, S)")
+        weights = self.model.attention(len(self.log_probs))
         if self.attention:
             self.trail.add_weights(weights)
         if self.penalties.coverage:
@@ -539,7 +538,7 @@ def _sample(model, start_ids, rules, n_samples, how, attention, seed):
             rules.learn_classes(model.classes)
             sampler = Sampler(model.classes, batch_size=count, **how)
         if attention:
-            trail.add_weights(model.attention())
+            trail.add_weights(model.attention(len(ids)))
         ends = logits[:, rules.end].copy()
         cut = rules.restrict(step, logits, owners[places], history)
         lost = logits.max(axis=1) == -np.inf

@@ -72,6 +72,7 @@ def test_version(capsys):
         (["info", "--help"], "fastseq info tagger.safetensors"),
         (["predict", "--help"], "fastseq predict tagger.safetensors --format text"),
         (["train", "--help"], "fastseq train tagger train.conllu --out tagger.safetensors"),
+        (["word2vec", "--help"], "fastseq word2vec train corpus.txt --out vectors.bin"),
     ],
 )
 def test_help_has_an_example_that_parses(argv, example, capsys):
@@ -86,7 +87,8 @@ def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert {"demo", "train", "predict", "translate", "score", "info", "bench"} <= set(listed)
+    names = {"demo", "train", "predict", "translate", "score", "word2vec", "info", "bench"}
+    assert names <= set(listed)
 
 
 def test_info_shows_the_configuration(capsys):
@@ -111,6 +113,15 @@ def test_the_demo_of_pronunciation_is_one_of_its_own(calls, monkeypatch):
     monkeypatch.setattr(fastseq.demo, "run_g2p", lambda **options: calls.append(options))
     assert cli.main(["demo", "g2p", "--short", "--seed", "3", "--seconds", "2"]) == 0
     assert calls == [{"short": True, "seed": 3, "out": ".", "seconds": 2.0}]
+
+
+def test_demo_of_word_vectors(monkeypatch, in_this_process, capsys):
+    seen = []
+    monkeypatch.setattr(fastseq.demo, "run_word2vec", lambda **options: seen.append(options))
+    assert cli.main(["demo", "word2vec", "--short", "--seed", "3", "--out", "pictures"]) == 0
+    assert seen == [{"short": True, "seed": 3, "out": "pictures"}]
+    assert cli.main(["demo", "word2vec", "--seconds", "3"]) == 1
+    assert "--seconds is for the character model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("result", [None, 3])
@@ -317,7 +328,7 @@ def test_a_closed_pipe_is_no_error_message():
     os.close(read)  # whoever was to read has gone
     done = run("info", stdout=write)
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_command_is_installed_with_the_package():

@@ -56,6 +56,8 @@ OTHERS += [
     "attention_backward",
     "decoder_forward",
     "decoder_backward",
+    "scaled_dot_product_forward",
+    "scaled_dot_product_backward",
 ]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 

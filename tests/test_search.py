@@ -99,12 +99,37 @@ def test_ending_early_changes_nothing(penalty, beam_size, n_best):
         np.testing.assert_allclose([h.score for h in found], [s for s, _ in expected], rtol=1e-12)
 
 
-def plain_beam(model, most, size, penalty):
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+def test_sentences_may_end_and_leave_in_any_order(penalty):
+    for seed in range(5):
+        model = Table(5, range(9), seed=seed, end=1.0)
+        options = {"beam_size": 4, "n_best": 2, "length_penalty": penalty}
+        together = search(model, range(9), [7, 3, 7, 1, 6, 7, 5, 2, 7], **options)
+        for sentence, most in enumerate([7, 3, 7, 1, 6, 7, 5, 2, 7]):
+            expected = plain_beam(Table(5, seed=seed, end=1.0), most, 4, penalty, sentence)[:2]
+            assert found_tokens(together[sentence]) == [tokens for _, tokens in expected]
+
+
+def test_the_longest_there_may_be_counts_with_its_end():
+    class Late(Table):
+        """The end at once, or much later: -0.69 / 1 is more than -0.98 / lp(3), not / lp(4)."""
+
+        def logits(self, history):
+            if len(history) == 2:
+                return np.log([0.5, 0.125 / 2, np.exp(-0.98), 0.125 / 2])
+            sure = END if len(history) == 5 else 2
+            return np.where(np.arange(4) == sure, 0.0, -20.0)
+
+    (found,) = search(Late(4), max_length=3, beam_size=2, length_penalty=1.0)
+    assert found_tokens(found) == [(2, 2, 2)]
+
+
+def plain_beam(model, most, size, penalty, sentence=0):
     running, ended = [(0.0, ())], []
     while running:
         candidates = []
         for log_prob, tokens in running:
-            gains = log_softmax(model.logits((0, START, *tokens)))
+            gains = log_softmax(model.logits((sentence, START, *tokens)))
             may_come = range(model.classes) if len(tokens) < most else [END]
             candidates += [(log_prob + gains[token], (*tokens, token)) for token in may_come]
         candidates.sort(key=lambda pair: -pair[0])
@@ -309,6 +334,18 @@ def test_finished_sentences_leave_the_batch():
     assert (rows[5:] <= 8).all()
 
 
+def test_what_has_ended_keeps_its_place_when_other_sentences_leave():
+    class Early(Table):
+        """The end is second at first, and hopeless afterwards."""
+
+        def logits(self, history):
+            return np.array([1.0 if len(history) == 2 else -50.0, 2.0, 0.5, 0.2])
+
+    model = Early(4, range(2))
+    search(model, range(2), [0, 4], beam_size=2, n_best=2)
+    assert model.rows == [2, 1, 1, 1, 1]
+
+
 def test_nothing_to_search():
     assert search(Table(4, []), []) == []
     assert greedy_search(Table(4, []), [], end_id=END, max_length=3) == []
@@ -373,6 +410,14 @@ def test_each_row_has_a_maximum_of_its_own():
     assert all(f[0].cut for f in found)
 
 
+@pytest.mark.parametrize("end, cut", [(9.0, False), (-9.0, True)])
+def test_what_would_have_ended_anyway_is_not_cut(end, cut):
+    (found,) = search(Table(4, end=end), max_length=0)
+    assert (found_tokens(found), found[0].cut) == ([()], cut)
+    (drawn,) = sample_sequences(Table(4, end=end), [START], end_id=END, max_length=0)[0]
+    assert (drawn.tokens.tolist(), drawn.cut) == ([], cut)
+
+
 def test_excluded_never_come():
     (found,) = search(Table(5), beam_size=300, n_best=9, excluded=[1, 3])
     keep = {2, 4}
@@ -408,6 +453,8 @@ def test_where_everything_is_ruled_out_it_ends():
     options = {"min_length": 5, "max_length": 9, "no_repeat_ngram": 1, "excluded": [1]}
     (found,) = search(Table(4), beam_size=6, n_best=6, **options)
     assert sorted(found_tokens(found)) == [(2, 3), (3, 2)]
+    for h in found:
+        assert h.log_prob == pytest.approx(Table(4).log_prob(0, h.tokens.tolist()))
     drawn = sample_sequences(Table(4), [START], end_id=END, seed=0, **options)
     assert sorted(drawn[0][0].tokens.tolist()) == [2, 3]
 
@@ -474,6 +521,12 @@ def test_phrases_and_prefixes():
     assert tokens[:2] == [2, 3] and occurs([[3, 4], [5]], tokens)
 
 
+def test_what_leaves_no_room_for_phrases_takes_no_place():
+    model = Table(5)
+    search(model, max_length=2, beam_size=5, constraints=[[[2, 3]]])
+    assert model.rows == [1, 1, 1]
+
+
 def test_banks_share_the_beam():
     from fastseq.constraints import allocate
 
@@ -487,6 +540,9 @@ def test_banks_share_the_beam():
     few = bank(0, [-1, -2, -3, -4]) + bank(2, [-8])
     assert [c[1] for c in allocate(few, 2, 3)] == [-1, -2, -8]
     assert [c[1] for c in allocate(few[:4], 2, 9)] == [-1, -2, -3, -4]
+    # what banks 1 and 3 can't fill goes to 2: the nearest, and of two as near the higher
+    apart = bank(0, [-1, -2, -3, -4]) + bank(2, [-5, -6, -7, -8])
+    assert [c[1] for c in allocate(apart, 3, 4)] == [-1, -5, -6, -7]
 
 
 # --- ensembles ------------------------------------------------------------------------------------
@@ -693,6 +749,9 @@ def test_wrong_states():
         beam_search(None, [1], **options)
     with raises(ValueError, "state", "at least one", "none"):
         beam_search([], [1], **options)
+    model = Table(3)
+    with raises(ValueError, "state", "twice"):
+        beam_search([model, model], [1], **options)
     with raises(ValueError, "start_ids", "at least 0", "-1"):
         beam_search(Table(3), [-1], **options)
     with raises(ValueError, "start_ids", "list of integers", "()"):
@@ -723,6 +782,22 @@ def test_scores_of_another_shape_are_refused():
 
     with raises(ValueError, "logits of state.step", "(R, V)"):
         search(Wrong(6, end=-9.0), max_length=5, beam_size=3)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1,), (1, 1, 3)])
+def test_attention_of_another_shape_is_refused(shape):
+    class Wrong(Table):
+        def step(self, ids):
+            logits = super().step(ids)
+            self.weights = np.ones(shape)
+            return logits
+
+    for run in (beam_search, sample_sequences):
+        with raises(ValueError, "state.weights", "R = 1", str(shape)):
+            run(Wrong(4), [START], end_id=END, max_length=3, attention=True)
+    with raises(ValueError, "state.weights", "same S", "(1, 3)"):
+        models = [Table(4, source=2), Table(4, source=3)]
+        beam_search(models, [START], end_id=END, max_length=3, coverage_penalty=1.0)
 
 
 def test_scores_that_must_not_be_written_are_copied():

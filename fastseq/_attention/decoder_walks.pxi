@@ -32,6 +32,7 @@ cdef void ask(
     cdef long rows = rows_of_part(dec, part, t), queries_row = states_row
     cdef const char *query = states
     cdef char *projected
+    cdef Queries q
     if dec.query_weight != NULL:
         queries_row = m.A * item
         projected = dec.queries
@@ -41,12 +42,19 @@ cdef void ask(
             NULL, 0, projected, queries_row, d.tiles.lanes * item, False,
         )
         query = projected
-    for i in range(rows):
-        attend(
-            m, query + i * queries_row, dec.sources[part.row_begin + i],
-            dec.own + part.index * 2 * m.padded, dec.alignments + (token + i) * m.S * item,
-            dec.attended + (token + i) * dec.attended_row,
-        )
+    q.count = 0
+    for i in range(rows):  # neighbours with one source, as in a beam, go together
+        q.source = dec.sources[part.row_begin + i]
+        q.query[q.count] = query + i * queries_row
+        q.weights[q.count] = dec.alignments + (token + i) * m.S * item
+        q.context[q.count] = dec.attended + (token + i) * dec.attended_row
+        q.count += 1
+        if (
+            i + 1 == rows or q.count == TOGETHER
+            or dec.sources[part.row_begin + i + 1] != q.source
+        ):
+            attend(m, &q, dec.own + part.index * 2 * m.padded)
+            q.count = 0
 
 
 cdef void feed(
@@ -144,22 +152,25 @@ cdef void ask_back(
     cdef char *d_query = exps + m.padded
     cdef char *dk = NULL
     cdef char *dv = NULL
-    cdef const char *query
+    cdef Queries q  # one at a time: no two rows have the same source
+    q.count = 1
     for i in range(rows):
         row = part.row_begin + i
-        query = states + i * states_row
+        q.source, q.query[0] = dec.sources[row], states + i * states_row
         if dec.query_weight != NULL:
-            query = dec.queries + (token + i) * query_row
+            q.query[0] = dec.queries + (token + i) * query_row
             d_query = dec.d_queries + (token + i) * query_row
         if m.v != NULL:
-            dk = dec.dk + m.begin[dec.sources[row]] * m.padded
+            dk = dec.dk + m.begin[q.source] * m.padded
             dv = dec.dv + row * m.padded
-        attend_back(
-            m, query, dec.sources[row], exps, dec.alignments + (token + i) * scores_row,
-            dec.d_attended + (token + i) * dec.attended_row,
-            NULL if dec.d_alignments == NULL else dec.d_alignments + (token + i) * scores_row,
-            dec.d_scores + (token + i) * scores_row, d_query, dk, dv,
-        )
+        q.weights[0] = dec.alignments + (token + i) * scores_row
+        q.d_context[0] = dec.d_attended + (token + i) * dec.attended_row
+        q.d_weights[0] = NULL
+        if dec.d_alignments != NULL:
+            q.d_weights[0] = dec.d_alignments + (token + i) * scores_row
+        q.d_scores[0] = dec.d_scores + (token + i) * scores_row
+        q.d_query[0] = d_query
+        attend_back(m, &q, exps, dk, dv)
         if dec.query_weight == NULL:
             d.tiles.attention.add_scaled(m.A, 1, NULL, d_query, d_states + i * d_states_row)
     if dec.query_weight != NULL:
@@ -225,40 +236,50 @@ cdef void values_back(Decoder *dec, const Part *part) noexcept nogil:
     """Gradients of the part's sources, which were left to be added row by row."""
     cdef Direction *d = &dec.d
     cdef Memory *m = &dec.memory
-    cdef const fs_attention *c = d.tiles.attention
-    cdef long item = d.tiles.item, row, t, token, begin, positions, value_row = m.E * item
-    cdef long key_row = m.A * item
-    cdef const char *query
+    cdef long row, t, begin
     for row in range(part.row_begin, part.row_end):
-        begin = m.begin[dec.sources[row]]
-        positions = m.begin[dec.sources[row] + 1] - begin
-        for t in range(d.T):
-            if rows_at(d, t) <= row:
-                break
-            token = d.offsets[t] + row
-            c.add_outer(
-                positions, m.E, dec.alignments + token * m.S * item,
-                dec.d_attended + token * dec.attended_row, dec.d_values + begin * value_row,
-                value_row,
-            )
-            if m.v != NULL:
-                continue
-            if dec.query_weight != NULL:
-                query = dec.queries + token * key_row
-            elif dec.feeds_output:
-                query = d.y + token * d.y_row
-            elif t > 0:
-                query = d.y + (d.offsets[t - 1] + row) * d.y_row
-            else:
-                query = d.h0 + row * d.state_row
-            c.add_outer(
-                positions, m.A, dec.d_scores + token * m.S * item, query,
-                dec.d_keys + begin * key_row, key_row,
-            )
+        t = 0
+        while t < d.T and rows_at(d, t) > row:
+            t = values_of_row_back(dec, row, t)
         if m.v != NULL:
-            add_key_gradients(
-                m, dec.sources[row], dec.dk + begin * m.padded, dec.d_keys
-            )
+            begin = m.begin[dec.sources[row]]
+            add_key_gradients(m, dec.sources[row], dec.dk + begin * m.padded, dec.d_keys)
+
+
+cdef long values_of_row_back(Decoder *dec, long row, long t) noexcept nogil:
+    """Of some steps from t on; the step after them."""
+    cdef Direction *d = &dec.d
+    cdef Memory *m = &dec.memory
+    cdef const fs_attention *c = d.tiles.attention
+    cdef long item = d.tiles.item, token, value_row = m.E * item, key_row = m.A * item
+    cdef long begin = m.begin[dec.sources[row]], positions = count_positions(m, dec.sources[row])
+    cdef Queries q
+    q.count = 0
+    while q.count < TOGETHER and t < d.T and rows_at(d, t) > row:
+        token = d.offsets[t] + row
+        q.weights[q.count] = dec.alignments + token * m.S * item
+        q.d_context[q.count] = dec.d_attended + token * dec.attended_row
+        q.d_scores[q.count] = dec.d_scores + token * m.S * item
+        if dec.query_weight != NULL:
+            q.query[q.count] = dec.queries + token * key_row
+        elif dec.feeds_output:
+            q.query[q.count] = d.y + token * d.y_row
+        elif t > 0:
+            q.query[q.count] = d.y + (d.offsets[t - 1] + row) * d.y_row
+        else:
+            q.query[q.count] = d.h0 + row * d.state_row
+        q.count += 1
+        t += 1
+    c.add_outer(
+        q.count, positions, m.E, <const char **>q.weights, q.d_context,
+        dec.d_values + begin * value_row, value_row,
+    )
+    if m.v == NULL:
+        c.add_outer(
+            q.count, positions, m.A, <const char **>q.d_scores, q.query,
+            dec.d_keys + begin * key_row, key_row,
+        )
+    return t
 
 
 cdef void clear_sums(Decoder *dec, const Part *part) noexcept nogil:

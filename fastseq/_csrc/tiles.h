@@ -12,6 +12,7 @@
 #ifndef FASTSEQ_TILES_H
 #define FASTSEQ_TILES_H
 
+#include "score_blocks.h"
 #include "scores.h"
 #include "updates.h"
 
@@ -81,6 +82,7 @@ typedef struct {
 
     const fs_optimizers *optimizers;
     const fs_attention *attention;
+    const fs_dot_product *dot_product;
 } fs_tiles;
 
 /* One instruction set, for both dtypes. */

@@ -16,7 +16,11 @@ def add(commands):
         epilog="example: fastseq demo --short --out pictures",
     )
     command.add_argument(
-        "name", nargs="?", choices=("g2p",), metavar="g2p", help="a demonstration of its own"
+        "name",
+        nargs="?",
+        choices=["word2vec", "g2p"],
+        help="another demonstration: word vectors of Shakespeare, and a picture of them; or how "
+        "English words are pronounced",
     )
     command.add_argument("--short", action="store_true", help="finish in about ten seconds")
     command.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
@@ -46,6 +50,11 @@ def run(args):
 
     if args.name == "g2p":
         demo.run_g2p(short=args.short, seed=args.seed, out=args.out, seconds=args.seconds)
+        return 0
+    if args.name == "word2vec":
+        if args.seconds is not None:
+            raise ValueError("--seconds is for the character model; for word vectors give --short")
+        demo.run_word2vec(short=args.short, seed=args.seed, out=args.out)
         return 0
     demo.run(
         short=args.short, seed=args.seed, out=args.out, seconds=args.seconds, updates=args.updates

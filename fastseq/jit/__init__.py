@@ -13,6 +13,7 @@ gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
 attention.py      attention of many queries at once
+dot_product.py    scaled dot-product attention
 continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
@@ -41,6 +42,7 @@ from fastseq.reference import (
 
 from .attention import attention_backward, attention_forward
 from .continuations import best_continuations
+from .dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
@@ -89,6 +91,8 @@ __all__ = [
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
+    "scaled_dot_product_backward",
+    "scaled_dot_product_forward",
     "scatter",
     "set_num_threads",
     "sgd_step",

@@ -12,14 +12,14 @@ import numpy as np
 from fastseq import checks
 from fastseq.batching import BPTTWindows, pad
 from fastseq.history import History
-from fastseq.models import text_stream
+from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
 from fastseq.models.networks import CELLS
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
-    pass
+    from fastseq.keyed_vectors import KeyedVectors
 
 AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps
@@ -41,9 +41,16 @@ class LanguageModel(Estimator):
         What a token is: a character, what stands between white space, a subword of
         SentencePiece, or a number that you give.
     cell : {"lstm", "gru", "rnn"}
+        The kind of recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
-    hidden_size, num_layers : int
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
+    hidden_size : int
+        Hidden units of each recurrent layer.
+    num_layers : int
+        How many recurrent layers there are.
     dropout : float
         For tokens' vectors, between layers, and for outputs (Zaremba et al., 2014).
     tie_weights : bool
@@ -65,15 +72,19 @@ class LanguageModel(Estimator):
         number of different ids (by default the largest in ``fit`` and one).
     steps : int
         How many tokens back gradients reach.
-    epochs, batch_size : int
-        Passes over the text, and parts of it that are read side by side.
+    epochs : int
+        Passes over the text.
+    batch_size : int
+        Parts of the text that are read side by side.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        What makes updates of gradients.
     lr : float
         The learning rate.
     schedule : {"cosine", "linear", "plateau"}, optional
         How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
         validation's loss has not become less for 10 epochs.
     weight_decay : float
+        The optimiser's, by which parameters shrink.
     max_norm : float, optional
         What the gradients' norm is clipped to.
     patience : int, optional
@@ -83,6 +94,7 @@ class LanguageModel(Estimator):
     warm_start : bool
         Whether ``fit`` goes on from what it has learned before, vocabulary and all.
     dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
     random_state : int, optional
         Makes results reproducible: initial parameters, dropout.
 
@@ -92,6 +104,8 @@ class LanguageModel(Estimator):
         Of the tokens; None for ids.
     n_tokens_ : int
         How many different ones there are.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : LanguageNetwork
     history_ : History
         Losses in nats for each token, and more, for each update and epoch.
@@ -116,7 +130,7 @@ class LanguageModel(Estimator):
     (['u', 'r'], (1, 19))
     """
 
-    _learned = ("vocabulary_", "n_tokens_")
+    _learned = ("vocabulary_", "n_tokens_", "missing_words_")
 
     def __init__(
         self,
@@ -124,6 +138,7 @@ class LanguageModel(Estimator):
         unit: str = "character",
         cell: str = "lstm",
         embedding_dim: int = 128,
+        embeddings: str | KeyedVectors | None = None,
         hidden_size: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
@@ -150,6 +165,7 @@ class LanguageModel(Estimator):
         self.unit = unit
         self.cell = cell
         self.embedding_dim = embedding_dim
+        self.embeddings = embeddings
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.dropout = dropout
@@ -185,6 +201,9 @@ class LanguageModel(Estimator):
         checks.fraction("dropout", self.dropout)
         checks.flag("tie_weights", self.tie_weights)
         checks.choice("softmax", self.softmax, SOFTMAXES)
+        word_vectors.check(self.embeddings)
+        if self.embeddings is not None and self.unit == "id":
+            raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 
     # --- training -------------------------------------------------------------------------------
 
@@ -240,6 +259,7 @@ class LanguageModel(Estimator):
                 "patience and schedule='plateau' need a validation, as with fit(text, "
                 "validation=0.05)"
             )
+        vectors = word_vectors.read(self)
         if isinstance(validation, float):
             X, validation = text_stream.hold_out(X, validation)
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
@@ -255,6 +275,7 @@ class LanguageModel(Estimator):
                 if self.vocabulary_ is not None:  # a checkpoint compares it: equal ids, other text
                     checksum = zlib.crc32(self.vocabulary_.to_json().encode())
                     self.network_.settings["vocabulary"] = checksum
+                word_vectors.begin_with(self, vectors)
             self._train(stream, held_out, checkpoint, progress, callbacks)
         return self
 
@@ -466,9 +487,11 @@ class LanguageModel(Estimator):
             seed=seed,
         )
         drawn = np.fromiter(self._draw(given, sampler, length), np.int64, length)
-        if checks.flag("echo", echo):  # without the line's end before it
-            drawn = np.concatenate([given[vocabulary is not None :], drawn])
-        return drawn if vocabulary is None else text_stream.decode(drawn, vocabulary)
+        if vocabulary is None:
+            return np.concatenate([given, drawn]) if checks.flag("echo", echo) else drawn
+        if not checks.flag("echo", echo):
+            return text_stream.decode(drawn, vocabulary)
+        return text_stream.continued(prompt, given[1:], drawn, vocabulary)
 
     def _draw(self, prompt, sampler, length) -> Iterator[int]:
         """Ids, each drawn after reading the ones before."""
