@@ -6,6 +6,7 @@ train at a time, each in a thread of its own.
 Data: sigmorphon2020_g2p/ of --data, where a language without a test set is tested on none.
 """
 
+import ast
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,9 +42,16 @@ def main():
         "--languages", nargs="+", metavar="NAME", help="such as fre hun; by default all there are"
     )
     parser.add_argument("--models", type=int, default=MODELS, metavar="N")
-    parser.add_argument("--epochs", type=int, default=RECIPE["epochs"], metavar="N")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings instead of the recipe's",
+    )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
     args = parser.parse_args()
+    args.recipe = RECIPE | dict(map(read_setting, args.set))
     folder = args.data / "sigmorphon2020_g2p"
     languages = args.languages or sorted(
         path.name.removesuffix("_train.tsv") for path in (folder / "train").iterdir()
@@ -57,7 +65,7 @@ def main():
                 print(*rows[-1], sep=" | ", flush=True)
     finally:
         fs.set_num_threads(before)
-    recipe = ", ".join(f"{name}={value!r}" for name, value in RECIPE.items())
+    recipe = ", ".join(f"{name}={value!r}" for name, value in args.recipe.items())
     results.record(
         args.results,
         "Pronunciations of SIGMORPHON 2020",
@@ -101,7 +109,7 @@ def fit(train, dev, seed, args):
     """Several models from different random numbers."""
 
     def fit_one(number):
-        settings = RECIPE | {"epochs": args.epochs, "random_state": 1000 * seed + number}
+        settings = args.recipe | {"random_state": 1000 * seed + number}
         return fs.Seq2Seq(**settings).fit(*train, validation=dev, progress=False)
 
     with ThreadPoolExecutor(args.threads) as pool:
@@ -115,6 +123,15 @@ def errors(models, pairs):
     predicted = first.predict(words, ensemble=others)
     wrong = np.mean([ours != truth for ours, truth in zip(predicted, phones, strict=True)])
     return 100 * wrong, 100 * metrics.phone_error_rate(predicted, phones)
+
+
+def read_setting(text):
+    """The name and the value of NAME=VALUE, which is a number or a word."""
+    name, _, value = text.partition("=")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
 
 
 def read(folder, language, part):

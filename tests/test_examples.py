@@ -79,7 +79,7 @@ def test_the_language_model_has_a_twin(run, settings, training):
 
 def test_pronunciations_by_models_that_decide_together(run):
     data = shared_data("sigmorphon2020_g2p", "train").parents[1]
-    argv = ["--languages", "vie", "--models", 2, "--epochs", 2]
+    argv = ["--languages", "vie", "--models", 2, "--set", "epochs=2"]
     rows = table(run("pronunciation", "--data", data, *argv), "Pronunciations of SIGMORPHON 2020")
     ((language, seed, wer, alone, tested, published, *_),) = rows
     assert (language, seed, published) == ("vie", "0", "4.67")
