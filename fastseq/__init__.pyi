@@ -14,11 +14,16 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.corpus import Corpus
 from fastseq.coverage_attention import CoverageAttention, CoverageLoss
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
+from fastseq.decoders import AttentionGRU, AttentionLSTM
+from fastseq.decoding import DecoderState
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
+from fastseq.hypotheses import Hypothesis, copy_unknown
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
@@ -27,6 +32,17 @@ from fastseq.large_vocabulary import (
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
+from fastseq.metrics import (
+    bleu,
+    character_error_rate,
+    chrf,
+    edit_distances,
+    exact_match,
+    perplexity,
+    phone_error_rate,
+    sequence_error_rate,
+    word_error_rate,
+)
 from fastseq.models import (
     LanguageModel,
     NotFittedError,
@@ -44,6 +60,7 @@ from fastseq.multihead import (
 )
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
+from fastseq.phrases import Phrases
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
@@ -59,6 +76,7 @@ from fastseq.schedules import (
     SequentialLR,
     StepLR,
 )
+from fastseq.search import beam_search, greedy_search, sample_sequences
 from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
 from fastseq.subwords import Subwords
@@ -78,6 +96,8 @@ __all__ = [
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
     "AdditiveAttention",
+    "AttentionGRU",
+    "AttentionLSTM",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
@@ -85,11 +105,13 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CoverageAttention",
     "CoverageLoss",
     "CrossEntropyLoss",
+    "DecoderState",
     "DotAttention",
     "Dropout",
     "Embedding",
@@ -98,6 +120,8 @@ __all__ = [
     "GeneralAttention",
     "History",
     "HuberLoss",
+    "Hypothesis",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -113,6 +137,7 @@ __all__ = [
     "MultiheadAttention",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",
@@ -131,27 +156,40 @@ __all__ = [
     "TimeSeries",
     "Vocabulary",
     "__version__",
+    "beam_search",
+    "bleu",
+    "character_error_rate",
+    "chrf",
     "clip_grad_norm",
     "clip_grad_value",
+    "copy_unknown",
+    "edit_distances",
+    "exact_match",
     "fit",
     "get_backend",
     "get_num_threads",
+    "greedy_search",
     "load",
     "load_model",
     "load_tensors",
     "pad",
+    "perplexity",
+    "phone_error_rate",
     "prefetch",
     "read_conll",
     "read_model",
     "read_text",
     "read_ts",
     "read_tsv",
+    "sample_sequences",
     "save_model",
     "save_tensors",
     "scaled_dot_product_attention",
+    "sequence_error_rate",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "to_sequences",
+    "word_error_rate",
 ]

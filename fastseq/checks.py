@@ -296,7 +296,7 @@ def mask(value, expected, letters):
 
 
 def lengths(value, rows, steps, hint="", *, name="lengths", of="x"):
-    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
+    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``, those of ``of``."""
     array = integers(name, value, "a 1-D array of integers")
     shape(name, array, (rows,), "(B,)", hint)
     if rows and (array.min() < 0 or array.max() > steps):

@@ -314,7 +314,8 @@ def test_streams_compute_the_same(name, threads):
 # --- suites and command ---------------------------------------------------------------------
 
 
-SAVED = ["layers", "float64", "ragged", "stream", "attention", "binary-addition"]
+SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
+SAVED += ["corpus"]
 
 
 @pytest.mark.parametrize("suite", SAVED)
@@ -353,7 +354,7 @@ class Recording(suites.Settings):
 def test_suites_take_the_options_that_they_read(suite):
     every = set(sum(suites.OPTIONS.values(), ()))
     settings = Recording.create(
-        peers=("numpy",), quick=True, cells=("rnn",), modes=("inference",), rounds=1
+        peers=("numpy",), quick=True, cells=("gru",), modes=("inference",), rounds=1
     )
     rows = suites.measure(suite, settings)
     assert {len(times) for row in rows for times in row.times.values()} == {1}

@@ -49,10 +49,13 @@ OTHERS += [
     "add_rows",
     "multiply_rows",
     "add_linear_gradients",
+    "best_continuations",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
     "attention_forward",
     "attention_backward",
+    "decoder_forward",
+    "decoder_backward",
     "scaled_dot_product_forward",
     "scaled_dot_product_backward",
 ]

@@ -32,14 +32,14 @@ cdef void lay_out_attention(
 ) noexcept nogil:
     cdef Memory *m = &job.memory
     cdef size_t own
-    cdef long scores = m.S * m.tiles.item
+    cdef long scores = (m.S * m.tiles.item + 63) // 64 * 64
     lay_out_memory(m, scratch)
     job.own_bytes = m.padded
+    job.order = <int64_t *>take(scratch, job.N * sizeof(int64_t))
+    job.first = <int64_t *>take(scratch, (m.sources + 1) * sizeof(int64_t))
     if backward:
-        job.order = <int64_t *>take(scratch, job.N * sizeof(int64_t))
-        job.first = <int64_t *>take(scratch, (m.sources + 1) * sizeof(int64_t))
         job.dv = take(scratch, m.sources * m.padded)
-        job.own_bytes += m.padded + m.S * m.padded + (scores + 63) // 64 * 64
+        job.own_bytes += m.S * m.padded + TOGETHER * scores
     own = parts * job.own_bytes
     job.own = take(scratch, own)
 
@@ -55,8 +55,7 @@ cdef run_attention(Attention *job, bint backward):
     scratch.data, scratch.used = memory, 0
     lay_out_attention(job, backward, parts, &scratch)
     with nogil:
-        if backward:
-            sort_by_source(job)
+        sort_by_source(job)
         fs_run(parts, attention_back_part if backward else attention_part, job)
         if backward and job.d_v != NULL:
             add_v_gradients(&job.memory, job.memory.sources, job.dv, job.own, job.d_v)
@@ -85,14 +84,32 @@ def attention_forward(
 
 cdef void attention_part(int index, int parts, void *argument) noexcept nogil:
     cdef Attention *job = <Attention *>argument
-    cdef const Memory *m = &job.memory
-    cdef long n, item = m.tiles.item
+    cdef long at = job.N * index // parts, end = job.N * (index + 1) // parts
+    cdef Queries q
     wait_for_memory(job, index, parts)
-    for n in range(job.N * index // parts, job.N * (index + 1) // parts):
-        attend(
-            m, job.query + n * m.A * item, job.sources[n], job.own + index * job.own_bytes,
-            job.weights + n * m.S * item, job.context + n * m.E * item,
-        )
+    while at < end:
+        at = gather_queries(job, at, end, &q)
+        attend(&job.memory, &q, job.own + index * job.own_bytes)
+
+
+cdef long gather_queries(Attention *job, long at, long end, Queries *q) noexcept nogil:
+    """The next ones of one source, from the sorted queries at : end; where they end."""
+    cdef const Memory *m = &job.memory
+    cdef long item = m.tiles.item, n, i
+    q.count, q.source = 0, job.sources[job.order[at]]
+    while at < end and q.count < TOGETHER and job.sources[job.order[at]] == q.source:
+        i, n = q.count, job.order[at]
+        q.query[i] = job.query + n * m.A * item
+        q.weights[i] = job.weights + n * m.S * item
+        q.context[i] = job.context + n * m.E * item
+        q.d_context[i] = job.d_context + n * m.E * item
+        q.d_weights[i] = NULL
+        if job.d_weights != NULL:
+            q.d_weights[i] = job.d_weights + n * m.S * item
+        q.d_query[i] = job.d_query + n * m.A * item
+        q.count += 1
+        at += 1
+    return at
 
 
 # --- backward -----------------------------------------------------------------------------------
@@ -166,28 +183,27 @@ cdef void attention_back_part(int index, int parts, void *argument) noexcept nog
 cdef void source_back(Attention *job, long source, char *own) noexcept nogil:
     cdef const Memory *m = &job.memory
     cdef const fs_attention *c = m.tiles.attention
-    cdef long item = m.tiles.item, i, n, begin = m.begin[source]
-    cdef long positions = m.begin[source + 1] - begin, key_row = m.A * item, value_row = m.E * item
+    cdef long item = m.tiles.item, i, begin = m.begin[source], key_row = m.A * item
+    cdef long positions = count_positions(m, source), value_row = m.E * item
+    cdef long at = job.first[source], end = job.first[source + 1]
     cdef char *dv = job.dv + source * m.padded
     cdef char *dk = own + m.padded
     cdef char *d_scores = dk + m.S * m.padded
+    cdef Queries q
     memset(dv, 0, m.padded)
     memset(dk, 0, positions * m.padded)
-    for i in range(job.first[source], job.first[source + 1]):
-        n = job.order[i]
-        attend_back(
-            m, job.query + n * key_row, source, own, job.weights + n * m.S * item,
-            job.d_context + n * value_row,
-            NULL if job.d_weights == NULL else job.d_weights + n * m.S * item,
-            d_scores, job.d_query + n * key_row, dk, dv,
-        )
+    for i in range(TOGETHER):
+        q.d_scores[i] = d_scores + i * ((m.S * item + 63) // 64 * 64)
+    while at < end:
+        at = gather_queries(job, at, end, &q)
+        attend_back(m, &q, own, dk, dv)
         c.add_outer(
-            positions, m.E, job.weights + n * m.S * item, job.d_context + n * value_row,
+            q.count, positions, m.E, <const char **>q.weights, q.d_context,
             job.d_values + begin * value_row, value_row,
         )
         if m.v == NULL:
             c.add_outer(
-                positions, m.A, d_scores, job.query + n * key_row,
+                q.count, positions, m.A, <const char **>q.d_scores, q.query,
                 job.d_keys + begin * key_row, key_row,
             )
     if m.v != NULL:

@@ -1,6 +1,6 @@
-"""Sources that queries look at, and one query's way through them, forward and back.
+"""Sources that queries look at, and the queries' way through them, forward and back.
 
-A query takes what the scores need from its source alone, so a result depends neither on other
+A query takes what its scores need from its source alone, so a result depends neither on other
 queries nor on threads.
 """
 
@@ -58,14 +58,39 @@ cdef void prepare_memory(Memory *m, int index, int parts) noexcept nogil:
                 m.small[source] = 0
 
 
+cdef enum:
+    TOGETHER = 16  # queries of a source that go through it side by side
+
+
+cdef struct Queries:     # some of one source, at most TOGETHER; arrays of pointers
+    long count, source
+    const char *query[TOGETHER]
+    char *weights[TOGETHER]      # (S,)
+    char *context[TOGETHER]      # (E,)
+    # Backward.
+    const char *d_context[TOGETHER]
+    const char *d_weights[TOGETHER]  # NULL: none
+    char *d_scores[TOGETHER]     # (S,): what the weights' gradients become
+    char *d_query[TOGETHER]      # (A,)
+
+
 cdef struct Look:        # a query at its source
-    long positions, first
     int way              # of computing scores with v
-    const char *query    # as it goes into the scores: itself or its exponentials
+    const char *query    # as it goes into them: itself or its exponentials
     const char *keys
     long keys_row
-    const char *values
-    long values_row
+
+
+cdef inline long count_positions(const Memory *m, long source) noexcept nogil:
+    return m.begin[source + 1] - m.begin[source]
+
+
+cdef inline const char *keys_of(const Memory *m, long source) noexcept nogil:
+    return m.keys + m.begin[source] * m.A * m.tiles.item
+
+
+cdef inline const char *values_of(const Memory *m, long source) noexcept nogil:
+    return m.values + m.begin[source] * m.E * m.tiles.item
 
 
 cdef Look look_at(
@@ -73,63 +98,63 @@ cdef Look look_at(
 ) noexcept nogil:
     """`exps` has room for the query's exponentials."""
     cdef Look look
-    look.first = m.begin[source]
-    look.positions = m.begin[source + 1] - look.first
     look.query, look.way = query, FS_FROM_SUMS
-    look.keys_row, look.values_row = m.A * m.tiles.item, m.E * m.tiles.item
-    look.keys = m.keys + look.first * look.keys_row
-    look.values = m.values + look.first * look.values_row
-    if m.v != NULL and m.tiles.attention.exp_twice(m.A, query, exps) and m.small[source]:
+    look.keys, look.keys_row = keys_of(m, source), m.A * m.tiles.item
+    if m.tiles.attention.exp_twice(m.A, query, exps) and m.small[source]:
         look.way, look.query, look.keys_row = FS_FROM_EXPS, exps, m.padded
-        look.keys = m.exps + look.first * m.padded
+        look.keys = m.exps + m.begin[source] * m.padded
     return look
 
 
-cdef void attend(
-    const Memory *m, const char *query, long source, char *exps, char *weights, char *context
-) noexcept nogil:
-    """One query's weights (S,) and context (E,)."""
+cdef void attend(const Memory *m, Queries *q, char *exps) noexcept nogil:
+    """The queries' weights and contexts."""
     cdef const fs_attention *c = m.tiles.attention
-    cdef Look look = look_at(m, query, source, exps)
-    if m.v != NULL:
-        c.tanh_scores[look.way](
-            look.positions, m.A, look.query, look.keys, look.keys_row, m.padded_v, weights
+    cdef long i, item = m.tiles.item, positions = count_positions(m, q.source)
+    cdef Look look
+    if m.v == NULL:
+        c.dots(
+            q.count, positions, m.A, q.query, keys_of(m, q.source), m.A * item, q.weights
         )
-    else:
-        c.dots(look.positions, m.A, query, look.keys, look.keys_row, weights)
-    c.softmax(look.positions, weights)
-    memset(
-        weights + look.positions * m.tiles.item, 0, (m.S - look.positions) * m.tiles.item
-    )
+    for i in range(q.count):
+        if m.v != NULL:
+            look = look_at(m, q.query[i], q.source, exps)
+            c.tanh_scores[look.way](
+                positions, m.A, look.query, look.keys, look.keys_row, m.padded_v, q.weights[i]
+            )
+        c.softmax(positions, q.weights[i])
+        memset(q.weights[i] + positions * item, 0, (m.S - positions) * item)
     c.weighted_sum(
-        look.positions, m.E, weights, look.values, look.values_row, context, False
+        q.count, positions, m.E, <const char **>q.weights, values_of(m, q.source), m.E * item,
+        q.context,
     )
 
 
-cdef void attend_back(
-    const Memory *m, const char *query, long source, char *exps, const char *weights,
-    const char *d_context, const char *d_weights, char *d_scores, char *d_query, char *dk, char *dv,
-) noexcept nogil:
-    """Gradients of a query and, through the scores alone, of its source.
+cdef void attend_back(const Memory *m, Queries *q, char *exps, char *dk, char *dv) noexcept nogil:
+    """Gradients of the queries and, through the scores alone, of their source.
 
-    `d_weights` may be NULL.  `d_scores` (S,) is what the weights' gradients become.  With v
-    those of keys and v go to the padded `dk` and `dv` (see ``scores.h``), `dk` being the source's
-    own; without it the caller multiplies `d_scores` by the query.
+    With v those of keys and v go to the padded `dk` and `dv` (see ``scores.h``), `dk` being the
+    source's own; without it the caller multiplies `d_scores` by the queries.
     """
     cdef const fs_attention *c = m.tiles.attention
-    cdef Look look = look_at(m, query, source, exps)
-    c.dots(look.positions, m.E, d_context, look.values, look.values_row, d_scores)
-    if d_weights != NULL:
-        c.add_scaled(look.positions, 1, NULL, d_weights, d_scores)
-    c.softmax_backward(look.positions, weights, d_scores)
-    if m.v != NULL:
-        c.tanh_scores_backward[look.way](
-            look.positions, m.A, d_scores, look.query, look.keys, look.keys_row, m.padded_v,
-            d_query, dk, m.padded, dv,
-        )
-    else:
+    cdef long i, item = m.tiles.item, positions = count_positions(m, q.source)
+    cdef Look look
+    c.dots(
+        q.count, positions, m.E, q.d_context, values_of(m, q.source), m.E * item, q.d_scores
+    )
+    for i in range(q.count):
+        if q.d_weights[i] != NULL:
+            c.add_scaled(positions, 1, NULL, q.d_weights[i], q.d_scores[i])
+        c.softmax_backward(positions, q.weights[i], q.d_scores[i])
+        if m.v != NULL:
+            look = look_at(m, q.query[i], q.source, exps)
+            c.tanh_scores_backward[look.way](
+                positions, m.A, q.d_scores[i], look.query, look.keys, look.keys_row, m.padded_v,
+                q.d_query[i], dk, m.padded, dv,
+            )
+    if m.v == NULL:
         c.weighted_sum(
-            look.positions, m.A, d_scores, look.keys, look.keys_row, d_query, False
+            q.count, positions, m.A, <const char **>q.d_scores, keys_of(m, q.source), m.A * item,
+            q.d_query,
         )
 
 

@@ -9,12 +9,32 @@
 
 #define MIN_LANES(left) ((left) < LANES ? (left) : LANES)
 
+/* Half of the lanes is added to the other half, again and again. */
 FS_INLINE REAL FS_NAME(sum_of_lanes)(VEC v) {
+#if FS_VECTOR_BYTES >= 32 && FS_DOUBLE
+#if FS_VECTOR_BYTES == 64
+    const __m256d x = _mm512_castpd512_pd256((__m512d)v) + _mm512_extractf64x4_pd((__m512d)v, 1);
+#else
+    const __m256d x = (__m256d)v;
+#endif
+    const __m128d y = _mm256_castpd256_pd128(x) + _mm256_extractf128_pd(x, 1);
+    return y[0] + y[1];
+#elif FS_VECTOR_BYTES >= 32
+#if FS_VECTOR_BYTES == 64
+    const __m256 x = _mm512_castps512_ps256((__m512)v) + _mm512_extractf32x8_ps((__m512)v, 1);
+#else
+    const __m256 x = (__m256)v;
+#endif
+    const __m128 y = _mm256_castps256_ps128(x) + _mm256_extractf128_ps(x, 1);
+    const __m128 z = y + _mm_movehl_ps(y, y);
+    return z[0] + z[1];
+#else
     REAL sum[LANES];
     memcpy(sum, &v, sizeof v);
     for (long half = LANES / 2; half > 0; half /= 2)
         for (long l = 0; l < half; l++) sum[l] += sum[l + half];
     return sum[0];
+#endif
 }
 
 static int FS_NAME(exp_twice)(long size, const char *x, char *out) {
@@ -105,66 +125,109 @@ SCORES(from_exps, 0)
 SCORES(from_sums, 1)
 #undef SCORES
 
-/* Four rows side by side hide the latency of the multiply-add. */
-static void FS_NAME(dots)(long positions, long size, const char *x, const char *rows, long row,
-                          char *out) {
-    REAL *to = (REAL *)out;
+/* Several queries of a source share what is loaded of it.  Each query's sums are the same with and
+ * without others. */
+#if FS_MANY_REGISTERS
+#define QUERIES 4
+#else
+#define QUERIES 2
+#endif
+
+#define EACH(i, count) _Pragma("GCC unroll 4") for (int i = 0; i < (count); i++)
+
+FS_INLINE void FS_NAME(dots_of)(const int queries, long positions, long size,
+                                const char *const *x, const char *rows, long row,
+                                char *const *out) {
     for (long s = 0; s < positions; s += 4) {
         const int count = positions - s < 4 ? (int)(positions - s) : 4;
         const char *r[4];
-        for (int i = 0; i < 4; i++) r[i] = rows + (i < count ? s + i : s) * row;
-        VEC sum[4] = {{0}, {0}, {0}, {0}};
-        long a = 0;
-        for (; a + LANES <= size; a += LANES) {
-            const VEC each = *(const VECU *)(x + a * ITEM);
-            for (int i = 0; i < 4; i++) sum[i] += each * *(const VECU *)(r[i] + a * ITEM);
+        VEC sum[QUERIES][4];
+        EACH(i, 4) r[i] = rows + (i < count ? s + i : s) * row;
+        EACH(q, queries) EACH(i, 4) sum[q][i] = (VEC){0};
+        for (long a = 0; a < size; a += LANES) {
+            const long n = MIN_LANES(size - a);
+            VEC each[QUERIES], key[4];
+            EACH(q, queries) each[q] = FS_NAME(load)(x[q] + a * ITEM, n);
+            EACH(i, 4) key[i] = FS_NAME(load)(r[i] + a * ITEM, n);
+            EACH(i, 4) EACH(q, queries) sum[q][i] += each[q] * key[i];
         }
-        if (a < size) {
-            const VEC each = FS_NAME(load)(x + a * ITEM, size - a);
-            for (int i = 0; i < 4; i++)
-                sum[i] += each * FS_NAME(load)(r[i] + a * ITEM, size - a);
+        EACH(q, queries) {
+            REAL *to = (REAL *)out[q] + s;
+            EACH(i, 4) if (i < count) to[i] = FS_NAME(sum_of_lanes)(sum[q][i]);
         }
-        for (int i = 0; i < count; i++) to[s + i] = FS_NAME(sum_of_lanes)(sum[i]);
     }
 }
 
-static void FS_NAME(weighted_sum)(long positions, long size, const char *w, const char *rows,
-                                  long row, char *out, int accumulate) {
-    const REAL *weight = (const REAL *)w;
+FS_INLINE void FS_NAME(weighted_sum_of)(const int queries, long positions, long size,
+                                        const char *const *w, const char *rows, long row,
+                                        char *const *out) {
     long a = 0;
     for (; a + 4 * LANES <= size; a += 4 * LANES) {
-        VEC sum[4] = {{0}, {0}, {0}, {0}};
-        VECU *to = (VECU *)(out + a * ITEM);
+        VEC sum[QUERIES][4];
+        EACH(q, queries) EACH(i, 4) sum[q][i] = (VEC){0};
         for (long s = 0; s < positions; s++) {
             const VECU *from = (const VECU *)(rows + s * row + a * ITEM);
-            for (int i = 0; i < 4; i++) sum[i] += weight[s] * from[i];
+            EACH(i, 4) {
+                const VEC value = from[i];
+                EACH(q, queries) sum[q][i] += ((const REAL *)w[q])[s] * value;
+            }
         }
-        for (int i = 0; i < 4; i++) {
-            if (accumulate) sum[i] += to[i];
-            to[i] = sum[i];
-        }
+        EACH(q, queries) EACH(i, 4) ((VECU *)(out[q] + a * ITEM))[i] = sum[q][i];
     }
     for (; a < size; a += LANES) {
         const long n = MIN_LANES(size - a);
-        VEC sum = {0};
-        for (long s = 0; s < positions; s++)
-            sum += weight[s] * FS_NAME(load)(rows + s * row + a * ITEM, n);
-        if (accumulate) sum += FS_NAME(load)(out + a * ITEM, n);
-        SAVE(out + a * ITEM, sum, n);
-    }
-}
-
-static void FS_NAME(add_outer)(long positions, long size, const char *w, const char *x, char *rows,
-                               long row) {
-    for (long s = 0; s < positions; s++, rows += row) {
-        const REAL weight = ((const REAL *)w)[s];
-        for (long a = 0; a < size; a += LANES) {
-            const long n = MIN_LANES(size - a);
-            char *to = rows + a * ITEM;
-            SAVE(to, FS_NAME(load)(to, n) + weight * FS_NAME(load)(x + a * ITEM, n), n);
+        EACH(q, queries) {
+            VEC sum = {0};
+            for (long s = 0; s < positions; s++)
+                sum += ((const REAL *)w[q])[s] * FS_NAME(load)(rows + s * row + a * ITEM, n);
+            SAVE(out[q] + a * ITEM, sum, n);
         }
     }
 }
+
+FS_INLINE void FS_NAME(add_outer_of)(const int queries, long positions, long size,
+                                     const char *const *w, const char *const *x, char *rows,
+                                     long row) {
+    for (long s = 0; s < positions; s++, rows += row) {
+        long a = 0;
+        for (; a + LANES <= size; a += LANES) {
+            VEC sum = *(const VECU *)(rows + a * ITEM);
+            EACH(q, queries) sum += ((const REAL *)w[q])[s] * *(const VECU *)(x[q] + a * ITEM);
+            *(VECU *)(rows + a * ITEM) = sum;
+        }
+        if (a < size) {
+            VEC sum = FS_NAME(load)(rows + a * ITEM, size - a);
+            EACH(q, queries)
+                sum += ((const REAL *)w[q])[s] * FS_NAME(load)(x[q] + a * ITEM, size - a);
+            SAVE(rows + a * ITEM, sum, size - a);
+        }
+    }
+}
+
+/* In groups of QUERIES, then one by one. */
+#define IN_GROUPS(name, ...)                                                               \
+    for (; queries >= QUERIES; queries -= QUERIES, first += QUERIES, second += QUERIES)    \
+        FS_NAME(name##_of)(QUERIES, __VA_ARGS__);                                          \
+    for (; queries > 0; queries--, first++, second++) FS_NAME(name##_of)(1, __VA_ARGS__);
+
+static void FS_NAME(dots)(long queries, long positions, long size, const char *const *first,
+                          const char *rows, long row, char *const *second) {
+    IN_GROUPS(dots, positions, size, first, rows, row, second)
+}
+
+static void FS_NAME(weighted_sum)(long queries, long positions, long size,
+                                  const char *const *first, const char *rows, long row,
+                                  char *const *second) {
+    IN_GROUPS(weighted_sum, positions, size, first, rows, row, second)
+}
+
+static void FS_NAME(add_outer)(long queries, long positions, long size, const char *const *first,
+                               const char *const *second, char *rows, long row) {
+    IN_GROUPS(add_outer, positions, size, first, second, rows, row)
+}
+#undef QUERIES
+#undef EACH
+#undef IN_GROUPS
 
 static void FS_NAME(add_scaled)(long size, double factor, const char *v, const char *x,
                                 char *out) {
@@ -173,6 +236,14 @@ static void FS_NAME(add_scaled)(long size, double factor, const char *v, const c
         VEC each = (REAL)factor * FS_NAME(load)(x + a * ITEM, n);
         if (v) each *= FS_NAME(load)(v + a * ITEM, n);
         SAVE(out + a * ITEM, FS_NAME(load)(out + a * ITEM, n) + each, n);
+    }
+}
+
+static void FS_NAME(tanh_backward)(long n, const char *y, char *dy) {
+    for (long i = 0; i < n; i += LANES) {
+        const long m = MIN_LANES(n - i);
+        const VEC out = FS_NAME(load)(y + i * ITEM, m);
+        SAVE(dy + i * ITEM, FS_NAME(load)(dy + i * ITEM, m) * (1 - out * out), m);
     }
 }
 
@@ -214,6 +285,7 @@ static const fs_attention FS_NAME(attention) = {
     FS_NAME(weighted_sum),
     FS_NAME(add_outer),
     FS_NAME(add_scaled),
+    FS_NAME(tanh_backward),
     FS_NAME(softmax),
     FS_NAME(softmax_backward),
 };

@@ -1,4 +1,4 @@
-/* The table of what attention does with one query and its source, once per instruction set and
+/* The table of what attention does with queries and their source, once per instruction set and
  * dtype (attention.h).
  *
  * Strides are in bytes.  Each number is summed in an order that follows from the source alone, so
@@ -29,19 +29,23 @@ typedef struct {
                                     const char *keys, long keys_row, const char *v, char *dq,
                                     char *dk, long dk_row, char *dv);
 
-    /* out[s] = x . rows[s] */
-    void (*dots)(long positions, long size, const char *x, const char *rows, long row, char *out);
+    /* For each of some queries: out[s] = x . rows[s] */
+    void (*dots)(long queries, long positions, long size, const char *const *x, const char *rows,
+                 long row, char *const *out);
 
-    /* out (+)= sum over s of w[s] rows[s] */
-    void (*weighted_sum)(long positions, long size, const char *w, const char *rows, long row,
-                         char *out, int accumulate);
+    /* out = sum over s of w[s] rows[s] */
+    void (*weighted_sum)(long queries, long positions, long size, const char *const *w,
+                         const char *rows, long row, char *const *out);
 
-    /* rows[s] += w[s] x */
-    void (*add_outer)(long positions, long size, const char *w, const char *x, char *rows,
-                      long row);
+    /* rows[s] += w[s] x, one query after the other */
+    void (*add_outer)(long queries, long positions, long size, const char *const *w,
+                      const char *const *x, char *rows, long row);
 
     /* out += factor v x, for unpadded v and out */
     void (*add_scaled)(long size, double factor, const char *v, const char *x, char *out);
+
+    /* dy = dy (1 - y y), for y = tanh of something */
+    void (*tanh_backward)(long n, const char *y, char *dy);
 
     void (*softmax)(long n, char *x);
 

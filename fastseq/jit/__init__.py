@@ -14,6 +14,7 @@ rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
 attention.py      attention of many queries at once
 dot_product.py    scaled dot-product attention
+continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -27,6 +28,10 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
+import functools
+import sys
+
+from fastseq import reference_decoder
 from fastseq.reference import (
     add_linear_gradients,
     gather,
@@ -36,6 +41,7 @@ from fastseq.reference import (
 )
 
 from .attention import attention_backward, attention_forward
+from .continuations import best_continuations
 from .dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
@@ -51,7 +57,19 @@ def set_num_threads(n):
     """Accept the package's setting; the BLAS of NumPy and SciPy decides about its threads."""
 
 
+# Products with the rows of a step, and the compiled cells and attention.
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
+
+class DecoderStepper(reference_decoder.DecoderStepper):
+    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+
+    _kernels = sys.modules[__name__]
+
+
 __all__ = [
+    "DecoderStepper",
     "Stepper",
     "adagrad_step",
     "adam_step",
@@ -60,6 +78,9 @@ __all__ = [
     "attention_backward",
     "attention_forward",
     "average",
+    "best_continuations",
+    "decoder_backward",
+    "decoder_forward",
     "exp",
     "gather",
     "gru_backward",

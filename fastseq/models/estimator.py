@@ -16,7 +16,7 @@ import numpy as np
 
 from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
-from fastseq.models import estimator_files, inputs
+from fastseq.models import estimator_files, inputs, word_vectors
 from fastseq.module import Module
 
 OPTIMIZERS = {
@@ -200,6 +200,7 @@ class Estimator:
         """
         self._check_settings()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
+        vectors = word_vectors.read(self)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
         if held_out is None and (self.patience is not None or self.schedule == "plateau"):
             raise ValueError(
@@ -212,6 +213,7 @@ class Estimator:
             if not (self.warm_start and self.__sklearn_is_fitted__()):
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
+                word_vectors.begin_with(self, vectors)
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastseq import checkpoint, tensor_files
 from fastseq.history import History
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.subwords import Subwords
 from fastseq.vocabulary import Vocabulary
 
@@ -124,7 +125,14 @@ def _restore(path, cls, file):
 
 
 def _plain(value):
-    """A setting as JSON can hold it: dtypes by name, NumPy's numbers as Python's."""
+    """A setting as JSON can hold it: dtypes by name, NumPy's numbers as Python's.
+
+    Vectors that the training began with are left out: what came of them is in the parameters.
+    """
+    if isinstance(value, KeyedVectors):
+        return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -12,14 +12,14 @@ import numpy as np
 from fastseq import checks
 from fastseq.batching import BPTTWindows, pad
 from fastseq.history import History
-from fastseq.models import text_stream
+from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
 from fastseq.models.networks import CELLS
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
-    pass
+    from fastseq.keyed_vectors import KeyedVectors
 
 AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps
@@ -44,6 +44,9 @@ class LanguageModel(Estimator):
         The kind of recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
     hidden_size : int
         Hidden units of each recurrent layer.
     num_layers : int
@@ -101,6 +104,8 @@ class LanguageModel(Estimator):
         Of the tokens; None for ids.
     n_tokens_ : int
         How many different ones there are.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : LanguageNetwork
     history_ : History
         Losses in nats for each token, and more, for each update and epoch.
@@ -125,7 +130,7 @@ class LanguageModel(Estimator):
     (['u', 'r'], (1, 19))
     """
 
-    _learned = ("vocabulary_", "n_tokens_")
+    _learned = ("vocabulary_", "n_tokens_", "missing_words_")
 
     def __init__(
         self,
@@ -133,6 +138,7 @@ class LanguageModel(Estimator):
         unit: str = "character",
         cell: str = "lstm",
         embedding_dim: int = 128,
+        embeddings: str | KeyedVectors | None = None,
         hidden_size: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
@@ -159,6 +165,7 @@ class LanguageModel(Estimator):
         self.unit = unit
         self.cell = cell
         self.embedding_dim = embedding_dim
+        self.embeddings = embeddings
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.dropout = dropout
@@ -194,6 +201,9 @@ class LanguageModel(Estimator):
         checks.fraction("dropout", self.dropout)
         checks.flag("tie_weights", self.tie_weights)
         checks.choice("softmax", self.softmax, SOFTMAXES)
+        word_vectors.check(self.embeddings)
+        if self.embeddings is not None and self.unit == "id":
+            raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 
     # --- training -------------------------------------------------------------------------------
 
@@ -249,6 +259,7 @@ class LanguageModel(Estimator):
                 "patience and schedule='plateau' need a validation, as with fit(text, "
                 "validation=0.05)"
             )
+        vectors = word_vectors.read(self)
         if isinstance(validation, float):
             X, validation = text_stream.hold_out(X, validation)
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
@@ -264,6 +275,7 @@ class LanguageModel(Estimator):
                 if self.vocabulary_ is not None:  # a checkpoint compares it: equal ids, other text
                     checksum = zlib.crc32(self.vocabulary_.to_json().encode())
                     self.network_.settings["vocabulary"] = checksum
+                word_vectors.begin_with(self, vectors)
             self._train(stream, held_out, checkpoint, progress, callbacks)
         return self
 
