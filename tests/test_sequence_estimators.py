@@ -7,6 +7,7 @@ from estimator_cases import (
     make_classifier,
     make_regressor,
     make_tagger,
+    same,
     sentences,
     series,
     valued,
@@ -193,6 +194,30 @@ def test_sequences_without_steps_have_a_class_too():
 def test_what_a_classifier_can_not_learn(X, y, error, parts):
     with raises(error, *parts):
         make_classifier().fit(X, y)
+
+
+@pytest.mark.parametrize("X", [range(4), np.arange(4.0), [[1.0], 2.0], [["a"], None], [{0: 1.0}]])
+def test_what_is_no_list_of_sequences(X):
+    y = ["a", "b"] * 2
+    with raises(TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"):
+        make_classifier().fit(X, y[: len(X)])
+    with raises(TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"):
+        make_classifier().fit(*labelled()).predict(X)
+
+
+def test_words_in_arrays():
+    words, y = [["a", "b"], ["c", "d"]] * 12, ["up", "down"] * 12
+    expected = make_classifier(min_count=1).fit(words, y).predict_proba(words)
+    for form in (np.array(words), [np.array(w) for w in words], np.array(words, object)):
+        assert same(make_classifier(min_count=1).fit(form, y).predict_proba(form), expected)
+
+
+def test_targets_by_steps_may_begin_with_none():
+    X = series()
+    model = make_regressor(per_step=True).fit([[], *X], [[], *X])
+    assert [values.shape for values in model.predict([X[0], []])] == [X[0].shape, (0, 2)]
+    single = make_regressor(per_step=True).fit([[], *X], [[], *(x[:, 0] for x in X)])
+    assert single.predict(X[:1])[0].shape == (len(X[0]),)
 
 
 def test_inputs_of_another_kind_than_in_fit():

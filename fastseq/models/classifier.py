@@ -196,7 +196,7 @@ class SequenceClassifier(SequenceEstimator):
     # --- training -------------------------------------------------------------------------------
 
     def _read(self, X, y):
-        check_pairs(X, y)
+        X, y = check_pairs(X, y)
         return self._read_inputs(X), inputs.read_labels("y", y)
 
     def _learn(self, X, y):

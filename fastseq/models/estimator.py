@@ -321,7 +321,7 @@ class Estimator:
 
 
 def check_pairs(X, y):
-    """Raise unless there is a target for each sequence, and at least one of them."""
+    """Sequences and targets by position; raise unless there is one for each, and at least one."""
     sequences, targets = inputs.count("X", X), inputs.count("y", y)
     if sequences != targets:
         raise ValueError(
@@ -329,6 +329,7 @@ def check_pairs(X, y):
         )
     if not sequences:
         raise ValueError("X must hold at least one sequence, got none")
+    return inputs.read_sequences("X", X), inputs.by_position(y)
 
 
 def _hold_out(X, y, validation, seed):
@@ -346,6 +347,7 @@ def _hold_out(X, y, validation, seed):
             f"validation={part} of {count} sequences leaves {count - size} to learn from and "
             f"{size} to validate with, and neither may be 0"
         )
+    X, y = inputs.read_sequences("X", X), inputs.by_position(y)
     # sorting raw bits: what NumPy's own shuffling gives may change with its version
     order = np.argsort(seed.bit_generator.random_raw(count), kind="stable")
     held_out, learned = np.sort(order[:size]), np.sort(order[size:])

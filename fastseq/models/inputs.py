@@ -7,6 +7,32 @@ from fastseq import checks, files
 # --- sequences ----------------------------------------------------------------------------------
 
 
+def by_position(data):
+    """The data, where they are of pandas as a list or array: those have places, not labels."""
+    if hasattr(data, "columns"):
+        return np.asarray(data)
+    return list(data) if hasattr(data, "iloc") else data
+
+
+def read_sequences(name, X):
+    """Sequences of whatever kind, by position; raise if there is something else."""
+    if hasattr(X, "columns"):
+        raise TypeError(
+            f"{name} must be a list of sequences, got a data frame; to_sequences makes sequences "
+            "of it"
+        )
+    count(name, X)
+    X = [by_position(sequence) for sequence in X]
+    for i, sequence in enumerate(X):
+        is_number = isinstance(sequence, np.ndarray) and not sequence.ndim
+        if is_number or not hasattr(sequence, "__len__") or isinstance(sequence, (dict, set)):
+            raise TypeError(
+                f"{name} must be a list of sequences, got {sequence!r} as {name}[{i}]; put a "
+                "single sequence in a list"
+            )
+    return X
+
+
 def hold_tokens(X):
     """Whether the sequences are of strings, or strings themselves."""
     for sequence in X:
@@ -19,6 +45,7 @@ def hold_tokens(X):
 
 def read_features(name, X, expected=None):
     """Sequences as a list of finite arrays (T_i, F); ``expected`` is F if it is known."""
+    X = read_sequences(name, X)
     arrays = checks.sequences(name, X)
     if expected is not None and all(array.shape == (0,) for array in arrays):
         return [np.empty((0, expected))] * len(arrays)  # nothing says that there is one feature
@@ -69,7 +96,8 @@ def standardized(arrays, mean, scale, dtype):
 
 
 def read_tokens(name, X, unit):
-    """Sequences of strings, or with characters as tokens also strings, as they are."""
+    """Sequences of strings: lists of them, or with characters as tokens also strings."""
+    X = read_sequences(name, X)
     if any(len(sequence) for sequence in X) and not hold_tokens(X):
         raise ValueError(f"{name} must hold sequences of strings, got numbers")
     for i, sequence in enumerate(X):
@@ -87,7 +115,7 @@ def read_tokens(name, X, unit):
                     f"{name}[{i}][{j}] must be a string, got {token!r} of type "
                     f"{type(token).__name__}"
                 )
-    return list(X)
+    return [sequence if isinstance(sequence, str) else list(sequence) for sequence in X]
 
 
 def count(name, X):

@@ -352,7 +352,7 @@ class SequenceRegressor(SequenceEstimator):
             if self.horizon is None:
                 raise TypeError("y must hold the targets, got None")
             y = X
-        check_pairs(X, y)
+        X, y = check_pairs(X, y)
         X = self._read_inputs(X)
         return X, self._read_step_targets(X, y) if self._by_steps else _read_targets(y)
 
@@ -364,7 +364,8 @@ class SequenceRegressor(SequenceEstimator):
                     f"y[{i}] must have a target for each of the {len(series)} steps of X[{i}], "
                     f"got {len(steps)}"
                 )
-        return Targets(values, np.ndim(y[0]) == 1)
+        told = next((steps for steps in y if len(steps)), y[0])  # an empty list says nothing
+        return Targets(values, np.ndim(told) == 1)
 
     def _learn(self, X, y):
         self._learn_inputs(X)

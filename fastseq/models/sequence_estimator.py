@@ -44,6 +44,7 @@ class SequenceEstimator(Estimator):
 
     def _read_inputs(self, X):
         """The sequences of ``fit``, as lists of tokens or arrays of features."""
+        X = inputs.read_sequences("X", X)
         if inputs.hold_tokens(X):
             return inputs.read_tokens("X", X, self.unit)
         return inputs.read_features("X", X)
@@ -61,6 +62,7 @@ class SequenceEstimator(Estimator):
         """Sequences as the network takes them: ids, or features."""
         if self.vocabulary_ is not None:
             return self.vocabulary_.encode_all(inputs.read_tokens("X", X, self.unit))
+        X = inputs.read_sequences("X", X)
         if inputs.hold_tokens(X):
             raise ValueError(
                 f"X must hold sequences of the {self.n_features_in_} features of fit, got tokens"

@@ -225,8 +225,8 @@ class SequenceTagger(Estimator):
         self._check_training()
 
     def _read(self, X, y):
-        check_pairs(X, y)
-        X = self._read_sentences(X)
+        X, y = check_pairs(X, y)
+        X, y = self._read_sentences(X), [inputs.by_position(tags) for tags in y]
         for i, (words, tags) in enumerate(zip(X, y, strict=True)):
             if isinstance(tags, str) or not hasattr(tags, "__len__"):
                 raise TypeError(f"y[{i}] must be a list of tags, got {tags!r}")
@@ -239,7 +239,6 @@ class SequenceTagger(Estimator):
         return X, np.split(tags, np.cumsum([len(words) for words in X])[:-1])
 
     def _read_sentences(self, X):
-        inputs.count("X", X)
         return inputs.read_tokens("X", X, "word")
 
     def _learn(self, X, y):
