@@ -98,6 +98,50 @@ def test_memory_needs_gates(case):
         make(cell="rnn", memory=100).fit(X, y)
 
 
+def test_other_settings_than_those_of_fit_are_noticed(case, tmp_path):
+    pytest.importorskip("safetensors")
+    make, (X, y) = case
+    estimator, path = make().fit(X, y), tmp_path / "model"
+    expected = soft(estimator, X)
+    estimator.set_params(lr=0.5, epochs=1, batch_size=3, patience=2).save(path)
+    content = path.read_bytes()
+    for setting, value, other in (("hidden_size", 6, 9), ("dtype", "float32", "float64")):
+        estimator.set_params(**{setting: other})
+        parts = [f"{setting} is {other!r}, but this", f"was fitted with {value!r}"]
+        calls = [
+            lambda: estimator.predict(X),
+            lambda: estimator.score(X, y),
+            lambda: estimator.save(path),
+            lambda: estimator.set_params(warm_start=True, patience=None).fit(X, y),
+        ]
+        for call in calls:
+            with raises(ValueError, *parts, f"set_params({setting}={value!r})"):
+                call()
+        estimator.set_params(**{setting: value}, warm_start=False)
+    assert same(soft(estimator, X), expected)
+    loaded = fs.load(path).set_params(hidden_size=9)
+    assert path.read_bytes() == content
+    with raises(ValueError, "hidden_size is 9"):
+        loaded.predict(X)
+    assert len(loaded.set_params(patience=None).fit(X, y).predict(X)) == len(X)
+
+
+def test_what_a_prediction_is_does_not_change_after_fit():
+    X, y = valued()
+    model = make_regressor(quantiles=[0.1, 0.5, 0.9]).fit(X, y)
+    model.predict(X)
+    model.quantiles[:] = [0.5, 0.9, 0.95]
+    with raises(ValueError, "quantiles is (0.5, 0.9, 0.95), but", "with (0.1, 0.5, 0.9)"):
+        model.predict(X)
+    X = [x for x in X if len(x) > 2]
+    model = make_regressor(horizon=2).fit(X)
+    with raises(ValueError, "horizon is None, but", "with 2"):
+        model.set_params(horizon=None).predict(X)
+    model = make_classifier().fit(*labelled())
+    with raises(ValueError, "pooling is 'max', but", "with 'mean'"):
+        model.set_params(pooling="max").predict_proba(X)
+
+
 # --- fit ----------------------------------------------------------------------------------------
 
 

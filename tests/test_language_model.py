@@ -174,6 +174,16 @@ def test_warm_start_goes_on():
     assert model.vocabulary_ is vocabulary and model.score(TEXT) > first
 
 
+def test_settings_that_the_network_goes_with():
+    model = make_model().fit(TEXT).set_params(steps=5, batch_size=2, warm_start=True)
+    score = model.score(TEXT)
+    assert model.fit(TEXT).score(TEXT) > score
+    model.set_params(dropout=0.5)
+    for use in (model.score, model.fit, model.log_prob):
+        with raises(ValueError, "dropout is 0.5, but this LanguageModel was fitted with 0.0"):
+            use(TEXT)
+
+
 def test_a_run_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     pytest.importorskip("safetensors")
     settings = {"dropout": 0.2, "num_layers": 2}

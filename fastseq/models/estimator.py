@@ -79,6 +79,7 @@ class Estimator:
     _learned: tuple[str, ...] = ()
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
+    _free: tuple[str, ...] = ()  # settings besides TRAINING that may change after ``fit``
 
     network_: Module
     history_: History
@@ -106,6 +107,10 @@ class Estimator:
 
     def set_params(self, **params: Any) -> Self:
         """Change settings, for the next ``fit``.
+
+        What a fitted estimator knows goes with the settings of its network.  Where these have
+        changed it says so instead of predicting, until ``fit`` is called or they are set back;
+        those that are about training alone may change.
 
         Raises
         ------
@@ -199,6 +204,7 @@ class Estimator:
             If the loss is not finite.  The estimator has the last good parameters.
         """
         self._check_settings()
+        goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
         if held_out is None and (self.patience is not None or self.schedule == "plateau"):
@@ -209,13 +215,27 @@ class Estimator:
         X, y = self._read(X, y)
         held_out = None if held_out is None else self._read(*held_out)
         with self._unchanged_by_errors():
-            if not (self.warm_start and self.__sklearn_is_fitted__()):
+            if not goes_on:
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
+                self.fitted_settings_ = self._network_settings()
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)
         return self
+
+    def _goes_on(self):
+        """Whether ``fit`` goes on from what was learned; raise if the settings forbid it."""
+        if not (self.warm_start and self.__sklearn_is_fitted__()):
+            return False
+        self._check_fitted()
+        return True
+
+    def _network_settings(self):
+        """The settings that the network goes with, as they could be in a file."""
+        others = {*TRAINING, *self._free} - {"dtype"}
+        settings = {n: v for n, v in self.get_params().items() if n not in others}
+        return {name: estimator_files.plain_setting(value) for name, value in settings.items()}
 
     @contextlib.contextmanager
     def _unchanged_by_errors(self):
@@ -269,6 +289,13 @@ class Estimator:
                 f"this {type(self).__name__} has learned nothing yet: call fit(X, y) first, or "
                 f"read one that has, as with fastseq.load(path)"
             )
+        settings = self._network_settings()
+        for name, value in self.fitted_settings_.items():
+            if settings[name] != value:
+                raise ValueError(
+                    f"{name} is {settings[name]!r}, but this {type(self).__name__} was fitted with "
+                    f"{value!r}: call fit without warm_start, or set_params({name}={value!r})"
+                )
 
     def __sklearn_tags__(self):
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -293,6 +320,8 @@ class Estimator:
         ------
         NotFittedError
             If there is nothing to save.
+        ValueError
+            If the network was made with other settings.
         OSError
             If the file can't be written.
         ImportError

@@ -72,7 +72,7 @@ def write(estimator: Estimator, path: str | os.PathLike) -> None:
     }
     metadata = {
         "class": type(estimator).__name__,
-        "settings": {name: _plain(value) for name, value in estimator.get_params().items()},
+        "settings": {n: plain_setting(value) for n, value in estimator.get_params().items()},
         "learned": learned,
         "history": history,
     }
@@ -117,17 +117,18 @@ def _restore(path, cls, file):
     checkpoint.check_fits(path, cls.__name__, parameters, network)
     network.load_state_dict(parameters)
     estimator.network_ = network
+    estimator.fitted_settings_ = estimator._network_settings()
     estimator.history_ = History()
     history = {name: _unpack(value, arrays) for name, value in metadata["history"].items()}
     estimator.history_.load_state_dict(history)
     return estimator
 
 
-def _plain(value):
-    """A setting as JSON can hold it: dtypes by name, NumPy's numbers as Python's."""
+def plain_setting(value):
+    """A setting as a file holds it, and gives it back: dtypes by name, arrays as tuples."""
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    return _tuples(value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value)
 
 
 def _tuples(value):

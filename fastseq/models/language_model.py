@@ -117,6 +117,7 @@ class LanguageModel(Estimator):
     """
 
     _learned = ("vocabulary_", "n_tokens_")
+    _free = ("steps",)
 
     def __init__(
         self,
@@ -242,7 +243,7 @@ class LanguageModel(Estimator):
             )
         if isinstance(validation, float):
             X, validation = text_stream.hold_out(X, validation)
-        goes_on = self.warm_start and self.__sklearn_is_fitted__()
+        goes_on = self._goes_on()
         learned = self._known() if goes_on else self._learn_tokens(X)
         stream = self._make_windows("X", X, *learned)
         held_out = None
@@ -252,6 +253,7 @@ class LanguageModel(Estimator):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
                 self.network_, self.history_ = self._make_network(self.random_state), History()
+                self.fitted_settings_ = self._network_settings()
                 if self.vocabulary_ is not None:  # a checkpoint compares it: equal ids, other text
                     checksum = zlib.crc32(self.vocabulary_.to_json().encode())
                     self.network_.settings["vocabulary"] = checksum
