@@ -199,9 +199,13 @@ def test_what_a_classifier_can_not_learn(X, y, error, parts):
 @pytest.mark.parametrize("X", [range(4), np.arange(4.0), [[1.0], 2.0], [["a"], None], [{0: 1.0}]])
 def test_what_is_no_list_of_sequences(X):
     y = ["a", "b"] * 2
-    with raises(TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"):
+    with raises(
+        TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"
+    ):
         make_classifier().fit(X, y[: len(X)])
-    with raises(TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"):
+    with raises(
+        TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"
+    ):
         make_classifier().fit(*labelled()).predict(X)
 
 
@@ -228,6 +232,27 @@ def test_inputs_of_another_kind_than_in_fit():
         model.predict([["a", "b"]])
 
 
+@pytest.mark.parametrize("labels", [[0] * 20, [True] * 20, np.zeros(20, int)])
+def test_scores_are_of_labels_as_in_fit(labels):
+    X, y = labelled()
+    model = make_classifier().fit(X, y)
+    with raises(TypeError, "y must hold strings, as the labels of fit were, got numbers"):
+        model.score(X, labels)
+    with raises(ValueError, "y must have shape (N,), a label each, got (20, 1)"):
+        model.score(X, y[:, None])
+    assert model.score(X, ["never seen"] * 20) == 0
+    numbers = make_classifier().fit(X, y == "up")
+    with raises(TypeError, "y must hold numbers, as the labels of fit were, got strings"):
+        numbers.score(X, y)
+    assert numbers.score(X, (y == "up").astype(int)) == numbers.score(X, y == "up")
+
+
+def test_scores_are_of_tags_as_in_fit():
+    X, y = sentences()
+    with raises(TypeError, "y must hold strings, as the labels of fit were, got numbers"):
+        make_tagger().fit(X, y).score(X, [[1 for _ in words] for words in X])
+
+
 # --- regressor ----------------------------------------------------------------------------------
 
 
@@ -240,6 +265,24 @@ def test_the_regressor_learns_sums():
     assert model.score(new, truth) > 0.9
     r2 = 1 - np.square(truth - predicted).sum() / np.square(truth - truth.mean()).sum()
     np.testing.assert_allclose(model.score(new, truth), r2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"per_step": True}, {"horizon": 1}])
+def test_scores_are_of_as_many_outputs_as_in_fit(settings):
+    X = [x for x in series() if len(x) > 1]
+    one, two = (
+        [x[:, :k] if settings else x[0, :k] for x in X] for k in (1, 2)
+    )  # for each step or each sequence
+    flat = [y[..., 0] for y in one]
+    for y, wrong in ((two, one), (two, flat), (one, two), (flat, two)):
+        model = make_regressor(**settings).fit(X, y)
+        expected = f"y must have the {np.shape(y[0])[-1] if y is not flat else 1} outputs of fit"
+        with raises(ValueError, expected):
+            model.score(X, wrong)
+        with raises(ValueError, expected):
+            model.set_params(warm_start=True).fit(X, wrong)
+    model = make_regressor(**settings).fit(X, flat)
+    assert model.score(X, one) == model.score(X, flat)
 
 
 def test_targets_are_in_their_own_units():

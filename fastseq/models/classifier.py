@@ -188,10 +188,19 @@ class SequenceClassifier(SequenceEstimator):
         return softmax(self._outputs(X))
 
     def score(self, X: Any, y: ArrayLike) -> float:
-        """The part of the sequences whose class is predicted: the accuracy."""
+        """The part of the sequences whose class is predicted: the accuracy.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X or y are of another kind than in ``fit``.
+        """
         self._check_fitted()
-        check_pairs(X, y)
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        X, y = self._read(X, y)
+        inputs.check_kind("y", y, self.classes_)
+        return float(np.mean(self.predict(X) == y))
 
     # --- training -------------------------------------------------------------------------------
 

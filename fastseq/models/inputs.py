@@ -145,6 +145,16 @@ def read_labels(name, labels):
     )
 
 
+def check_kind(name, labels, classes):
+    """Raise unless labels could be among the classes: strings, or else numbers."""
+    kinds = ["strings" if array.dtype.kind in "OU" else "numbers" for array in (labels, classes)]
+    if kinds[0] != kinds[1]:
+        raise TypeError(
+            f"{name} must hold {kinds[1]}, as the labels of fit were, got {kinds[0]}; convert "
+            "them first"
+        )
+
+
 def encode_classes(name, labels, classes):
     """The number of each label (N,) among the classes, int64."""
     numbers = {label: i for i, label in enumerate(classes.tolist())}

@@ -261,9 +261,17 @@ class SequenceRegressor(SequenceEstimator):
 
         A forecast is measured on the last ``horizon`` steps of each series, which it does not
         see: y is None, or the series to forecast, as in ``fit``.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X or y are of another kind than in ``fit``.
         """
         self._check_fitted()
         X, targets = self._read(X, y)
+        self._check_outputs(targets)
         if self.horizon is None:
             truth = targets.values
             predicted = self._predict_columns(X)
@@ -384,10 +392,7 @@ class SequenceRegressor(SequenceEstimator):
         return self._network(outputs, loss, seed, partial=self.horizon is not None)
 
     def _make_batches(self, X, y, seed):
-        if y.values[0].shape[-1] != self.n_outputs_:
-            raise ValueError(
-                f"y must have the {self.n_outputs_} outputs of fit, got {y.values[0].shape[-1]}"
-            )
+        self._check_outputs(y)
         scale = self.target_mean_, self.target_scale_, checks.float_dtype(self.dtype)
         if not self._by_steps:
             (values,) = inputs.standardized([y.values], *scale)
@@ -396,6 +401,11 @@ class SequenceRegressor(SequenceEstimator):
         if self.horizon is not None:
             values = [_next_steps(series, self.horizon) for series in values]
         return self._batches(X, values, seed, target_kind="steps")
+
+    def _check_outputs(self, y):
+        got = y.values[0].shape[-1]
+        if got != self.n_outputs_:
+            raise ValueError(f"y must have the {self.n_outputs_} outputs of fit, got {got}")
 
 
 def _read_targets(y: ArrayLike) -> Targets:

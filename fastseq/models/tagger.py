@@ -196,9 +196,18 @@ class SequenceTagger(Estimator):
         return list(self._by_sentence(X, "probabilities"))
 
     def score(self, X: Sequence[Sequence[str]], y: Sequence[Sequence]) -> float:
-        """The part of the words whose tag is predicted: the accuracy."""
+        """The part of the words whose tag is predicted: the accuracy.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X or y are of another kind than in ``fit``.
+        """
         self._check_fitted()
         X, y = self._read(X, y)
+        inputs.check_kind("y", np.concatenate(y), self.classes_)
         pairs = zip(_joined(self.predict(X)), _joined(y), strict=True)
         return float(np.mean([tag == truth for tag, truth in pairs]))
 
