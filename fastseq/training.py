@@ -32,6 +32,8 @@ from fastseq.validation import (
     iterating,
 )
 
+ANEW = ", or delete the file to start anew"
+
 
 def fit(
     model: Module,
@@ -140,8 +142,9 @@ def fit(
     states of optimizer, schedule, average, random generators, batches, carried state and
     callbacks (which have ``state_dict`` and ``load_state_dict``), the best model, and the
     history.  Other data and settings are refused, as far as they are known: of a list only its
-    length is.  ``epochs`` and ``patience`` may be other ones; a run that has ended is returned as
-    it ended, and more epochs, or more patience, let it go on.
+    length is, and of a schedule its kind; seeds are those of the run that was begun.  ``epochs``
+    and ``patience`` may be other ones; a run that has ended is returned as it ended, and more
+    epochs, or more patience, let it go on.
 
     **Ctrl-C** ends the run after the update it is in: the best model is kept, a checkpoint is
     written, the history returned.  Another one raises KeyboardInterrupt at once.  This is so in
@@ -420,8 +423,11 @@ class Trainer:
         before = copy.deepcopy(self._state())
         try:
             self._load(state)
-        except BaseException:
+        except BaseException as error:
             self._load(before)
+            if isinstance(error, ValueError):
+                what = str(error).removesuffix(", or start anew")
+                raise ValueError(f"{self._saver.path}: {what}{ANEW}") from error
             raise
         return state["run"]["seconds"]
 
@@ -502,17 +508,17 @@ class Trainer:
         """Raise unless a state is of such a run."""
         path = self._saver.path
         check_fits(path, state["class"], state["parameters"], self.model)
-        for name, ours in self._settings.items():
-            theirs = state["settings"].get(name)
-            if theirs != ours:
+        ours, theirs = self._settings, state["settings"]
+        for name in [*ours, *theirs]:
+            if theirs.get(name) != ours.get(name):
                 raise ValueError(
-                    f"{path}: the run was begun with {name} = {theirs!r}, but here it is {ours!r}: "
-                    "go on with the same settings, or start anew with resume=False"
+                    f"{path}: the run was begun with {name} = {theirs.get(name)!r}, but here it is "
+                    f"{ours.get(name)!r}: go on with the same settings{ANEW}"
                 )
         if len(state["callbacks"]) != len(self._stateful):
             raise ValueError(
                 f"{path}: the run has {len(state['callbacks'])} callbacks with a state, but here "
-                f"are {len(self._stateful)}: go on with the same, or start anew with resume=False"
+                f"are {len(self._stateful)}: go on with the same{ANEW}"
             )
 
     def _load(self, state):
@@ -544,9 +550,9 @@ class Trainer:
         names = (*self.optimizer._options, "weight_decay", "no_decay")
         options = {name: getattr(self.optimizer, name) for name in names}
         average, validation = self._average, self._validation
-        settings = getattr(self.model, "settings", None)
+        settings = getattr(self.model, "settings", None) or {}
         return {
-            "model.settings": plain("model.settings", settings),
+            **{f"model.settings.{name}": plain(name, settings[name]) for name in settings},
             "optimizer": type(self.optimizer).__name__,
             **{f"optimizer.{name}": plain(name, value) for name, value in options.items()},
             "optimizer.initial_lr": self.optimizer.initial_lr,
@@ -642,7 +648,7 @@ class _Listed:
         if state.get("batches") != len(self._items):
             raise ValueError(
                 f"the run was begun with {state.get('batches')} batches in a list, but here are "
-                f"{len(self._items)}: go on with the same, or start anew with resume=False"
+                f"{len(self._items)}: go on with the same"
             )
         self._position = state["position"]
 

@@ -8,7 +8,16 @@ import pickle
 
 import numpy as np
 import pytest
-from estimator_cases import CASES, labelled, make_classifier, make_regressor, same, soft, valued
+from estimator_cases import (
+    CASES,
+    labelled,
+    make_classifier,
+    make_regressor,
+    make_tagger,
+    same,
+    soft,
+    valued,
+)
 from helpers import raises
 
 import fastseq as fs
@@ -292,9 +301,68 @@ def test_a_run_goes_on_from_its_checkpoint(case, tmp_path):
     assert resumed.history_.loss == whole.history_.loss
     assert same(soft(resumed, X), soft(whole, X))
     other = make(dropout=0.1, epochs=5)
-    with raises(ValueError, "saved with sequences = 20, but here it is 19"):
+    parts = ["but here it is", "go on with the same", "or delete the file to start anew"]
+    with raises(ValueError, f"{path}: ", *parts):
         other.fit(X[1:], y[1:], checkpoint=path)
     assert not other.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("random_state", 1), ("memory", 9), ("lr", 0.1), ("dropout", 0.2), ("average", 0.9)],
+)
+def test_a_checkpoint_of_other_settings(case, setting, value, tmp_path):
+    pytest.importorskip("safetensors")
+    make, (X, y) = case
+    path = tmp_path / "run.safetensors"
+    make(epochs=1).fit(X, y, checkpoint=path)
+    content = path.read_bytes()
+    other = make(epochs=1, **{setting: value})
+    with raises(ValueError, f"{path}: ", setting, f"but here it is {value}", "delete the file"):
+        other.fit(X, y, checkpoint=path)
+    assert path.read_bytes() == content and not other.__sklearn_is_fitted__()
+
+
+def test_a_checkpoint_of_other_words(tmp_path):
+    pytest.importorskip("safetensors")
+    path, y = tmp_path / "run.safetensors", [["A", "B"], ["A", "A"]] * 6
+    words = [
+        [["ab", "cd"], ["ab", "ef"]] * 6,
+        [["cd", "ef"], ["cd", "ab"]] * 6,  # the same numbers in order of their coming
+        [["ab", "ef"], ["ab", "cd"]] * 6,  # and the same vocabulary, too
+    ]
+    make_tagger(epochs=1).fit(words[0], y, checkpoint=path)
+    for other in words[1:]:
+        with raises(ValueError, f"{path}: ", "but here it is", "delete the file"):
+            make_tagger(epochs=1).fit(other, y, checkpoint=path)
+    texts = [["ab", "cd"], ["ab"]] * 6
+    other = [["ef", "cd"], ["ef"]] * 6
+    path = tmp_path / "texts.safetensors"
+    make_classifier(epochs=1, min_count=1).fit(texts, [0, 1] * 6, checkpoint=path)
+    with raises(ValueError, f"{path}: ", "vocabulary_ = ", "but here it is"):
+        make_classifier(epochs=1, min_count=1).fit(other, [0, 1] * 6, checkpoint=path)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_schedules_over_all_updates_are_those_of_the_run(schedule, tmp_path):
+    pytest.importorskip("safetensors")
+    X, y = valued()
+    make_regressor(schedule=schedule).fit(X, y, checkpoint=tmp_path / "run")
+    with raises(ValueError, "epochs = 3, but here it is 6", "delete the file"):
+        make_regressor(schedule=schedule, epochs=6).fit(X, y, checkpoint=tmp_path / "run")
+
+
+def test_a_run_that_goes_on_from_a_model_is_one_of_its_own(tmp_path):
+    """It may be resumed, but is never taken for the run that the model came from."""
+    pytest.importorskip("safetensors")
+    X, y = labelled()
+    model = make_classifier(warm_start=True).fit(X, y, checkpoint=tmp_path / "first")
+    model.save(tmp_path / "model")
+    with raises(ValueError, "begun_with = None, but here it is", "delete the file"):
+        model.fit(X, y, checkpoint=tmp_path / "first")
+    model.fit(X, y, checkpoint=tmp_path / "second")
+    again = fs.load(tmp_path / "model").fit(X, y, checkpoint=tmp_path / "second")
+    assert same(soft(again, X), soft(model, X))
 
 
 def test_a_run_that_stopped_within_an_epoch_goes_on_there(case, tmp_path, monkeypatch):

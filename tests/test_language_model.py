@@ -207,7 +207,7 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert_identical(resumed.network_.parameters.flat, expected.network_.parameters.flat)
     with raises(ValueError, "vocabulary"):  # its ids are the same
         make_model(**settings).fit(TEXT.swapcase(), validation=0.1, checkpoint=path)
-    with raises(ValueError, "network"):
+    with raises(ValueError, "dropout = 0.2, but here it is 0.1"):
         make_model(dropout=0.1, num_layers=2).fit(TEXT, validation=0.1, checkpoint=path)
 
 

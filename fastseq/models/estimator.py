@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import zlib
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
 from fastseq.models import estimator_files, inputs
 from fastseq.module import Module
+from fastseq.vocabulary import Vocabulary
 
 OPTIMIZERS = {
     "adam": optim.Adam,
@@ -183,7 +185,8 @@ class Estimator:
             the training.
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless the schedule depends on them.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -219,6 +222,7 @@ class Estimator:
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
                 self.fitted_settings_ = self._network_settings()
+            self._describe_run(goes_on)
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)
@@ -270,6 +274,22 @@ class Estimator:
             progress=progress,
         )
         self.network_.release()
+
+    def _describe_run(self, goes_on):
+        """Give the network what makes it another run if it changes; a checkpoint compares it."""
+        may_differ = {"patience", "warm_start"}
+        if self.schedule in (None, "plateau"):  # others go by how many updates there will be
+            may_differ.add("epochs")
+        settings = {n: v for n, v in self.get_params().items() if n not in may_differ}
+        settings = {name: estimator_files.plain_setting(value) for name, value in settings.items()}
+        for name in self._learned:  # equal ids may stand for other texts
+            value = getattr(self, name, None)
+            if isinstance(value, Vocabulary):
+                settings[name] = zlib.crc32(value.to_json().encode())
+        # a run that goes on from a model, not from a checkpoint, begins with that model
+        settings["begun_with"] = zlib.crc32(self.network_.parameters.flat) if goes_on else None
+        own = self.network_.settings
+        self.network_.settings = settings | {n: own[n] for n in own if n not in settings}
 
     def _make_schedule(self, optimizer, updates):
         if self.schedule == "cosine":

@@ -114,7 +114,7 @@ def _restore(path, cls, file):
         setattr(estimator, name, _unpack(value, arrays))
     network = estimator._make_network(0)
     parameters = {name: array for name, array in arrays.items() if "/" not in name}
-    checkpoint.check_fits(path, cls.__name__, parameters, network)
+    checkpoint.check_fits(path, type(network).__name__, parameters, network)
     network.load_state_dict(parameters)
     estimator.network_ = network
     estimator.fitted_settings_ = estimator._network_settings()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -213,7 +212,8 @@ class LanguageModel(Estimator):
             end the training.
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and text; see :func:`fastseq.fit`.
+            the same settings and text; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless the schedule depends on them.
         callbacks : sequence
             What is called after updates or epochs; see :func:`fastseq.fit`.
         progress : bool, optional
@@ -254,9 +254,7 @@ class LanguageModel(Estimator):
                 self.vocabulary_, self.n_tokens_ = learned
                 self.network_, self.history_ = self._make_network(self.random_state), History()
                 self.fitted_settings_ = self._network_settings()
-                if self.vocabulary_ is not None:  # a checkpoint compares it: equal ids, other text
-                    checksum = zlib.crc32(self.vocabulary_.to_json().encode())
-                    self.network_.settings["vocabulary"] = checksum
+            self._describe_run(goes_on)
             self._train(stream, held_out, checkpoint, progress, callbacks)
         return self
 
