@@ -160,9 +160,38 @@ def test_features_are_standardised_as_measured_in_fit():
 
 
 def test_a_constant_feature_is_no_division_by_zero():
-    mean, scale = inputs.learn_scale([np.full((1000, 2), [0.1, 1e9])])
+    mean, scale = inputs.learn_scale("X", [np.full((1000, 2), [0.1, 1e9])])
     assert scale.tolist() == [1.0, 1.0]
     np.testing.assert_allclose(mean, [0.1, 1e9], rtol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e-30, 1e30, 1e200, 1e300])
+def test_the_unit_of_features_and_targets_makes_no_difference(factor):
+    factor = 2.0 ** round(np.log2(factor))  # exact
+    X, y = valued()
+    expected = make_regressor().fit(X, y)
+    y = factor * y
+    for scaled in ([factor * x for x in X], [x * [factor, 1] for x in X]):
+        model = make_regressor().fit(scaled, y)
+        assert model.history_.loss == expected.history_.loss
+        np.testing.assert_allclose(model.predict(scaled) / factor, expected.predict(X), rtol=1e-12)
+        assert model.score(scaled, y) == expected.score(X, y / factor)
+
+
+def test_features_that_are_too_large_or_too_small():
+    X, y = labelled()
+    with raises(ValueError, "X must hold numbers that float32 can hold, got ", "divide them first"):
+        make_classifier(standardize=False).fit([1e100 * x for x in X], y)
+    model = make_classifier().fit(X, y)
+    message = "float32 can hold once they are standardized, got 1e+300 at X[1][2, 0]; divide"
+    with raises(ValueError, message):
+        model.predict([X[0], np.array([[1.0, 1.0], [1.0, 1.0], [1e300, 1.0]])])
+    with raises(ValueError, "X must hold numbers that differ by 2e-308 or more", "multiply them"):
+        make_classifier().fit([1e-310 * x for x in X], y)
+    with raises(ValueError, "y must hold numbers that differ by 2e-308 or more", "multiply them"):
+        make_regressor().fit(X, 1e-320 * np.arange(20))
+    with raises(ValueError, "y must hold numbers that float32 can hold, got "):
+        make_regressor(standardize=False).fit(X, 1e50 * np.arange(20))
 
 
 def test_sequences_without_steps_have_a_class_too():

@@ -77,22 +77,52 @@ def check_finite(name, array):
         )
 
 
-def learn_scale(arrays):
+def learn_scale(name, arrays):
     """Mean and standard deviation (F,) of all steps; 1 where a feature never changes."""
     count = max(sum(map(len, arrays)), 1)
-    mean = sum(array.sum(axis=0, dtype=np.float64) for array in arrays) / count
-    squares = sum(np.square(array - mean).sum(axis=0) for array in arrays)
+    units = unit(arrays)  # or squares of large and small numbers would leave float64
+    mean = sum((array / units).sum(axis=0, dtype=np.float64) for array in arrays) / count
+    squares = sum(np.square(array / units - mean).sum(axis=0) for array in arrays)
     scale = np.sqrt(squares / count)
     # a constant's deviation is what rounding leaves of it
     constant = scale <= 1e-12 * np.abs(mean)
-    return mean, np.where(constant, 1.0, scale)
+    mean, scale = mean * units, np.where(constant, 1.0, scale * units)
+    tiny = np.finfo(np.float64).tiny
+    if (scale < tiny).any():
+        raise ValueError(
+            f"{name} must hold numbers that differ by {tiny:.0e} or more where they differ, got a "
+            f"deviation of {scale.min():.0e}: multiply them first"
+        )
+    return mean, scale
 
 
-def standardized(arrays, mean, scale, dtype):
+def unit(arrays):
+    """For each column (F,) the power of 2 that its largest number is near: dividing is exact."""
+    largest = np.zeros(arrays[0].shape[1:])
+    for array in arrays:
+        if len(array):
+            largest = np.maximum(largest, np.abs(array.astype(np.float64)).max(axis=0))
+    _, exponents = np.frexp(largest)
+    return np.where(largest == 0, 1.0, np.ldexp(1.0, exponents - 1))
+
+
+def standardized(name, arrays, mean, scale, dtype):
     """The arrays with means of 0 and deviations of 1; only converted if the mean is None."""
-    if mean is None:
-        return [np.asarray(array, dtype) for array in arrays]
-    return [((array - mean) / scale).astype(dtype) for array in arrays]
+    results = []
+    for i, array in enumerate(arrays):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = array if mean is None else (array - mean) / scale
+            values = values.astype(dtype, copy=False)
+        finite = np.isfinite(values)
+        if not finite.all():
+            at = checks.first(values, ~finite)
+            raise ValueError(
+                f"{name} must hold numbers that {dtype} can hold"
+                + " once they are standardized" * (mean is not None)
+                + f", got {array[at]} at {checks.position(f'{name}[{i}]', at)}; divide them first"
+            )
+        results.append(values)
+    return results
 
 
 def read_tokens(name, X, unit):

@@ -379,7 +379,7 @@ class SequenceRegressor(SequenceEstimator):
         self._learn_inputs(X)
         self.target_mean_ = self.target_scale_ = None
         if self.standardize:
-            scale = inputs.learn_scale(y.values if self._by_steps else [y.values])
+            scale = inputs.learn_scale("y", y.values if self._by_steps else [y.values])
             self.target_mean_, self.target_scale_ = scale
         self.n_outputs_, self.single_output_ = y.values[0].shape[-1], y.single
 
@@ -395,9 +395,9 @@ class SequenceRegressor(SequenceEstimator):
         self._check_outputs(y)
         scale = self.target_mean_, self.target_scale_, checks.float_dtype(self.dtype)
         if not self._by_steps:
-            (values,) = inputs.standardized([y.values], *scale)
+            (values,) = inputs.standardized("y", [y.values], *scale)
             return self._batches(X, values, seed, target_kind="single")
-        values = inputs.standardized(y.values, *scale)
+        values = inputs.standardized("y", y.values, *scale)
         if self.horizon is not None:
             values = [_next_steps(series, self.horizon) for series in values]
         return self._batches(X, values, seed, target_kind="steps")
@@ -427,6 +427,8 @@ def _next_steps(series, horizon):
 
 def _r2(truth, predicted):
     """The mean over columns; 1 where a constant is met, 0 where it isn't, as scikit-learn's."""
+    units = inputs.unit([truth, predicted])  # in which squares stay within float64
+    truth, predicted = truth / units, predicted / units
     errors = np.square(truth - predicted).sum(axis=0)
     variation = np.square(truth - truth.mean(axis=0)).sum(axis=0)
     constant = np.where(errors == 0, 1.0, 0.0)

@@ -54,7 +54,7 @@ class SequenceEstimator(Estimator):
         if isinstance(X[0], np.ndarray):
             self.n_features_in_ = X[0].shape[1]
             if self.standardize:
-                self.mean_, self.scale_ = inputs.learn_scale(X)
+                self.mean_, self.scale_ = inputs.learn_scale("X", X)
         else:
             self.vocabulary_ = Vocabulary.build(X, unit=self.unit, min_count=self.min_count)
 
@@ -68,7 +68,7 @@ class SequenceEstimator(Estimator):
                 f"X must hold sequences of the {self.n_features_in_} features of fit, got tokens"
             )
         X = inputs.read_features("X", X, self.n_features_in_)
-        return inputs.standardized(X, self.mean_, self.scale_, checks.float_dtype(self.dtype))
+        return inputs.standardized("X", X, self.mean_, self.scale_, checks.float_dtype(self.dtype))
 
     # --- network --------------------------------------------------------------------------------
 
