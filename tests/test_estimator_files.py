@@ -73,8 +73,9 @@ def test_what_is_loaded_is_what_was_saved(name, path):
         np.array(["x", "y"], object),
         np.array([3, 7], np.uint8),
         ["\ud800 half a pair", "ünïcode"],
+        np.array(["a", "a\0"], object),
     ],
-    ids=["str", "int", "bool", "objects", "uint8", "unicode"],
+    ids=["str", "int", "bool", "objects", "uint8", "unicode", "nul"],
 )
 def test_labels_come_back_as_they_were(labels, path):
     y = np.array(list(labels) * 10) if isinstance(labels, list) else np.tile(labels, 10)
@@ -83,6 +84,16 @@ def test_labels_come_back_as_they_were(labels, path):
     classes = fs.load(path).classes_
     assert classes.dtype == estimator.classes_.dtype == y.dtype
     assert classes.tolist() == estimator.classes_.tolist() == np.unique(y).tolist()
+
+
+def test_labels_that_end_in_nul_stay_different(path):
+    estimator = make_classifier(epochs=30, lr=0.05).fit(*CASES["classifier"][1]())
+    X, y = CASES["classifier"][1]()
+    twin = make_classifier(epochs=30, lr=0.05).fit(X, ["u\0" if n == "up" else "u" for n in y])
+    assert twin.classes_.tolist() == ["u", "u\0"]
+    twin.save(path)
+    expected = ["u\0" if name == "up" else "u" for name in estimator.predict(X)]
+    assert fs.load(path).predict(X).tolist() == twin.predict(X).tolist() == expected
 
 
 def test_training_goes_on_after_loading(path):

@@ -218,6 +218,10 @@ def test_sequences_without_steps_have_a_class_too():
         ([[1.0], ["b"]], [0, 1], TypeError, ["X[1] must hold numbers"]),
         ([[1.0]], [[0]], ValueError, ["y must have shape (N,)", "(1, 1)"]),
         ([[1.0]], [None], TypeError, ["y must hold labels", "NoneType"]),
+        ([[1.0]] * 2, [True, 2], TypeError, ["all integers or all booleans", "got bool and int"]),
+        ([[1.0]] * 2, ["a", True], TypeError, ["y must hold labels", "got bool and str"]),
+        ([[1.0]] * 2, [1, 2**70], ValueError, ["y must hold integers of 64 bits", str(2**70)]),
+        ([[1.0]] * 2, [-1, 2**63], ValueError, ["y must hold integers of 64 bits", str(2**63)]),
     ],
 )
 def test_what_a_classifier_can_not_learn(X, y, error, parts):

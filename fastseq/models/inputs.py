@@ -160,18 +160,18 @@ def count(name, X):
 
 def read_labels(name, labels):
     """Labels as an array (N,) of strings, integers or booleans, at least one."""
-    array = labels if isinstance(labels, np.ndarray) else _as_array(list(labels))
+    array = labels if isinstance(labels, np.ndarray) else _as_array(name, list(labels))
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (N,), a label each, got {array.shape}")
     if not array.size:
         raise ValueError(f"{name} must hold at least one label, got none")
-    kinds = {type(label) for label in array.tolist()} if array.dtype.kind == "O" else set()
+    kinds = {_kind(label) for label in array.tolist()} if array.dtype.kind == "O" else set()
     if kinds == {str} or array.dtype.kind in "biuU":
         return array
     got = " and ".join(sorted(kind.__name__ for kind in kinds)) or f"dtype {array.dtype}"
     raise TypeError(
-        f"{name} must hold labels, which are all strings or all integers, got {got}; convert "
-        "them first, as with [str(label) for label in y]"
+        f"{name} must hold labels, which are all strings, all integers or all booleans, got {got}; "
+        "convert them first, as with [str(label) for label in y]"
     )
 
 
@@ -197,11 +197,25 @@ def encode_classes(name, labels, classes):
         ) from None
 
 
-def _as_array(labels):
-    """A list as an array; np.array would make strings of the numbers in a mixture."""
-    kinds = {str if isinstance(label, str) else type(label) for label in labels}
-    if len(kinds) > 1 and str in kinds:
-        array = np.empty(len(labels), object)
-        array[:] = labels
-        return array
-    return np.array(labels)
+def _as_array(name, labels):
+    """A list as an array of which nothing is lost."""
+    kinds = {_kind(label) for label in labels}
+    is_mixed = len(kinds) > 1 and bool(kinds & {str, bool})  # NumPy would convert the others
+    if is_mixed or any(label.endswith("\0") for label in labels if isinstance(label, str)):
+        return np.fromiter(labels, object, len(labels))
+    array = np.array(labels)
+    if kinds == {int} and array.dtype.kind not in "iu":
+        largest = max(labels, key=abs)
+        raise ValueError(
+            f"{name} must hold integers of 64 bits, got {largest}; make strings of them, as with "
+            "[str(label) for label in y]"
+        )
+    return array
+
+
+def _kind(label):
+    """What NumPy takes a label for: the type, of Python where NumPy has its own."""
+    for kind, types in ((str, str), (bool, (bool, np.bool_)), (int, (int, np.integer))):
+        if isinstance(label, types):
+            return kind
+    return type(label)
