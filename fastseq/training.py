@@ -116,7 +116,8 @@ def fit(
     ------
     FloatingPointError
         If a loss or the gradients' norm is not finite.  It names the update and the batch; the
-        parameters are as they were before it.
+        parameters are as they were before it, or those of the best epoch if there is one.  The
+        error's ``history`` is that of the run.
     OSError
         If a checkpoint can't be written, as on a full disk: the one before is as it was, and
         calling ``fit`` again goes on from there.
@@ -198,6 +199,12 @@ def fit(
     return trainer.history
 
 
+class NotFinite(FloatingPointError):
+    """A loss or norm is not finite; ``history`` is that of the run until then."""
+
+    history: History
+
+
 class Trainer:
     """A run of :func:`fit`, as callbacks see it.
 
@@ -277,6 +284,11 @@ class Trainer:
                     raise
                 # raised by something else than our handler, perhaps amidst an update
                 self.stopped, is_whole = "interrupted", False
+            except NotFinite as error:
+                error.history = self.history
+                if self._best.flat is not None:
+                    self._take_best()
+                raise
             finally:
                 self._bar.close()
             self._finish(is_whole)
@@ -343,9 +355,12 @@ class Trainer:
         self.loss, self.norm = loss, norm
 
     def _not_finite(self, what):
-        return FloatingPointError(
+        kept = "the parameters are as they were before it"
+        if self._best.flat is not None:
+            kept = f"kept the model of epoch {self._best.epoch}"
+        return NotFinite(
             f"update {self.update + 1} (epoch {self.epoch + 1}, batch {self._epoch_updates + 1} of "
-            f"it): {what}; the parameters are as they were before it"
+            f"it): {what}; {kept}"
         )
 
     def _record(self, batch, lr):

@@ -399,6 +399,66 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_parameters():
     assert estimator.history_.loss == []
 
 
+class Failing:
+    """A network's loss_and_grad that fails, or is no number, at the fourth update."""
+
+    def __init__(self, monkeypatch, network, failure):
+        self.steps, self.failure, self.original = 0, failure, network.loss_and_grad
+        monkeypatch.setattr(network, "loss_and_grad", lambda net, batch: self(net, batch))
+
+    def __call__(self, network, batch):
+        self.steps += 1
+        if self.steps != 4:
+            return self.original(network, batch)
+        if isinstance(self.failure, float):
+            return self.failure
+        raise self.failure
+
+
+def test_what_is_learned_before_a_loss_that_is_not_finite_stays(case, monkeypatch):
+    make, (X, y) = case
+    estimator = make().fit(X, y)
+    whole, flat = estimator.history_, estimator.network_.parameters.flat.copy()
+    estimator.set_params(warm_start=True)
+    for other in (make(), estimator):
+        with monkeypatch.context() as patch:
+            Failing(patch, type(estimator.network_), np.nan)
+            with raises(FloatingPointError, "update 4"):
+                other.fit(X, y)
+        assert len(other.history_.loss) == 3
+    assert make().set_params(epochs=1).fit(X, y).history_.loss[:3] == whole.loss[:3]
+    assert not np.array_equal(estimator.network_.parameters.flat, flat)
+
+
+@pytest.mark.parametrize("failure", [OSError, SystemExit, MemoryError])
+def test_a_failure_leaves_what_goes_on_as_it_was(case, failure, monkeypatch, tmp_path):
+    if failure is OSError:  # as on a full disk
+        pytest.importorskip("safetensors")
+    make, (X, y) = case
+    estimator = make(dropout=0.2).fit(X, y)
+    expected, history = soft(estimator, X), estimator.history_
+    twin = copy.deepcopy(estimator).set_params(warm_start=True).fit(X, y)
+    estimator.set_params(warm_start=True)
+    with monkeypatch.context() as patch:
+        if failure is OSError:
+            saved = itertools.count()
+            patch.setattr(training, "save_checkpoint", lambda *args: fail_at(saved, 5))
+            patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+            settings = {"checkpoint": tmp_path / "run"}
+        else:
+            Failing(patch, type(estimator.network_), failure)
+            settings = {}
+        with pytest.raises(failure):
+            estimator.fit(X, y, **settings)
+    assert same(soft(estimator, X), expected) and estimator.history_ is history
+    assert same(soft(estimator.fit(X, y), X), soft(twin, X))  # dropout's state, too
+
+
+def fail_at(numbers, last):
+    if next(numbers) == last:
+        raise OSError(28, "No space left on device")
+
+
 def test_copies_and_pickles_are_the_same(case):
     make, (X, y) = case
     estimator = make().fit(X, y)

@@ -156,17 +156,25 @@ def run(args):
         validation = _read(held_out, args, estimator)
         validation = validation if len(validation) == 2 else validation[0]
     test = None if args.test is None else _read(args.test, args, estimator)
-    estimator.fit(
-        *pairs,
-        validation=validation,
-        checkpoint=args.checkpoint,
-        progress=False if args.quiet else None,
-    )
+    failure = None
+    try:
+        estimator.fit(
+            *pairs,
+            validation=validation,
+            checkpoint=args.checkpoint,
+            progress=False if args.quiet else None,
+        )
+    except FloatingPointError as error:
+        if not estimator.history_.loss:
+            raise  # there is nothing good to save
+        failure = error
     estimator.save(args.out)
     history = estimator.history_
     print(f"{args.out}: {history}")
     if test is not None:
         print(f"{args.test}: {describe_score(estimator, test)}")
+    if failure is not None:
+        raise failure
     if history.stopped == "interrupted":
         print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
         return 130

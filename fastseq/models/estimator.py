@@ -204,7 +204,8 @@ class Estimator:
             If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
             again goes on from the checkpoint before.
         FloatingPointError
-            If the loss is not finite.  The estimator has the last good parameters.
+            If the loss is not finite.  The estimator has the last good parameters, or with a
+            validation those of the best epoch, and the history of what was done.
         """
         self._check_settings()
         goes_on = self._goes_on()
@@ -217,7 +218,7 @@ class Estimator:
             )
         X, y = self._read(X, y)
         held_out = None if held_out is None else self._read(*held_out)
-        with self._unchanged_by_errors():
+        with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
@@ -242,16 +243,22 @@ class Estimator:
         return {name: estimator_files.plain_setting(value) for name, value in settings.items()}
 
     @contextlib.contextmanager
-    def _unchanged_by_errors(self):
-        """Attributes are what they were before if something goes wrong."""
-        before = dict(self.__dict__)
+    def _unchanged_by_errors(self, goes_on):
+        """The estimator is what it was before if something goes wrong."""
+        before, network = dict(self.__dict__), self.network_ if goes_on else None
+        if goes_on:  # it is trained in place
+            flat, random_state = network.parameters.flat.copy(), network.random_state
         try:
             yield
-        except FloatingPointError:
-            raise  # what was learned until then is of use
+        except training.NotFinite as error:  # what was learned until then is of use
+            self.history_ = error.history
+            raise
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
+            if goes_on:
+                np.copyto(network.parameters.flat, flat)
+                network.random_state = random_state
             raise
 
     def _train(self, batches, validation, checkpoint, progress, callbacks=()):

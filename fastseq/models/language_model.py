@@ -233,7 +233,8 @@ class LanguageModel(Estimator):
             If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
             goes on from the checkpoint before.
         FloatingPointError
-            If the loss is not finite.  The model has the last good parameters.
+            If the loss is not finite.  The model has the last good parameters, or with a
+            validation those of the best epoch, and the history of what was done.
         """
         self._check_settings()
         if validation is None and (self.patience is not None or self.schedule == "plateau"):
@@ -249,7 +250,7 @@ class LanguageModel(Estimator):
         held_out = None
         if validation is not None:
             held_out = self._make_windows("validation", validation, *learned, few=True)
-        with self._unchanged_by_errors():
+        with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
                 self.network_, self.history_ = self._make_network(self.random_state), History()
