@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--steps", type=int, default=600, metavar="T", help="default: 600")
     parser.add_argument("--count", type=int, default=20_000, metavar="N", help="default: 20000")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="default: 5")
-    args = parser.parse_args()
+    args = results.parse(parser, needs_data=False)
     rows = []
     for cell in ("lstm", "gru"):
         for seed in args.seeds:

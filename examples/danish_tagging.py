@@ -16,7 +16,7 @@ UPDATES = 100  # of which losses are compared, without dropout
 def main():
     parser = results.parser(__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20, metavar="N", help="default: 20")
-    args = parser.parse_args()
+    args = results.parse(parser)
     train, test = (
         fs.read_conll(args.data / "ud_danish_ddt" / f"da-ud-{part}.conllu.gz")
         for part in ("train", "test")

@@ -13,7 +13,7 @@ SETTINGS = {"cell": "gru", "epochs": 30}
 
 
 def main():
-    args = results.parser(__doc__.splitlines()[0], seeds=range(5)).parse_args()
+    args = results.parse(results.parser(__doc__.splitlines()[0], seeds=range(5)))
     train, test = (
         fs.read_ts(args.data / "timeseries" / f"JapaneseVowels_{part}.ts.gz")
         for part in ("TRAIN", "TEST")

@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--updates", type=int, default=200, metavar="N", help="default: 200")
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: 15")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
-    args = parser.parse_args()
+    args = results.parse(parser)
     if twin is None:
         raise SystemExit("this example compares with PyTorch: pip install torch")
     for name in args.cases:
@@ -73,7 +73,7 @@ def run(args, name, corpus, settings, updates):
             f"PyTorch {twin.torch.__version__} with the same weights and batches; seed "
             f"{args.seeds[0]}, the first {args.updates} updates. The difference is the largest "
             "of them all, relative to the loss. PyTorch's norm for clipping is summed in float64 "
-            "here, as ours always is: its own sums squares in float32, which with 6.7 million of "
+            "here, as ours always is: its own sums squares in float32, which with millions of "
             "them in an array is off by 2e-4, and the losses of words then differ by as much.",
         ],
     )

@@ -2,6 +2,8 @@
 
 import argparse
 import platform
+import shlex
+import sys
 from pathlib import Path
 
 import fastseq as fs
@@ -37,6 +39,19 @@ def parser(description, seeds=(0, 1, 2)):
     return parser
 
 
+def parse(parser, *, needs_data=True):
+    """The command line's options, once it is known that data and results have their folders."""
+    args = parser.parse_args()
+    if needs_data and not args.data.is_dir():
+        parser.error(
+            f"there is no folder {args.data} with the data; README.md, Ready-made models, says "
+            "where they come from: give their folder, as with --data DIR"
+        )
+    if not args.results.parent.is_dir():
+        parser.error(f"there is no folder {args.results.parent} for the results")
+    return args
+
+
 def record(path, title, command, columns, rows, notes=()):
     """Print a table, and put it in the place of the section with this title.
 
@@ -44,6 +59,7 @@ def record(path, title, command, columns, rows, notes=()):
     ----------
     path : Path
     title, command : str
+        The options that the command was called with are added.
     columns : sequence of str
     rows : list of sequences
         Strings and numbers.
@@ -52,6 +68,7 @@ def record(path, title, command, columns, rows, notes=()):
     """
     table = [columns, ["---"] * len(columns), *rows]
     lines = [f"| {' | '.join(map(str, row))} |" for row in table]
+    command = shlex.join([*command.split(), *sys.argv[1:]])
     text = "\n\n".join([f"## {title}", f"`{command}`: {machine()}.", *notes, "\n".join(lines)])
     print(text)
     sections = _read_sections(path)

@@ -2,7 +2,7 @@
 
 Each subcommand is a function that imports what it needs when it runs, so that ``--help`` and
 ``--version`` stay quick.  Exit codes: 0 done, 1 an error (one line on stderr), 2 a wrong
-command line or environment variable, 130 interrupted.
+command line or environment variable, 130 interrupted, 141 nobody reads the output any more.
 """
 
 import argparse
@@ -16,9 +16,12 @@ from fastseq.commands import demo, generate, info, predict, train
 
 def main(argv=None):
     """Run the command line ``argv`` (default: the process's own) and return the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    is_own = argv is None
+    argv = sys.argv[1:] if is_own else list(argv)
     try:
-        code = dispatch(argv)
+        if sys.stdout is None:
+            raise ValueError("standard output is closed; redirect what isn't wanted to /dev/null")
+        code = dispatch(argv, is_own)
         sys.stdout.flush()  # a closed pipe is noticed here, where it can be handled
         return code
     except KeyboardInterrupt:
@@ -26,14 +29,14 @@ def main(argv=None):
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing at exit would fail again
-        return 1
+        return 141  # as a shell reports who was ended by SIGPIPE
     except (FloatingPointError, ImportError, OSError, ValueError) as error:
         _command.report(error)
         return 1
 
 
-def dispatch(argv):
-    """Parse ``argv`` and run the subcommand."""
+def dispatch(argv, is_own=False):
+    """Parse ``argv`` and run the subcommand; ``is_own``: this process has nothing else to do."""
     if argv[:1] == ["bench"]:  # it parses its own options, --help included
         return bench(argv[1:])
     args = build_parser().parse_args(argv)
@@ -42,7 +45,9 @@ def dispatch(argv):
         # on busy ones, and may change the last bits of results
         variables = {k: os.environ.get(k, v) for k, v in processes.blas_threads(1).items()}
         if not processes.has_environment(variables):
-            return processes.run_module("fastseq", argv, variables)
+            replaces = is_own and os.name == "posix"  # elsewhere exec returns to the shell at once
+            run = processes.become_module if replaces else processes.run_module
+            return run("fastseq", argv, variables)
     return args.run(args)
 
 

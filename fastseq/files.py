@@ -62,13 +62,20 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{display_name(path)}: expected text, got an empty file")
 
 
+def standard_input() -> io.BufferedReader:
+    """The bytes of standard input."""
+    if sys.stdin is None:
+        raise ValueError("standard input: expected data, got a closed stream; give a file")
+    return sys.stdin.buffer
+
+
 @contextlib.contextmanager
 def _open(path):
     """The bytes of a file, and the exceptions that its decompression may raise."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
         if name == STDIN:
-            file, damages = sys.stdin.buffer, ()  # not ours to close
+            file, damages = standard_input(), ()  # not ours to close
         elif name.lower().endswith(".gz"):
             import gzip
 
@@ -107,7 +114,8 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     """Replace a file by new content; whatever happens, it holds the old or the new one.
 
     The data are written to a file beside it and are on the disk before that file takes the
-    name.  A symbolic link stays one, and an existing file keeps its permissions.
+    name.  A symbolic link stays one, and an existing file keeps its permissions.  What exists and
+    is no regular file, such as a pipe or a device, is written into.
 
     Raises
     ------
@@ -115,6 +123,10 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         If the data can't be written; the old file is as it was.
     """
     target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb") as file:
+            file.write(data)
+        return
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:

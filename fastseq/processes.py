@@ -36,6 +36,16 @@ def run_module(module, argv, variables):
     return code if code >= 0 else 128 - code  # ended by a signal: as a shell reports it
 
 
+def become_module(module, argv, variables):
+    """As :func:`run_module` in the place of this process: signals then find the one that works.
+
+    Does not return.
+    """
+    sys.stdout.flush()
+    command = [*python(), "-m", module, *argv]
+    os.execve(command[0], command, os.environ | _slow_backend() | variables)
+
+
 def python():
     """The command line of this Python, to which ``-c`` or ``-m`` can be added.
 
@@ -55,7 +65,7 @@ def _slow_backend():
 def _interrupted(process):
     """The exit code of a child after Ctrl-C, which the terminal sends to both processes."""
     try:
-        process.wait(timeout=5)  # it stops by itself, and says so
-    except subprocess.TimeoutExpired:
-        process.terminate()  # only this process was interrupted
+        process.wait()  # it stops by itself, after the update it is in
+    except KeyboardInterrupt:
+        process.terminate()
     return 130

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import safetensors.numpy
 from helpers import raises
 
 import fastseq as fs
-from fastseq import tensor_files
+from fastseq import files, tensor_files
 
 ARRAYS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -295,3 +296,15 @@ def test_a_full_disk(full_disk):
     with raises(OSError, "No space left"):  # there is no room for the old and the new one
         fs.save_tensors(path, {"a": np.full(5000, 3.0)})
     assert (fs.load_tensors(path)[0]["a"] == 2).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_written_into_and_stays_one(tmp_path):
+    path, got = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
+    reader.start()
+    files.write_atomically(path, b"content")
+    reader.join()
+    assert got == [b"content"] and path.is_fifo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import sys
 import zipfile
 import zlib
 from pathlib import Path, PurePath
@@ -36,6 +35,8 @@ def add_format(parser, formats):
 
 def find_format(path, wanted, formats):
     """The format of a file, which must be one of some."""
+    if path != files.STDIN and not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if wanted is not None:
         return wanted
     path = PurePath(path)
@@ -87,7 +88,7 @@ def read_npz(path):
     """Arrays x (N, T, F) or (N, T), perhaps y and lengths (N,), of ``np.savez``."""
     name = files.display_name(path)
     # as a whole: an archive is read in any order, and standard input can't be
-    content = sys.stdin.buffer.read() if path == files.STDIN else Path(path).read_bytes()
+    content = files.standard_input().read() if path == files.STDIN else Path(path).read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = dict(archive)
@@ -101,15 +102,16 @@ def read_npz(path):
             f"{name}: expected x of numbers or strings and shape (N, T) or (N, T, F), got "
             f"{x.dtype} and {x.shape}"
         )
+    rows = x.tolist() if x.dtype.kind == "U" else x  # lists of tokens, or arrays of features
     if lengths is None:
-        return list(x), y
+        return list(rows), y
     try:
         lengths = checks.lengths(lengths, *x.shape[:2])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
     if y is not None and y.shape[:2] == x.shape[:2]:
         y = [row[:n] for row, n in zip(y, lengths, strict=True)]
-    return [row[:n] for row, n in zip(x, lengths, strict=True)], y
+    return [row[:n] for row, n in zip(rows, lengths, strict=True)], y
 
 
 def check_writable(path):

@@ -50,6 +50,8 @@ def add(commands):
 
 def run(args):
     """Read a model and data, write predictions."""
+    if args.column is not None and args.format == "text":
+        raise ValueError("--column is for files with columns, and --format text has none")
     if args.out is not None:
         data.check_writable(args.out)
     model = models.load(args.model)
@@ -106,6 +108,8 @@ def measure(model, args):
 def go_on(model, args):
     """The lines of a language model."""
     _refuse(args.quantiles, "--quantiles", model)
+    if model.vocabulary_ is None:
+        raise ValueError(f"{args.model}: holds a model of ids, which has no text for them")
     lines, _ = data.read_sequences(args.data, _format(args, "text"), None, "character")
     if args.proba:
         yield "\t".join(map(_in_a_line, model.vocabulary_.tokens))

@@ -40,9 +40,13 @@ class LanguageModel(Estimator):
         What a token is: a character, what stands between white space, a subword of
         SentencePiece, or a number that you give.
     cell : {"lstm", "gru", "rnn"}
+        The kind of recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
-    hidden_size, num_layers : int
+    hidden_size : int
+        Hidden units of each recurrent layer.
+    num_layers : int
+        How many recurrent layers there are.
     dropout : float
         For tokens' vectors, between layers, and for outputs (Zaremba et al., 2014).
     tie_weights : bool
@@ -64,15 +68,19 @@ class LanguageModel(Estimator):
         number of different ids (by default the largest in ``fit`` and one).
     steps : int
         How many tokens back gradients reach.
-    epochs, batch_size : int
-        Passes over the text, and parts of it that are read side by side.
+    epochs : int
+        Passes over the text.
+    batch_size : int
+        Parts of the text that are read side by side.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        What makes updates of gradients.
     lr : float
         The learning rate.
     schedule : {"cosine", "linear", "plateau"}, optional
         How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
         validation's loss has not become less for 10 epochs.
     weight_decay : float
+        The optimiser's, by which parameters shrink.
     max_norm : float, optional
         What the gradients' norm is clipped to.
     patience : int, optional
@@ -82,6 +90,7 @@ class LanguageModel(Estimator):
     warm_start : bool
         Whether ``fit`` goes on from what it has learned before, vocabulary and all.
     dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
     random_state : int, optional
         Makes results reproducible: initial parameters, dropout.
 
@@ -467,9 +476,11 @@ class LanguageModel(Estimator):
             seed=seed,
         )
         drawn = np.fromiter(self._draw(given, sampler, length), np.int64, length)
-        if checks.flag("echo", echo):  # without the line's end before it
-            drawn = np.concatenate([given[vocabulary is not None :], drawn])
-        return drawn if vocabulary is None else text_stream.decode(drawn, vocabulary)
+        if vocabulary is None:
+            return np.concatenate([given, drawn]) if checks.flag("echo", echo) else drawn
+        if not checks.flag("echo", echo):
+            return text_stream.decode(drawn, vocabulary)
+        return text_stream.continued(prompt, given[1:], drawn, vocabulary)
 
     def _draw(self, prompt, sampler, length) -> Iterator[int]:
         """Ids, each drawn after reading the ones before."""

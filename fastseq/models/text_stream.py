@@ -101,6 +101,15 @@ def decode(ids, vocabulary):
     return "\n".join(vocabulary.join(line.tolist()) for line in tokens)
 
 
+def continued(prompt, given, drawn, vocabulary):
+    """A prompt as it was written, not as ids know it, and what was drawn after it."""
+    head = decode(given, vocabulary)
+    tail = decode(np.concatenate([given, drawn]), vocabulary)[len(head) :]
+    if not isinstance(prompt, str):
+        return head + tail
+    return (prompt if vocabulary.unit == "character" else prompt.rstrip(" ")) + tail
+
+
 def hold_out(X, part):
     """A text in two: what is learned from, and its end, which is not."""
     if not hasattr(X, "__len__"):
