@@ -2,6 +2,7 @@
 
 import functools
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -165,6 +166,19 @@ def test_a_fraction_holds_out_the_end():
     by_lines = make_model().fit(LINES, validation=0.25)
     twin = make_model().fit(LINES[:12], validation=LINES[12:])
     assert by_lines.history_.validation == twin.history_.validation
+
+
+def test_an_interrupt_may_leave_the_model_as_it_was():
+    model = make_model().fit(TEXT)
+    score = model.score(TEXT)
+
+    def interrupt(trainer):
+        signal.raise_signal(signal.SIGINT)
+
+    assert make_model().fit(TEXT, callbacks=[interrupt]).history_.stopped == "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(TEXT, callbacks=[interrupt], keep_interrupted=False)
+    assert model.score(TEXT) == score and model.history_.stopped == "epochs"
 
 
 def test_warm_start_goes_on():

@@ -170,6 +170,7 @@ class Estimator:
         *,
         validation: tuple | float | None = None,
         checkpoint: str | os.PathLike | None = None,
+        keep_interrupted: bool = True,
         progress: bool | None = None,
     ) -> Self:
         """Learn from data.
@@ -187,6 +188,11 @@ class Estimator:
             A file from which a run that was killed goes on, when ``fit`` is called again with
             the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
             one, and so may ``epochs`` unless the schedule depends on them.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then.  Otherwise it
+            raises KeyboardInterrupt after the update, the estimator is as it was, and a search
+            or cross-validation ends as well: ``GridSearchCV(...).fit(X, y,
+            keep_interrupted=False)``.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -208,6 +214,7 @@ class Estimator:
             validation those of the best epoch, and the history of what was done.
         """
         self._check_settings()
+        checks.flag("keep_interrupted", keep_interrupted)
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
@@ -227,6 +234,7 @@ class Estimator:
             batches = self._make_batches(X, y, order_seed)
             validation = None if held_out is None else self._make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)
+            self._check_interrupted(keep_interrupted)
         return self
 
     def _goes_on(self):
@@ -281,6 +289,10 @@ class Estimator:
             progress=progress,
         )
         self.network_.release()
+
+    def _check_interrupted(self, keep):
+        if not keep and self.history_.stopped == "interrupted":
+            raise KeyboardInterrupt
 
     def _describe_run(self, goes_on):
         """Give the network what makes it another run if it changes; a checkpoint compares it."""

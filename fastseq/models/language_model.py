@@ -205,6 +205,7 @@ class LanguageModel(Estimator):
         validation: Any = None,
         checkpoint: str | os.PathLike | None = None,
         callbacks: Sequence = (),
+        keep_interrupted: bool = True,
         progress: bool | None = None,
     ) -> Self:
         """Learn from a text.
@@ -225,6 +226,11 @@ class LanguageModel(Estimator):
             one, and so may ``epochs`` unless the schedule depends on them.
         callbacks : sequence
             What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then.  Otherwise it
+            raises KeyboardInterrupt after the update, the estimator is as it was, and a search
+            or cross-validation ends as well: ``GridSearchCV(...).fit(X, y,
+            keep_interrupted=False)``.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -246,6 +252,7 @@ class LanguageModel(Estimator):
             validation those of the best epoch, and the history of what was done.
         """
         self._check_settings()
+        checks.flag("keep_interrupted", keep_interrupted)
         if validation is None and (self.patience is not None or self.schedule == "plateau"):
             raise ValueError(
                 "patience and schedule='plateau' need a validation, as with fit(text, "
@@ -266,6 +273,7 @@ class LanguageModel(Estimator):
                 self.fitted_settings_ = self._network_settings()
             self._describe_run(goes_on)
             self._train(stream, held_out, checkpoint, progress, callbacks)
+            self._check_interrupted(keep_interrupted)
         return self
 
     def _known(self):
