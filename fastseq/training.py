@@ -584,7 +584,7 @@ class _Saver:
     """Where checkpoints are, and when the next one is due."""
 
     def __init__(self, path, every, resume):
-        self.path = None if path is None else os.fspath(path)
+        self.path = None if path is None else checks.path("checkpoint", path)
         self._every = checks.not_negative("checkpoint_every", every)
         if not isinstance(resume, bool) and resume != "auto":
             raise ValueError(f"resume must be True, False or 'auto', got {resume!r}")

@@ -294,6 +294,9 @@ def test_forecasts(capsys, monkeypatch):
             np.loadtxt(block.splitlines()), values.reshape(3, 6), rtol=1e-5, atol=1e-6
         )
     assert run(f"train regressor train.ts --horizon 2 --out r {SMALL}") == 0  # labels don't matter
+    assert (
+        run(f"train regressor steps.npz --horizon 2 --out r {SMALL}") == 0
+    )  # targets of their own
 
 
 def test_a_stopped_run_goes_on(capsys):

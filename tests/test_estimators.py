@@ -459,6 +459,18 @@ def fail_at(numbers, last):
         raise OSError(28, "No space left on device")
 
 
+@pytest.mark.parametrize("path", [5, None, b"bytes", ["a"]])
+def test_files_need_paths(path):
+    X, y = valued()
+    estimator = make_regressor(epochs=1).fit(X, y)
+    for use in (estimator.save, fs.load, type(estimator).load):
+        with raises(TypeError, f"path must be the path of a file, got {path!r}"):
+            use(path)
+    if path is not None:
+        with raises(TypeError, f"checkpoint must be the path of a file, got {path!r}"):
+            estimator.fit(X, y, checkpoint=path)
+
+
 def test_copies_and_pickles_are_the_same(case):
     make, (X, y) = case
     estimator = make().fit(X, y)

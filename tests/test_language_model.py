@@ -379,6 +379,8 @@ def test_errors_of_settings(settings, error, parts):
         ("id", [0.5, 1.5], TypeError, ["X must hold integers"]),
         ("id", [[1, 2], ["a"]], TypeError, ["X[1] must hold integers"]),
         ("id", np.ones((2, 3), int), ValueError, ["X must hold ids (N,)", "(2, 3)"]),
+        ("id", [1, [2, 3]], ValueError, ["X must hold ids (N,)", "got shape () as X[0]"]),
+        ("id", [1, 2**62], ValueError, ["X must hold ids below", str(2**62), "from 0"]),
         ("id", [-1, 2], ValueError, ["X must lie between 0", "-1"]),
         ("id", [2], ValueError, ["X must hold a token to predict"]),
     ],

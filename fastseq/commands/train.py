@@ -230,7 +230,7 @@ def read_labelled(path, args, estimator):
 def read_valued(path, args, estimator):
     """Sequences and numbers; None for the steps of the series themselves."""
     x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
-    if estimator.horizon is not None and np.ndim(y) < 2:
+    if estimator.horizon is not None and (y is None or not np.ndim(y[0])):
         return x, None  # one label or number for a series is nothing to forecast
     if y is None:
         raise ValueError(f"{path}: expected target values, got sequences alone")

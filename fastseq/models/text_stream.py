@@ -15,6 +15,7 @@ from fastseq.vocabulary import Vocabulary, check_strings
 UNITS = ("character", "word", "piece", "id")
 UNKNOWN = "<unk>"
 END = {"character": "\n", "word": "<eos>", "piece": "</s>"}
+MOST_IDS = 1 << 31
 PIECES = 8000  # so many if nothing else is said
 
 
@@ -82,12 +83,23 @@ def read_ids(name, X, size=None):
     """One array of ids (N,), or a list of them one after the other; ``size`` is V if known."""
     if isinstance(X, (list, tuple)) and any(np.ndim(part) for part in X):
         parts = [checks.integers(f"{name}[{i}]", part) for i, part in enumerate(X)]
+        for i, part in enumerate(parts):
+            if part.ndim != 1:
+                raise ValueError(
+                    f"{name} must hold ids (N,), or arrays of them, got shape {part.shape} as "
+                    f"{name}[{i}]"
+                )
         X = np.concatenate([np.asarray(part, np.int64) for part in parts])
     ids = checks.integers(name, X)
     if ids.ndim != 1:
         raise ValueError(f"{name} must hold ids (N,), or arrays of them, got shape {ids.shape}")
     if size is None:
         size = int(ids.max(initial=0)) + 1
+        if size > MOST_IDS:
+            raise ValueError(
+                f"{name} must hold ids below {MOST_IDS}, since there is a vector for each up to "
+                f"the largest, got {size - 1}: number the tokens in use from 0"
+            )
     return checks.indices(name, ids, size, "different ids")
 
 
