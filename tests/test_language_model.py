@@ -357,7 +357,13 @@ def test_scikit_learn_takes_texts_line_by_line():
         ({"tie_weights": True}, ValueError, ["tie_weights", "embedding_dim=6"]),
         ({"patience": 2}, ValueError, ["patience", "validation=0.05"]),
         ({"schedule": "plateau"}, ValueError, ["plateau", "validation"]),
-        ({"batch_size": 5000}, ValueError, ["batch_size", "5000"]),
+        ({"batch_size": 5000}, ValueError, ["batch_size", "5000", "smaller batch_size", "longer"]),
+        ({"vocabulary_size": 1}, ValueError, ["vocabulary_size must be at least 2", "got 1"]),
+        (
+            {"softmax": "adaptive", "cutoffs": (2, 4, 6)},
+            ValueError,
+            ["hidden_size must be at least 64", "with 3 cutoffs, got 16", "fewer cutoffs"],
+        ),
     ],
 )
 def test_errors_of_settings(settings, error, parts):
@@ -390,12 +396,44 @@ def test_errors_of_texts(unit, X, error, parts):
         make_model(unit=unit).fit(X)
 
 
+def test_an_adaptive_softmax_suits_the_hidden_size():
+    ids = np.arange(100)
+    settings = {"unit": "id", "softmax": "adaptive", "vocabulary_size": 60000, "epochs": 1}
+    model = make_model(**settings).fit(ids)
+    assert model.network_.softmax.cutoffs == [2000, 10000]
+    with raises(ValueError, "softmax='adaptive' needs at least 2 different tokens, got 1"):
+        make_model(unit="id", softmax="adaptive").fit(np.zeros(100, int))
+
+
+def test_errors_of_pieces():
+    pytest.importorskip("sentencepiece")
+    message = "vocabulary_size must suit the text: SentencePiece can't train 5000 subwords: Vocab"
+    with raises(ValueError, message):
+        make_model(unit="piece", vocabulary_size=5000).fit(TEXT)
+    assert 10 < make_model(unit="piece", epochs=1).fit(TEXT).n_tokens_ < 100  # as many as there are
+
+
+def test_a_fraction_may_be_any_number():
+    expected = make_model().fit(TEXT, validation=0.125).history_.validation
+    assert make_model().fit(TEXT, validation=np.float32(0.125)).history_.validation == expected
+    for part in (1, 0, True):
+        with raises((ValueError, TypeError), "validation"):
+            make_model().fit(TEXT, validation=part)
+    model = make_model(batch_size=2).fit("ab" * 25 + "\n", validation=0.5)  # one space, at the end
+    assert len(model.history_.loss) == 3 * 2  # 25 of 51 characters, 13 of them in each row
+
+
 def test_errors_of_validation():
     for part in (0.0, 0.001, 0.999):
         with raises(ValueError, f"validation={part} of ", "neither may be 0"):
             make_model().fit(LINES, validation=part)
     with raises(ValueError, "validation must be a number from 0 to below 1"):
         make_model().fit(TEXT, validation=1.5)
+    for pair in ((LINES, None), (TEXT, [0, 1]), (TEXT, TEXT)):
+        with raises(TypeError, "validation must be a text like X, got a pair: leave y out"):
+            make_model().fit(TEXT, validation=pair)
+    twin = make_model().fit(TEXT, validation=LINES[:2]).history_.validation
+    assert make_model().fit(TEXT, validation=tuple(LINES[:2])).history_.validation == twin
     with raises(ValueError, "validation must hold a token to predict"):
         make_model().fit(TEXT, validation="")
 

@@ -84,6 +84,10 @@ def test_tags_may_be_numbers():
         ([["a"], ["b"]], [["A"], []], ValueError, ["y[1] must have a tag for each of the 1 words"]),
         ([["a"], ["b"]], [["A"], "B"], TypeError, ["y[1] must be a list of tags, got 'B'"]),
         (["a b"], [["A", "B"]], TypeError, ["X[0] must be a list of words, got the string 'a b'"]),
+        ([[None, "a"]], [["A", "B"]], TypeError, ["X[0][0] must be a string, got None"]),
+        ([[b"a"]], [["A"]], TypeError, ["X[0][0] must be a string, got b'a' of type bytes"]),
+        ([[7]], [["A"]], ValueError, ["X must hold sequences of strings, got numbers"]),
+        ([[""]], [["A"]], ValueError, ["X must hold at least one character", "char_hidden_size=0"]),
         ([["a", 7]], [["A", "B"]], TypeError, ["X[0][1] must be a string, got 7"]),
         ([["a", "b"]], [["A", 7]], TypeError, ["y must hold labels", "got int and str"]),
         ([["a", "b"]], [[0.5, 1.5]], TypeError, ["y must hold labels", "float64"]),
@@ -97,7 +101,8 @@ def test_what_a_tagger_can_not_learn(X, y, error, parts):
 
 def test_a_tag_of_the_validation_that_fit_has_not_seen():
     X, y = sentences()
-    with raises(ValueError, "y must hold labels that fit has seen, 'A', 'B', got 'C'"):
+    message = "validation: y must hold labels that fit has seen, 'A', 'B', got 'C'"
+    with raises(ValueError, message):
         make_tagger().fit(X, y, validation=([["b"]], [["C"]]))
 
 
@@ -255,6 +260,14 @@ def test_targets_by_steps_may_begin_with_none():
     assert [values.shape for values in model.predict([X[0], []])] == [X[0].shape, (0, 2)]
     single = make_regressor(per_step=True).fit([[], *X], [[], *(x[:, 0] for x in X)])
     assert single.predict(X[:1])[0].shape == (len(X[0]),)
+
+
+def test_texts_without_a_character():
+    with raises(ValueError, "X must hold at least one token, got none"):
+        make_classifier(unit="character").fit([""] * 4, [0, 1] * 2)
+    X, y = labelled()
+    with raises(ValueError, "validation: X[0] must hold finite numbers"):
+        make_classifier().fit(X, y, validation=([[np.nan]], ["up"]))
 
 
 def test_inputs_of_another_kind_than_in_fit():

@@ -224,7 +224,9 @@ class Estimator:
                 "validation=0.1)"
             )
         X, y = self._read(X, y)
-        held_out = None if held_out is None else self._read(*held_out)
+        if held_out is not None:
+            with _naming("validation"):
+                held_out = self._read(*held_out)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self._learn(X, y)
@@ -232,7 +234,10 @@ class Estimator:
                 self.fitted_settings_ = self._network_settings()
             self._describe_run(goes_on)
             batches = self._make_batches(X, y, order_seed)
-            validation = None if held_out is None else self._make_batches(*held_out, None)
+            validation = None
+            if held_out is not None:
+                with _naming("validation"):
+                    validation = self._make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)
             self._check_interrupted(keep_interrupted)
         return self
@@ -386,6 +391,16 @@ class Estimator:
 
 
 # --- data ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _naming(what):
+    """Errors say of which data they are."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{what}: {error}") from error
 
 
 def check_pairs(X, y):

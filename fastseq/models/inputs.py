@@ -1,5 +1,7 @@
 """What estimators are given: sequences of features or tokens, and labels, as arrays of numbers."""
 
+import numbers
+
 import numpy as np
 
 from fastseq import checks, files
@@ -128,7 +130,8 @@ def standardized(name, arrays, mean, scale, dtype):
 def read_tokens(name, X, unit):
     """Sequences of strings: lists of them, or with characters as tokens also strings."""
     X = read_sequences(name, X)
-    if any(len(sequence) for sequence in X) and not hold_tokens(X):
+    first = next((sequence[0] for sequence in X if len(sequence)), "")
+    if isinstance(first, (numbers.Number, np.generic, np.ndarray)) and not isinstance(first, str):
         raise ValueError(f"{name} must hold sequences of strings, got numbers")
     for i, sequence in enumerate(X):
         if isinstance(sequence, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -64,8 +65,8 @@ class LanguageModel(Estimator):
         Characters or words that come less often in ``fit`` are unknown, as are those that never
         came.
     vocabulary_size : int, optional
-        Characters or words at most, special ones included; the number of pieces (8000); the
-        number of different ids (by default the largest in ``fit`` and one).
+        Characters or words at most, special ones included; the number of pieces (by default up
+        to 8000); the number of different ids (by default the largest in ``fit`` and one).
     steps : int
         How many tokens back gradients reach.
     epochs : int
@@ -258,8 +259,10 @@ class LanguageModel(Estimator):
                 "patience and schedule='plateau' need a validation, as with fit(text, "
                 "validation=0.05)"
             )
-        if isinstance(validation, float):
+        if isinstance(validation, numbers.Real):
             X, validation = text_stream.hold_out(X, validation)
+        elif isinstance(validation, tuple):
+            text_stream.check_no_pair("validation", validation)
         goes_on = self._goes_on()
         learned = self._known() if goes_on else self._learn_tokens(X)
         stream = self._make_windows("X", X, *learned)

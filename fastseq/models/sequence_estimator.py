@@ -56,6 +56,8 @@ class SequenceEstimator(Estimator):
             if self.standardize:
                 self.mean_, self.scale_ = inputs.learn_scale("X", X)
         else:
+            if not any(map(len, X)):
+                raise ValueError("X must hold at least one token, got none")
             self.vocabulary_ = Vocabulary.build(X, unit=self.unit, min_count=self.min_count)
 
     def _encode(self, X):

@@ -255,7 +255,12 @@ class SequenceTagger(Estimator):
         self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
         self.characters_ = None
         if self.char_hidden_size:
-            words = (word for sentence in X for word in sentence)
+            words = [word for sentence in X for word in sentence]
+            if not any(words):
+                raise ValueError(
+                    "X must hold at least one character, got none; give char_hidden_size=0 for "
+                    "words without"
+                )
             self.characters_ = Vocabulary.build(words, unit="character")
 
     def _make_network(self, seed):
