@@ -212,6 +212,37 @@ def test_estimators_of_users_are_found_by_their_names(path):
     assert type(loaded) is Loud and set(loaded.predict(X)) <= {"UP", "DOWN"}
 
 
+def test_a_class_of_a_user_takes_the_place_of_no_other(path):
+    X, y = CASES["classifier"][1]()
+
+    class SequenceClassifier(fs.SequenceClassifier):
+        pass
+
+    ours, theirs = fs.SequenceClassifier, SequenceClassifier
+    for cls in (ours, theirs):
+        cls(hidden_size=4, epochs=1).fit(X, y).save(path)
+        assert type(fs.load(path)) is type(ours.load(path)) is cls
+    assert type(theirs.load(path)) is theirs
+    ours(hidden_size=4, epochs=1).fit(X, y).save(path)
+    with raises(ValueError, "holds a SequenceClassifier, not a test_", "SequenceClassifier"):
+        theirs.load(path)
+    with raises(ValueError, "holds a SequenceClassifier, not a SequenceTagger"):
+        fs.SequenceTagger.load(path)
+
+
+def test_a_class_that_is_given_need_not_be_known(path):
+    X, y = CASES["classifier"][1]()
+
+    class Quiet(fs.SequenceClassifier):
+        pass
+
+    Quiet(hidden_size=4, epochs=1).fit(X, y).save(path)
+    change(path, lambda metadata, arrays: metadata.update({"class": "__main__.Quiet"}))
+    assert type(Quiet.load(path)) is Quiet
+    with raises(ValueError, "holds a __main__.Quiet, which fastseq has no class for; import"):
+        fs.load(path)
+
+
 def test_the_readme_does_what_it_says(tmp_path, monkeypatch):
     readme = Path(__file__).parents[1] / "README.md"
     section = (

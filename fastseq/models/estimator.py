@@ -88,7 +88,7 @@ class Estimator:
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        estimator_files.KINDS[cls.__name__] = cls
+        estimator_files.KINDS[estimator_files.class_name(cls)] = cls
 
     # --- settings -------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ class Estimator:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
-        """The estimator in a file that :meth:`save` wrote.
+        """The estimator in a file that :meth:`save` wrote, of this class or a subclass.
 
         Raises
         ------

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from fastseq.models.estimator import Estimator
 
 KIND = "estimator"
-KINDS: dict[str, type[Estimator]] = {}  # by name; estimators enter themselves
+KINDS: dict[str, type[Estimator]] = {}  # by class_name; estimators enter themselves
+
+
+def class_name(cls: type[Estimator]) -> str:
+    """What a class is called in files: those of others by their module, too."""
+    is_ours = cls.__module__.startswith("fastseq.models.")
+    return cls.__name__ if is_ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def load(path: str | os.PathLike) -> Estimator:
@@ -71,7 +77,7 @@ def write(estimator: Estimator, path: str | os.PathLike) -> None:
         for name, value in estimator.history_.state_dict().items()
     }
     metadata = {
-        "class": type(estimator).__name__,
+        "class": class_name(type(estimator)),
         "settings": {n: plain_setting(value) for n, value in estimator.get_params().items()},
         "learned": learned,
         "history": history,
@@ -88,18 +94,21 @@ def read(path: str | os.PathLike, cls: type[Estimator] | None = None) -> Estimat
             f"{checkpoint.describe_kind(KIND)}"
         )
     name = file.metadata["class"]
-    if cls is not None and cls.__name__ != name:
-        raise ValueError(
-            f"{path}: holds a {name}, not a {cls.__name__}; fastseq.load(path) takes any"
-        )
-    cls = cls or KINDS.get(name)
-    if cls is None:
+    known = KINDS.get(name)
+    # a class that is given needs no import that makes it known, nor its module's name of then
+    if known is None and cls is not None and name.rpartition(".")[2] == cls.__name__:
+        known = cls
+    if known is None:
         raise ValueError(
             f"{path}: holds a {name}, which fastseq has no class for; import the module that "
             "defines it, or install the fastseq that wrote the file"
         )
+    if cls is not None and not issubclass(known, cls):
+        raise ValueError(
+            f"{path}: holds a {name}, not a {class_name(cls)}; fastseq.load(path) takes any"
+        )
     try:
-        return _restore(path, cls, file)
+        return _restore(path, known, file)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: holds a {name} of fastseq {file.version} that this one can't read: {error}"
