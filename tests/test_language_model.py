@@ -355,7 +355,7 @@ def test_scikit_learn_takes_texts_line_by_line():
         ({"vocabulary_size": 0}, ValueError, ["vocabulary_size"]),
         ({"dropout": 1.0}, ValueError, ["dropout", "below 1"]),
         ({"tie_weights": True}, ValueError, ["tie_weights", "embedding_dim=6"]),
-        ({"patience": 2}, ValueError, ["patience", "validation=0.05"]),
+        ({"patience": 2}, ValueError, ["patience", "fit(text, validation=0.1)"]),
         ({"schedule": "plateau"}, ValueError, ["plateau", "validation"]),
         ({"batch_size": 5000}, ValueError, ["batch_size", "5000", "smaller batch_size", "longer"]),
         ({"vocabulary_size": 1}, ValueError, ["vocabulary_size must be at least 2", "got 1"]),

@@ -218,11 +218,7 @@ class Estimator:
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
-        if held_out is None and (self.patience is not None or self.schedule == "plateau"):
-            raise ValueError(
-                "patience and schedule='plateau' need a validation, as with fit(X, y, "
-                "validation=0.1)"
-            )
+        self._check_validation(held_out, "X, y")
         X, y = self._read(X, y)
         if held_out is not None:
             with _naming("validation"):
@@ -241,6 +237,20 @@ class Estimator:
             self._train(batches, validation, checkpoint, progress)
             self._check_interrupted(keep_interrupted)
         return self
+
+    def _check_validation(self, held_out, data):
+        """Raise if there is none, and settings need one."""
+        if held_out is None and (self.patience is not None or self.schedule == "plateau"):
+            raise ValueError(
+                f"patience and schedule='plateau' need a validation, as with fit({data}, "
+                "validation=0.1)"
+            )
+
+    def _batch_options(self, seed, at_once):
+        """Options of Batches: in training, or without a seed as large as suits and always equal."""
+        if seed is None:
+            return {"max_tokens": at_once, "shuffle": False}
+        return {"batch_size": self.batch_size, "seed": seed}
 
     def _goes_on(self):
         """Whether ``fit`` goes on from what was learned; raise if the settings forbid it."""

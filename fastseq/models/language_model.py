@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,13 +15,10 @@ from fastseq.history import History
 from fastseq.models import text_stream
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, softmax
 from fastseq.sampling import Sampler
 
-if TYPE_CHECKING:
-    pass
-
-AT_ONCE = 1 << 22  # scores held at a time where a text is judged
+SCORES_AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps
 
 
@@ -254,11 +251,7 @@ class LanguageModel(Estimator):
         """
         self._check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
-        if validation is None and (self.patience is not None or self.schedule == "plateau"):
-            raise ValueError(
-                "patience and schedule='plateau' need a validation, as with fit(text, "
-                "validation=0.05)"
-            )
+        self._check_validation(validation, "text")
         if isinstance(validation, numbers.Real):
             X, validation = text_stream.hold_out(X, validation)
         elif isinstance(validation, tuple):
@@ -351,7 +344,7 @@ class LanguageModel(Estimator):
         """
         self._check_fitted()
         ids, network = self._encode("X", X, *self._known()), self.network_
-        steps = max(1, min(MOST_STEPS, AT_ONCE // self.n_tokens_))
+        steps = max(1, min(MOST_STEPS, SCORES_AT_ONCE // self.n_tokens_))
         parts, state = [], None
         for begin in range(0, len(ids) - 1, steps):
             part, state = network.log_prob(ids[begin : begin + steps + 1], state)
@@ -411,11 +404,7 @@ class LanguageModel(Estimator):
         -------
         probabilities : ndarray, (n, n_tokens_)
         """
-        scores = self._scores_after(X)
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        return softmax(self._scores_after(X))
 
     def _scores_after(self, X):
         self._check_fitted()

@@ -12,7 +12,7 @@ from fastseq.models.networks import Encoder, SequenceNetwork, check_layers
 from fastseq.models.pooling import POOLINGS
 from fastseq.vocabulary import UNITS, Vocabulary
 
-AT_ONCE = 20_000  # steps of a batch that nothing is learned from
+STEPS_AT_ONCE = 20_000  # steps of a batch that nothing is learned from
 
 
 class SequenceEstimator(Estimator):
@@ -93,11 +93,8 @@ class SequenceEstimator(Estimator):
         return SequenceNetwork(encoder, outputs, loss, seed=seed, **options)
 
     def _batches(self, X, targets, seed, **options):
-        """Batches of the network; without a seed as large as suits, and always the same."""
-        if seed is None:
-            options |= {"max_tokens": AT_ONCE, "shuffle": False}
-        else:
-            options |= {"batch_size": self.batch_size, "seed": seed}
+        """Batches of the network."""
+        options |= self._batch_options(seed, STEPS_AT_ONCE)
         return Batches(self._encode(X), targets, **options)
 
     def _outputs(self, X):

@@ -14,7 +14,7 @@ from fastseq.models.networks import check_layers
 from fastseq.models.tagger_network import SpelledBatches, Spelling, TaggerNetwork
 from fastseq.vocabulary import Vocabulary
 
-AT_ONCE = 5_000  # words of a batch that nothing is learned from
+WORDS_AT_ONCE = 5_000  # words of a batch that nothing is learned from
 
 
 class SequenceTagger(Estimator):
@@ -290,10 +290,7 @@ class SequenceTagger(Estimator):
 
     def _batches(self, X, targets, seed):
         spelling = Spelling(X, self.vocabulary_, self.characters_)
-        if seed is None:
-            options = {"max_tokens": AT_ONCE, "shuffle": False}
-        else:
-            options = {"batch_size": self.batch_size, "seed": seed}
+        options = self._batch_options(seed, WORDS_AT_ONCE)
         sentences = [spelling.encode(sentence) for sentence in X]
         kind = None if targets is None else "steps"
         return SpelledBatches(Batches(sentences, targets, target_kind=kind, **options), spelling)

@@ -72,7 +72,9 @@ def read_lines(name, X):
                 )
             continue
         if not hasattr(line, "__len__"):
-            raise TypeError(f"{name}[{i}] must be a line, got {line!r} of type {_kind(line)}")
+            raise TypeError(
+                f"{name}[{i}] must be a line, got {line!r} of type {type(line).__name__}"
+            )
         check_strings(f"{name}[{i}]", line, range(len(line)))
     return lines, True
 
@@ -158,7 +160,3 @@ def hold_out(X, part):
             "validate with, and neither may be 0"
         )
     return X[:at], X[at:]
-
-
-def _kind(value):
-    return type(value).__name__
