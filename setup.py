@@ -1,4 +1,4 @@
-"""The extension and its C units, one library per instruction set; the rest is pyproject.toml."""
+"""The extensions and their C units, one library per instruction set; the rest is pyproject.toml."""
 
 import os
 import platform
@@ -68,20 +68,22 @@ class build_ext(_build_ext):
         super().run()
 
 
-extension = Extension(
-    "fastseq._kernels",
-    ["fastseq/_kernels.pyx"],
-    include_dirs=[CSRC, numpy.get_include()],
-    libraries=[name for name, _ in LIBRARIES] + ([] if sys.platform == "win32" else ["pthread"]),
-    extra_compile_args=FLAGS,
-    extra_link_args=LINK_FLAGS,
-    depends=HEADERS + INCLUDED + sorted(glob(f"{CSRC}/*.c")),
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-    optional=not REQUIRED,  # without a compiler the Numba or NumPy backend serves
-)
+def extension(name):
+    return Extension(
+        f"fastseq.{name}",
+        [f"fastseq/{name}.pyx"],
+        include_dirs=[CSRC, numpy.get_include()],
+        libraries=[name for name, _ in LIBRARIES] + ["pthread"] * (sys.platform != "win32"),
+        extra_compile_args=FLAGS,
+        extra_link_args=LINK_FLAGS,
+        depends=HEADERS + INCLUDED + sorted(glob(f"{CSRC}/*.c")),
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        optional=not REQUIRED,  # without a compiler the Numba or NumPy backend serves
+    )
+
 
 setup(
-    ext_modules=[extension],
+    ext_modules=[extension("_kernels"), extension("_word2vec")],
     libraries=LIBRARIES,
     cmdclass={"build_clib": build_clib, "build_ext": build_ext},
 )

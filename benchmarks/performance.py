@@ -52,6 +52,7 @@ SECTIONS = {
     "stream-2": Section(
         "Streaming, one step per call, two threads", ("stream", "--threads", "2"), STREAMS
     ),
+    "attention": Section("Scaled dot-product attention, one thread", ("attention",), RATIOS),
     "first-call": Section(
         "First call, fresh process", ("first-call",), "In brackets: over the second call."
     ),

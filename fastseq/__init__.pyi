@@ -1,6 +1,12 @@
 """The names of ``__init__.py``, for type checkers."""
 
 from fastseq._version import __version__
+from fastseq.attention import (
+    AdditiveAttention,
+    ConcatAttention,
+    DotAttention,
+    GeneralAttention,
+)
 from fastseq.averaging import AveragedParameters
 from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.batching import Batch, Batches, BPTTWindows, pad
@@ -8,17 +14,35 @@ from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.checkpoint import load_model, read_model, save_model
 from fastseq.clipping import clip_grad_norm, clip_grad_value
 from fastseq.config import show_config
+from fastseq.corpus import Corpus
+from fastseq.coverage_attention import CoverageAttention, CoverageLoss
 from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
+from fastseq.decoders import AttentionGRU, AttentionLSTM
+from fastseq.decoding import DecoderState
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
+from fastseq.hypotheses import Hypothesis, copy_unknown
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.large_vocabulary import (
     AdaptiveLogSoftmaxWithLoss,
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
+from fastseq.metrics import (
+    bleu,
+    character_error_rate,
+    chrf,
+    edit_distances,
+    exact_match,
+    perplexity,
+    phone_error_rate,
+    sequence_error_rate,
+    word_error_rate,
+)
 from fastseq.models import (
     LanguageModel,
     NotFittedError,
@@ -28,8 +52,15 @@ from fastseq.models import (
     load,
 )
 from fastseq.module import Module
+from fastseq.monotonic_attention import MonotonicAttention
+from fastseq.multihead import (
+    MultiheadAttention,
+    ScaledDotProductAttention,
+    scaled_dot_product_attention,
+)
 from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastseq.parameters import Parameters
+from fastseq.phrases import Phrases
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
@@ -45,6 +76,7 @@ from fastseq.schedules import (
     SequentialLR,
     StepLR,
 )
+from fastseq.search import beam_search, greedy_search, sample_sequences
 from fastseq.sequences import to_sequences
 from fastseq.streaming import Stream
 from fastseq.subwords import Subwords
@@ -63,21 +95,33 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdditiveAttention",
+    "AttentionGRU",
+    "AttentionLSTM",
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
     "Batch",
     "Batches",
     "CTCLoss",
+    "ConcatAttention",
+    "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CoverageAttention",
+    "CoverageLoss",
     "CrossEntropyLoss",
+    "DecoderState",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GeneralAttention",
     "History",
     "HuberLoss",
+    "Hypothesis",
+    "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
     "LanguageModel",
@@ -85,11 +129,15 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearLR",
+    "LocalAttention",
     "MSELoss",
     "Module",
+    "MonotonicAttention",
     "MultiStepLR",
+    "MultiheadAttention",
     "NotFittedError",
     "Parameters",
+    "Phrases",
     "Prefetcher",
     "QuantileLoss",
     "RMSprop",
@@ -97,6 +145,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SampledSoftmaxLoss",
     "Sampler",
+    "ScaledDotProductAttention",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
@@ -107,26 +156,40 @@ __all__ = [
     "TimeSeries",
     "Vocabulary",
     "__version__",
+    "beam_search",
+    "bleu",
+    "character_error_rate",
+    "chrf",
     "clip_grad_norm",
     "clip_grad_value",
+    "copy_unknown",
+    "edit_distances",
+    "exact_match",
     "fit",
     "get_backend",
     "get_num_threads",
+    "greedy_search",
     "load",
     "load_model",
     "load_tensors",
     "pad",
+    "perplexity",
+    "phone_error_rate",
     "prefetch",
     "read_conll",
     "read_model",
     "read_text",
     "read_ts",
     "read_tsv",
+    "sample_sequences",
     "save_model",
     "save_tensors",
+    "scaled_dot_product_attention",
+    "sequence_error_rate",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "to_sequences",
+    "word_error_rate",
 ]

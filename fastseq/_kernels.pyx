@@ -26,6 +26,8 @@ from libc.string cimport memcpy, memset
 cnp.import_array()
 
 include "_training/updates.pxi"
+include "_attention/score_blocks.pxi"
+include "_attention/scores.pxi"
 include "_recurrent/tiles.pxi"
 
 
@@ -83,11 +85,22 @@ include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 
 
-# --- what training needs besides ------------------------------------------------------------
+# --- what training and search need besides -------------------------------------------------
 
 include "_training/rows.pxi"
 include "_training/row_products.pxi"
 include "_training/softmax.pxi"
+include "_search/continuations.pxi"
+
+
+# --- attention ------------------------------------------------------------------------------
+
+include "_attention/memory.pxi"
+include "_attention/attention.pxi"
+include "_attention/decoder.pxi"
+include "_attention/decoder_walks.pxi"
+include "_attention/decoder_stepper.pxi"
+include "_attention/dot_product.pxi"
 
 
 # --- the kernels of the table ---------------------------------------------------------------

@@ -134,7 +134,7 @@ def set_num_threads(n: int) -> None:
     >>> fs.set_num_threads(before)
     """
     global _threads
-    n = _thread_count("n", n)
+    n = thread_count("n", n)
     _kernels.set_num_threads(n)
     _threads = n
 
@@ -201,7 +201,8 @@ def _warn_of(name, broken):
     warnings.warn(" ".join(sentences), RuntimeWarning, stacklevel=3)
 
 
-def _thread_count(argument, value):
+def thread_count(argument, value):
+    """The value as a number of threads."""
     n = checks.positive_int(argument, value)
     if n > MAX_THREADS:
         raise ValueError(
@@ -223,7 +224,7 @@ def _threads_at_start():
             f"{argument} must be an integer from 1 to {MAX_THREADS}, got {value!r}; "
             "unset it to use all CPUs that this process may use"
         ) from None
-    return _thread_count(argument, value)
+    return thread_count(argument, value)
 
 
 try:

@@ -332,4 +332,5 @@ _KINDS = {
     "estimator": "an estimator, for fastseq.load",
     "model": "a model, for load_model",
     "tensors": "arrays, for load_tensors",
+    "vectors": "word vectors, for KeyedVectors.load",
 }

@@ -234,7 +234,7 @@ def integers(name, value, expected="an array of integers"):
     array = _read(name, value, expected)
     if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
         way_out = f"convert them first, as with np.asarray({name}, np.int64)"
-        if name == "lengths" and array.dtype.kind == "b":
+        if name.endswith("lengths") and array.dtype.kind == "b":
             way_out = "count the steps of a mask first, as with mask.sum over its time axis"
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; {way_out}")
     return array
@@ -303,14 +303,14 @@ def mask(value, expected, letters):
     return np.broadcast_to(array.reshape(array.shape + inner), expected)
 
 
-def lengths(value, rows, steps, hint=""):
-    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``."""
-    array = integers("lengths", value, "a 1-D array of integers")
-    shape("lengths", array, (rows,), "(B,)", hint)
+def lengths(value, rows, steps, hint="", *, name="lengths", of="x"):
+    """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``, those of ``of``."""
+    array = integers(name, value, "a 1-D array of integers")
+    shape(name, array, (rows,), "(B,)", hint)
     if rows and (array.min() < 0 or array.max() > steps):
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(
-            f"lengths must lie between 0 and {steps}, the number of steps in x, got {wrong}"
+            f"{name} must lie between 0 and {steps}, the number of steps in {of}, got {wrong}"
         )
     return array.astype(np.int64)
 

@@ -8,10 +8,11 @@ command line or environment variable, 130 interrupted, 141 nobody reads the outp
 import argparse
 import os
 import sys
+import warnings
 
 import fastseq
 from fastseq import _command, processes
-from fastseq.commands import demo, generate, info, predict, train
+from fastseq.commands import demo, generate, info, predict, train, word2vec
 
 
 def main(argv=None):
@@ -21,7 +22,9 @@ def main(argv=None):
     try:
         if sys.stdout is None:
             raise ValueError("standard output is closed; redirect what isn't wanted to /dev/null")
-        code = dispatch(argv, is_own)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            code = dispatch(argv, is_own)
         sys.stdout.flush()  # a closed pipe is noticed here, where it can be handled
         return code
     except KeyboardInterrupt:
@@ -33,6 +36,11 @@ def main(argv=None):
     except (FloatingPointError, ImportError, OSError, ValueError) as error:
         _command.report(error)
         return 1
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    """Print a warning as users of a command want to see it: without the place in the code."""
+    print(f"fastseq: warning: {message}", file=sys.stderr)
 
 
 def dispatch(argv, is_own=False):
@@ -67,7 +75,7 @@ def build_parser():
     )
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, train, predict, generate, info):
+    for command in (demo, train, predict, generate, word2vec, info):
         command.add(commands)
     # For the list in --help only: dispatch() never lets `bench` come this far.
     commands.add_parser("bench", help="compare speed with PyTorch, ONNX Runtime and NumPy")

@@ -8,7 +8,8 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 STDIN = "-"
 
@@ -38,7 +39,8 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     Parameters
     ----------
     path : str or path
-        What ends with ``.gz`` or ``.xz`` is decompressed; ``"-"`` is standard input.
+        What ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst`` (with the extra ``zstd``) is
+        decompressed; ``"-"`` is standard input.
 
     Raises
     ------
@@ -50,11 +52,12 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
     number = 0
-    with _open(path) as (file, damages):
+    with opened(path) as (file, damages, _):
         try:
             for number, raw in enumerate(file, 1):
                 yield number, _decode(path, number, raw)
         except damages as error:
+            _check_damage(error)
             raise ValueError(
                 f"{display_name(path)}, after line {number}: damaged or cut off: {error}"
             ) from error
@@ -69,28 +72,101 @@ def standard_input() -> io.BufferedReader:
     return sys.stdin.buffer
 
 
+def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
+    """A file in pieces that end after a blank or a line feed, and so between characters and words.
+
+    Parameters
+    ----------
+    path : str or path
+        As for :func:`numbered_lines`.
+    size : int
+        About how many bytes a piece has; a longer word makes it longer.
+
+    Yields
+    ------
+    block : bytes
+    done : int
+        Bytes of the file that were read, as it lies on the disk.
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    ValueError
+        If it is damaged or cut off (when compressed).
+    """
+    parts, done = [], 0  # what was read, and has no end yet
+    with opened(path) as (file, damages, tell):
+        try:
+            while data := file.read(size):
+                done = tell()
+                cut = max(data.rfind(b" "), data.rfind(b"\n")) + 1
+                if cut:
+                    yield b"".join([*parts, memoryview(data)[:cut]]), done
+                    parts = []
+                parts.append(data[cut:])
+        except damages as error:
+            _check_damage(error)
+            raise ValueError(f"{display_name(path)}: damaged or cut off: {error}") from error
+    if any(parts):
+        yield b"".join(parts), done
+
+
 @contextlib.contextmanager
-def _open(path):
-    """The bytes of a file, and the exceptions that its decompression may raise."""
+def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...], Callable]]:
+    """A file's bytes, the exceptions its decompression may raise, how far it is on the disk."""
     name = os.fspath(path)
     with contextlib.ExitStack() as stack:
         if name == STDIN:
-            file, damages = standard_input(), ()  # not ours to close
-        elif name.lower().endswith(".gz"):
-            import gzip
+            yield standard_input(), (), lambda: 0  # not ours to close
+            return
+        open_compressed, damages = _decompression(name)
+        raw = file = stack.enter_context(open(name, "rb"))
+        if open_compressed:
+            file = stack.enter_context(open_compressed(raw))
+            file = stack.enter_context(io.BufferedReader(file, 1 << 20))  # single lines are slow
+        yield file, damages, raw.tell
 
-            file = stack.enter_context(gzip.open(name))
-            damages = (EOFError, zlib.error, gzip.BadGzipFile)
-        elif name.lower().endswith(".xz"):
-            import lzma
 
-            file = stack.enter_context(lzma.open(name))
-            damages = (EOFError, lzma.LZMAError)
-        else:
-            file, damages = stack.enter_context(open(name, "rb")), ()
-        if damages:  # decompressing line by line is slow
-            file = stack.enter_context(io.BufferedReader(file, 1 << 20))
-        yield file, damages
+def _decompression(name):
+    """What opens a compressed file, or None; and the exceptions that may come of it."""
+    ending = os.path.splitext(name)[1].lower()
+    if ending == ".gz":
+        import gzip
+
+        return gzip.open, (EOFError, zlib.error, gzip.BadGzipFile)
+    if ending == ".bz2":
+        import bz2
+
+        return bz2.open, (EOFError, OSError)
+    if ending == ".xz":
+        import lzma
+
+        return lzma.open, (EOFError, lzma.LZMAError)
+    if ending == ".zst":
+        zstd = _zstd()
+        return zstd.open, (EOFError, zstd.ZstdError)
+    return None, ()
+
+
+def _zstd():
+    """Python's own module from 3.14 on, or its twin for older ones."""
+    try:
+        from compression import zstd
+    except ImportError:
+        try:
+            from backports import zstd
+        except ImportError as error:
+            raise ImportError(
+                "reading .zst files needs backports.zstd: pip install 'fastseq[zstd]'"
+            ) from error
+    return zstd
+
+
+def _check_damage(error):
+    """Raise what is no damage but an error of the disk: bz2 has no exception of its own."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _decode(path, number, raw):
@@ -99,19 +175,31 @@ def _decode(path, number, raw):
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        wide = number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "UTF-16" if wide else "LATIN1"
-        raise located(
-            path,
-            number,
-            f"expected UTF-8, got byte 0x{raw[error.start]:02x} at position {error.start + 1}; "
-            f"convert the file, as with iconv -f {encoding} -t UTF-8",
-        ) from None
+        raise not_utf8(path, number, error.start, raw[error.start], raw) from None
     return line.removesuffix("\n").removesuffix("\r")
 
 
+def not_utf8(path, number, position, byte, line):
+    """The error about a byte at a position, from 0, of a line, whose beginning is known."""
+    wide = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "UTF-16" if wide else "LATIN1"
+    return located(
+        path,
+        number,
+        f"expected UTF-8, got byte 0x{byte:02x} at position {position + 1}; "
+        f"convert the file, as with iconv -f {encoding} -t UTF-8",
+    )
+
+
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Replace a file by new content; whatever happens, it holds the old or the new one.
+    """Replace a file by new content; see :func:`replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write bytes to, which replaces another one in the end or not at all.
 
     The data are written to a file beside it and are on the disk before that file takes the
     name.  A symbolic link stays one, and an existing file keeps its permissions.  What exists and
@@ -125,7 +213,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     target = os.path.realpath(path)
     if os.path.exists(target) and not os.path.isfile(target):
         with open(target, "wb") as file:
-            file.write(data)
+            yield file
         return
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
@@ -133,7 +221,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         with open(temporary, "wb") as file:
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

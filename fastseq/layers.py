@@ -100,7 +100,10 @@ class Embedding(TokenLayer):
     num_embeddings = fixed("num_embeddings")
     embedding_dim = fixed("embedding_dim")
     padding_idx = fixed("padding_idx")
+    freeze = fixed("freeze")
     dtype = fixed("dtype")
+
+    _freeze = False
 
     def __init__(
         self,
@@ -122,6 +125,46 @@ class Embedding(TokenLayer):
         if self._padding_idx is not None:
             self._parameters["weight"][self._padding_idx] = 0
 
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: ArrayLike, freeze: bool = True, padding_idx: int | None = None
+    ) -> Embedding:
+        """A table of vectors that are known already, such as words' vectors.
+
+        Parameters
+        ----------
+        embeddings : array of floats, (num_embeddings, F)
+            They are copied; float32 and float64 stay what they are.
+        freeze : bool
+            Whether the table gets no gradient, so that it stays as it is.  (A weight decay acts
+            on it all the same.)
+        padding_idx : int or None
+            A row that gets no gradient; it is not set to zeros.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If embeddings are something else, or have no row ``padding_idx``.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> words = fs.KeyedVectors.from_arrays(["to", "be"], np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> embedding = fs.Embedding.from_pretrained(words.vectors)
+        >>> embedding([words.key_to_index["be"]]).tolist(), embedding
+        ([[3.0, 4.0]], Embedding(2, 2, freeze=True, dtype=float64))
+        """
+        table = checks.floats_of_any_precision("embeddings", embeddings)
+        if table.ndim != 2 or not table.size:
+            raise ValueError(
+                f"embeddings must have shape (num_embeddings, F), not empty, got {table.shape}"
+            )
+        freeze = checks.flag("freeze", freeze)
+        layer = cls(*table.shape, padding_idx=padding_idx, dtype=table.dtype)
+        layer._parameters["weight"][...] = table
+        layer._freeze = freeze
+        return layer
+
     def _read_padding(self, value):
         if value is None:
             return None
@@ -135,6 +178,7 @@ class Embedding(TokenLayer):
 
     def __repr__(self):
         padding = "" if self._padding_idx is None else f"padding_idx={self._padding_idx}, "
+        padding += "freeze=True, " * self._freeze
         sizes = f"{self._num_embeddings}, {self._embedding_dim}"
         return f"Embedding({sizes}, {padding}dtype={self._dtype})"
 
@@ -178,11 +222,22 @@ class Embedding(TokenLayer):
 
     def add_gradient(self, rows, ids=None):
         """Add rows (N, F) to those of the gradient with these indices; None means one for each."""
+        if self._freeze:
+            return
         ids = np.arange(len(rows)) if ids is None else ids
         if self._padding_idx is not None:
             ids = np.where(ids == self._padding_idx, -1, ids)  # the kernel leaves these out
         with self._parameters.grads_lock:
             kernels().add_rows(rows, ids, self._parameters.grads["weight"])
+
+
+def map_rows(rows, weight, bias, out):
+    """out = rows @ weight.T + bias for rows (N, I) and weight (O, I); bias may be None."""
+    if len(rows) == 1:  # not worth packing the weights
+        np.matmul(rows, weight.T, out=out)
+        out += 0 if bias is None else bias
+    else:
+        kernels().multiply_rows(rows, weight, bias, out)
 
 
 class Linear(TokenLayer):
@@ -265,6 +320,11 @@ class Linear(TokenLayer):
                 "tied must be an embedding of {} vectors of {} features of {}, as in_features, "
                 "out_features and dtype say, got {} of {} of {}".format(*expected, *got)
             )
+        if tied.freeze:
+            raise ValueError(
+                "tied must be an embedding that is trained, got one with freeze=True; make it "
+                "with from_pretrained(..., freeze=False)"
+            )
         return tied
 
     def __repr__(self):
@@ -314,11 +374,7 @@ class Linear(TokenLayer):
         y = np.empty((*x.shape[:-1], self._out_features), self._dtype)
         rows, out = x.reshape(-1, self._in_features), y.reshape(-1, self._out_features)
         bias = self._parameters["bias"] if self._bias else None
-        if len(rows) == 1:  # not worth packing the weights
-            np.matmul(rows, self.weight.T, out=out)
-            out += 0 if bias is None else bias
-        else:
-            kernels().multiply_rows(rows, self.weight, bias, out)
+        map_rows(rows, self.weight, bias, out)
         return y
 
     def _back(self, x, dy, input_grad):

@@ -91,6 +91,8 @@ class Dense:
         B
     batched : bool
         Whether the user's arrays have a batch axis.
+    order : ndarray of int64, (B,)
+        Which of the user's rows is row r of the kernels.
     """
 
     def __init__(self, lead, batch_first):
@@ -100,6 +102,7 @@ class Dense:
         steps *= rows > 0  # without rows no step has a token
         self.offsets = np.arange(steps + 1, dtype=np.int64) * rows
         self.batched = len(lead) == 2
+        self.order = np.arange(rows)
         self._lead = lead
         self._batch_first = batch_first
 
@@ -144,10 +147,10 @@ class Ragged:
         self.rows, self.batched = len(lengths), len(lead) == 2
         self._lead = lead
         self._batch_first = batch_first
-        self._order = np.empty(self.rows, np.int64)
+        self.order = np.empty(self.rows, np.int64)
         offsets = np.empty(lead[1 if batch_first and self.batched else 0] + 1, np.int64)
-        kernels().sort_lengths(lengths, self._order, offsets)
-        longest = lengths[self._order[0]] if self.rows else 0
+        kernels().sort_lengths(lengths, self.order, offsets)
+        longest = lengths[self.order[0]] if self.rows else 0
         self.offsets = offsets[: longest + 1]
         self.tokens = int(offsets[-1])
 
@@ -159,11 +162,11 @@ class Ragged:
 
     def gather(self, padded, buffers, name):
         tokens = buffers.get(name, (self.tokens, padded.shape[-1]))
-        kernels().gather(self._time_major(padded), self._order, self.offsets, tokens)
+        kernels().gather(self._time_major(padded), self.order, self.offsets, tokens)
         return tokens
 
     def gather_indices(self, padded):
-        rows = self._time_major(padded)[: len(self.offsets) - 1, self._order]
+        rows = self._time_major(padded)[: len(self.offsets) - 1, self.order]
         return rows[np.arange(self.rows) < np.diff(self.offsets)[:, None]]
 
     def result(self, buffers, name, features, dtype):
@@ -171,18 +174,18 @@ class Ragged:
 
     def scatter(self, tokens):
         padded = np.empty((*self._lead, tokens.shape[1]), tokens.dtype)
-        kernels().scatter(tokens, self._order, self.offsets, self._time_major(padded))
+        kernels().scatter(tokens, self.order, self.offsets, self._time_major(padded))
         return padded
 
     def sort(self, state):
         # take gives a C-contiguous array; state[:, order] would not
-        return np.take(state, self._order, axis=1)
+        return np.take(state, self.order, axis=1)
 
     def unsort(self, state):
         if not self.batched:
             return state[:, 0]
         unsorted = np.empty_like(state)
-        unsorted[:, self._order] = state
+        unsorted[:, self.order] = state
         return unsorted
 
 

@@ -1,4 +1,4 @@
-"""The progress of a training run, as a bar of tqdm's on standard error."""
+"""The progress of a training run, or of reading a corpus: a bar of tqdm's on standard error."""
 
 import sys
 import time
@@ -9,17 +9,29 @@ SMOOTHING = 0.3  # weight of the latest interval in the tokens per second
 
 def make_bar(wanted):
     """A bar; one that shows nothing if ``wanted`` is False, or None and nobody would see it."""
+    tqdm = _tqdm(wanted)
+    return Bar(tqdm) if tqdm else NoBar()
+
+
+def make_reading_bar(wanted, total):
+    """A bar for a file of ``total`` bytes, or for something of unknown length if it is None."""
+    tqdm = _tqdm(wanted)
+    return ReadingBar(tqdm, total) if tqdm else NoReadingBar()
+
+
+def _tqdm(wanted):
+    """What draws a bar; None if there is to be none."""
     if wanted is False or (wanted is None and not _is_terminal()):
-        return NoBar()
+        return None
     try:
         from tqdm import tqdm
     except ImportError as error:
         if wanted is None:
-            return NoBar()
+            return None
         raise ImportError(
             "a progress bar needs tqdm: pip install 'fastseq[train]', or give progress=False"
         ) from error
-    return Bar(tqdm)
+    return tqdm
 
 
 def _is_terminal():
@@ -94,3 +106,40 @@ class Bar(NoBar):
             self._bar.refresh()
         self._updates = 0
         self._looked = time.perf_counter()
+
+
+class NoReadingBar:
+    """Shows nothing."""
+
+    def update(self, done, words):
+        """So many bytes of the file were read, and so many words."""
+
+    def close(self):
+        """Leave the last look where it is."""
+
+
+class ReadingBar(NoReadingBar):
+    """A line with the bytes that were read, words per second and the time that is left."""
+
+    def __init__(self, tqdm, total):
+        unit = {"unit": "B", "unit_divisor": 1024} if total else {"unit": "word"}
+        self._bar = tqdm(total=total, unit_scale=True, dynamic_ncols=True, desc="reading", **unit)
+        self._in_bytes = bool(total)
+        self._begun = self._looked = time.perf_counter()
+        self._latest = (0, 0)
+
+    def update(self, done, words):
+        self._latest = (done, words)
+        if time.perf_counter() - self._looked >= INTERVAL:
+            self._look()
+
+    def close(self):
+        self._look()
+        self._bar.close()
+
+    def _look(self):
+        done, words = self._latest
+        self._looked = time.perf_counter()
+        rate = words / max(self._looked - self._begun, 1e-9)
+        self._bar.set_postfix_str(f"{rate:,.0f} words/s", refresh=False)
+        self._bar.update((done if self._in_bytes else words) - self._bar.n)

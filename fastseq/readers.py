@@ -1,7 +1,7 @@
 """Readers of text files: lines, columns in the manner of CoNLL, and tab-separated values.
 
-All of them take UTF-8, decompress ``.gz`` and ``.xz``, read standard input for ``"-"``, and name
-file and line when something is wrong.
+All of them take UTF-8, decompress ``.gz``, ``.bz2``, ``.xz`` and ``.zst``, read standard input for
+``"-"``, and name file and line when something is wrong.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def read_text(path: str | os.PathLike, *, unit: str = "word") -> list[list[str]]
     Parameters
     ----------
     path : str or path
-        A file in UTF-8, compressed if it ends with ``.gz`` or ``.xz``; ``"-"`` is standard
-        input.
+        A file in UTF-8, compressed if it ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``;
+        ``"-"`` is standard input.
     unit : str
         ``"word"`` splits lines at white space; ``"character"`` leaves them as strings, which
         are sequences of characters.
@@ -71,8 +71,8 @@ def read_tsv(
     Parameters
     ----------
     path : str or path
-        A file in UTF-8, compressed if it ends with ``.gz`` or ``.xz``; ``"-"`` is standard
-        input.
+        A file in UTF-8, compressed if it ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``;
+        ``"-"`` is standard input.
     columns : sequence of int or str, or None
         Which columns: numbers from 0, or from the end if negative; with a header also names.
         None stands for all of them.
@@ -140,8 +140,8 @@ def read_conll(
     Parameters
     ----------
     path : str or path
-        A file in UTF-8, compressed if it ends with ``.gz`` or ``.xz``; ``"-"`` is standard
-        input.
+        A file in UTF-8, compressed if it ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``;
+        ``"-"`` is standard input.
     columns : sequence of int or str, or None
         Numbers from 0, or from the end if negative; in CoNLL-U also names such as ``"FORM"``.
         By default FORM and UPOS in CoNLL-U, elsewhere the first and the last column.

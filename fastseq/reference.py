@@ -38,9 +38,18 @@ multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would
 its gradient; ``dx`` is None.
 """
 
+import functools
 import itertools
+import sys
 
 import numpy as np
+
+from fastseq import reference_decoder
+from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
+from fastseq.reference_dot_product import (  # noqa: F401
+    scaled_dot_product_backward,
+    scaled_dot_product_forward,
+)
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
@@ -452,6 +461,39 @@ def add_rows(rows, places, out):
     np.add.at(out, places[kept], rows[kept])
 
 
+# --- search ---------------------------------------------------------------------------------
+
+
+def best_continuations(logits, log_probs, offsets, barred, log_sums, known, gains, rows, tokens):
+    """Of each sentence the K continuations with the largest sums, falling, of all its rows.
+
+    logits (R, V) continue R rows with the sums log_probs (R,), of which offsets[n]:offsets[n + 1]
+    belong to sentence n of L; barred is uint8 (V,), not 0 for tokens that must not come, or None.
+    log_sums (R,) are the logarithms of the sums of exp(logits): what is to be written, or if
+    ``known`` to be read.  gains (L, K) are ``log_probs + min(logits - log_sums, 0)`` with their
+    rows and tokens, int64 (L, K).  Of equal ones the first row comes first, then the first token;
+    -inf, the sentence's first row and token 0 stand where there are no more above -inf.  A row
+    whose log_sum is not finite may give anything.
+    """
+    if not known:
+        elsewhere = np.full(len(logits), logits.shape[1])
+        softmax_cross_entropy_forward(logits, elsewhere, log_sums, np.empty(len(logits)), None)
+    with np.errstate(invalid="ignore"):  # what is not finite is refused by the caller
+        sums = np.minimum(logits - log_sums[:, None], 0) + log_probs[:, None]
+    if barred is not None:
+        sums[:, barred != 0] = -np.inf
+    gains[...], rows[...], tokens[...] = -np.inf, offsets[:-1, None], 0
+    for n, begin in enumerate(offsets[:-1]):
+        flat = sums[begin : offsets[n + 1]].ravel()
+        count = min(gains.shape[1], flat.size)
+        least = np.partition(flat, flat.size - count)[flat.size - count] if count else 0
+        enough = np.flatnonzero((flat >= least) & (flat > -np.inf))  # more where some are equal
+        best = enough[np.argsort(-flat[enough], kind="stable")][:count]
+        gains[n, : len(best)] = flat[best]
+        rows[n, : len(best)] = begin + best // logits.shape[1]
+        tokens[n, : len(best)] = best % logits.shape[1]
+
+
 # --- optimisers -----------------------------------------------------------------------------
 #
 # Values, gradients and what an optimiser remembers are flat arrays (size,) of one dtype; the
@@ -588,3 +630,15 @@ def softmax_cross_entropy_backward(
     rows = np.flatnonzero((targets >= 0) & (targets < logits.shape[1]))
     d_logits[rows, targets[rows]] -= on_target
     d_logits *= scale
+
+
+# --- decoders -------------------------------------------------------------------------------
+
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
+
+class DecoderStepper(reference_decoder.DecoderStepper):
+    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+
+    _kernels = sys.modules[__name__]

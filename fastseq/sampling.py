@@ -32,7 +32,7 @@ class Sampler:
     n_classes : int
         V
     batch_size : int
-        B, how many rows are drawn for at a time.
+        B, how many rows are drawn for at a time, at most.
     temperature : float
         At least 0; with 0 the most probable class is taken (the first of several).
     top_k : int, optional
@@ -91,17 +91,19 @@ class Sampler:
         self._unlikely = np.empty(shape, bool) if cuts else None
         self._uniform, self._drawn = np.empty(rows), np.empty(rows, np.int64)
 
-    def draw(self, logits: ArrayLike) -> np.ndarray:
+    def draw(self, logits: ArrayLike, uniform: ArrayLike | None = None) -> np.ndarray:
         """A class for each row.
 
         Parameters
         ----------
-        logits : array of floats, (B, V)
-            They stay as they are.
+        logits : array of floats, (R, V)
+            R rows, up to B; they stay as they are.
+        uniform : array of floats, (R,), optional
+            The numbers from 0 to below 1 that decide; by default they are drawn.
 
         Returns
         -------
-        classes : ndarray of int64, (B,)
+        classes : ndarray of int64, (R,)
             The next draw overwrites it.
 
         Raises
@@ -112,19 +114,32 @@ class Sampler:
             If a row has NaN or infinity in it, so that no class is probable.
         """
         weights = self._weigh(logits)
+        rows = len(weights)
+        drawn = self._drawn[:rows]
+        if uniform is not None:
+            uniform = self._read_uniform(uniform, rows)
         if not self._temperature:
-            return np.argmax(weights, axis=1, out=self._drawn)
-        np.cumsum(weights, axis=1, out=self._sums)
-        self._rng.random(out=self._uniform)
-        for row, sums in enumerate(self._sums):
-            place = sums.searchsorted(self._uniform[row] * sums[-1], side="right")
+            return np.argmax(weights, axis=1, out=drawn)
+        if uniform is None:
+            uniform = self._uniform[:rows]
+            self._rng.random(out=uniform)
+        np.cumsum(weights, axis=1, out=self._sums[:rows])
+        for row, sums in enumerate(self._sums[:rows]):
+            place = sums.searchsorted(uniform[row] * sums[-1], side="right")
             if place == self._classes:  # the product was rounded up
                 place = sums.searchsorted(sums[-1])
-            self._drawn[row] = place
-        return self._drawn
+            drawn[row] = place
+        return drawn
+
+    def _read_uniform(self, uniform, rows):
+        uniform = checks.floats("uniform", uniform, self._uniform.dtype)
+        checks.shape("uniform", uniform, (rows,), "(R,)")
+        if not ((uniform >= 0) & (uniform < 1)).all():  # NaN too
+            raise ValueError("uniform must hold numbers from 0 to below 1")
+        return uniform
 
     def probabilities(self, logits: ArrayLike) -> np.ndarray:
-        """What :meth:`draw` draws from: a new array (B, V) of float64."""
+        """What :meth:`draw` draws from: a new array (R, V) of float64."""
         weights = self._weigh(logits)
         if not self._temperature:
             return (np.arange(self._classes) == np.argmax(weights, axis=1)[:, None]).astype(float)
@@ -132,8 +147,9 @@ class Sampler:
 
     def _weigh(self, logits):
         """Unnormalised probabilities, at most 1 each; with temperature 0 just what decides."""
-        logits, weights = np.asarray(logits), self._weights
-        checks.shape("logits", logits, weights.shape, "(batch_size, n_classes)")
+        logits = np.asarray(logits)
+        weights = self._weights[: len(logits) if logits.ndim else 0]
+        checks.shape("logits", logits, weights.shape, "(up to batch_size, n_classes)")
         np.copyto(weights, logits)
         weights[:, self._excluded] = -np.inf
         top = weights.max(axis=1, keepdims=True)
@@ -148,29 +164,33 @@ class Sampler:
         with np.errstate(over="ignore"):  # with a very small one, -inf is right
             weights /= self._temperature
         if self._top_k is not None:
-            np.copyto(self._sorted, weights)
+            rising = self._sorted[: len(weights)]
+            np.copyto(rising, weights)
             place = self._classes - self._top_k
-            self._sorted.partition(place, axis=1)
-            self._cut(self._sorted[:, place, None], -np.inf)
+            rising.partition(place, axis=1)
+            self._cut(weights, rising[:, place, None], -np.inf)
         np.exp(weights, out=weights)
         if self._top_p is not None:
-            self._cut_to_nucleus()
+            self._cut_to_nucleus(weights)
         return weights
 
-    def _cut_to_nucleus(self):
-        np.copyto(self._sorted, self._weights)
-        self._sorted.sort(axis=1)
-        falling = self._sorted[:, ::-1]
-        np.cumsum(falling, axis=1, out=self._sums)
-        for row, sums in enumerate(self._sums):
-            last = min(sums.searchsorted(self._top_p * sums[-1]), self._classes - 1)
-            self._uniform[row] = falling[row, last]
-        self._cut(self._uniform[:, None], 0)
+    def _cut_to_nucleus(self, weights):
+        rising, sums = self._sorted[: len(weights)], self._sums[: len(weights)]
+        least = self._uniform[: len(weights)]
+        np.copyto(rising, weights)
+        rising.sort(axis=1)
+        falling = rising[:, ::-1]
+        np.cumsum(falling, axis=1, out=sums)
+        for row, row_sums in enumerate(sums):
+            last = min(row_sums.searchsorted(self._top_p * row_sums[-1]), self._classes - 1)
+            least[row] = falling[row, last]
+        self._cut(weights, least[:, None], 0)
 
-    def _cut(self, least, value):
+    def _cut(self, weights, least, value):
         """Put a value where the weights are less."""
-        np.less(self._weights, least, out=self._unlikely)
-        np.copyto(self._weights, value, where=self._unlikely)
+        unlikely = self._unlikely[: len(weights)]
+        np.less(weights, least, out=unlikely)
+        np.copyto(weights, value, where=unlikely)
 
 
 def _check_top_p(value):

@@ -47,8 +47,8 @@ def read_ts(path: str | os.PathLike, *, dtype: np.typing.DTypeLike = np.float64)
     Parameters
     ----------
     path : str or path
-        A file in UTF-8, compressed if it ends with ``.gz`` or ``.xz``; ``"-"`` is standard
-        input.
+        A file in UTF-8, compressed if it ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``;
+        ``"-"`` is standard input.
     dtype : dtype
         float32 or float64, of the series.
 

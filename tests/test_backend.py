@@ -409,11 +409,19 @@ def test_public_names():
     schedules = ["CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LambdaLR"]
     schedules += ["LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR"]
     data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]
-    data += ["Vocabulary", "Subwords", "TimeSeries"]
+    data += ["Vocabulary", "Subwords", "TimeSeries", "Corpus"]
     data += ["read_text", "read_tsv", "read_conll", "read_ts"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
-    models += ["CRF", "Sampler", "NotFittedError", "load"]
-    training = [*optimizers, *schedules, *data, *models]
+    models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
+    models += ["AttentionLSTM", "AttentionGRU", "DecoderState"]
+    attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
+    attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
+    attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]
+    models += ["beam_search", "greedy_search", "sample_sequences", "Hypothesis", "copy_unknown"]
+    metrics = ["edit_distances", "word_error_rate", "phone_error_rate", "character_error_rate"]
+    metrics += ["exact_match", "sequence_error_rate", "bleu", "chrf", "perplexity"]
+    models += metrics
+    training = [*optimizers, *schedules, *data, *models, *attention]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
 
 

@@ -265,6 +265,15 @@ def test_goals_of_layers():
     assert values["gru training: geometric mean over torch, 1 shape"] == (9.0, True)
 
 
+def test_goals_of_attention():
+    rows = [
+        Row({"mode": "training", "shape": [8, 8, steps, 64]}, {"fastseq": [2.0], "torch": [time]})
+        for steps, time in ((128, 4.0), (512, 1.0))
+    ]
+    (goal,) = goals.goals("attention", rows, {"threads": 1, "dtype": "float32"})
+    assert (goal.value, goal.met) == (0.5, False) and goal.what.endswith("(8, 8, 512, 64)")
+
+
 def test_goals_of_streams():
     rows = [
         Row({"cell": "gru", "hidden": hidden}, {"fastseq": [1.0], "onnxruntime": [2.5]})
@@ -305,7 +314,11 @@ def test_streams_compute_the_same(name, threads):
 # --- suites and command ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suite", ["layers", "float64", "ragged", "stream", "binary-addition"])
+SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
+SAVED += ["corpus"]
+
+
+@pytest.mark.parametrize("suite", SAVED)
 def test_suites_run_and_save(suite, tmp_path):
     path = tmp_path / "results.json"
     options = {"cells": ("gru",), "shapes": (Shape(*TINY),), "peers": ("numpy",)}
@@ -341,7 +354,7 @@ class Recording(suites.Settings):
 def test_suites_take_the_options_that_they_read(suite):
     every = set(sum(suites.OPTIONS.values(), ()))
     settings = Recording.create(
-        peers=("numpy",), quick=True, cells=("rnn",), modes=("inference",), rounds=1
+        peers=("numpy",), quick=True, cells=("gru",), modes=("inference",), rounds=1
     )
     rows = suites.measure(suite, settings)
     assert {len(times) for row in rows for times in row.times.values()} == {1}

@@ -72,6 +72,7 @@ def test_version(capsys):
         (["info", "--help"], "fastseq info tagger.safetensors"),
         (["predict", "--help"], "fastseq predict tagger.safetensors --format text"),
         (["train", "--help"], "fastseq train tagger train.conllu --out tagger.safetensors"),
+        (["word2vec", "--help"], "fastseq word2vec train corpus.txt --out vectors.bin"),
     ],
 )
 def test_help_has_an_example_that_parses(argv, example, capsys):
@@ -86,7 +87,7 @@ def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert {"demo", "train", "predict", "info", "bench"} <= set(listed)
+    assert {"demo", "train", "predict", "word2vec", "info", "bench"} <= set(listed)
 
 
 def test_info_shows_the_configuration(capsys):
@@ -105,6 +106,15 @@ def test_demo_passes_its_options_on(calls):
 def test_demo_defaults(calls):
     assert cli.main(["demo"]) == 0
     assert calls == [{"short": False, "seed": 0, "out": ".", "seconds": None, "updates": 10_000}]
+
+
+def test_demo_of_word_vectors(monkeypatch, in_this_process, capsys):
+    seen = []
+    monkeypatch.setattr(fastseq.demo, "run_word2vec", lambda **options: seen.append(options))
+    assert cli.main(["demo", "word2vec", "--short", "--seed", "3", "--out", "pictures"]) == 0
+    assert seen == [{"short": True, "seed": 3, "out": "pictures"}]
+    assert cli.main(["demo", "word2vec", "--seconds", "3"]) == 1
+    assert "--seconds is for the character model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("result", [None, 3])

@@ -419,6 +419,26 @@ def test_without_safetensors_nothing_is_trained_in_vain(monkeypatch, capsys):
     assert "pip install 'fastseq[train]'" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("always:embeddings have no vector")
+def test_word_vectors_to_begin_with(capsys):
+    words = fs.KeyedVectors.from_arrays(["ab", "ba", "cab"], np.eye(3, 5))
+    words.save("words.txt")
+    line = f"train tagger train.conllu --out m {SMALL} {TAGGER}"
+    assert run(f"{line} --embeddings words.txt") == 0
+    err = capsys.readouterr().err
+    assert err.startswith("fastseq: warning: embeddings have no vector for 1 of 6 tokens, such")
+    assert err.count("\n") == 1
+    model = fs.load("m")
+    assert model.embeddings == "words.txt" and model.missing_words_.tolist() == ["b"]
+    assert run(f"{line} --embeddings words.txt --embedding-dim 7") == 1
+    assert "give embedding_dim=5" in capsys.readouterr().err
+    assert run("info m") == 0
+    assert "missing_words_  b\n" in capsys.readouterr().out
+    words.save("words.safetensors")
+    assert run("info words.safetensors") == 0
+    assert "kind            vectors\n" in capsys.readouterr().out
+
+
 # --- mistakes -----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ MODULES = [
     for path in sorted(ROOT.rglob("*.py"))
     if ">>>" in path.read_text(encoding="utf-8") and path.name != "__init__.py"
 ]
-NEEDS = {"subwords": "sentencepiece"}
+NEEDS = {"metrics": "sacrebleu", "subwords": "sentencepiece"}
 
 
 @pytest.mark.filterwarnings("ignore:builtin type .*wig:DeprecationWarning")  # SentencePiece's

@@ -49,8 +49,15 @@ OTHERS += [
     "add_rows",
     "multiply_rows",
     "add_linear_gradients",
+    "best_continuations",
     "softmax_cross_entropy_forward",
     "softmax_cross_entropy_backward",
+    "attention_forward",
+    "attention_backward",
+    "decoder_forward",
+    "decoder_backward",
+    "scaled_dot_product_forward",
+    "scaled_dot_product_backward",
 ]
 OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
 

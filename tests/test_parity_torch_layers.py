@@ -92,3 +92,18 @@ def test_tied_weights(backend, dtype):
     y, backprop = ours.linear.forward(h)
     into_table(backprop(dy))
     assert_parity({"y": y, **ours.parameters.grads}, run_torch(theirs, x, dy), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("freeze", [True, False])
+def test_pretrained_tables(freeze, dtype):
+    table = np.random.default_rng(0).standard_normal((6, 4)).astype(dtype)
+    ours = fs.Embedding.from_pretrained(table, freeze, padding_idx=1)
+    theirs = torch.nn.Embedding.from_pretrained(torch.tensor(table), freeze, padding_idx=1)
+    assert ours.freeze != theirs.weight.requires_grad
+    np.testing.assert_array_equal(ours.state_dict()["weight"], theirs.state_dict()["weight"])
+    if not freeze:
+        y, backprop = ours.forward([1, 2, 2])
+        backprop(np.ones_like(y))
+        theirs(torch.tensor([1, 2, 2])).sum().backward()
+        np.testing.assert_array_equal(ours.parameters.grads["weight"], theirs.weight.grad)

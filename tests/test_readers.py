@@ -1,5 +1,6 @@
 """Readers of text, columns, tab-separated values and time series; arrays as sequences."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -44,7 +45,26 @@ def test_only_line_feeds_end_lines(write):
     assert fs.read_text(write(text + "\ng"), unit="character") == [text, "g"]
 
 
-@pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".xz", lzma.compress)])
+def compress_zst(data):
+    try:
+        from compression import zstd
+    except ImportError:
+        zstd = pytest.importorskip("backports.zstd")
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
+compressions = pytest.mark.parametrize(
+    "suffix, compress",
+    [
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".zst", compress_zst),
+    ],
+)
+
+
+@compressions
 def test_compressed_files(write, suffix, compress):
     lines = [f"line {i} æ" for i in range(5000)]
     content = compress("\n".join(lines).encode())
@@ -83,7 +103,7 @@ def test_files_that_cannot_be_read(read, write, tmp_path):
         read(0)
 
 
-@pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".xz", lzma.compress)])
+@compressions
 def test_damaged_compressed_files(write, suffix, compress):
     name = "data" + suffix
     rng = np.random.default_rng(0)
@@ -95,6 +115,13 @@ def test_damaged_compressed_files(write, suffix, compress):
     flipped[len(whole) // 2] ^= 1
     with raises(ValueError, name, "damaged or cut off"):
         fs.read_text(write(bytes(flipped), name))
+
+
+def test_missing_zstd_is_named(write, monkeypatch):
+    for name in ("compression", "compression.zstd", "backports", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with raises(ImportError, "reading .zst files needs backports.zstd", "fastseq[zstd]"):
+        fs.read_text(write(b"", "a.zst"))
 
 
 def test_unit_of_text(write):

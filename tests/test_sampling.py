@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import raises
 
 import fastseq as fs
 from fastseq.sampling import Sampler
@@ -167,3 +168,27 @@ def test_errors_of_logits():
     with pytest.raises(FloatingPointError, match="must be finite"):
         Sampler(2).draw(np.full((1, 2), -np.inf))
     assert fs.Sampler is Sampler
+
+
+def test_fewer_rows_than_there_is_room_for():
+    for options in ({}, {"top_k": 3, "top_p": 0.8}, {"temperature": 0}):
+        wide, narrow = (Sampler(5, batch_size=n, seed=3, **options) for n in (4, 1))
+        for row in (LOGITS[:1], LOGITS[1:], LOGITS[:1]):
+            assert wide.probabilities(row).tolist() == narrow.probabilities(row).tolist()
+            assert wide.draw(row).tolist() == narrow.draw(row).tolist()
+        assert wide.draw(LOGITS[:0]).shape == (0,)
+        with raises(ValueError, "logits", "up to batch_size", "(4, 5)", "(5, 5)"):
+            wide.draw(np.zeros((5, 5)))
+
+
+def test_random_numbers_may_be_given():
+    sampler = Sampler(5, batch_size=2, seed=0)
+    p = np.cumsum(sampler.probabilities(LOGITS), axis=1)
+    for place in range(5):
+        below = p[:, place] - 1e-9
+        assert sampler.draw(LOGITS, below).tolist() == [place] * 2
+    assert sampler.draw(LOGITS, np.zeros(2)).tolist() == [0, 0]
+    assert sampler.draw(LOGITS).tolist() == Sampler(5, batch_size=2, seed=0).draw(LOGITS).tolist()
+    for wrong in ([0.5], [0.5, 1.0], [-0.1, 0.5], [np.nan, 0.5]):
+        with raises(ValueError, "uniform"):
+            sampler.draw(LOGITS, np.array(wrong))

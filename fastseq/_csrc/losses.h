@@ -15,23 +15,33 @@ FS_INLINE VEC FS_NAME(load_filled)(const REAL *x, long n, REAL filling) {
     return v;
 }
 
-/* NaN is passed over: it shows in the sums. */
+FS_INLINE VEC FS_NAME(larger_of)(VEC a, VEC b) {
+    const IVEC larger = (IVEC)(a > b);
+    return (VEC)(((IVEC)a & larger) | ((IVEC)b & ~larger));
+}
+
+/* NaN is passed over: it shows in the sums.  In four, since a comparison waits for the one before. */
 FS_INLINE REAL FS_NAME(largest)(const REAL *x, long n) {
-    VEC most = -INFINITY - (VEC){0};
-    for (long i = 0; i < n; i += LANES) {
-        const VEC v = FS_NAME(load_filled)(x + i, n - i, -INFINITY);
-        const IVEC larger = (IVEC)(v > most);
-        most = (VEC)(((IVEC)v & larger) | ((IVEC)most & ~larger));
+    VEC a = -INFINITY - (VEC){0}, b = a, c = a, d = a;
+    long i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        a = FS_NAME(larger_of)(*(const VECU *)(x + i), a);
+        b = FS_NAME(larger_of)(*(const VECU *)(x + i + LANES), b);
+        c = FS_NAME(larger_of)(*(const VECU *)(x + i + 2 * LANES), c);
+        d = FS_NAME(larger_of)(*(const VECU *)(x + i + 3 * LANES), d);
     }
-    REAL top = most[0];
-    for (long l = 1; l < LANES; l++) top = most[l] > top ? most[l] : top;
+    for (; i < n; i += LANES)
+        a = FS_NAME(larger_of)(FS_NAME(load_filled)(x + i, n - i, -INFINITY), a);
+    a = FS_NAME(larger_of)(FS_NAME(larger_of)(a, b), FS_NAME(larger_of)(c, d));
+    REAL top = a[0];
+    for (long l = 1; l < LANES; l++) top = a[l] > top ? a[l] : top;
     return top;
 }
 
 FS_INLINE double FS_NAME(lane_sum)(VEC v) {
-    double sum = 0;
-    for (long l = 0; l < LANES; l++) sum += v[l];
-    return sum;
+    double even = 0, odd = 0; /* an addition waits for the one before, too */
+    for (long l = 0; l < LANES; l += 2) even += v[l], odd += v[l + 1];
+    return even + odd;
 }
 
 static void FS_NAME(softmax_sums)(long n, const char *row, double *top, double *sum,
@@ -49,11 +59,11 @@ static void FS_NAME(softmax_sums)(long n, const char *row, double *top, double *
         /* As long as there is nothing but -inf, taking it away from itself would give NaN. */
         const REAL shift = most == -INFINITY ? 0 : most;
         VEC sums = {0}, plain = {0};
-        for (long i = 0; i < m; i += LANES) {
+        for (long i = 0; i < m; i += LANES)
             sums += FS_NAME(exp_vec)(FS_NAME(load_filled)(x + i, m - i, -INFINITY) - shift);
-            plain += FS_NAME(load_filled)(x + i, m - i, 0);
-        }
         exps += FS_NAME(lane_sum)(sums);
+        if (!total) continue;
+        for (long i = 0; i < m; i += LANES) plain += FS_NAME(load_filled)(x + i, m - i, 0);
         all += FS_NAME(lane_sum)(plain);
     }
     *top = most;

@@ -12,6 +12,8 @@
 #ifndef FASTSEQ_TILES_H
 #define FASTSEQ_TILES_H
 
+#include "score_blocks.h"
+#include "scores.h"
 #include "updates.h"
 
 #define FS_PANEL_VECTORS 4 /* vectors in a full plain panel */
@@ -79,6 +81,8 @@ typedef struct {
                              char *d);
 
     const fs_optimizers *optimizers;
+    const fs_attention *attention;
+    const fs_dot_product *dot_product;
 } fs_tiles;
 
 /* One instruction set, for both dtypes. */

@@ -296,7 +296,9 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 
 #include "gates.h"
 #include "losses.h"
+#include "attention.h"
 #include "optimizers.h"
+#include "dot_product.h"
 
 static const fs_tiles FS_NAME(tiles) = {
     sizeof(REAL),
@@ -321,6 +323,8 @@ static const fs_tiles FS_NAME(tiles) = {
     FS_NAME(softmax_sums),
     FS_NAME(softmax_gradient),
     &FS_NAME(optimizers),
+    &FS_NAME(attention),
+    &FS_NAME(dot_product),
 };
 
 #undef SAVE

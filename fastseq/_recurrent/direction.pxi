@@ -11,6 +11,8 @@ cdef struct Direction:
     Cell cell
     long T, B, H
     long I "input_size"  # C's complex.h owns the letter
+    long ahead            # input columns multiplied ahead of the walk; a decoder feeds the others
+    bint rows_only        # parts take rows, never units
     const int64_t *offsets
     bint reverse
     # Arrays and the bytes between their rows; states (B, H) have rows of `state_row` bytes.
@@ -119,7 +121,7 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
 
 cdef bint splits_units(const Direction *d, int parts) noexcept nogil:
     cdef bint large = d.cell.gates * d.H * gate_bytes(d) >= LARGE_BYTES
-    if d.H < 2 * UNITS_PER_PART:
+    if d.H < 2 * UNITS_PER_PART or d.rows_only:
         return False
     return d.B < (ROWS_IF_LARGE if large else ROWS_PER_PART) * parts
 

@@ -23,7 +23,7 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
         n = d.input.count
         pack_panels(
             d.tiles, &d.input, n * part.index // part.parts, n * (part.index + 1) // part.parts,
-            d.weight_ih, d.I * item, d.H * d.I * item, item, 0, 0, d.I,
+            d.weight_ih, d.I * item, d.H * d.I * item, item, 0, 0, d.ahead,
         )
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]

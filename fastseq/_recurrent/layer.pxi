@@ -74,7 +74,7 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
             most *= 2
         d.chunk_tokens = min(d.offsets[d.T], most)
         if d.dx != NULL:
-            d.input = make_panels(d.tiles, d.cell.gates * d.H, d.I, 0, scratch)
+            d.input = make_panels(d.tiles, d.cell.gates * d.H, d.ahead, 0, scratch)
         d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
         d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
         d.dz_panels = make_panels(
@@ -88,7 +88,7 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
         d.candidate_bias = take(scratch, gate_bytes(d))
         d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // token))
         d.input = make_panels(
-            d.tiles, d.I, d.H, d.cell.gates if d.cell.gates > 1 else 0, scratch
+            d.tiles, d.ahead, d.H, d.cell.gates if d.cell.gates > 1 else 0, scratch
         )
         if d.slots == NULL and d.cell.gates > 1:
             d.work_part = max(d.chunk_tokens, d.B) * token
@@ -184,7 +184,8 @@ cdef class _Pass:
             if indices:
                 d.ids = <const int64_t *>data(x)
             else:
-                d.I, d.x, d.x_row = x.shape[1], data(x), x.strides[0]
+                d.I = d.ahead = x.shape[1]
+                d.x, d.x_row = data(x), x.strides[0]
             d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
             d.y, d.y_row = data(y) + i * d.H * tiles.item, y.strides[0]

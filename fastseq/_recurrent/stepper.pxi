@@ -76,6 +76,7 @@ cdef class Stepper:
             d.tiles, d.cell = tiles, describe(cell, option, tiles)
             weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
             d.T, d.B, d.I, d.H = 1, h.shape[1], weight_ih.shape[1], h.shape[2]
+            d.ahead = d.I
             d.x_row = d.I * tiles.item
             d.y_row = d.state_row = d.H * tiles.item
             set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)

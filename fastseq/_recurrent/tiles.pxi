@@ -39,6 +39,8 @@ cdef extern from "tiles.h" nogil:
         void (*softmax_sums)(long, const char *, double *, double *, double *) noexcept nogil
         void (*softmax_gradient)(long, const char *, double, double, double, char *) noexcept nogil
         const fs_optimizers *optimizers
+        const fs_attention *attention
+        const fs_dot_product *dot_product
     ctypedef struct fs_isa:
         const char *name
         const fs_tiles *f32

@@ -7,8 +7,10 @@ suites.py     what is measured: one function per suite, returning rows
 timing.py     interleaved rounds; medians, ratios and geometric means of their times
 peers.py      one class per library: same weights in, one call to time out
 streams.py    the same for single steps from Python
+beams.py      beam search, and the same in PyTorch
 tutorial.py   plain NumPy loops, as a tutorial writes them: the slowest peer
 onnx_models.py  a layer as an ONNX graph, for ONNX Runtime and OpenVINO
+texts.py      texts to read, and what reads them
 problems.py   inputs, weights and output gradients that all peers share
 shapes.py     the shapes that are compared
 roofline.py   how fast the machine could be at best, measured in the same rounds

@@ -36,6 +36,10 @@ FLOAT64_OVER_TORCH = 2.0
 RAGGED_PER_TOKEN, RAGGED_OVER_TORCH = 1.15, 4.0
 RAGGED_SHAPE = [100, 16, 128]
 STREAM_OVER_ONNXRUNTIME, STREAM_HIDDEN = 2.0, (64, 128, 256)
+DECODER = {"training": 2.0, "inference": 1.8}
+SMALL_DECODER, SMALL_BATCH = 4.0, 8
+UNFED_DECODER = 1.2
+ATTENTION_OVER_TORCH = 1 / 1.2
 FIRST_OVER_SECOND = 2.0
 NUMBA_OVER_CYTHON = 2.5
 ADDITION_OVER_TUTORIAL = 20.0
@@ -198,6 +202,30 @@ def _stream(rows, settings):
             yield Goal(f"{what}: over onnxruntime, bound buffers", ratio, STREAM_OVER_ONNXRUNTIME)
 
 
+def _decoder(rows, settings):
+    for row in rows:
+        if "torch" not in row.times:
+            continue
+        mode, (_, batch, _) = row.case["mode"], row.case["shape"]
+        bar = SMALL_DECODER if batch <= SMALL_BATCH else DECODER[mode]
+        if row.case["kind"] == "general unfed":
+            bar = UNFED_DECODER
+        yield Goal(f"{_name(row)} {row.case['kind']}: over torch", row.ratio("torch"), bar)
+
+
+def _attention(rows, settings):
+    for mode in dict.fromkeys(row.case["mode"] for row in rows):
+        ratios = [
+            (row.ratio("torch"), row.case["shape"])
+            for row in rows
+            if row.case["mode"] == mode and "torch" in row.times
+        ]
+        if ratios:
+            ratio, shape = min(ratios)
+            what = f"attention {mode}: slowest shape over torch {_words(shape)}"
+            yield Goal(what, ratio, ATTENTION_OVER_TORCH)
+
+
 def _first_call(rows, settings):
     for row in rows:
         what = f"{_name(row)}: first call over second"
@@ -234,6 +262,8 @@ _GOALS = {
     "float64": _float64,
     "ragged": _ragged,
     "stream": _stream,
+    "decoder": _decoder,
+    "attention": _attention,
     "first-call": _first_call,
     "backends": _backends,
     "binary-addition": _addition,

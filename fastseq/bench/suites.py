@@ -2,12 +2,14 @@
 
 import importlib.util
 import inspect
+import os
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastseq.bench import fresh, streams, tutorial
+from fastseq.bench import beams, decoders, fresh, streams, texts, tutorial
+from fastseq.bench.attention import LIBRARIES, make_heads
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.roofline import Calibration, bound
@@ -25,12 +27,18 @@ STREAM_HIDDEN = (64, 128, 256, 512)
 FIRST_CALL_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
 BACKENDS_SHAPE = Shape(100, 32, 256)
 MEMORY_SHAPE = Shape(1000, 32, 64)
+ATTENTION_HEADS, ATTENTION_SIZE = (8, 8), 64  # batch and heads, size of a head
+ATTENTION_STEPS = (128, 512, 2048)
 FLOAT64_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
+BEAMS, SENTENCES, LONGEST = 5, 32, 30
+VOCABULARIES = (50, 200, 1000, 3000, 10_000)
 UPDATES = 10_000
 ROUNDS = 9
 FEW_ROUNDS = 3  # where a call takes seconds
 QUICK_RAGGED = ((Shape(20, 4, 32), 5, 20),)
 QUICK_UPDATES = 50
+WORDS = (1_000_000, 5_000_000)
+QUICK_WORDS = 20_000
 
 
 @dataclass
@@ -135,6 +143,42 @@ def stream(settings):
             yield Row({"cell": cell, "hidden": hidden}, settings.interleave(calls))
 
 
+def decoder(settings):
+    """Decoders with attention over (T, B, H), H of everything, against a loop in PyTorch."""
+    settings_of_all = settings.dtype, settings.threads
+    for case in _cases(settings, settings.pick(decoders.SHAPES, decoders.QUICK_SHAPES)):
+        if case["cell"] == "rnn":
+            continue
+        for kind in decoders.KINDS:
+            given = case["cell"], kind, case["mode"], case["shape"], *settings_of_all
+            calls = decoders.prepare(*given, torch=settings.has_peer("torch"))
+            yield Row({**case, "kind": kind}, settings.interleave(calls))
+
+
+def attention(settings):
+    """Scaled dot-product attention over ever longer sequences, against PyTorch's."""
+    libraries = ["fastseq"] + ["torch"] * settings.has_peer("torch")
+    for mode in settings.modes:
+        for causal in (False, True):
+            for steps in ATTENTION_STEPS[:1] if settings.quick else ATTENTION_STEPS:
+                shape = (*ATTENTION_HEADS, steps, ATTENTION_SIZE)
+                heads = make_heads(shape, causal=causal, dtype=settings.dtype)
+                calls = _attention_calls(libraries, heads, mode, settings.threads)
+                case = {"mode": mode, "causal": causal, "shape": list(shape)}
+                yield Row(case, settings.interleave(calls))
+
+
+def _attention_calls(libraries, heads, mode, threads):
+    """``{library: call}``, checked against the first one's results."""
+    calls, expected = {}, None
+    for name in libraries:
+        calls[name], arrays = LIBRARIES[name](heads, mode, threads)
+        results = arrays(calls[name]())
+        expected = results if expected is None else expected
+        check_equal(name, results, expected, heads.dtype)
+    return calls
+
+
 def backends(settings):
     """Our own backends against each other at one shape."""
     import fastseq
@@ -153,6 +197,23 @@ def backends(settings):
         problem = make_problem(case["cell"], case["shape"], settings.dtype)
         calls = prepare_all(competitors, problem, case["mode"], settings.threads)
         yield Row(case, settings.interleave(calls))
+
+
+def beam_search(settings):
+    """Beam search over scores that cost nothing, with sentences of equal or different lengths."""
+    wanted = {"fastseq", *(peer.name for peer in settings.peers)}
+    searches = {name: make for name, make in beams.SEARCHES.items() if name in wanted}
+    for classes in VOCABULARIES[:1] if settings.quick else VOCABULARIES:
+        for shortest in (LONGEST, LONGEST // 3):
+            lengths = spread_lengths(SENTENCES, shortest, LONGEST).tolist()
+            calls = {
+                name: make(lengths, BEAMS, classes, settings.threads)
+                for name, make in searches.items()
+            }
+            beams.check_searches({name: call() for name, call in calls.items()}, lengths)
+            case = {"sentences": SENTENCES, "beams": BEAMS, "tokens": classes}
+            case["lengths"] = f"{shortest} to {LONGEST}"
+            yield Row(case, settings.interleave(calls))
 
 
 def binary_addition(settings):
@@ -221,14 +282,27 @@ def imports(settings):
     yield Row({}, times)
 
 
+def corpus(settings):
+    """A text counted and encoded, against gensim's build_vocab, which only counts."""
+    for words in (QUICK_WORDS,) if settings.quick else WORDS:
+        with texts.text_file(words) as path:
+            calls = texts.readers(path, settings.threads)
+            times = interleave(calls, settings.turns(FEW_ROUNDS), settings.slot_seconds)
+            yield Row({"words": words}, times, {"bytes": os.path.getsize(path)})
+
+
 SUITES = {
     "layers": layers,
     "float64": float64,
     "ragged": ragged,
     "stream": stream,
+    "decoder": decoder,
+    "attention": attention,
     "first-call": first_call,
     "backends": backends,
+    "beam-search": beam_search,
     "binary-addition": binary_addition,
+    "corpus": corpus,
     "memory": memory,
     "import": imports,
 }
@@ -240,9 +314,13 @@ OPTIONS = {
     "float64": ("cells", "modes", "shapes", "threads", "peers"),
     "ragged": ("cells", "modes", "threads", "peers", "dtype"),
     "stream": ("cells", "threads", "peers"),
+    "decoder": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
+    "attention": ("modes", "threads", "peers", "dtype"),
     "first-call": ("cells", "modes", "shapes", "threads"),
     "backends": ("cells", "modes", "shapes", "threads", "dtype"),
+    "beam-search": ("threads", "peers"),
     "binary-addition": (),
+    "corpus": ("threads",),
     "memory": ("cells", "peers"),
     "import": ("peers",),
 }

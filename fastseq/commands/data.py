@@ -20,6 +20,7 @@ ENDINGS = {
     ".npz": "npz",
     ".txt": "text",
 }
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 FORMATS = ("columns", "tsv", "ts", "npz", "text")
 
 
@@ -29,7 +30,7 @@ def add_format(parser, formats):
         "--format",
         choices=formats,
         help="of all files; by default their endings say it (.conllu .conll .columns .tsv .ts "
-        ".npz .txt, also with .gz or .xz)",
+        ".npz .txt, also with .gz .bz2 .xz .zst)",
     )
 
 
@@ -40,7 +41,7 @@ def find_format(path, wanted, formats):
     if wanted is not None:
         return wanted
     path = PurePath(path)
-    ending = PurePath(path.stem).suffix if path.suffix in (".gz", ".xz") else path.suffix
+    ending = PurePath(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     found = ENDINGS.get(ending.lower())
     if found not in formats:
         raise ValueError(

@@ -14,6 +14,12 @@ def add(commands):
         ),
         epilog="example: fastseq demo --short --out pictures",
     )
+    command.add_argument(
+        "name",
+        nargs="?",
+        choices=["word2vec"],
+        help="another demonstration: word vectors of Shakespeare, and a picture of them",
+    )
     command.add_argument("--short", action="store_true", help="finish in about ten seconds")
     command.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
     command.add_argument(
@@ -39,6 +45,11 @@ def run(args):
     """Run the demonstrations."""
     from fastseq import demo
 
+    if args.name == "word2vec":
+        if args.seconds is not None:
+            raise ValueError("--seconds is for the character model; for word vectors give --short")
+        demo.run_word2vec(short=args.short, seed=args.seed, out=args.out)
+        return 0
     demo.run(
         short=args.short, seed=args.seed, out=args.out, seconds=args.seconds, updates=args.updates
     )

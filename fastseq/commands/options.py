@@ -50,6 +50,8 @@ def add_settings(parser, cls):
         options = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if kind == "bool":
             options["action"] = argparse.BooleanOptionalAction
+        elif name == "embeddings":  # in Python also the vectors themselves
+            options |= {"metavar": "FILE"}
         elif kind.startswith("Sequence"):
             options |= {"type": int if "[int]" in kind else float, "nargs": "+", "metavar": "X"}
         else:

@@ -1,8 +1,8 @@
-"""Two small models that show the package at work: ``fastseq demo``.
+"""Small models that show the package at work: ``fastseq demo``, ``fastseq demo word2vec``.
 
-Both are written to be read.  The adder takes a recurrent layer of fastseq and does everything
+They are written to be read.  The adder takes a recurrent layer of fastseq and does everything
 around it (output layer, loss, optimiser) in a few lines of NumPy; the character model is a
-``LanguageModel``, which has all of that.
+``LanguageModel``, which has all of that; the word vectors come from ``Word2Vec``.
 """
 
 import errno
@@ -42,6 +42,26 @@ def run(*, short=False, seed=0, out=".", seconds=None, updates=10_000):
     save_curve(out / "character_model_loss.png", losses, "nats per character", "update")
 
 
+def run_word2vec(*, short=False, seed=0, out="."):
+    """Train word vectors, and print and draw which words are similar.
+
+    Parameters
+    ----------
+    short : bool
+        Read the text fewer times.
+    seed : int
+        Seeds the training.
+    out : str or Path
+        Folder for the picture; made if it is missing.
+    """
+    from fastseq.demo import word_vectors
+
+    out = Path(out)
+    make_folder(out)
+    wv = word_vectors.run(seed=seed, epochs=10 if short else 40)
+    save_words(out / "word_vectors.png", wv, word_vectors.WORDS_TO_DRAW.split())
+
+
 def make_folder(path):
     """Make a folder for the pictures, unless it is there."""
     try:
@@ -67,3 +87,13 @@ def save_curve(path, points, ylabel, xlabel):
     axes.set(xlabel=xlabel, ylabel=ylabel)
     figure.savefig(path)
     print(f"Loss curve: {path}")
+
+
+def save_words(path, wv, words):
+    """Draw words' vectors into a picture, or say what is missing to do so."""
+    try:
+        wv.plot([word for word in words if word in wv], path)
+    except ImportError:
+        print("No picture of the words without matplotlib: pip install 'fastseq[demo]'")
+        return
+    print(f"Words in a plane: {path}")

@@ -12,6 +12,9 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
+attention.py      attention of many queries at once
+dot_product.py    scaled dot-product attention
+continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
@@ -25,6 +28,10 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
     ) from error
 
+import functools
+import sys
+
+from fastseq import reference_decoder
 from fastseq.reference import (
     add_linear_gradients,
     gather,
@@ -33,6 +40,9 @@ from fastseq.reference import (
     sort_lengths,
 )
 
+from .attention import attention_backward, attention_forward
+from .continuations import best_continuations
+from .dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 from .gru import gru_backward, gru_forward
 from .lstm import lstm_backward, lstm_forward
 from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
@@ -47,13 +57,30 @@ def set_num_threads(n):
     """Accept the package's setting; the BLAS of NumPy and SciPy decides about its threads."""
 
 
+# Products with the rows of a step, and the compiled cells and attention.
+decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+
+
+class DecoderStepper(reference_decoder.DecoderStepper):
+    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+
+    _kernels = sys.modules[__name__]
+
+
 __all__ = [
+    "DecoderStepper",
     "Stepper",
     "adagrad_step",
     "adam_step",
     "add_linear_gradients",
     "add_rows",
+    "attention_backward",
+    "attention_forward",
     "average",
+    "best_continuations",
+    "decoder_backward",
+    "decoder_forward",
     "exp",
     "gather",
     "gru_backward",
@@ -64,6 +91,8 @@ __all__ = [
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
+    "scaled_dot_product_backward",
+    "scaled_dot_product_forward",
     "scatter",
     "set_num_threads",
     "sgd_step",

@@ -15,6 +15,8 @@ from fastseq.models.sequence_estimator import SequenceEstimator
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastseq.keyed_vectors import KeyedVectors
+
 
 class SequenceClassifier(SequenceEstimator):
     """Classes of whole sequences, by recurrent layers: time series, or texts.
@@ -46,6 +48,9 @@ class SequenceClassifier(SequenceEstimator):
         What the tokens of texts are: words in lists, or the characters of strings.
     embedding_dim : int
         The size of tokens' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
     min_count : int
         Tokens that come less often in ``fit`` are unknown, as are those that never came.
     epochs : int
@@ -82,6 +87,8 @@ class SequenceClassifier(SequenceEstimator):
         The number of features, of time series.
     vocabulary_ : Vocabulary or None
         Of the tokens, of texts.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : Module
     history_ : History
         Losses and more, for each update and epoch.
@@ -115,6 +122,7 @@ class SequenceClassifier(SequenceEstimator):
         standardize: bool = True,
         unit: str = "word",
         embedding_dim: int = 64,
+        embeddings: str | KeyedVectors | None = None,
         min_count: int = 2,
         epochs: int = 20,
         batch_size: int = 32,
@@ -139,6 +147,7 @@ class SequenceClassifier(SequenceEstimator):
         self.standardize = standardize
         self.unit = unit
         self.embedding_dim = embedding_dim
+        self.embeddings = embeddings
         self.min_count = min_count
         self.epochs = epochs
         self.batch_size = batch_size

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
-from fastseq.models import estimator_files, inputs
+from fastseq.models import estimator_files, inputs, word_vectors
 from fastseq.module import Module
 from fastseq.vocabulary import Vocabulary
 
@@ -217,6 +217,7 @@ class Estimator:
         checks.flag("keep_interrupted", keep_interrupted)
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
+        vectors = word_vectors.read(self)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
         self._check_validation(held_out, "X, y")
         X, y = self._read(X, y)
@@ -227,6 +228,7 @@ class Estimator:
             if not goes_on:
                 self._learn(X, y)
                 self.network_, self.history_ = self._make_network(network_seed), History()
+                word_vectors.begin_with(self, vectors)
                 self.fitted_settings_ = self._network_settings()
             self._describe_run(goes_on)
             batches = self._make_batches(X, y, order_seed)
@@ -311,7 +313,8 @@ class Estimator:
 
     def _describe_run(self, goes_on):
         """Give the network what makes it another run if it changes; a checkpoint compares it."""
-        may_differ = {"patience", "warm_start"}
+        # of embeddings the network knows a checksum
+        may_differ = {"patience", "warm_start", "embeddings"}
         if self.schedule in (None, "plateau"):  # others go by how many updates there will be
             may_differ.add("epochs")
         settings = {n: v for n, v in self.get_params().items() if n not in may_differ}

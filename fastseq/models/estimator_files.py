@@ -13,6 +13,7 @@ import numpy as np
 
 from fastseq import checkpoint, tensor_files
 from fastseq.history import History
+from fastseq.keyed_vectors import KeyedVectors
 from fastseq.subwords import Subwords
 from fastseq.vocabulary import Vocabulary
 
@@ -134,7 +135,14 @@ def _restore(path, cls, file):
 
 
 def plain_setting(value):
-    """A setting as a file holds it, and gives it back: dtypes by name, arrays as tuples."""
+    """A setting as a file holds it, and gives it back: dtypes by name, arrays as tuples.
+
+    Vectors that the training began with are left out: what came of them is in the parameters.
+    """
+    if isinstance(value, KeyedVectors):
+        return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     return _tuples(value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.batching import BPTTWindows, pad
 from fastseq.history import History
-from fastseq.models import text_stream
+from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
 from fastseq.models.networks import CELLS, softmax
 from fastseq.sampling import Sampler
+
+if TYPE_CHECKING:
+    from fastseq.keyed_vectors import KeyedVectors
 
 SCORES_AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps
@@ -41,6 +44,9 @@ class LanguageModel(Estimator):
         The kind of recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
     hidden_size : int
         Hidden units of each recurrent layer.
     num_layers : int
@@ -98,6 +104,8 @@ class LanguageModel(Estimator):
         Of the tokens; None for ids.
     n_tokens_ : int
         How many different ones there are.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : LanguageNetwork
     history_ : History
         Losses in nats for each token, and more, for each update and epoch.
@@ -122,7 +130,7 @@ class LanguageModel(Estimator):
     (['u', 'r'], (1, 19))
     """
 
-    _learned = ("vocabulary_", "n_tokens_")
+    _learned = ("vocabulary_", "n_tokens_", "missing_words_")
     _free = ("steps",)
 
     def __init__(
@@ -131,6 +139,7 @@ class LanguageModel(Estimator):
         unit: str = "character",
         cell: str = "lstm",
         embedding_dim: int = 128,
+        embeddings: str | KeyedVectors | None = None,
         hidden_size: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
@@ -157,6 +166,7 @@ class LanguageModel(Estimator):
         self.unit = unit
         self.cell = cell
         self.embedding_dim = embedding_dim
+        self.embeddings = embeddings
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.dropout = dropout
@@ -192,6 +202,9 @@ class LanguageModel(Estimator):
         checks.fraction("dropout", self.dropout)
         checks.flag("tie_weights", self.tie_weights)
         checks.choice("softmax", self.softmax, SOFTMAXES)
+        word_vectors.check(self.embeddings)
+        if self.embeddings is not None and self.unit == "id":
+            raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 
     # --- training -------------------------------------------------------------------------------
 
@@ -252,6 +265,7 @@ class LanguageModel(Estimator):
         self._check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
         self._check_validation(validation, "text")
+        vectors = word_vectors.read(self)
         if isinstance(validation, numbers.Real):
             X, validation = text_stream.hold_out(X, validation)
         elif isinstance(validation, tuple):
@@ -266,6 +280,7 @@ class LanguageModel(Estimator):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
                 self.network_, self.history_ = self._make_network(self.random_state), History()
+                word_vectors.begin_with(self, vectors)
                 self.fitted_settings_ = self._network_settings()
             self._describe_run(goes_on)
             self._train(stream, held_out, checkpoint, progress, callbacks)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.batching import Batches
-from fastseq.models import inputs
+from fastseq.models import inputs, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import Encoder, SequenceNetwork, check_layers
 from fastseq.models.pooling import POOLINGS
@@ -28,7 +28,7 @@ class SequenceEstimator(Estimator):
         Of each feature, if it is standardised.
     """
 
-    _learned = ("n_features_in_", "vocabulary_", "mean_", "scale_")
+    _learned = ("n_features_in_", "vocabulary_", "mean_", "scale_", "missing_words_")
     _by_steps = False  # whether there are outputs for each step of a sequence
 
     def _check_settings(self):
@@ -38,6 +38,7 @@ class SequenceEstimator(Estimator):
         checks.choice("unit", self.unit, UNITS)
         checks.positive_int("embedding_dim", self.embedding_dim)
         checks.positive_int("min_count", self.min_count)
+        word_vectors.check(self.embeddings)
         self._check_training()
 
     # --- inputs ---------------------------------------------------------------------------------

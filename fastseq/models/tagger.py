@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.batching import Batches
-from fastseq.models import inputs
+from fastseq.models import inputs, word_vectors
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import check_layers
 from fastseq.models.tagger_network import SpelledBatches, Spelling, TaggerNetwork
 from fastseq.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fastseq.keyed_vectors import KeyedVectors
 
 WORDS_AT_ONCE = 5_000  # words of a batch that nothing is learned from
 
@@ -40,6 +44,9 @@ class SequenceTagger(Estimator):
         Whether tags depend on the tags beside them.
     embedding_dim : int
         The size of words' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Words
+        without a vector are named in a warning, and begin at random.
     char_embedding_dim : int
         The size of characters' vectors.
     char_hidden_size : int
@@ -88,6 +95,8 @@ class SequenceTagger(Estimator):
     vocabulary_ : Vocabulary
         Of the words.
     characters_ : Vocabulary or None
+    missing_words_ : ndarray or None
+        The words without a vector in ``embeddings``, if there were some.
     network_ : Module
     history_ : History
         Losses and more, for each update and epoch.
@@ -104,7 +113,7 @@ class SequenceTagger(Estimator):
     [['DET', 'NOUN', 'VERB']]
     """
 
-    _learned = ("classes_", "vocabulary_", "characters_")
+    _learned = ("classes_", "vocabulary_", "characters_", "missing_words_")
 
     def __init__(
         self,
@@ -115,6 +124,7 @@ class SequenceTagger(Estimator):
         bidirectional: bool = True,
         crf: bool = False,
         embedding_dim: int = 100,
+        embeddings: str | KeyedVectors | None = None,
         char_embedding_dim: int = 32,
         char_hidden_size: int = 50,
         dropout: float = 0.3,
@@ -140,6 +150,7 @@ class SequenceTagger(Estimator):
         self.bidirectional = bidirectional
         self.crf = crf
         self.embedding_dim = embedding_dim
+        self.embeddings = embeddings
         self.char_embedding_dim = char_embedding_dim
         self.char_hidden_size = char_hidden_size
         self.dropout = dropout
@@ -231,6 +242,7 @@ class SequenceTagger(Estimator):
             checks.positive_int(name, getattr(self, name))
         checks.not_negative_int("char_hidden_size", self.char_hidden_size)
         checks.fraction("word_dropout", self.word_dropout)
+        word_vectors.check(self.embeddings)
         self._check_training()
 
     def _read(self, X, y):

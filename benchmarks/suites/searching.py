@@ -1,0 +1,26 @@
+"""Beam search over scores that cost nothing: what remains is the search."""
+
+from fastseq.bench import beams
+from fastseq.bench.problems import spread_lengths
+
+from .common import require
+
+VOCABULARIES = [50, 1000, 10_000]
+LENGTHS = ["equal", "ragged"]
+
+
+class BeamSearch:
+    """32 sentences of up to 30 tokens, 5 hypotheses each."""
+
+    params = (VOCABULARIES, LENGTHS, list(beams.SEARCHES))
+    param_names = ("tokens", "lengths", "competitor")
+
+    def setup(self, tokens, lengths, competitor):
+        if competitor != "fastseq":
+            require(competitor)
+        lengths = spread_lengths(32, 30 if lengths == "equal" else 10, 30).tolist()
+        self.call = beams.SEARCHES[competitor](lengths, 5, tokens, threads=1)
+        self.call()
+
+    def time_search(self, tokens, lengths, competitor):
+        self.call()

@@ -1,0 +1,134 @@
+"""A decoder that advances one step a call, for any number of rows."""
+
+cdef void lay_out_cell(Direction *d, int parts, Scratch *scratch) noexcept nogil:
+    """The cell's packed weights, and the parts' tiles."""
+    cdef long s
+    cdef Stage *stage
+    d.tile = take(scratch, <size_t>parts * TILE_BYTES)
+    for s in range(d.cell.stages):
+        stage = &d.cell.forward[s]
+        d.stage[s] = make_panels(
+            d.tiles, d.H, d.H, stage.gates if stage.interleaved else 0, scratch
+        )
+    d.bias = take(scratch, d.cell.gates * gate_bytes(d))
+    d.candidate_bias = take(scratch, gate_bytes(d))
+    d.input = make_panels(d.tiles, d.ahead, d.H, d.cell.gates, scratch)
+
+
+cdef void step_decoder(int index, int parts, void *argument) noexcept nogil:
+    cdef Decoder *dec = <Decoder *>argument
+    cdef Direction *d = &dec.d
+    cdef Part part = make_part(d, index, parts)
+    cdef long row, item = d.tiles.item, begin = part.row_begin
+    cdef fs_block b
+    fill_block(d, &part, &b)
+    project(d, &part, 0, 1)
+    decoder_step(dec, &part, &b, 0)
+    for row in range(begin, part.row_end):
+        memcpy(<char *>d.h0 + row * d.state_row, d.y + row * d.y_row, d.H * item)
+    if dec.feeds_output:
+        memcpy(
+            <char *>dec.fed0 + begin * d.state_row, dec.y + begin * d.state_row,
+            (part.row_end - begin) * d.state_row,
+        )
+
+
+cdef class DecoderStepper:
+    """See ``reference_decoder.DecoderStepper``."""
+    cdef Decoder decoder
+    cdef void *packed
+    cdef void *rows
+    cdef long capacity            # rows that `rows` has room for
+    cdef int parts                # at most
+    cdef int64_t offsets[2]
+    cdef object keep              # the arrays that pointers lead to
+
+    def __init__(
+        self, str cell, option, weights, cnp.ndarray keys, cnp.ndarray values, cnp.ndarray v,
+        cnp.ndarray source_offsets, cnp.ndarray query_weight, output, str feeds,
+    ):
+        cdef Decoder *dec = &self.decoder
+        cdef Direction *d = &dec.d
+        cdef const fs_tiles *tiles = tiles_of(keys)
+        cdef cnp.ndarray weight_ih, weight_hh, output_weight, output_bias
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        output_weight, output_bias = output
+        # What is packed is a copy; these are read in each step.
+        keys, values = keys.copy(), values.copy()
+        output_bias = None if output_bias is None else output_bias.copy()
+        self.keep = keys, values, source_offsets, output_bias
+        memset(dec, 0, sizeof(Decoder))
+        d.tiles, d.cell, d.rows_only = tiles, describe(cell, option, tiles), True
+        d.T, d.H, d.I = 1, weight_hh.shape[1], weight_ih.shape[1]
+        dec.memory = read_memory(keys, values, v, source_offsets, keys)
+        dec.feeds_output, dec.asks_first = feeds == "output", feeds == "context"
+        if feeds is not None:
+            dec.F = d.H if dec.feeds_output else dec.memory.E
+        d.ahead = d.I - dec.F
+        d.x_row, d.state_row = d.ahead * tiles.item, d.H * tiles.item
+        d.offsets = self.offsets
+        set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
+        dec.query_weight, dec.queries_by_row = data(query_weight), True
+        dec.output_weight, dec.output_bias = data(output_weight), data(output_bias)
+        self.parts = _threads
+        self.pack()
+
+    cdef pack(self):
+        cdef Decoder *dec = &self.decoder
+        cdef Scratch scratch
+        cdef Part whole
+        cdef int attempt
+        scratch.data, scratch.used = NULL, 0
+        for attempt in range(2):
+            lay_out_cell(&dec.d, self.parts, &scratch)
+            lay_out_weights(dec, &scratch)
+            dec.own = take(&scratch, <size_t>self.parts * 2 * dec.memory.padded)
+            if attempt == 0:
+                self.packed = take_memory(scratch.used)
+                scratch.data, scratch.used = <char *>self.packed, 0
+        whole = make_part(&dec.d, 0, 1)
+        with nogil:
+            pack_decoder(dec, &whole)
+
+    cdef make_room(self, long rows):
+        """For what is kept of each row during a step."""
+        cdef Decoder *dec = &self.decoder
+        cdef Direction *d = &dec.d
+        cdef Scratch scratch
+        cdef int attempt
+        fs_give_scratch(self.rows)
+        self.rows, self.capacity = NULL, 0
+        scratch.data, scratch.used = NULL, 0
+        dec.attended_row = row_bytes(dec, dec.memory.E + d.H)
+        for attempt in range(2):
+            d.work = take(&scratch, rows * d.cell.slots * gate_bytes(d))
+            dec.attended = take(&scratch, rows * dec.attended_row)
+            dec.queries = take(&scratch, rows * row_bytes(dec, dec.memory.A))
+            if attempt == 0:
+                self.rows = take_memory(scratch.used)
+                scratch.data, scratch.used = <char *>self.rows, 0
+        d.y, d.y_row = dec.attended + row_bytes(dec, dec.memory.E), dec.attended_row
+        self.capacity = rows
+
+    def __dealloc__(self):
+        fs_give_scratch(self.packed)
+        fs_give_scratch(self.rows)
+
+    def __call__(
+        self, cnp.ndarray x not None, cnp.ndarray sources not None, cnp.ndarray h not None,
+        cnp.ndarray c, cnp.ndarray fed, cnp.ndarray y not None, cnp.ndarray alignments not None,
+    ):
+        cdef Decoder *dec = &self.decoder
+        cdef Direction *d = &dec.d
+        cdef long rows = x.shape[0]
+        cdef int parts
+        if rows > self.capacity:
+            self.make_room(rows)
+        self.offsets[0], self.offsets[1], d.B = 0, rows, rows
+        d.x, d.h0 = data(x), data(h)
+        d.c0 = d.c_n = data(c)
+        dec.fed0, dec.y, dec.sources = data(fed), data(y), <const int64_t *>data(sources)
+        dec.alignments, dec.memory.S = data(alignments), alignments.shape[1]
+        parts = min(self.parts, parts_for_decoder(dec))
+        with nogil:
+            fs_run(parts, step_decoder, dec)

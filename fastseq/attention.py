@@ -1,0 +1,540 @@
+"""Attention to a memory: of each query a weighted mean of what an encoder put out.
+
+``context, weights = attention(query, memory, memory_lengths)`` is inference;
+``context, weights, backprop = attention.forward(...)`` is training, and
+``dquery, dmemory = backprop(d_context)`` adds to ``attention.parameters.grads``.  The memory of a
+row is projected once, for all of its queries.
+
+T queries and S positions in the memory of each of B rows, N queries and M positions of all rows;
+Q query size, E memory size, A attention size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.backend import kernels
+from fastseq.layers import map_rows
+from fastseq.module import Backprop, Module, fixed
+from fastseq.parameters import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class AttentionBackprop(Backprop):
+    """The backward pass of one call of an attention's ``forward``."""
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        d_context: ArrayLike,
+        d_weights: ArrayLike | None = None,
+        *,
+        input_grad: bool = True,
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Add to the layer's gradients; it can run once.
+
+        Parameters
+        ----------
+        d_context : array of floats, (T, B, E)
+            Gradient of the loss with respect to the context.
+        d_weights : array of floats, (T, B, S), optional
+            The same of the weights, where the loss depends on them in another way.
+        input_grad : bool
+            False saves the inputs' gradients where nobody needs them.
+
+        Returns
+        -------
+        dquery, dmemory : ndarray or None
+            Gradients with respect to the inputs, 0 past the memory's lengths; None if not wanted.
+
+        Raises
+        ------
+        RuntimeError
+            If it has run before.
+        TypeError, ValueError
+            If an argument has the wrong type, dtype or shape; it can still run after that.
+        """
+        tape, (context_shape, weights_shape, dtype) = self._read_tape(), self._shape
+        input_grad = checks.flag("input_grad", input_grad)
+        d_context = checks.floats("d_context", d_context, dtype)
+        checks.shape("d_context", d_context, context_shape, "of the context")
+        if d_weights is not None:
+            d_weights = checks.floats("d_weights", d_weights, dtype)
+            checks.shape("d_weights", d_weights, weights_shape, "of the weights")
+        self._use_up()
+        gradients = self._owner._back(tape, d_context, d_weights)
+        return gradients if input_grad else (None, None)
+
+
+class Attention(Module):
+    """Common to these layers."""
+
+    query_size = fixed("query_size")
+    memory_size = fixed("memory_size")
+    dtype = fixed("dtype")
+
+    def __call__(
+        self, query: ArrayLike, memory: ArrayLike, memory_lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What each query finds in its row's memory.
+
+        Parameters
+        ----------
+        query : array of floats, (T, B, Q)
+        memory : array of floats, (S, B, E)
+        memory_lengths : array of integers, (B,), optional
+            How many positions of each row count; the rest may hold anything.  All unless given.
+
+        Returns
+        -------
+        context : ndarray, (T, B, E)
+            The memory weighted; 0 where a row has none.
+        weights : ndarray, (T, B, S)
+            0 past a length.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, dtype or shape.
+        """
+        return self._attend(*self._read(query, memory, memory_lengths))[:2]
+
+    def forward(
+        self, query: ArrayLike, memory: ArrayLike, memory_lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray, AttentionBackprop]:
+        """As calling the layer, with a function that runs the backward pass.
+
+        Inputs and results are kept without a copy until then; don't change them before, nor the
+        parameters.
+
+        Returns
+        -------
+        context, weights : ndarray
+            As from a call.
+        backprop : AttentionBackprop
+            ``dquery, dmemory = backprop(d_context, d_weights=None)`` adds to
+            ``parameters.grads``.
+        """
+        return self._with_backprop(self._attend(*self._read(query, memory, memory_lengths)))
+
+    def _with_backprop(self, results):
+        context, weights, tape = results
+        shapes = context.shape, weights.shape, context.dtype
+        return context, weights, AttentionBackprop(self, tape, shapes)
+
+    def _read(self, query, memory, memory_lengths):
+        query = checks.floats("query", query, self._dtype)
+        memory = checks.floats("memory", memory, self._dtype)
+        checks.last_axis("query", query, self._query_size, "query_size")
+        checks.last_axis("memory", memory, self._memory_size, "memory_size")
+        return query, memory, read_lengths(query, memory, memory_lengths)
+
+    def _set_sizes(self, query_size, memory_size, dtype):
+        self._query_size = checks.positive_int("query_size", query_size)
+        self._memory_size = checks.positive_int("memory_size", memory_size)
+        self._dtype = checks.float_dtype(dtype)
+
+    def _make_parameters(self, shapes, rng):
+        """Uniform as those of Linear; what is called a bias starts as zeros."""
+        self._parameters = Parameters(shapes, self._dtype)
+        for name, view in self._parameters.items():
+            if name != "bias":
+                bound = view.shape[-1] ** -0.5
+                view[...] = rng.uniform(-bound, bound, view.shape)
+
+    def _repr(self, *options):
+        arguments = (self._query_size, self._memory_size, *options, f"dtype={self._dtype}")
+        return f"{type(self).__name__}({', '.join(map(str, arguments))})"
+
+
+def read_lengths(query, memory, memory_lengths):
+    """The lengths of memories as int64 (B,); raises where shapes don't fit together."""
+    for name, array, letters in (("query", query, "(T, B, Q)"), ("memory", memory, "(S, B, E)")):
+        if array.ndim != 3:
+            raise ValueError(f"{name} must have shape {letters}, got {array.shape}")
+    (steps, rows, size), of_query = memory.shape, query.shape[1]
+    checks.shape("memory", memory, (steps, of_query, size), "(S, B, E)", "; B is the query's")
+    if memory_lengths is None:
+        return np.full(rows, steps, np.int64)
+    return checks.lengths(memory_lengths, rows, steps, name="memory_lengths", of="memory")
+
+
+def project(x, weight, bias=None):
+    """x @ weight.T + bias over the last axis, in the kernels."""
+    out = np.empty((*x.shape[:-1], len(weight)), x.dtype)
+    map_rows(x.reshape(-1, x.shape[-1]), weight, bias, out.reshape(-1, len(weight)))
+    return out
+
+
+def add_projection_gradients(dy, x, d_weight, d_bias=None):
+    """Those of :func:`project`, of the weight's and the bias's."""
+    dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    kernels().add_linear_gradients(dy, x, d_weight, d_bias)
+
+
+# What the kinds of attention that NumPy computes need besides.
+
+
+def rows_first(array):
+    """From (T, B, ...) to (B, T, ...), or back."""
+    return np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def real_memory(memory, lengths):
+    """The memory (B, S, E), with zeros past the lengths."""
+    m = rows_first(memory)
+    if (lengths < len(memory)).any():
+        m[np.arange(len(memory)) >= lengths[:, None]] = 0
+    return m
+
+
+def masked_softmax(scores, mask):
+    """Softmax over the last axis where the mask is True, 0 elsewhere; overwrites the scores."""
+    scores[~np.broadcast_to(mask, scores.shape)] = -np.inf
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    top[np.isneginf(top)] = 0  # or -inf - -inf would be NaN
+    with np.errstate(invalid="ignore", under="ignore"):
+        np.exp(scores - top, out=scores)
+    sums = scores.sum(axis=-1, keepdims=True)
+    sums[sums == 0] = 1
+    scores /= sums
+    return scores
+
+
+# --- all queries at once ------------------------------------------------------------------------
+
+
+class Sources:
+    """The memories of all rows without padding, one after the other.
+
+    Attributes
+    ----------
+    values : ndarray, (M, E)
+    offsets : ndarray of int64, (B + 1,)
+        Where each row's positions begin.
+    """
+
+    def __init__(self, memory, lengths):
+        steps, self._rows, _ = memory.shape
+        self._real = np.arange(steps) < lengths[:, None]
+        self.values = np.ascontiguousarray(memory.swapaxes(0, 1)[self._real])
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def of_queries(self, steps):
+        """Each query's source, int64 (N,)."""
+        return np.tile(np.arange(self._rows), steps)
+
+    def pad(self, values):
+        """Back to (S, B, E), with zeros past the lengths."""
+        out = np.zeros((*self._real.shape[::-1], values.shape[1]), values.dtype)
+        out.swapaxes(0, 1)[self._real] = values
+        return out
+
+
+class ContentAttention(Attention):
+    """Common to those whose scores depend on query and memory alone: one kernel for all queries."""
+
+    def _attend(self, query, memory, lengths):
+        steps, rows, _ = query.shape
+        sources = Sources(memory, lengths)
+        q, keys = self._project_query(query), self._project_memory(sources.values)
+        q = q.reshape(-1, q.shape[-1])
+        given = q, keys, sources.values, self._v, sources.of_queries(steps), sources.offsets
+        weights = np.empty((len(q), len(memory)), q.dtype)
+        context = np.empty((len(q), memory.shape[2]), q.dtype)
+        kernels().attention_forward(*given, weights, context)
+        tape = query, sources, given, weights
+        context = context.reshape(steps, rows, memory.shape[2])
+        return context, weights.reshape(steps, rows, len(memory)), tape
+
+    def _back(self, tape, d_context, d_weights):
+        query, sources, given, weights = tape
+        q, keys, values, v, *_ = given
+        d_context = d_context.reshape(len(q), values.shape[1])
+        d_weights = None if d_weights is None else d_weights.reshape(weights.shape)
+        dq, d_keys, d_values = np.empty_like(q), np.zeros_like(keys), np.zeros_like(values)
+        dv = None if v is None else np.zeros_like(v)
+        kernels().attention_backward(
+            d_context, d_weights, *given, weights, dq, d_keys, d_values, dv
+        )
+        dq = dq.reshape(*query.shape[:2], q.shape[1])
+        with self._parameters.grads_lock:
+            self._add_gradients(self._parameters.grads, query, values, dq, d_keys, dv)
+        d_values += self._through_memory(d_keys)
+        return self._through_query(dq), sources.pad(d_values)
+
+    # What differs: the two projections, and their gradients.
+
+    _v = None
+
+    def _project_query(self, query):
+        return query
+
+    def _project_memory(self, values):
+        return values
+
+    def _through_query(self, dq):
+        return dq
+
+    def _through_memory(self, d_keys):
+        return d_keys
+
+    def _add_gradients(self, grads, query, values, dq, d_keys, dv):
+        pass
+
+
+class AdditiveAttention(ContentAttention):
+    r"""Scores from one hidden layer (Bahdanau et al., 2015).
+
+    .. math:: v^T \tanh(W_q \, q + W_m \, m + b)
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Q and E.
+    attention_size : int, optional
+        A, of the hidden layer; query_size unless given.
+    bias : bool
+        Whether there is b.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``query_weight`` (A, Q), ``memory_weight`` (A, E), ``v`` (A,), ``bias`` (A,).
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> attention = fs.AdditiveAttention(4, 6, 8, seed=0)
+    >>> query, memory = np.ones((3, 2, 4), np.float32), np.ones((5, 2, 6), np.float32)
+    >>> context, weights, backprop = attention.forward(query, memory, [5, 2])
+    >>> context.shape, weights[0, 1].tolist()
+    ((3, 2, 6), [0.5, 0.5, 0.0, 0.0, 0.0])
+    >>> dquery, dmemory = backprop(np.ones_like(context))
+    """
+
+    attention_size = fixed("attention_size")
+    bias = fixed("bias")
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int | None = None,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self._set_sizes(query_size, memory_size, dtype)
+        size = self._query_size if attention_size is None else attention_size
+        size = self._attention_size = checks.positive_int("attention_size", size)
+        self._bias = checks.flag("bias", bias)
+        shapes = {"query_weight": (size, self._query_size)}
+        shapes |= {"memory_weight": (size, self._memory_size), "v": (size,)}
+        shapes |= {"bias": (size,)} if self._bias else {}
+        self._make_parameters(shapes, checks.generator(seed))
+
+    def __repr__(self):
+        return self._repr(self._attention_size, *["bias=False"] * (not self._bias))
+
+    @property
+    def _v(self):
+        return self._parameters["v"]
+
+    def _project_query(self, query):
+        return project(query, self._parameters["query_weight"])
+
+    def _project_memory(self, values):
+        bias = self._parameters["bias"] if self._bias else None
+        return project(values, self._parameters["memory_weight"], bias)
+
+    def _through_query(self, dq):
+        return project(dq, self._parameters["query_weight"].T)
+
+    def _through_memory(self, d_keys):
+        return project(d_keys, self._parameters["memory_weight"].T)
+
+    def _add_gradients(self, grads, query, values, dq, d_keys, dv):
+        add_projection_gradients(dq, query, grads["query_weight"])
+        d_bias = grads["bias"] if self._bias else None
+        add_projection_gradients(d_keys, values, grads["memory_weight"], d_bias)
+        grads["v"][...] += dv
+
+
+class ConcatAttention(ContentAttention):
+    r"""Scores from one hidden layer over query and memory side by side (Luong et al., 2015).
+
+    .. math:: v^T \tanh(W \, [q; m])
+
+    It equals an additive attention without a bias whose two weights are the parts of W.
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Q and E.
+    attention_size : int, optional
+        A, of the hidden layer; query_size unless given.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``weight`` (A, Q + E), ``v`` (A,).
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> attention = fs.ConcatAttention(4, 6, seed=0)
+    >>> context, weights = attention(np.ones((3, 2, 4)), np.ones((5, 2, 6)))
+    >>> context.shape, weights.shape
+    ((3, 2, 6), (3, 2, 5))
+    """
+
+    attention_size = fixed("attention_size")
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int | None = None,
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self._set_sizes(query_size, memory_size, dtype)
+        size = self._query_size if attention_size is None else attention_size
+        size = self._attention_size = checks.positive_int("attention_size", size)
+        shapes = {"weight": (size, self._query_size + self._memory_size), "v": (size,)}
+        self._make_parameters(shapes, checks.generator(seed))
+
+    def __repr__(self):
+        return self._repr(self._attention_size)
+
+    @property
+    def _v(self):
+        return self._parameters["v"]
+
+    def _parts(self, weight):
+        """Those of W that query and memory are multiplied with."""
+        return weight[:, : self._query_size], weight[:, self._query_size :]
+
+    def _project_query(self, query):
+        return project(query, self._parts(self._parameters["weight"])[0])
+
+    def _project_memory(self, values):
+        return project(values, self._parts(self._parameters["weight"])[1])
+
+    def _through_query(self, dq):
+        return project(dq, self._parts(self._parameters["weight"])[0].T)
+
+    def _through_memory(self, d_keys):
+        return project(d_keys, self._parts(self._parameters["weight"])[1].T)
+
+    def _add_gradients(self, grads, query, values, dq, d_keys, dv):
+        for part, dy, x in zip(
+            self._parts(grads["weight"]), (dq, d_keys), (query, values), strict=True
+        ):
+            d_weight = np.zeros(part.shape, part.dtype)  # the kernel takes whole rows
+            add_projection_gradients(dy, x, d_weight)
+            part += d_weight
+        grads["v"][...] += dv
+
+
+class GeneralAttention(ContentAttention):
+    r"""Scores from one weight between query and memory (Luong et al., 2015).
+
+    .. math:: q^T W \, m
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Q and E.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``weight`` (Q, E).
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> attention = fs.GeneralAttention(4, 6, seed=0)
+    >>> context, weights = attention(np.ones((3, 2, 4)), np.ones((5, 2, 6)))
+    >>> context.shape, weights.shape
+    ((3, 2, 6), (3, 2, 5))
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self._set_sizes(query_size, memory_size, dtype)
+        shapes = {"weight": (self._query_size, self._memory_size)}
+        self._make_parameters(shapes, checks.generator(seed))
+
+    def __repr__(self):
+        return self._repr()
+
+    def _project_memory(self, values):
+        return project(values, self._parameters["weight"])
+
+    def _through_memory(self, d_keys):
+        return project(d_keys, self._parameters["weight"].T)
+
+    def _add_gradients(self, grads, query, values, dq, d_keys, dv):
+        add_projection_gradients(d_keys, values, grads["weight"])
+
+
+class DotAttention(ContentAttention):
+    r"""Scores that are dot products (Luong et al., 2015).
+
+    .. math:: q^T m
+
+    There are no parameters; queries are as long as the memory's vectors, and of their dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> memory = 9 * np.eye(3)[:, None]
+    >>> context, weights = fs.DotAttention()(np.array([[[0.0, 1.0, 0.0]]]), memory)
+    >>> context.round(2).tolist(), weights.round(2).tolist()
+    ([[[0.0, 9.0, 0.0]]], [[[0.0, 1.0, 0.0]]])
+    """
+
+    def __init__(self) -> None:
+        self._parameters = Parameters({}, np.float32)
+
+    def __repr__(self):
+        return "DotAttention()"
+
+    query_size = memory_size = property(lambda self: None, doc="Whatever the memory's is.")
+    dtype = Module.dtype
+
+    def _read(self, query, memory, memory_lengths):
+        query = checks.floats_of_any_precision("query", query)
+        memory = checks.floats("memory", memory, query.dtype)
+        lengths = read_lengths(query, memory, memory_lengths)
+        checks.last_axis("query", query, memory.shape[2], "that of memory, for a dot product")
+        return query, memory, lengths

@@ -1,0 +1,141 @@
+"""Beam search over a model that costs next to nothing: what the search takes, here and in PyTorch.
+
+B sentences, K hypotheses each, V tokens.  Both searches have the same rules: what has ended keeps
+its place on the beam, and a sentence is done when nothing that runs can beat its best.  In
+PyTorch all rows go on until all sentences are done, as is usual; fastseq lets them leave.
+"""
+
+import numpy as np
+
+import fastseq as fs
+
+END, START = 0, 1
+PENALTY = 0.6
+STEPS_KNOWN = 4  # logits come again after so many steps
+
+
+class Scores:
+    """Logits that are there already, but for the end's, which comes when a sentence has its length.
+
+    Parameters
+    ----------
+    lengths : array of int
+        Of the sentences.
+    beams, classes : int
+    convert : callable
+        From NumPy's arrays to those of a library.
+    """
+
+    weights = None
+
+    def __init__(self, lengths, beams, classes, convert=lambda array: array):
+        rng = np.random.default_rng(0)
+        shape = (len(lengths) * beams, classes)
+        self._tables = [
+            convert(2 * rng.standard_normal(shape, dtype=np.float32)) for _ in range(STEPS_KNOWN)
+        ]
+        self._lengths = convert(np.asarray(lengths, np.float32))
+        self.restart()
+
+    def restart(self):
+        self._step, self._left = -1, self._lengths
+
+    def step(self, ids):
+        self._step += 1
+        logits = self._tables[self._step % STEPS_KNOWN][: len(ids)]
+        logits[:, END] = 60.0 * (self._left <= self._step) - 30
+        return logits
+
+    def select(self, rows):
+        self._left = self._left[rows]
+
+
+def fastseq_search(lengths, beams, classes, threads):
+    """A call that returns the best sequence of each sentence, with its score."""
+    fs.set_num_threads(threads)
+    scores, start = Scores(lengths, beams, classes), np.full(len(lengths), START)
+    options = {"end_id": END, "max_length": 2 * max(lengths), "length_penalty": PENALTY}
+
+    def call():
+        scores.restart()
+        found = fs.beam_search(scores, start, beam_size=beams, **options)
+        return [(best.tokens.tolist(), best.score) for (best,) in found]
+
+    return call
+
+
+def torch_search(lengths, beams, classes, threads):
+    """The same search by PyTorch's operations on all sentences at once."""
+    import torch
+
+    torch.set_num_threads(threads)
+    scores = Scores(lengths, beams, classes, torch.from_numpy)
+    sentences, longest = len(lengths), 2 * max(lengths)
+    first = torch.arange(sentences)[:, None]
+    ranks = torch.arange(beams)
+    nowhere = -torch.inf
+
+    def penalty(n):
+        return ((5 + n) / 6) ** PENALTY
+
+    @torch.inference_mode()
+    def call():
+        scores.restart()
+        ids = torch.full((sentences,), START)
+        log_probs, slots = torch.zeros(sentences, 1), torch.full((sentences,), beams)
+        best = torch.full((sentences,), nowhere)
+        ends = torch.zeros(sentences, 2, dtype=torch.int64)  # step and row of the best
+        trail = []
+        for step in range(longest + 1):
+            gains = scores.step(ids.view(-1)).log_softmax(dim=1)
+            grid = (log_probs.view(-1, 1) + gains).view(sentences, -1)
+            log_probs, places = grid.topk(beams, dim=1)
+            parents = places // classes
+            ids = places - parents * classes
+            rows = parents + (beams * first if step else first)
+            ended = ids == END
+            if ended.any():
+                log_probs.masked_fill_(ranks >= slots[:, None], nowhere)
+                slots -= ended.sum(dim=1)
+                values, at = (log_probs / penalty(step + 1)).where(ended, nowhere).max(dim=1)
+                better = values > best
+                best = torch.where(better, values, best)
+                row = rows.gather(1, at[:, None])
+                new = torch.cat([torch.full_like(row, step), row], dim=1)
+                ends = torch.where(better[:, None], new, ends)
+                log_probs = log_probs.masked_fill(ended, nowhere)
+                if (log_probs.amax(dim=1) / penalty(longest + 1) <= best).all():
+                    break
+            scores.select(rows.view(-1))
+            trail.append((rows.view(-1), ids.view(-1)))
+        return [
+            (_read_back(trail, int(step), int(row)), float(score))
+            for (step, row), score in zip(ends, best, strict=True)
+        ]
+
+    return call
+
+
+def _read_back(trail, step, row):
+    tokens = []
+    for rows, ids in reversed(trail[:step]):
+        tokens.append(int(ids[row]))
+        row = int(rows[row])
+    return tokens[::-1]
+
+
+SEARCHES = {"fastseq": fastseq_search, "torch": torch_search}
+
+
+def check_searches(results, lengths):
+    """Raise AssertionError unless all have found sequences of these lengths, equally good ones.
+
+    Tokens may differ: logits come again, so sums of the same numbers in another order may tie.
+    Where lengths differ scores do, too, since rows that have left leave theirs to others.
+    """
+    for name, found in results.items():
+        assert [len(tokens) for tokens, _ in found] == list(lengths), name
+        if len(set(lengths)) == 1:
+            scores = [score for _, score in found]
+            ours = [score for _, score in results["fastseq"]]
+            np.testing.assert_allclose(scores, ours, rtol=1e-4, err_msg=name)

@@ -1,0 +1,144 @@
+"""What a decoder looks at, and a decoder that goes step by step.
+
+S source positions, B rows of the memory, R rows that are decoded, I input size, H hidden size, E
+memory size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Memory:
+    """Sources one after the other, without padding.
+
+    Attributes
+    ----------
+    values : ndarray, (M, E)
+        The positions of source b are ``offsets[b]:offsets[b + 1]``.
+    offsets : ndarray of int64, (B + 1,)
+    rows : int
+        B
+    longest : int
+        S, with padding.
+    """
+
+    def __init__(self, values, offsets, shape, real):
+        self.values, self.offsets = values, offsets
+        self.longest, self.rows, _ = self._shape = shape
+        self._real = real  # which positions (B, S) are no padding; None: all
+
+    @classmethod
+    def pack(cls, memory, lengths):
+        """Of a memory (S, B, E) and lengths (B,) or None, which are checked here."""
+        steps, rows, size = memory.shape
+        by_row = memory.swapaxes(0, 1)
+        if lengths is None:
+            offsets = np.arange(rows + 1, dtype=np.int64) * steps
+            return cls(by_row.reshape(rows * steps, size), offsets, memory.shape, None)
+        lengths = checks.lengths(lengths, rows, steps, name="memory_lengths", of="memory")
+        real = np.arange(steps) < lengths[:, None]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return cls(by_row[real], offsets, memory.shape, real)
+
+    def unpack(self, values):
+        """The padded array (S, B, E) that holds these values, 0 past a source's length."""
+        steps, rows, size = self._shape
+        if self._real is None:
+            return np.ascontiguousarray(values.reshape(rows, steps, size).swapaxes(0, 1))
+        padded = np.zeros(self._shape, values.dtype)
+        padded.swapaxes(0, 1)[self._real] = values
+        return padded
+
+
+class DecoderState:
+    """A decoder that advances one step a call, for rows that may be chosen anew at any time.
+
+    Made by ``decoder.start(memory, state, memory_lengths)``, with a row for each of the memory's.
+    The weights of the decoder, and the backend, are read then.
+
+    Attributes
+    ----------
+    weights : ndarray, (R, S), or None
+        How much each row looked at each position in the last step; None before the first.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> decoder = fs.AttentionLSTM(3, 4, 5, seed=0)
+    >>> state = decoder.start(np.ones((6, 2, 5), np.float32))
+    >>> state.step(np.ones((2, 3), np.float32)).shape
+    (2, 4)
+    >>> state.select([1, 1, 0])  # go on with the second row twice
+    >>> state.step(np.ones((3, 3), np.float32)).shape, state.weights.shape
+    ((3, 4), (3, 6))
+    """
+
+    def __init__(self, decoder, memory, states):
+        self._decoder, self._longest = decoder, memory.longest
+        self._states = [np.array(s[0]) for s in states]
+        self._sources = np.arange(memory.rows)
+        self._advance = decoder._stepper(memory)
+        self.weights = None
+
+    def __len__(self) -> int:
+        """R, the number of rows."""
+        return len(self._sources)
+
+    def step(self, x: ArrayLike) -> np.ndarray:
+        """Advance all rows by one step.
+
+        Parameters
+        ----------
+        x : array of floats, (R, I)
+
+        Returns
+        -------
+        y : ndarray, (R, H)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x has the wrong dtype or shape; the state is as before.
+        """
+        decoder, rows = self._decoder, len(self._sources)
+        x = checks.floats("x", x, decoder._dtype)
+        checks.shape("x", x, (rows, decoder.input_size), "(R, input_size)")
+        y = np.empty((rows, decoder.hidden_size), decoder._dtype)
+        weights = np.empty((rows, self._longest), decoder._dtype)
+        self._advance(x, self._sources, *decoder._three(self._states), y, weights)
+        self.weights = weights
+        return y
+
+    def select(self, rows: ArrayLike) -> None:
+        """Go on with these rows alone, in this order.
+
+        Parameters
+        ----------
+        rows : array of integers, (R',)
+            From 0 to R - 1; a row may come several times.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such row.
+        """
+        rows = checks.indices("rows", rows, len(self._sources), "rows")
+        if rows.ndim != 1:
+            raise ValueError(f"rows must have shape (R',), got {rows.shape}")
+        self._states = [state[rows] for state in self._states]
+        self._sources = self._sources[rows]
+        if self.weights is not None:
+            self.weights = self.weights[rows]
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state (1, R, H), as the decoder's calls take and give it."""
+        return self._decoder._hand_out(self._states, lambda state: state[None].copy())

@@ -1,0 +1,378 @@
+"""Vectors by keys, such as words: what is similar, what fits an analogy, and files of them.
+
+Names and meanings are gensim 4's, so that programs move over.  N keys, D numbers in a vector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks, vector_evaluation, vector_files, word2vec_files
+from fastseq.vector_similarity import SimilarKeys
+from fastseq.vector_table import key_list
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import DTypeLike
+
+
+class KeyedVectors(SimilarKeys):
+    """A vector for each key, as gensim's ``KeyedVectors``.
+
+    Wherever a key is expected its place in ``index_to_key`` will do as well, and for most
+    queries a vector.
+
+    Parameters
+    ----------
+    vector_size : int
+        D
+    dtype : {float32, float64}
+
+    Attributes
+    ----------
+    index_to_key : list of str
+        The keys by place; where they come from a corpus, by falling count.
+    key_to_index : dict
+        The places by key.
+    vectors : ndarray, (N, D)
+        A view that can't be written to, since norms are kept: change a vector by
+        ``wv[key] = vector``, or assign an array.
+    norms : ndarray, (N,)
+        The vectors' Euclidean norms, computed when they are first needed and again after a
+        change.
+    vector_size : int
+    expandos : dict
+        Further attributes of the keys, by name, such as ``count``: arrays (N,).
+
+    See Also
+    --------
+    KeyedVectors.from_arrays : From keys and an array.
+    KeyedVectors.load : From a file.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> wv = fs.KeyedVectors(2)
+    >>> wv.add_vectors(["king", "queen", "man", "woman"], [[3, 1], [3, 3], [1, 1], [1, 3]])
+    >>> wv["queen"].tolist(), "prince" in wv, len(wv)
+    ([3.0, 3.0], False, 4)
+    >>> wv.most_similar(positive=["king", "woman"], negative=["man"], topn=1)[0][0]
+    'queen'
+    >>> round(wv.similarity("king", "man"), 3)
+    0.894
+    """
+
+    # --- evaluation -----------------------------------------------------------------------------
+
+    def evaluate_word_analogies(
+        self,
+        analogies: str | os.PathLike,
+        restrict_vocab: int | None = 300_000,
+        case_insensitive: bool = True,
+        dummy4unknown: bool = False,
+    ) -> tuple[float, list[dict[str, Any]]]:
+        """How many analogies are solved: *a* is to *b* as *c* is to which key?
+
+        The answer is the key that is most similar to b - a + c and none of the three.
+
+        Parameters
+        ----------
+        analogies : str or path
+            Lines of four words, in sections that begin with a line ``: name``; ``.gz`` and
+            ``.xz`` are decompressed.
+        restrict_vocab : int or None
+            Only the first keys are known.
+        case_insensitive : bool
+            Whether all is compared in upper case; of keys that differ in case the first one's
+            vector stands for all of them.
+        dummy4unknown : bool
+            Whether lines with unknown words count as not solved; otherwise they don't count.
+
+        Returns
+        -------
+        score : float
+            The part that is solved, from 0 to 1.
+        sections : list of dict
+            ``section``, the name, and ``correct`` and ``incorrect``, lists of four words; the
+            last one, ``Total accuracy``, has all of them.
+
+        Raises
+        ------
+        OSError
+            If the file can't be read.
+        ValueError
+            If a line is something else; the message names file and line.
+        """
+        known = vector_evaluation.Known(self, restrict_vocab, case_insensitive)
+        return vector_evaluation.analogies(known, analogies, dummy4unknown)
+
+    def evaluate_word_pairs(
+        self,
+        pairs: str | os.PathLike,
+        delimiter: str = "\t",
+        restrict_vocab: int | None = 300_000,
+        case_insensitive: bool = True,
+        dummy4unknown: bool = False,
+    ) -> tuple[vector_evaluation.Correlation, vector_evaluation.Correlation, float]:
+        """How similarities go along with people's judgments.
+
+        Parameters
+        ----------
+        pairs : str or path
+            Lines of two words and a number, with ``delimiter`` between them; lines that begin
+            with # are comments.
+        delimiter : str
+        restrict_vocab, case_insensitive
+            As of ``evaluate_word_analogies``.
+        dummy4unknown : bool
+            Whether pairs with unknown words have similarity 0; otherwise they don't count.
+
+        Returns
+        -------
+        pearson, spearman : Correlation
+            ``(statistic, pvalue)``, the latter for both directions.
+        oov_ratio : float
+            Percentage of the pairs that have unknown words.
+
+        Raises
+        ------
+        OSError
+            If the file can't be read.
+        ValueError
+            If a line is something else, or there are not two pairs of known words.
+        """
+        known = vector_evaluation.Known(self, restrict_vocab, case_insensitive)
+        return vector_evaluation.pairs(known, pairs, delimiter, dummy4unknown)
+
+    def plot(
+        self,
+        keys: Sequence[str] | None = None,
+        path: str | os.PathLike | None = None,
+        *,
+        method: str = "pca",
+        seed: int | None = 0,
+    ) -> Figure:
+        """Draw vectors as points in a plane, with their keys.
+
+        Parameters
+        ----------
+        keys : sequence of str, optional
+            Which ones; by default the first 100.
+        path : str or path, optional
+            Where to save the picture; the ending says in which format.
+        method : {"pca", "umap", "tsne"}
+            What makes two numbers of D: principal components, UMAP (needs umap-learn), or t-SNE
+            (needs scikit-learn).
+        seed : int or None
+            Of the latter two.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If a library is missing.
+        KeyError
+            If a key has no vector.
+        """
+        from fastseq import vector_plots
+
+        keys = self.index_to_key[:100] if keys is None else key_list("keys", keys)
+        figure = vector_plots.draw(keys, vector_plots.project(self[keys], method, seed))
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def save_word2vec_format(
+        self,
+        fname: str | os.PathLike,
+        fvocab: str | os.PathLike | None = None,
+        binary: bool = False,
+        *,
+        write_header: bool = True,
+        sort_attr: str = "count",
+    ) -> None:
+        """Write a file as word2vec.c does, which it, gensim and many others read.
+
+        Parameters
+        ----------
+        fname : str or path
+            What ends with ``.gz`` or ``.xz`` is compressed.  The file is replaced as a whole or
+            not at all.
+        fvocab : str or path, optional
+            Another file, for a key and its count in each line.
+        binary : bool
+            Whether numbers are written as float32 in binary, or as decimals that are read back
+            without a difference.
+        write_header : bool
+            Whether the first line says how many keys and numbers there are; GloVe's files have
+            none.
+        sort_attr : str
+            Keys are written by falling values of this attribute if they have it, and otherwise
+            in their order.
+
+        Raises
+        ------
+        ValueError
+            If a key is empty or has white space in it, which the format can't hold; or if
+            ``fvocab`` is given and there are no such values.  Nothing is written then.
+        OSError
+            If the file can't be written; the old one is as it was.
+        """
+        checks.flag("binary", binary)
+        checks.flag("write_header", write_header)
+        if fvocab is not None and sort_attr not in self.expandos:
+            raise ValueError(f"fvocab needs the attribute {sort_attr!r}, which the keys don't have")
+        order = None
+        if sort_attr in self.expandos:
+            order = np.argsort(-np.asarray(self.expandos[sort_attr]), kind="stable")
+        in_order = order is None or bool((order == np.arange(len(order))).all())
+        keys = self.index_to_key if in_order else [self.index_to_key[i] for i in order]
+        vectors = self._vectors if in_order else self._vectors[order]
+        word2vec_files.write_word2vec(fname, keys, vectors, binary, write_header)
+        if fvocab is not None:
+            values = self.expandos[sort_attr][order]
+            word2vec_files.write_counts(fvocab, keys, values)
+
+    @classmethod
+    def load_word2vec_format(
+        cls,
+        fname: str | os.PathLike,
+        fvocab: str | os.PathLike | None = None,
+        binary: bool = False,
+        encoding: str = "utf8",
+        unicode_errors: str = "strict",
+        limit: int | None = None,
+        datatype: DTypeLike = np.float32,
+        no_header: bool = False,
+    ) -> KeyedVectors:
+        """The vectors in a file of word2vec.c, gensim, GloVe (``no_header=True``) or others.
+
+        Parameters
+        ----------
+        fname : str or path
+            What ends with ``.gz`` or ``.xz`` is decompressed.
+        fvocab : str or path, optional
+            A file with a key and its count in each line.
+        binary : bool
+            Which kind of file it is.
+        encoding, unicode_errors : str
+            How bytes become keys; with ``"replace"`` or ``"ignore"`` also those that are no
+            whole characters.
+        limit : int, optional
+            Read the first vectors only.
+        datatype : {float32, float64}
+            Of the vectors.
+        no_header : bool
+            Whether the first line is a vector already (not in binary files).
+
+        Returns
+        -------
+        wv : KeyedVectors
+            Of keys that come twice the first is taken, with a warning.
+
+        Raises
+        ------
+        OSError
+            If the file can't be read.
+        ValueError
+            If it is truncated, damaged, or something else; the message names file and line.
+        """
+        words, vectors = word2vec_files.read_word2vec(
+            fname,
+            binary=checks.flag("binary", binary),
+            encoding=encoding,
+            errors=unicode_errors,
+            limit=None if limit is None else checks.positive_int("limit", limit),
+            dtype=checks.float_dtype(datatype),
+            header=not checks.flag("no_header", no_header),
+        )
+        counts = None
+        if fvocab is not None:
+            counts = word2vec_files.read_counts(fvocab, words, encoding, unicode_errors)
+        return cls.from_arrays(words, vectors, counts=counts)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a file whose ending says what it is.
+
+        ``.safetensors``
+            Everything, with a checksum; needs ``pip install 'fastseq[train]'``.
+        ``.npy``
+            The vectors, for :meth:`load` with ``mmap``; keys and counts lie beside them in a
+            file that ends with ``.json``.
+        ``.bin``, ``.txt``, ``.vec``
+            word2vec's binary and text format, also with ``.gz`` or ``.xz`` behind; see
+            :meth:`save_word2vec_format`.
+
+        Raises
+        ------
+        ValueError
+            If the ending is another one, or the format can't hold what is to be saved.
+        OSError
+            If the file can't be written; the old one is as it was.
+        ImportError
+            If safetensors is missing.
+        """
+        form = vector_files.format_of(path)
+        if form == "safetensors":
+            vector_files.write_safetensors(path, self.index_to_key, self._vectors, self.expandos)
+        elif form == "npy":
+            vector_files.write_npy(path, self.index_to_key, self._vectors, self.expandos)
+        else:
+            self.save_word2vec_format(path, binary=form == "binary")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, mmap: str | None = None) -> KeyedVectors:
+        """The vectors in a file, whose ending says what it is; see :meth:`save`.
+
+        Parameters
+        ----------
+        path : str or path
+        mmap : {"r", "c"} or None
+            Of ``.npy`` files: leave the vectors on the disk, from where the system brings in
+            what is used.  Changes would be refused, or not written back.
+
+        Raises
+        ------
+        OSError
+            If the file can't be read.
+        ValueError
+            If it is truncated, damaged, or something else; the message names the file.
+        ImportError
+            If safetensors is missing.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(["to", "be"], np.eye(2, dtype=np.float32))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "vectors.bin")
+        ...     wv.save(path)
+        ...     fs.KeyedVectors.load(path)["be"].tolist()
+        [0.0, 1.0]
+        """
+        form = vector_files.format_of(path)
+        if mmap is not None:
+            checks.choice("mmap", mmap, ("r", "c"))
+            if form != "npy":
+                raise ValueError(f"mmap is for files that end with .npy, got {os.fspath(path)!r}")
+        if form == "npy":
+            keys, vectors, attributes = vector_files.read_npy(path, mmap)
+        elif form == "safetensors":
+            keys, vectors, attributes = vector_files.read_safetensors(path)
+        else:
+            return cls.load_word2vec_format(path, binary=form == "binary")
+        try:
+            wv = cls.from_arrays(keys, vectors)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+        wv.expandos = attributes
+        return wv

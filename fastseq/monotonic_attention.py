@@ -1,0 +1,262 @@
+"""Monotonic attention: each query stops at one position, never before the last one's.
+
+Raffel et al., 2017.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.attention import (
+    Attention,
+    add_projection_gradients,
+    project,
+    real_memory,
+    rows_first,
+)
+from fastseq.elementwise import sigmoid
+from fastseq.module import fixed
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class MonotonicAttention(Attention):
+    r"""Attention that goes through the memory once, from start to end (Raffel et al., 2017).
+
+    A query goes on from where the last one stopped, and stops at a position with probability
+
+    .. math:: p = \sigma\!\left(g \, \frac{v^T}{\|v\|} \tanh(W_q \, q + W_m \, m + b) + r\right).
+
+    A call decides: it stops at the first position where p is at least 1/2, whose weight then is 1.
+    A query that finds none, and all after it, have weights and context of 0.  ``forward``, for
+    training, gives the probabilities of all positions instead, through which gradients flow; noise
+    before the sigmoid teaches the model to make p nearly 0 or 1.
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Q and E.
+    attention_size : int, optional
+        A, of the hidden layer; query_size unless given.
+    noise : float
+        Standard deviation of the noise in ``forward``.
+    score_bias : float
+        r at the start: the lower, the farther a new model goes on.
+    dtype : {float32, float64}
+        Of parameters, outputs and all arithmetic.
+    seed : int or None
+        For the initial parameters, and for the noise.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``query_weight`` (A, Q), ``memory_weight`` (A, E), ``bias`` (A,), ``v`` (A,),
+        ``score_scale`` (1,), which is g, and ``score_bias`` (1,), which is r.
+
+    Examples
+    --------
+    >>> import numpy as np, fastseq as fs
+    >>> attention = fs.MonotonicAttention(4, 6, score_bias=1.0, seed=0)
+    >>> query, memory = np.ones((3, 1, 4)), np.ones((5, 1, 6))
+    >>> context, weights = attention(query, memory)
+    >>> weights[:, 0, 0].tolist()
+    [1.0, 1.0, 1.0]
+    >>> context, weights, backprop = attention.forward(query, memory)
+    >>> dquery, dmemory = backprop(np.ones_like(context))
+    """
+
+    attention_size = fixed("attention_size")
+    noise = fixed("noise")
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int | None = None,
+        *,
+        noise: float = 1.0,
+        score_bias: float = -1.0,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self._set_sizes(query_size, memory_size, dtype)
+        size = self._query_size if attention_size is None else attention_size
+        size = self._attention_size = checks.positive_int("attention_size", size)
+        self._noise = checks.not_negative("noise", noise)
+        score_bias = checks.finite("score_bias", score_bias)
+        self._rng = checks.generator(seed)
+        shapes = {"query_weight": (size, self._query_size)}
+        shapes |= {"memory_weight": (size, self._memory_size), "bias": (size,), "v": (size,)}
+        self._make_parameters(shapes | {"score_scale": (1,), "score_bias": (1,)}, self._rng)
+        self._parameters["score_scale"].fill(size**-0.5)
+        self._parameters["score_bias"].fill(score_bias)
+
+    def __repr__(self):
+        return self._repr(self._attention_size, f"noise={self._noise}")
+
+    def __call__(
+        self,
+        query: ArrayLike,
+        memory: ArrayLike,
+        memory_lengths: ArrayLike | None = None,
+        *,
+        hard: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where each query stops.
+
+        Parameters
+        ----------
+        query, memory, memory_lengths
+            As for other kinds of attention.
+        hard : bool
+            Whether to decide; otherwise weights are probabilities, without noise.
+
+        Returns
+        -------
+        context : ndarray, (T, B, E)
+        weights : ndarray, (T, B, S)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, dtype or shape.
+        """
+        hard = checks.flag("hard", hard)
+        query, memory, lengths = self._read(query, memory, memory_lengths)
+        if not hard:
+            return self._attend(query, memory, lengths, noisy=False)[:2]
+        m = real_memory(memory, lengths)
+        stops = self._stopping(query, m, lengths, noisy=False)[0] >= 0.5
+        weights = decide(stops, m.dtype)
+        return weigh(weights, m), weights
+
+    def _attend(self, query, memory, lengths, *, noisy=True):
+        m = real_memory(memory, lengths)
+        p, saved = self._stopping(query, m, lengths, noisy)
+        weights, reach = expect(p)
+        return weigh(weights, m), weights, (query, m, p, reach, weights, saved)
+
+    def _stopping(self, query, m, lengths, noisy):
+        """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed."""
+        parameters = self._parameters
+        q = project(query, parameters["query_weight"])
+        keys = project(m, parameters["memory_weight"], parameters["bias"])
+        hidden = np.tanh(q[:, :, None] + keys)
+        direction = parameters["v"] / np.sqrt(np.square(parameters["v"]).sum())
+        cosines = hidden @ direction
+        scores = cosines * parameters["score_scale"] + parameters["score_bias"]
+        if noisy and self._noise:
+            noise = self._rng.standard_normal(scores.shape, dtype=scores.dtype)
+            scores += scores.dtype.type(self._noise) * noise
+        p = sigmoid(scores)
+        p[:, np.arange(m.shape[1]) >= lengths[:, None]] = 0
+        return p, (hidden, cosines, direction)
+
+    def _back(self, tape, d_context, d_weights):
+        query, m, p, reach, weights, (hidden, cosines, direction) = tape
+        d = rows_first(rows_first(d_context) @ m.swapaxes(1, 2))
+        if d_weights is not None:
+            d += d_weights
+        d_scores = expect_back(d, p, reach) * p * (1 - p)
+        parameters, scale = self._parameters, self._parameters["score_scale"]
+        d_hidden = d_scores[..., None] * (scale * direction) * (1 - hidden * hidden)
+        dq, d_keys = d_hidden.sum(axis=2), d_hidden.sum(axis=0)
+        # The norm takes out what goes along with v.
+        d_direction = scale * np.tensordot(d_scores, hidden, axes=3)
+        dv = d_direction - direction * (direction @ d_direction)
+        dv /= np.sqrt(np.square(parameters["v"]).sum())
+        with parameters.grads_lock:
+            grads = parameters.grads
+            grads["v"][...] += dv
+            grads["score_scale"][...] += (d_scores * cosines).sum()
+            grads["score_bias"][...] += d_scores.sum()
+            add_projection_gradients(dq, query, grads["query_weight"])
+            add_projection_gradients(d_keys, m, grads["memory_weight"], grads["bias"])
+        dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
+        dm += project(d_keys, parameters["memory_weight"].T)
+        return project(dq, parameters["query_weight"].T), rows_first(dm)
+
+
+def weigh(weights, m):
+    """Of weights (T, B, S) and memory (B, S, E) the context (T, B, E)."""
+    return rows_first(rows_first(weights) @ m)
+
+
+def decide(stops, dtype):
+    """Weights (T, B, S) that are 1 where queries stop, from where they would."""
+    weights = np.zeros(stops.shape, dtype)
+    rows, positions = np.arange(stops.shape[1]), np.arange(stops.shape[2])
+    last = np.zeros(len(rows), np.int64)
+    for t, here in enumerate(stops):
+        candidates = here & (positions >= last[:, None])
+        found = candidates.any(axis=1)
+        last = np.where(found, candidates.argmax(axis=1) if positions.size else 0, len(positions))
+        weights[t, rows[found], last[found]] = 1
+    return weights
+
+
+# The expectation.  With p the probability of stopping at a position that is reached,
+#
+#   reach[t, s] = (1 - p[t, s - 1]) reach[t, s - 1] + weight[t - 1, s]
+#   weight[t, s] = p[t, s] reach[t, s]
+#
+# where weight[-1] is 1 at position 0.  All (t, s) of one t + s are computed at once: in an array
+# with a border around it, where rows of flattened axes have W positions, they lie W - 1 apart.
+
+
+def _bordered(array):
+    """(T, B, S) as ((T + 2) * (S + 2), B), with zeros all around."""
+    steps, rows, positions = array.shape
+    out = np.zeros((steps + 2, positions + 2, rows), array.dtype)
+    out[1:-1, 1:-1] = array.swapaxes(1, 2)
+    return out.reshape((steps + 2) * (positions + 2), rows)
+
+
+def _inside(flat, shape):
+    """Back from there."""
+    steps, rows, positions = shape
+    inside = flat.reshape(steps + 2, positions + 2, rows)[1:-1, 1:-1]
+    return np.ascontiguousarray(inside.swapaxes(1, 2))
+
+
+def _diagonals(steps, positions):
+    """Slices of the flattened border array, each of one t + s."""
+    apart = positions + 1
+    for total in range(2, steps + positions + 1 if steps and positions else 0):
+        first, last = max(1, total - positions), min(steps, total - 1)
+        yield slice(total + first * apart, total + last * apart + 1, apart)
+
+
+def _moved(own, by):
+    return slice(own.start + by, own.stop + by, own.step)
+
+
+def expect(p):
+    """The weights (T, B, S), and the probabilities that positions are reached."""
+    steps, _, positions = p.shape
+    width = positions + 2
+    flat, weights, reach = _bordered(p), _bordered(np.zeros_like(p)), _bordered(np.zeros_like(p))
+    weights[1:2] = 1  # of the query before the first one, at the first position
+    for own in _diagonals(steps, positions):
+        left, above = _moved(own, -1), _moved(own, -width)
+        reach[own] = (1 - flat[left]) * reach[left] + weights[above]
+        weights[own] = flat[own] * reach[own]
+    return _inside(weights, p.shape), _inside(reach, p.shape)
+
+
+def expect_back(d_weights, p, reach):
+    """The gradient of p."""
+    steps, _, positions = p.shape
+    width = positions + 2
+    d, flat, reach = _bordered(d_weights), _bordered(p), _bordered(reach)
+    d_reach, dp = np.zeros_like(d), np.zeros_like(d)
+    for own in reversed(list(_diagonals(steps, positions))):
+        right, below = _moved(own, 1), _moved(own, width)
+        total = d[own] + d_reach[below]
+        d_reach[own] = total * flat[own] + (1 - flat[own]) * d_reach[right]
+        dp[own] = (total - d_reach[right]) * reach[own]
+    return _inside(dp, p.shape)

@@ -1,0 +1,375 @@
+"""Which keys are similar to others, by the cosine of their vectors.
+
+N keys, D numbers in a vector, Q queries.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.vector_search import best, safe_norms, scores_in_blocks, unit
+from fastseq.vector_table import VectorTable, norms_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Key = str | int | np.ndarray  # a key, its place, or a vector itself
+    Keys = Key | Sequence[Key | tuple[Key, float]]
+    Similar = list[tuple[str, float]]
+
+
+class SimilarKeys(VectorTable):
+    """The queries of :class:`KeyedVectors`."""
+
+    def most_similar(
+        self,
+        positive: Keys | None = None,
+        negative: Keys | None = None,
+        topn: int | None = 10,
+        clip_start: int = 0,
+        clip_end: int | None = None,
+        restrict_vocab: int | None = None,
+    ) -> Similar | np.ndarray:
+        """The keys whose vectors have the largest cosine with a sum of vectors.
+
+        The sum is that of the positive keys' vectors, each of length 1, minus that of the
+        negative ones (3CosAdd: Mikolov et al., 2013).
+
+        Parameters
+        ----------
+        positive, negative : key, vector, or list of these
+            Or of pairs of one and its weight, which is 1 or -1 otherwise.  Vectors are taken
+            with the length that they have.
+        topn : int or None
+            How many keys; None gives the similarities of all vectors.
+        clip_start, clip_end : int
+            Search these places only.
+        restrict_vocab : int, optional
+            Search the first keys only, as with ``clip_end``.
+
+        Returns
+        -------
+        similar : list of (str, float), or ndarray
+            The most similar first, those of equal similarity by place; without the keys that
+            were given.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError, ValueError
+            If nothing was given, or something else than the above.
+        """
+        query = self._query(positive, negative)
+        begin, end = self._range(clip_start, clip_end, restrict_vocab)
+        return self._search([query], topn, begin, end)[0]
+
+    def most_similar_batch(
+        self,
+        positive: Sequence[Keys] | np.ndarray,
+        negative: Sequence[Keys | None] | None = None,
+        topn: int | None = 10,
+        clip_start: int = 0,
+        clip_end: int | None = None,
+        restrict_vocab: int | None = None,
+    ) -> list[Similar] | np.ndarray:
+        """:meth:`most_similar` of many queries, at a fraction of the time.
+
+        Parameters
+        ----------
+        positive : sequence, or array (Q, D)
+            For each query what ``most_similar`` takes: a key, a vector, or a list.
+        negative : sequence, optional
+            The same; None for queries without.
+        topn, clip_start, clip_end, restrict_vocab
+            As of ``most_similar``.
+
+        Returns
+        -------
+        similar : list of lists of (str, float), or ndarray (Q, N)
+            For each query, what ``most_similar`` gives (to rounding).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> [[key for key, _ in keys] for keys in wv.most_similar_batch(["a", ["a", "b"]])]
+        [['b', 'c'], ['c']]
+        """
+        if isinstance(positive, str) or not hasattr(positive, "__len__"):
+            raise TypeError(
+                f"positive must be a sequence of queries, got {positive!r}; for one query call "
+                "most_similar"
+            )
+        if negative is None:
+            negative = [None] * len(positive)
+        if len(negative) != len(positive):
+            raise ValueError(
+                f"negative must have an entry for each of the {len(positive)} queries, got "
+                f"{len(negative)}"
+            )
+        queries = [self._query(*pair) for pair in zip(positive, negative, strict=True)]
+        begin, end = self._range(clip_start, clip_end, restrict_vocab)
+        results = self._search(queries, topn, begin, end)
+        if topn is None:
+            return np.stack(results) if results else np.empty((0, end - begin))
+        return results
+
+    def _query(self, positive, negative):
+        """The vector to look for, and the places to leave out."""
+        keys, weights = [], []
+        for weight, items in ((1.0, _as_list(positive)), (-1.0, _as_list(negative))):
+            for item in items:
+                is_pair = isinstance(item, tuple) and len(item) == 2
+                keys.append(item[0] if is_pair else item)
+                weights.append(checks.finite("weight", item[1]) if is_pair else weight)
+        if not keys:
+            raise ValueError("positive or negative must hold at least one key, got none")
+        mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
+        return mean, [self.get_index(key) for key in keys if not isinstance(key, np.ndarray)]
+
+    def _range(self, clip_start, clip_end, restrict_vocab):
+        begin = checks.not_negative_int("clip_start", clip_start)
+        end = len(self) if clip_end is None else checks.positive_int("clip_end", clip_end)
+        if restrict_vocab is not None:
+            begin, end = 0, checks.positive_int("restrict_vocab", restrict_vocab)
+        end = min(end, len(self))
+        return min(begin, end), end
+
+    def _search(self, queries, topn, begin, end):
+        if topn is not None:
+            topn = checks.not_negative_int("topn", topn)
+        means = np.array([mean for mean, _ in queries]).reshape(len(queries), self.vector_size)
+        results = []
+        vectors, norms = self._vectors[begin:end], self.norms[begin:end]
+        for first, scores in scores_in_blocks(means, vectors, norms):
+            for row, (_, given) in zip(scores, queries[first:], strict=False):
+                if topn is None:
+                    results.append(row.copy())
+                    continue
+                row[[i - begin for i in given if begin <= i < end]] = -np.inf
+                places = [i for i in best(row, topn).tolist() if row[i] > -np.inf]
+                results.append([(self.index_to_key[i + begin], float(row[i])) for i in places])
+        return results
+
+    def similar_by_key(
+        self, key: str | int, topn: int | None = 10, restrict_vocab: int | None = None
+    ) -> Similar | np.ndarray:
+        """``most_similar`` of one key."""
+        self.get_index(key)  # what is no key is no vector either
+        return self.most_similar([key], topn=topn, restrict_vocab=restrict_vocab)
+
+    def similar_by_word(
+        self, word: str | int, topn: int | None = 10, restrict_vocab: int | None = None
+    ) -> Similar | np.ndarray:
+        """The same as ``similar_by_key``."""
+        return self.similar_by_key(word, topn, restrict_vocab)
+
+    def similar_by_vector(
+        self, vector: ArrayLike, topn: int | None = 10, restrict_vocab: int | None = None
+    ) -> Similar | np.ndarray:
+        """``most_similar`` of a vector (D,)."""
+        vector = self._read_vector("vector", vector)
+        return self.most_similar([vector], topn=topn, restrict_vocab=restrict_vocab)
+
+    def most_similar_cosmul(
+        self,
+        positive: Keys | None = None,
+        negative: Keys | None = None,
+        topn: int | None = 10,
+        restrict_vocab: int | None = None,
+    ) -> Similar | np.ndarray:
+        """As ``most_similar``, by products and quotients of cosines instead of sums.
+
+        The cosines are first brought to 0 ... 1 (3CosMul: Levy & Goldberg, 2014).
+
+        Parameters
+        ----------
+        positive, negative : key, vector, or list of these
+        topn, restrict_vocab
+            As of ``most_similar``.
+        """
+        positive, negative = _as_list(positive), _as_list(negative)
+        if not positive:
+            raise ValueError("positive must hold at least one key, got none")
+        _, end = self._range(0, None, restrict_vocab)
+        items = [*positive, *negative]
+        vectors, norms = self._vectors[:end], self.norms[:end]
+        shifted = [
+            (1 + self.cosine_similarities(self._vector_of(item), vectors, norms)) / 2
+            for item in items
+        ]
+        quotients = np.prod(shifted[: len(positive)], axis=0)
+        quotients /= np.prod(shifted[len(positive) :], axis=0) + 1e-6
+        if topn is None:
+            return quotients
+        given = {self.get_index(item) for item in items if not isinstance(item, np.ndarray)}
+        quotients[[i for i in given if i < end]] = -np.inf
+        places = best(quotients, checks.not_negative_int("topn", topn)).tolist()
+        places = [i for i in places if quotients[i] > -np.inf]
+        return [(self.index_to_key[i], float(quotients[i])) for i in places]
+
+    def similarity(self, w1: str | int, w2: str | int) -> float:
+        """The cosine of two keys' vectors."""
+        return float(self.get_vector(w1, norm=True) @ self.get_vector(w2, norm=True))
+
+    def distance(self, w1: str | int, w2: str | int) -> float:
+        """``1 - similarity(w1, w2)``"""
+        return 1 - self.similarity(w1, w2)
+
+    def similarities(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
+        """The cosines of a key's vector, or of a vector, and those of other keys (n,).
+
+        Without other keys of all, (N,).
+        """
+        vector = self._vector_of(word_or_vector)
+        if not len(other_words):
+            return self.cosine_similarities(vector, self._vectors, self.norms)
+        return self.cosine_similarities(vector, self[other_words])
+
+    def distances(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
+        """``1 - similarities(word_or_vector, other_words)``"""
+        return 1 - self.similarities(word_or_vector, other_words)
+
+    @staticmethod
+    def cosine_similarities(
+        vector_1: np.ndarray, vectors_all: np.ndarray, norms: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The cosines of a vector (D,) and others (n, D), whose norms may be known: (n,)."""
+        norms = norms_of(vectors_all) if norms is None else norms
+        return vectors_all @ unit(vector_1) / safe_norms(norms)
+
+    def n_similarity(self, ws1: Sequence[str], ws2: Sequence[str]) -> float:
+        """The cosine of the sums of two sets of keys' vectors.
+
+        Keys without a vector are left out.
+
+        Raises
+        ------
+        ValueError
+            If a set is empty.
+        KeyError
+            If no key of a set has a vector.
+        """
+        means = []
+        for name, keys in (("ws1", ws1), ("ws2", ws2)):
+            keys = _as_list(keys)
+            if keys and not any(isinstance(key, np.ndarray) or key in self for key in keys):
+                raise KeyError(f"there is no vector for any key of {name}, such as {keys[0]!r}")
+            means.append(self.get_mean_vector(keys, pre_normalize=False, post_normalize=True))
+        return float(means[0] @ means[1])
+
+    def get_mean_vector(
+        self,
+        keys: Keys,
+        weights: ArrayLike | None = None,
+        pre_normalize: bool = True,
+        post_normalize: bool = False,
+        ignore_missing: bool = True,
+    ) -> np.ndarray:
+        """The mean of vectors (D,).
+
+        Parameters
+        ----------
+        keys : list of keys or vectors
+        weights : array (n,), optional
+            The sum is divided by that of their absolute values.
+        pre_normalize : bool
+            Whether each key's vector is first divided by its norm; vectors are taken as they are.
+        post_normalize : bool
+            Whether the mean is divided by its norm.
+        ignore_missing : bool
+            Whether keys without a vector are left out.
+
+        Raises
+        ------
+        KeyError
+            If a key has no vector and ``ignore_missing`` is False.
+        ValueError
+            If there are no keys, or not a weight for each.
+        """
+        keys = _as_list(keys)
+        if not keys:
+            raise ValueError("keys must hold at least one key, got none")
+        weights = np.ones(len(keys)) if weights is None else checks.numbers("weights", weights)
+        checks.shape("weights", weights, (len(keys),), "(number of keys,)")
+        total, sum_of_weights = np.zeros(self.vector_size), 0.0
+        for weight, key in zip(weights.tolist(), keys, strict=True):
+            if isinstance(key, np.ndarray):
+                vector = self._read_vector("vector", key)
+            elif ignore_missing and key not in self:
+                continue
+            else:
+                vector = self.get_vector(key, norm=pre_normalize)
+            total += weight * vector.astype(np.float64)
+            sum_of_weights += abs(weight)
+        mean = total / sum_of_weights if sum_of_weights else total
+        return (unit(mean) if post_normalize else mean).astype(self._vectors.dtype)
+
+    def _read_vector(self, name, value):
+        vector = checks.numbers(name, value)
+        checks.shape(name, vector, (self.vector_size,), "(D,)")
+        return vector.astype(self._vectors.dtype)
+
+    def _vector_of(self, item):
+        """The vector of a key, or a vector itself."""
+        if isinstance(item, (str, int, np.integer)):
+            return self.get_vector(item)
+        return self._read_vector("vector", item)
+
+    def doesnt_match(self, words: Sequence[str]) -> str:
+        """The key that is least similar to the mean of all of them."""
+        return self.rank_by_centrality(words)[-1][1]
+
+    def rank_by_centrality(
+        self, words: Sequence[str], use_norm: bool = True
+    ) -> list[tuple[float, str]]:
+        """The keys with their similarity to the mean of all of them, the most similar first.
+
+        Keys without a vector are left out, with a warning.
+        """
+        words = _as_list(words)
+        known = [word for word in words if word in self]
+        if not known:
+            raise ValueError(f"words must hold at least one key with a vector, got {words!r}")
+        if len(known) < len(words):
+            missing = [word for word in words if word not in self]
+            warnings.warn(f"left out, since they have no vector: {missing}", stacklevel=2)
+        vectors = np.array([self.get_vector(word, norm=use_norm) for word in known])
+        similar = vectors @ self.get_mean_vector(list(vectors), post_normalize=True)
+        return sorted(zip(similar.tolist(), known, strict=True), reverse=True)
+
+    def most_similar_to_given(self, key1: str, keys_list: Sequence[str]) -> str:
+        """The one of some keys that is most similar to a key."""
+        return keys_list[int(np.argmax(self.similarities(key1, keys_list)))]
+
+    def closer_than(self, key1: str, key2: str) -> list[str]:
+        """The keys that are more similar to the first key than the second one is."""
+        similar, first = self.similarities(key1), self.get_index(key1)
+        closer = np.flatnonzero(similar > similar[self.get_index(key2)])
+        return [self.index_to_key[i] for i in closer.tolist() if i != first]
+
+    def rank(self, key1: str, key2: str) -> int:
+        """The second key's place, from 1, among all keys by their similarity to the first."""
+        return len(self.closer_than(key1, key2)) + 1
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def _as_list(items):
+    """Keys or vectors as a list: one alone, the rows of an array, or what is a list already."""
+    if items is None:
+        return []
+    if isinstance(items, (str, int, np.integer)):
+        return [items]
+    if isinstance(items, np.ndarray):
+        return [items] if items.ndim == 1 and items.dtype.kind == "f" else list(items)
+    if not isinstance(items, Iterable):
+        raise TypeError(f"expected a key, a vector, or a list of these, got {items!r}")
+    return list(items)

@@ -1,0 +1,361 @@
+"""A table of vectors with a key for each row: what is kept, looked up and added.
+
+N keys, D numbers in a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fastseq import checks, files
+from fastseq.vector_search import safe_norms
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+AT_ONCE = 1 << 16  # vectors whose norms are taken at a time
+
+
+class VectorTable:
+    """What :class:`KeyedVectors` is without its queries and files."""
+
+    def __init__(self, vector_size: int, *, dtype: DTypeLike = np.float32) -> None:
+        size = checks.positive_int("vector_size", vector_size)
+        self._put([], np.empty((0, size), checks.float_dtype(dtype)))
+
+    @classmethod
+    def from_arrays(
+        cls, keys: Iterable[str], vectors: ArrayLike, *, counts: ArrayLike | None = None
+    ) -> Self:
+        """Vectors that are there already.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            All different.
+        vectors : array of floats, (N, D)
+            float32 or float64 are used without a copy: don't change them afterwards, or call
+            ``fill_norms(force=True)``.
+        counts : array of integers, (N,), optional
+            How often each key was seen.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If keys are no strings, or one comes twice; if there is not a vector for each.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2))
+        <KeyedVectors: 2 keys, vectors of 2 numbers, float64>
+        """
+        vectors = _matrix("vectors", vectors)
+        keys = key_list("keys", keys)
+        checks.shape("vectors", vectors, (len(keys), vectors.shape[1]), "(number of keys, D)")
+        wv = cls.__new__(cls)
+        wv._put(keys, vectors)
+        if counts is not None:
+            counts = checks.integers("counts", counts)
+            checks.shape("counts", counts, (len(keys),), "(number of keys,)")
+            wv.expandos["count"] = counts.astype(np.int64)
+        return wv
+
+    def _put(self, keys, vectors):
+        places = {key: i for i, key in enumerate(keys)}
+        if len(places) < len(keys):
+            key = next(key for i, key in enumerate(keys) if places[key] != i)
+            raise ValueError(f"keys must differ from each other, got {key!r} twice")
+        self.index_to_key, self.key_to_index = keys, places
+        self.expandos: dict[str, np.ndarray] = {}
+        self._vectors, self._norms = vectors, None
+
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__}: {len(self):,} keys, vectors of {self.vector_size} numbers, "
+            f"{self._vectors.dtype}>"
+        )
+
+    def __len__(self) -> int:
+        return len(self.index_to_key)
+
+    def __contains__(self, key: object) -> bool:
+        return self.has_index_for(key)
+
+    # --- vectors --------------------------------------------------------------------------------
+
+    @property
+    def vector_size(self) -> int:
+        """D"""
+        return self._vectors.shape[1]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """All vectors (N, D), not to be written to."""
+        view = self._vectors.view()
+        view.flags.writeable = False
+        return view
+
+    @vectors.setter
+    def vectors(self, value: ArrayLike) -> None:
+        value = _matrix("vectors", value)
+        checks.shape("vectors", value, self._vectors.shape, "(number of keys, D)")
+        self._vectors, self._norms = value, None
+
+    @property
+    def norms(self) -> np.ndarray:
+        """The vectors' norms (N,)."""
+        self.fill_norms()
+        return self._norms
+
+    def fill_norms(self, force: bool = False) -> None:
+        """Compute the norms unless they are there; with ``force`` anyway.
+
+        Raises
+        ------
+        ValueError
+            If a vector holds NaN or infinity; the message names its key.
+        """
+        if self._norms is None or force:
+            norms = norms_of(self._vectors)
+            wrong = np.flatnonzero(~np.isfinite(norms))
+            if wrong.size:
+                raise ValueError(
+                    f"vectors must hold finite numbers, got others for {wrong.size} keys, first "
+                    f"for {self.index_to_key[wrong[0]]!r}; leave these out"
+                )
+            norms.flags.writeable = False
+            self._norms = norms
+
+    def get_normed_vectors(self) -> np.ndarray:
+        """All vectors divided by their norms, (N, D); vectors of zeros stay."""
+        return self._vectors / safe_norms(self.norms)[:, None]
+
+    def unit_normalize_all(self) -> None:
+        """Divide all vectors by their norms, for good."""
+        self.vectors = self.get_normed_vectors()
+
+    def __getitem__(self, key_or_keys: str | int | Sequence[str | int]) -> np.ndarray:
+        """The vector of a key (D,), or those of a list of keys (n, D).
+
+        Raises
+        ------
+        KeyError
+            If there is no such key.
+        """
+        if isinstance(key_or_keys, (str, int, np.integer)):
+            return self.get_vector(key_or_keys)
+        return self._vectors[[self.get_index(key) for key in key_or_keys]]
+
+    def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
+        """The vector of a key (D,), not to be written to; with ``norm`` of length 1."""
+        index = self.get_index(key)
+        if norm:
+            return self._vectors[index] / safe_norms(self.norms[index])
+        return self.vectors[index]
+
+    def get_index(self, key: str | int, default: int | None = None) -> int:
+        """The place of a key; the default, if there is one, for unknown keys.
+
+        Raises
+        ------
+        KeyError
+            If there is neither.
+        """
+        try:
+            index = self.key_to_index.get(key)
+        except TypeError:  # a list can't be looked up
+            raise TypeError(f"key must be a string or a place, got {key!r}") from None
+        if index is not None:
+            return index
+        if isinstance(key, (int, np.integer)) and 0 <= key < len(self):
+            return int(key)
+        if default is not None:
+            return default
+        raise KeyError(f"there is no vector for {key!r}")
+
+    def has_index_for(self, key: object) -> bool:
+        """Whether there is a vector for the key."""
+        return self.get_index(key, -1) >= 0
+
+    def __setitem__(self, keys: str | Sequence[str], vectors: ArrayLike) -> None:
+        """Add vectors, or replace those of keys that are there."""
+        self.add_vectors(keys, vectors, replace=True)
+
+    def add_vector(self, key: str, vector: ArrayLike) -> int:
+        """Add one vector and return its place; for many ``add_vectors`` is much faster."""
+        self.add_vectors([key], [vector])
+        return self.key_to_index[key]
+
+    def add_vectors(
+        self,
+        keys: str | Sequence[str],
+        weights: ArrayLike,
+        extras: Mapping[str, ArrayLike] | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Add vectors behind those that are there.
+
+        Parameters
+        ----------
+        keys : str or sequence of str
+            Where a key comes twice its last vector counts.
+        weights : array, (n, D), or (D,) for one key
+        extras : mapping, optional
+            Further attributes by name, arrays (n,).
+        replace : bool
+            Whether keys that are there already get the new vectors; otherwise they keep the
+            old ones.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If keys are no strings, or there is not a vector of D numbers for each; nothing was
+            added then.
+        """
+        if isinstance(keys, str):
+            keys, weights = [keys], np.asarray(weights)[None]
+        keys = key_list("keys", keys)
+        weights = np.asarray(checks.numbers("weights", weights), self._vectors.dtype)
+        checks.shape("weights", weights, (len(keys), self.vector_size), "(number of keys, D)")
+        extras = {name: np.asarray(values) for name, values in (extras or {}).items()}
+        for name, values in extras.items():
+            checks.shape(f"extras[{name!r}]", values, (len(keys),), "(number of keys,)")
+        rows = {key: row for row, key in enumerate(keys)}
+        known = [key for key in rows if key in self.key_to_index] if replace else []
+        new = [key for key in rows if key not in self.key_to_index]
+        vectors = np.concatenate([self._vectors, weights[[rows[key] for key in new]]])
+        places = {key: i for i, key in enumerate(new, len(self))}
+        self.index_to_key = [*self.index_to_key, *new]
+        self.key_to_index = self.key_to_index | places
+        self._grow_attributes()
+        here, there = [self.key_to_index[key] for key in known], [rows[key] for key in known]
+        vectors[here] = weights[there]
+        self._vectors, self._norms = vectors, None
+        here, there = here + list(places.values()), there + [rows[key] for key in new]
+        for name, values in extras.items():
+            self._allocate(name, values.dtype)
+            self.expandos[name][here] = values[there]
+
+    def vectors_for_all(self, keys: Iterable[str]) -> Self:
+        """Those of the keys that have a vector, in this order, each once."""
+        known = [key for key in dict.fromkeys(keys) if key in self.key_to_index]
+        places = [self.key_to_index[key] for key in known]
+        wv = type(self).from_arrays(known, self._vectors[places])
+        wv.expandos = {name: values[places] for name, values in self.expandos.items()}
+        return wv
+
+    def embedding_matrix(
+        self, tokens: Sequence[str], *, seed: int | np.random.Generator | None = None
+    ) -> tuple[np.ndarray, list[str]]:
+        """A row for each of some tokens, such as a vocabulary's, to begin an ``Embedding`` with.
+
+        Parameters
+        ----------
+        tokens : sequence of str
+            V of them.
+        seed : None, int or Generator
+            Tokens without a vector get a random one, N(0, s^2) with s the standard deviation of
+            the numbers in the other rows.
+
+        Returns
+        -------
+        table : ndarray, (V, D)
+        missing : list of str
+            The tokens without a vector.
+
+        Raises
+        ------
+        ValueError
+            If no token has a vector.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> words = fs.KeyedVectors.from_arrays(["to", "be"], np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> vocabulary = fs.Vocabulary.build([["to", "be", "or"]])
+        >>> table, missing = words.embedding_matrix(vocabulary.tokens, seed=0)
+        >>> embedding = fs.Embedding.from_pretrained(table, freeze=False)
+        >>> embedding(vocabulary.encode(["be", "to"])).tolist(), missing
+        ([[3.0, 4.0], [1.0, 2.0]], ['<pad>', '<unk>', 'or'])
+        """
+        tokens = key_list("tokens", tokens)
+        places = np.array([self.key_to_index.get(token, -1) for token in tokens], np.int64)
+        known = places >= 0
+        if not known.any():
+            examples = ", ".join(map(repr, self.index_to_key[:3]))
+            raise ValueError(
+                f"tokens must have vectors, got none among {len(tokens)} of them that has; there "
+                f"are vectors for {len(self):,} keys, such as {examples}"
+            )
+        rows = self._vectors[places[known]]
+        table = np.empty((len(tokens), self.vector_size), self._vectors.dtype)
+        table[known] = rows
+        shape = (np.count_nonzero(~known), self.vector_size)
+        table[~known] = checks.generator(seed).standard_normal(shape) * rows.std(dtype=np.float64)
+        return table, [tokens[i] for i in np.flatnonzero(~known)]
+
+    # --- further attributes ---------------------------------------------------------------------
+
+    def get_vecattr(self, key: str | int, attr: str) -> Any:
+        """An attribute of a key, such as its ``count``."""
+        index = self.get_index(key)
+        if attr not in self.expandos:
+            raise KeyError(f"there is no attribute {attr!r}, only {list(self.expandos)}")
+        return self.expandos[attr][index]
+
+    def set_vecattr(self, key: str | int, attr: str, val: Any) -> None:
+        """Set an attribute of a key; the first time all other keys get 0, or None."""
+        index = self.get_index(key)
+        self._allocate(attr, np.dtype(object) if isinstance(val, str) else np.asarray(val).dtype)
+        self.expandos[attr][index] = val
+
+    def _allocate(self, attr, dtype):
+        if attr not in self.expandos:
+            dtype = np.dtype(object) if dtype.kind == "U" else dtype
+            self.expandos[attr] = _blank(len(self), dtype)
+
+    def _grow_attributes(self):
+        for name, values in self.expandos.items():
+            rest = _blank(len(self) - len(values), values.dtype)
+            self.expandos[name] = np.concatenate([values, rest])
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def key_list(name, keys):
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        raise TypeError(f"{name} must be a list of strings, got {files.shortened(str(keys))}")
+    keys = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
+    for i, key in enumerate(keys):
+        if not isinstance(key, str):
+            raise TypeError(
+                f"{name}[{i}] must be a string, got {key!r} of type {type(key).__name__}"
+            )
+    return keys
+
+
+def _matrix(name, value):
+    """Vectors (N, D) as they are if they are float32 or float64."""
+    array = checks.numbers(name, value)
+    if array.ndim != 2 or not array.shape[1]:
+        raise ValueError(f"{name} must have shape (N, D), got {array.shape}")
+    known = array.dtype.isnative and array.dtype in (np.float32, np.float64)
+    return array if known else array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+
+
+def norms_of(vectors):
+    """Norms of rows, summed in float64, in the vectors' dtype."""
+    norms = np.empty(len(vectors))
+    for i in range(0, len(vectors), AT_ONCE):
+        squares = np.square(vectors[i : i + AT_ONCE], dtype=np.float64)
+        np.sqrt(squares.sum(axis=1), out=norms[i : i + AT_ONCE])
+    return norms.astype(vectors.dtype)
+
+
+def _blank(count, dtype):
+    return np.full(count, None, object) if dtype.kind == "O" else np.zeros(count, dtype)

@@ -1,0 +1,253 @@
+"""What follows from how often words come: which are skipped, drawn, and how a tree codes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fastseq import checks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_ALWAYS = 2**32 - 1  # the highest threshold
+
+
+class AliasTable(NamedTuple):
+    """Draws from a distribution over V words with one look-up (Walker, 1977).
+
+    Take a word ``i`` out of V with equal chances, and 32 random bits: the draw is ``i`` if they
+    are below ``thresholds[i]``, and ``aliases[i]`` otherwise.
+
+    Attributes
+    ----------
+    thresholds : ndarray of uint32, (V,)
+    aliases : ndarray of int32, (V,)
+        A word itself where no other shares its place.
+    """
+
+    thresholds: NDArray[np.uint32]
+    aliases: NDArray[np.int32]
+
+
+class HuffmanTree(NamedTuple):
+    """A binary tree with V words as its leaves and V - 1 inner nodes; the last one is its root.
+
+    The path of word ``w``, from the root down, is at ``begins[w]:begins[w + 1]``.
+
+    Attributes
+    ----------
+    begins : ndarray of int64, (V + 1,)
+    nodes : ndarray of int32
+        The inner nodes on each word's path, numbered from 0 in the order they were made.
+    codes : ndarray of uint8
+        Where the path goes on from these nodes: 0 or 1.
+    """
+
+    begins: NDArray[np.int64]
+    nodes: NDArray[np.int32]
+    codes: NDArray[np.uint8]
+
+
+def keep_thresholds(counts: ArrayLike, sample: float) -> NDArray[np.uint32]:
+    r"""How readily each word is kept when frequent words are thinned out.
+
+    A word is kept if 32 random bits are not above its threshold: with the probability
+
+    .. math:: \min(1, (\sqrt{n / t} + 1) \, t / n)
+
+    where n is its count and t is ``sample`` times the sum of all counts (what word2vec.c does;
+    the paper has another formula).
+
+    Parameters
+    ----------
+    counts : array of int, (V,)
+    sample : float
+        0 keeps everything.  From 1 on it is no share of all words but a count, as in gensim:
+        t is 2.618 times as much, rounded down.
+
+    Returns
+    -------
+    thresholds : ndarray of uint32, (V,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If counts are not positive integers, or ``sample`` is negative or not finite.
+
+    References
+    ----------
+    Mikolov et al. (2013), "Distributed representations of words and phrases and their
+    compositionality", section 2.3.
+
+    Examples
+    --------
+    >>> from fastseq.word_counts import keep_thresholds
+    >>> (keep_thresholds([90, 9, 1], sample=0.1) / 2**32).round(2).tolist()
+    [0.44, 1.0, 1.0]
+    """
+    counts = check_counts(counts).astype(np.float64)
+    sample = checks.not_negative("sample", sample)
+    if not sample or not counts.size:
+        return np.full(len(counts), _ALWAYS, np.uint32)
+    t = sample * counts.sum() if sample < 1 else float(int(sample * (3 + np.sqrt(5)) / 2))
+    keep = (np.sqrt(counts / t) + 1) * (t / counts)
+    return (np.minimum(keep, 1) * _ALWAYS).astype(np.uint32)
+
+
+def noise_table(counts: ArrayLike, ns_exponent: float = 0.75) -> AliasTable:
+    r"""A table to draw words from, each with a probability in proportion to
+    :math:`n^\mathrm{ns\_exponent}`.
+
+    Parameters
+    ----------
+    counts : array of int, (V,)
+        At least one word.
+    ns_exponent : float
+        1 draws words as they come in the text, 0 all of them alike; a negative one prefers rare
+        words.
+
+    Returns
+    -------
+    table : AliasTable
+
+    Raises
+    ------
+    TypeError, ValueError
+        If counts are not positive integers, if there are none, or the exponent is not finite.
+
+    References
+    ----------
+    Walker (1977), "An efficient method for generating discrete random variables with general
+    distributions"; Vose (1991) for making the table in linear time.
+
+    Examples
+    --------
+    >>> from fastseq.word_counts import noise_table
+    >>> table = noise_table([16, 1], ns_exponent=0.5)  # 4 to 1
+    >>> (table.thresholds / 2**32).round(2).tolist(), table.aliases.tolist()
+    ([1.0, 0.4], [0, 0])
+    """
+    counts = check_counts(counts)
+    exponent = checks.finite("ns_exponent", ns_exponent)
+    if not counts.size:
+        raise ValueError("counts must have at least one word, got none")
+    logs = exponent * np.log(counts)
+    weights = np.exp(logs - logs.max())  # whose sum can't overflow
+    return _alias_table(weights * (len(weights) / weights.sum()))
+
+
+def _alias_table(shares):
+    """The table of shares whose mean is 1: those below 1 are filled up from those above."""
+    aliases = np.arange(len(shares), dtype=np.int32)
+    shares = shares.tolist()  # faster to walk than an array
+    small = [i for i, share in enumerate(shares) if share < 1]
+    large = [i for i, share in enumerate(shares) if share >= 1]
+    while small and large:
+        i, j = small.pop(), large[-1]
+        aliases[i] = j
+        shares[j] -= 1 - shares[i]
+        if shares[j] < 1:
+            small.append(large.pop())
+    for i in small + large:  # 1 but for rounding
+        shares[i] = 1.0
+    thresholds = np.minimum(np.rint(np.multiply(shares, 2.0**32)), _ALWAYS).astype(np.uint32)
+    return AliasTable(thresholds, aliases)
+
+
+def huffman_tree(counts: ArrayLike) -> HuffmanTree:
+    """The binary tree in which the mean path to a word is shortest.
+
+    Parameters
+    ----------
+    counts : array of int, (V,)
+        In any order.
+
+    Returns
+    -------
+    tree : HuffmanTree
+        With fewer than two words all paths are empty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If counts are not positive integers.
+
+    References
+    ----------
+    Huffman (1952), "A method for the construction of minimum-redundancy codes"; van Leeuwen
+    (1976) for two queues instead of a heap.
+
+    Examples
+    --------
+    >>> from fastseq.word_counts import huffman_tree
+    >>> tree = huffman_tree([5, 2, 1])
+    >>> tree.begins.tolist()
+    [0, 1, 3, 5]
+    >>> tree.nodes.tolist(), tree.codes.tolist()
+    ([1, 1, 0, 1, 0], [1, 0, 1, 0, 0])
+    """
+    counts = check_counts(counts)
+    if len(counts) < 2:
+        empty = np.zeros(len(counts) + 1, np.int64)
+        return HuffmanTree(empty, np.empty(0, np.int32), np.empty(0, np.uint8))
+    parents, codes = _join_nodes(counts)
+    return _paths(len(counts), parents, codes)
+
+
+def _join_nodes(counts):
+    """Each node's parent, and its side; nodes are the words, then the inner ones as made."""
+    size = len(counts)
+    order = np.argsort(counts, kind="stable")
+    leaves = order.tolist()
+    leaf_counts = counts[order].tolist()
+    inner_counts = []  # rise too: the two least of all are among the next of both
+    parents, codes = [0] * (2 * size - 1), [0] * (2 * size - 1)
+    leaf = inner = 0
+    for made in range(size - 1):
+        total = 0
+        for code in (0, 1):
+            if leaf < size and (inner == made or leaf_counts[leaf] <= inner_counts[inner]):
+                node, count = leaves[leaf], leaf_counts[leaf]
+                leaf += 1
+            else:
+                node, count = size + inner, inner_counts[inner]
+                inner += 1
+            parents[node], codes[node] = size + made, code
+            total += count
+        inner_counts.append(total)
+    return np.array(parents, np.int64), np.array(codes, np.uint8)
+
+
+def _paths(size, parents, codes):
+    """The path to each word; all words climb at once."""
+    root = len(parents) - 1
+    places, climbing = np.arange(size), np.arange(size)
+    lengths = np.zeros(size, np.int64)
+    while climbing.size:
+        lengths[climbing] += 1
+        places[climbing] = parents[places[climbing]]
+        climbing = climbing[places[climbing] != root]
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    path_nodes = np.empty(begins[-1], np.int32)
+    path_codes = np.empty(begins[-1], np.uint8)
+    places, climbing, step = np.arange(size), np.arange(size), 1
+    while climbing.size:
+        at = begins[climbing + 1] - step
+        path_codes[at] = codes[places[climbing]]
+        places[climbing] = parents[places[climbing]]
+        path_nodes[at] = places[climbing] - size
+        climbing, step = climbing[places[climbing] != root], step + 1
+    return HuffmanTree(begins, path_nodes, path_codes)
+
+
+def check_counts(counts):
+    """Counts as an array of int64, all at least 1."""
+    array = checks.integers("counts", counts)
+    if array.ndim != 1:
+        raise ValueError(f"counts must have shape (number of words,), got {array.shape}")
+    if array.size and array.min() < 1:
+        at = int(np.argmax(array < 1))
+        raise ValueError(f"counts must be at least 1, got {array[at]} at counts[{at}]")
+    return array.astype(np.int64)
