@@ -562,7 +562,7 @@ class Trainer:
 
     def _describe(self, schedule_every):
         """What makes it another run if it changes."""
-        names = (*self.optimizer._options, "weight_decay", "no_decay")
+        names = (*self.optimizer.option_names, "weight_decay", "no_decay")
         options = {name: getattr(self.optimizer, name) for name in names}
         average, validation = self._average, self._validation
         settings = getattr(self.model, "settings", None) or {}

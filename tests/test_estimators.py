@@ -223,7 +223,7 @@ def test_validation_keeps_the_best_epoch_and_ends_in_time(case):
     estimator = make(**settings).fit(X[5:], y[5:], validation=(X[:5], y[:5]))
     history = estimator.history_
     assert history.stopped == "patience" and len(history.validation) == history.best_epoch + 2
-    batches = estimator._make_batches(*estimator._read(X[:5], y[:5]), None)
+    batches = estimator.make_batches(*estimator.read(X[:5], y[:5]), None)
     losses = [estimator.network_.loss(batch) for batch in batches]
     np.testing.assert_allclose(losses, [min(history.validation)], rtol=1e-6)
 

@@ -134,7 +134,7 @@ def test_a_text_is_learned(settings):
 def test_training_is_that_of_the_network():
     """The loop, batches and seeds by hand."""
     model = make_model(epochs=2, max_norm=0.5).fit(TEXT)
-    twin = model._make_network(0)
+    twin = model.make_network(0)
     adam = fs.Adam(twin.parameters, 0.02)
     ids = np.concatenate([[model.vocabulary_.end_id], model.vocabulary_.encode(TEXT)])
     losses = []

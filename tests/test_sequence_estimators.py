@@ -392,9 +392,9 @@ def test_what_a_forecast_learns_from():
     """At each step the next ones, as far as they are known."""
     X = [np.arange(10.0, 15.0), np.arange(3.0)]
     model = make_regressor(horizon=2, standardize=False, batch_size=2)
-    X, targets = model._read(X, None)
-    model._learn(X, targets)
-    (batch,) = model._make_batches(X, targets, None)
+    X, targets = model.read(X, None)
+    model.learn(X, targets)
+    (batch,) = model.make_batches(X, targets, None)
     nan = np.nan
     expected = [
         [[11, 12], [12, 13], [13, 14], [14, nan], [nan, nan]],

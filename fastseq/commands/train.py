@@ -187,7 +187,7 @@ def _read(path, args, estimator):
     if args.cls is models.LanguageModel:  # any text will do, and learning pieces twice takes long
         return pairs
     try:
-        estimator._read(*pairs)
+        estimator.read(*pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{files.display_name(path)}: {error}") from error
     return pairs

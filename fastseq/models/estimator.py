@@ -65,20 +65,20 @@ class Estimator:
     A subclass's constructor takes keyword arguments, those of ``TRAINING`` among them, stores
     them unchanged under their names, and does nothing else.  Its other methods are
 
-    ``_check_settings()``
+    ``check_settings()``
         Raise unless the settings make sense.
-    ``_read(X, y)``
+    ``read(X, y)``
         The data of ``fit`` as the next three take them; raise if something is wrong with them.
-    ``_learn(X, y)``
-        Set the attributes that ``_learned`` names, for which ``estimator_files`` knows a form.
-    ``_make_network(seed)``
+    ``learn(X, y)``
+        Set the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
+    ``make_network(seed)``
         A Module with ``loss_and_grad(batch)`` and ``loss(batch)``, from settings and what was
         learned.
-    ``_make_batches(X, y, seed)``
+    ``make_batches(X, y, seed)``
         What gives the network's batches; in a fixed order if the seed is None.
     """
 
-    _learned: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
     _free: tuple[str, ...] = ()  # settings besides TRAINING that may change after ``fit``
@@ -138,7 +138,7 @@ class Estimator:
         ]
         return f"{type(self).__name__}({', '.join(settings)})"
 
-    def _check_settings(self):
+    def check_settings(self):
         raise NotImplementedError
 
     def _check_training(self):
@@ -213,29 +213,29 @@ class Estimator:
             If the loss is not finite.  The estimator has the last good parameters, or with a
             validation those of the best epoch, and the history of what was done.
         """
-        self._check_settings()
+        self.check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
         self._check_validation(held_out, "X, y")
-        X, y = self._read(X, y)
+        X, y = self.read(X, y)
         if held_out is not None:
             with _naming("validation"):
-                held_out = self._read(*held_out)
+                held_out = self.read(*held_out)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
-                self._learn(X, y)
-                self.network_, self.history_ = self._make_network(network_seed), History()
+                self.learn(X, y)
+                self.network_, self.history_ = self.make_network(network_seed), History()
                 word_vectors.begin_with(self, vectors)
                 self.fitted_settings_ = self._network_settings()
             self._describe_run(goes_on)
-            batches = self._make_batches(X, y, order_seed)
+            batches = self.make_batches(X, y, order_seed)
             validation = None
             if held_out is not None:
                 with _naming("validation"):
-                    validation = self._make_batches(*held_out, None)
+                    validation = self.make_batches(*held_out, None)
             self._train(batches, validation, checkpoint, progress)
             self._check_interrupted(keep_interrupted)
         return self
@@ -319,7 +319,7 @@ class Estimator:
             may_differ.add("epochs")
         settings = {n: v for n, v in self.get_params().items() if n not in may_differ}
         settings = {name: estimator_files.plain_setting(value) for name, value in settings.items()}
-        for name in self._learned:  # equal ids may stand for other texts
+        for name in self.learned:  # equal ids may stand for other texts
             value = getattr(self, name, None)
             if isinstance(value, Vocabulary):
                 settings[name] = zlib.crc32(value.to_json().encode())

@@ -71,7 +71,7 @@ def write(estimator: Estimator, path: str | os.PathLike) -> None:
     """Write a fitted estimator; see ``Estimator.save``."""
     arrays = dict(estimator.network_.parameters)
     learned = {}
-    for name in estimator._learned:
+    for name in estimator.learned:
         learned[name] = _pack(f"learned/{name}", getattr(estimator, name), arrays)
     history = {
         name: _pack(f"history/{name}", value, arrays)
@@ -122,7 +122,7 @@ def _restore(path, cls, file):
     estimator = cls(**{name: _tuples(value) for name, value in settings.items()})
     for name, value in metadata["learned"].items():
         setattr(estimator, name, _unpack(value, arrays))
-    network = estimator._make_network(0)
+    network = estimator.make_network(0)
     parameters = {name: array for name, array in arrays.items() if "/" not in name}
     checkpoint.check_fits(path, type(network).__name__, parameters, network)
     network.load_state_dict(parameters)

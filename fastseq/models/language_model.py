@@ -130,7 +130,7 @@ class LanguageModel(Estimator):
     (['u', 'r'], (1, 19))
     """
 
-    _learned = ("vocabulary_", "n_tokens_", "missing_words_")
+    learned = ("vocabulary_", "n_tokens_", "missing_words_")
     _free = ("steps",)
 
     def __init__(
@@ -190,7 +190,7 @@ class LanguageModel(Estimator):
         self.dtype = dtype
         self.random_state = random_state
 
-    def _check_settings(self):
+    def check_settings(self):
         self._check_training()
         checks.choice("unit", self.unit, text_stream.UNITS)
         checks.choice("cell", self.cell, tuple(CELLS))
@@ -262,7 +262,7 @@ class LanguageModel(Estimator):
             If the loss is not finite.  The model has the last good parameters, or with a
             validation those of the best epoch, and the history of what was done.
         """
-        self._check_settings()
+        self.check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
         self._check_validation(validation, "text")
         vectors = word_vectors.read(self)
@@ -271,15 +271,15 @@ class LanguageModel(Estimator):
         elif isinstance(validation, tuple):
             text_stream.check_no_pair("validation", validation)
         goes_on = self._goes_on()
-        learned = self._known() if goes_on else self._learn_tokens(X)
-        stream = self._make_windows("X", X, *learned)
+        learned = self._known() if goes_on else self.learn_tokens(X)
+        stream = self.make_windows("X", X, *learned)
         held_out = None
         if validation is not None:
-            held_out = self._make_windows("validation", validation, *learned, few=True)
+            held_out = self.make_windows("validation", validation, *learned, few=True)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
-                self.network_, self.history_ = self._make_network(self.random_state), History()
+                self.network_, self.history_ = self.make_network(self.random_state), History()
                 word_vectors.begin_with(self, vectors)
                 self.fitted_settings_ = self._network_settings()
             self._describe_run(goes_on)
@@ -290,7 +290,7 @@ class LanguageModel(Estimator):
     def _known(self):
         return self.vocabulary_, self.n_tokens_
 
-    def _learn_tokens(self, X):
+    def learn_tokens(self, X):
         """The vocabulary, and how many tokens there are."""
         size = self.vocabulary_size
         if self.unit == "id":
@@ -299,7 +299,7 @@ class LanguageModel(Estimator):
         vocabulary = text_stream.learn_vocabulary(X, self.unit, self.min_count, size)
         return vocabulary, len(vocabulary)
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         return LanguageNetwork(
             self.n_tokens_,
             self.embedding_dim,
@@ -315,7 +315,7 @@ class LanguageModel(Estimator):
             seed=seed,
         )
 
-    def _make_windows(self, name, X, vocabulary, n_tokens, few=False):
+    def make_windows(self, name, X, vocabulary, n_tokens, few=False):
         """Windows of a text; with ``few`` in fewer columns where it is short."""
         ids = self._encode(name, X, vocabulary, n_tokens)
         if len(ids) < 2:
@@ -323,10 +323,10 @@ class LanguageModel(Estimator):
         rows = min(self.batch_size, len(ids) - 1) if few else self.batch_size
         return BPTTWindows(ids, rows, self.steps)
 
-    def _read(self, X, y=None):
+    def read(self, X, y=None):
         """Raise unless X is a text that can be learned from."""
-        self._check_settings()
-        return self._make_windows("X", X, *self._learn_tokens(X))
+        self.check_settings()
+        return self.make_windows("X", X, *self.learn_tokens(X))
 
     def _encode(self, name, X, vocabulary, n_tokens):
         """A text as the ids of a stream; before its first token a line has ended."""

@@ -143,8 +143,8 @@ class SequenceRegressor(SequenceEstimator):
     """
 
     _estimator_type = "regressor"
-    _learned = (
-        *SequenceEstimator._learned,
+    learned = (
+        *SequenceEstimator.learned,
         "target_mean_",
         "target_scale_",
         "n_outputs_",
@@ -279,7 +279,7 @@ class SequenceRegressor(SequenceEstimator):
             If X or y are of another kind than in ``fit``.
         """
         self._check_fitted()
-        X, targets = self._read(X, y)
+        X, targets = self.read(X, y)
         self._check_outputs(targets)
         if self.horizon is None:
             truth = targets.values
@@ -343,8 +343,8 @@ class SequenceRegressor(SequenceEstimator):
 
     # --- training -------------------------------------------------------------------------------
 
-    def _check_settings(self):
-        super()._check_settings()
+    def check_settings(self):
+        super().check_settings()
         checks.choice("loss", self.loss, tuple(LOSSES))
         checks.flag("per_step", self.per_step)
         if self.horizon is not None:
@@ -364,7 +364,7 @@ class SequenceRegressor(SequenceEstimator):
                     f"{self.quantiles!r}"
                 )
 
-    def _read(self, X, y):
+    def read(self, X, y):
         if y is None:
             if self.horizon is None:
                 raise TypeError("y must hold the targets, got None")
@@ -384,7 +384,7 @@ class SequenceRegressor(SequenceEstimator):
         told = next((steps for steps in y if len(steps)), y[0])  # an empty list says nothing
         return Targets(values, np.ndim(told) == 1)
 
-    def _learn(self, X, y):
+    def learn(self, X, y):
         self._learn_inputs(X)
         self.target_mean_ = self.target_scale_ = None
         if self.standardize:
@@ -392,7 +392,7 @@ class SequenceRegressor(SequenceEstimator):
             self.target_mean_, self.target_scale_ = scale
         self.n_outputs_, self.single_output_ = y.values[0].shape[-1], y.single
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         outputs = (self.n_outputs_,) if self.horizon is None else (self.horizon, self.n_outputs_)
         if self.quantiles is None:
             loss = LOSSES[self.loss]()
@@ -400,7 +400,7 @@ class SequenceRegressor(SequenceEstimator):
             loss, outputs = QuantileLoss(self.quantiles), (*outputs, len(self.quantiles))
         return self._network(outputs, loss, seed, partial=self.horizon is not None)
 
-    def _make_batches(self, X, y, seed):
+    def make_batches(self, X, y, seed):
         self._check_outputs(y)
         scale = self.target_mean_, self.target_scale_, checks.float_dtype(self.dtype)
         if not self._by_steps:

@@ -28,10 +28,10 @@ class SequenceEstimator(Estimator):
         Of each feature, if it is standardised.
     """
 
-    _learned = ("n_features_in_", "vocabulary_", "mean_", "scale_", "missing_words_")
+    learned = ("n_features_in_", "vocabulary_", "mean_", "scale_", "missing_words_")
     _by_steps = False  # whether there are outputs for each step of a sequence
 
-    def _check_settings(self):
+    def check_settings(self):
         check_layers(self)
         checks.choice("pooling", self.pooling, tuple(POOLINGS))
         checks.flag("standardize", self.standardize)

@@ -113,7 +113,7 @@ class SequenceTagger(Estimator):
     [['DET', 'NOUN', 'VERB']]
     """
 
-    _learned = ("classes_", "vocabulary_", "characters_", "missing_words_")
+    learned = ("classes_", "vocabulary_", "characters_", "missing_words_")
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class SequenceTagger(Estimator):
             If X or y are of another kind than in ``fit``.
         """
         self._check_fitted()
-        X, y = self._read(X, y)
+        X, y = self.read(X, y)
         inputs.check_kind("y", np.concatenate(y), self.classes_)
         pairs = zip(_joined(self.predict(X)), _joined(y), strict=True)
         return float(np.mean([tag == truth for tag, truth in pairs]))
@@ -235,7 +235,7 @@ class SequenceTagger(Estimator):
 
     # --- training -------------------------------------------------------------------------------
 
-    def _check_settings(self):
+    def check_settings(self):
         check_layers(self)
         checks.flag("crf", self.crf)
         for name in ("embedding_dim", "char_embedding_dim", "min_count"):
@@ -245,7 +245,7 @@ class SequenceTagger(Estimator):
         word_vectors.check(self.embeddings)
         self._check_training()
 
-    def _read(self, X, y):
+    def read(self, X, y):
         X, y = check_pairs(X, y)
         X, y = self._read_sentences(X), [inputs.by_position(tags) for tags in y]
         for i, (words, tags) in enumerate(zip(X, y, strict=True)):
@@ -262,7 +262,7 @@ class SequenceTagger(Estimator):
     def _read_sentences(self, X):
         return inputs.read_tokens("X", X, "word")
 
-    def _learn(self, X, y):
+    def learn(self, X, y):
         self.classes_ = np.unique(np.concatenate(y))
         self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
         self.characters_ = None
@@ -275,7 +275,7 @@ class SequenceTagger(Estimator):
                 )
             self.characters_ = Vocabulary.build(words, unit="character")
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         return TaggerNetwork(
             len(self.vocabulary_),
             len(self.characters_) if self.characters_ is not None else 0,
@@ -296,7 +296,7 @@ class SequenceTagger(Estimator):
             seed=seed,
         )
 
-    def _make_batches(self, X, y, seed):
+    def make_batches(self, X, y, seed):
         numbers = inputs.encode_classes("y", np.concatenate(y), self.classes_)
         return self._batches(X, np.split(numbers, np.cumsum([len(tags) for tags in y])[:-1]), seed)
 
