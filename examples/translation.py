@@ -114,7 +114,7 @@ def run_twin(twin, model, train, dev):
     twin.torch.manual_seed(model.random_state)
     twin.use_threads_of_fastseq()
     theirs = twin.TorchSeq2Seq(network, model.get_params())
-    held_out = model._batches(*model._read(*dev), None)
+    held_out = model._batches(*model.read(*dev), None)
     _, loss, seconds = twin.train(theirs, batches, model.history_.lr, held_out)
     ours = copy.deepcopy(model)
     ours.network_.load_state_dict(theirs.state_for(ours.network_))
@@ -124,14 +124,14 @@ def run_twin(twin, model, train, dev):
 def begin_again(model, train):
     """A network as it was before training, and the batches in the order of training."""
     network_seed, order_seed, _ = fs.Module.split_seed(model.random_state, 3)  # as fit has it
-    return model._make_network(network_seed), model._batches(*model._read(*train), order_seed)
+    return model.make_network(network_seed), model._batches(*model.read(*train), order_seed)
 
 
 def largest_difference(twin, train, updates=UPDATES, **settings):
     """Of the first updates' losses, relative to them, without dropout."""
     settings = SETTINGS | {"dropout": 0.0, "random_state": 0} | settings
     model = fs.Seq2Seq(**settings)
-    model._learn(*model._read(*train))
+    model.learn(*model.read(*train))
     network, batches = begin_again(model, train)
     theirs = twin.TorchSeq2Seq(network, settings | {"max_norm": model.max_norm})
     few = [batch for batch, _ in zip(batches, range(updates), strict=False)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -159,7 +158,8 @@ class Seq2Seq(Estimator):
     ['cba', 'bad']
     """
 
-    _learned = ("source_vocabulary_", "target_vocabulary_", "length_ratio_")
+    learned = ("source_vocabulary_", "target_vocabulary_", "length_ratio_")
+    _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
     def __init__(
         self,
@@ -402,7 +402,7 @@ class Seq2Seq(Estimator):
             Natural logarithms.
         """
         self._check_fitted()
-        X, y = self._read(X, y)
+        X, y = self.read(X, y)
         results = np.empty(len(X))
         for batch in self._batches(X, y, None):
             results[batch.rows] = self.network_.log_prob(batch)
@@ -411,7 +411,7 @@ class Seq2Seq(Estimator):
     def score(self, X: Any, y: Any = None) -> float:
         """How good predictions are, by the metric of the settings: more is better."""
         self._check_fitted()
-        X, y = self._read(X, y)
+        X, y = self.read(X, y)
         return self._score(X, y, self.beam_size)
 
     def align(self, source: Any, target: Any = None) -> tuple[list, list, np.ndarray]:
@@ -560,6 +560,7 @@ class Seq2Seq(Estimator):
         validation: Any = None,
         checkpoint: str | os.PathLike | None = None,
         callbacks: Sequence = (),
+        keep_interrupted: bool = True,
         progress: bool | None = None,
     ) -> Self:
         """Learn from pairs.
@@ -574,9 +575,13 @@ class Seq2Seq(Estimator):
             and ``patience`` may end the training.
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless schedule or sampling depend on them.
         callbacks : sequence
             What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
+            KeyboardInterrupt after the update, and the model is as it was.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -605,6 +610,7 @@ class Seq2Seq(Estimator):
             validation=validation,
             checkpoint=checkpoint,
             callbacks=callbacks,
+            keep_interrupted=keep_interrupted,
             progress=progress,
         )
 
@@ -612,7 +618,7 @@ class Seq2Seq(Estimator):
     def _mode(self):
         return "min" if self.selection == "loss" else "max"
 
-    def _check_settings(self):
+    def check_settings(self):
         self._check_training()
         token_pairs.check_settings(self)
         checks.choice("cell", self.cell, tuple(CELLS))
@@ -651,9 +657,9 @@ class Seq2Seq(Estimator):
                 "take 'general' for an encoder of two directions"
             )
 
-    def _read(self, X, y=None):
+    def read(self, X, y=None):
         X, y = token_pairs.split_pairs(X, y)
-        check_pairs(X, y)
+        X, y = check_pairs(X, y)
         return self._read_sources(X), self._read_targets(y)
 
     def _read_sources(self, X):
@@ -664,7 +670,7 @@ class Seq2Seq(Estimator):
         token_pairs.check_targets("y", y)
         return y
 
-    def _learn(self, X, y):
+    def learn(self, X, y):
         self.source_vocabulary_, self.target_vocabulary_ = token_pairs.learn_vocabularies(
             X,
             y,
@@ -674,9 +680,9 @@ class Seq2Seq(Estimator):
         )
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         vocabulary = self.target_vocabulary_
-        network = Seq2SeqNetwork(
+        return Seq2SeqNetwork(
             len(self.source_vocabulary_),
             len(vocabulary),
             self.embedding_dim,
@@ -698,12 +704,8 @@ class Seq2Seq(Estimator):
             dtype=self.dtype,
             seed=seed,
         )
-        # which a checkpoint compares: equal ids may stand for other tokens
-        tokens = "\n".join([*self.source_vocabulary_.tokens, *vocabulary.tokens])
-        network.settings["vocabularies"] = zlib.crc32(tokens.encode("utf-8", "surrogatepass"))
-        return network
 
-    def _make_batches(self, X, y, seed):
+    def make_batches(self, X, y, seed):
         return self._batches(X, y, seed)
 
     def _make_validation(self, X, y):
@@ -717,10 +719,7 @@ class Seq2Seq(Estimator):
         targets = y
         if y is not None:
             targets = self.target_vocabulary_.encode_all(y, begin=True, end=True)
-        if seed is None:
-            options = {"max_tokens": AT_ONCE, "shuffle": False}
-        else:
-            options = {"batch_size": self.batch_size, "seed": seed}
+        options = self._batch_options(seed, AT_ONCE)
         kind = None if y is None else "sequences"
         return Batches(sources, targets, target_kind=kind, **options)
 
@@ -728,6 +727,7 @@ class Seq2Seq(Estimator):
         self.network_.sampled = 0.0
         if self.scheduled_sampling:
             updates = self.epochs * len(batches)
+            self.network_.settings["updates"] = updates  # which a checkpoint compares
             callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
         super()._train(batches, validation, checkpoint, progress, callbacks)
 
