@@ -347,7 +347,7 @@ def test_wrong_settings(settings, error, message):
         (["a", "b"], ["a"], ValueError, "y must have one entry for each of the 2 sequences"),
         (["abc", "cd"], None, ValueError, "X must be a list of pairs (source, target)"),
         ("ab", None, TypeError, "X must be a list of pairs (source, target)"),
-        ([3], ["a"], TypeError, "X[0] must be a string or a list of tokens, got 3"),
+        ([3], ["a"], TypeError, "X must be a list of sequences, got 3 as X[0]"),
         (["a"], [["a", 3]], TypeError, "y[0][1] must be a string, got 3"),
         (["a"], [["a", "</s>"]], ValueError, "y[0] has the token '</s>'"),
         (["", ""], ["a", "b"], ValueError, "X must hold at least one token"),
