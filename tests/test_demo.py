@@ -296,6 +296,12 @@ def models_work(names):
     assert list(names["tagger"].parameters)[:2] == ["embedding.weight", "lstm.weight_ih_l0"]
 
 
+def attention_works(names):
+    assert names["context"].shape == (5, 3, 16)
+    np.testing.assert_allclose(names["weights"].sum(axis=2), 1, rtol=1e-5)
+    assert names["dquery"].shape == (5, 3, 8) and names["dmemory"].shape == (20, 3, 16)
+
+
 def ragged_batches_work(names):
     alone, _ = names["lstm"](names["x"][:7, 1:2])
     np.testing.assert_allclose(names["y"][:7, 1:2], alone, rtol=1e-5, atol=1e-6)
@@ -315,6 +321,12 @@ def data_become_batches(names):
     assert names["batch"].carried and names["batch"].targets[-1, -1] == 1000
 
 
+def corpora_work(names):
+    corpus = names["corpus"]
+    assert sorted(corpus.index_to_key) == sorted({word for line in names["lines"] for word in line})
+    assert len(corpus.ids) == 10 and corpus.offsets.tolist() == [0, 6, 10]
+
+
 def pytorch_works(names):
     with names["torch"].no_grad():
         theirs, _ = names["theirs"](names["torch"].from_numpy(names["x"]))
@@ -325,8 +337,8 @@ def test_the_quick_start_in_the_readme_does_what_it_says():
     readme = Path(__file__).parents[1] / "README.md"
     quick_start, _, _ = readme.read_text("utf-8").partition("\n## Training\n")
     blocks = re.findall(r"```python\n(.*?)```", quick_start, re.DOTALL)
-    checks = [inference_works, training_works, models_work, ragged_batches_work]
-    checks += [streams_work, data_become_batches, pytorch_works]
+    checks = [inference_works, training_works, models_work, attention_works, ragged_batches_work]
+    checks += [streams_work, data_become_batches, corpora_work, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
         checks.pop()
