@@ -59,6 +59,12 @@ SECTIONS = {
     "backends": Section(
         "Backends, one thread", ("backends",), "In brackets: over the Cython backend."
     ),
+    "beam-search": Section(
+        "Beam search, one thread",
+        ("beam-search",),
+        "The search alone: logits are there already. PyTorch makes the same search of its own "
+        "operations; all its rows go on until all sentences are done.",
+    ),
     "binary-addition": Section(
         "Binary addition",
         ("binary-addition",),

@@ -57,7 +57,7 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
             for number, raw in enumerate(file, 1):
                 yield number, _decode(path, number, raw)
         except damages as error:
-            _check_damage(error)
+            check_damage(error)
             raise ValueError(
                 f"{display_name(path)}, after line {number}: damaged or cut off: {error}"
             ) from error
@@ -106,7 +106,7 @@ def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
                     parts = []
                 parts.append(data[cut:])
         except damages as error:
-            _check_damage(error)
+            check_damage(error)
             raise ValueError(f"{display_name(path)}: damaged or cut off: {error}") from error
     if any(parts):
         yield b"".join(parts), done
@@ -163,7 +163,7 @@ def _zstd():
     return zstd
 
 
-def _check_damage(error):
+def check_damage(error):
     """Raise what is no damage but an error of the disk: bz2 has no exception of its own."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error

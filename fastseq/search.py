@@ -526,19 +526,19 @@ def _sample(model, start_ids, rules, n_samples, how, attention, seed):
     root = int(checks.generator(seed).integers(2**63))
     draws = [np.random.default_rng([root, row]) for row in range(count)]
     places = np.arange(count)  # of the rows that go on
-    owners, ids = places // n_samples, np.repeat(start_ids, n_samples)
+    owners, ids = places // n_samples, start_ids
+    rows_of_model = owners  # after the first step they are repeated, then all have their own
     log_probs, history = np.zeros(count), np.empty((count, 0), np.int64)
     trail, finished, sampler, step = Trail(), Finished(), None, 0
-    if n_samples > 1:
-        model.select(owners)
     while len(ids):
-        logits = model.step(ids)
+        rows_before = len(ids)
+        logits = model.step(ids)[rows_of_model]
         log_sums = log_sum_exp(logits)
         if sampler is None:
             rules.learn_classes(model.classes)
             sampler = Sampler(model.classes, batch_size=count, **how)
         if attention:
-            trail.add_weights(model.attention(len(ids)))
+            trail.add_weights(model.attention(len(ids))[rows_of_model])
         ends = logits[:, rules.end].copy()
         cut = rules.restrict(step, logits, owners[places], history)
         lost = logits.max(axis=1) == -np.inf
@@ -558,8 +558,10 @@ def _sample(model, start_ids, rules, n_samples, how, attention, seed):
         trail.add(rows, ids)
         if rules.ngram:
             history = np.concatenate([history[rows], ids[:, None]], axis=1)
-        if len(rows) and ended.any():
-            model.select(rows)
+        selected = rows_of_model[rows]
+        if len(rows) and not _are_all(selected, rows_before):
+            model.select(selected)
+        rows_of_model = np.arange(len(rows))
         step += 1
     found = finished.best(count, 1, trail, attention)
     return [[f[0] for f in found[i : i + n_samples]] for i in range(0, count, n_samples)]

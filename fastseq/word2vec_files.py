@@ -43,6 +43,7 @@ def read_word2vec(path, *, binary, encoding, errors, limit, dtype, header):
             read = _read_binary if binary else _read_text
             words, vectors = read(source, limit)
         except damages as error:
+            files.check_damage(error)
             raise ValueError(f"{name}: damaged or cut off: {error}") from error
     return _without_copies(name, words, vectors)
 
@@ -325,6 +326,7 @@ def read_counts(path, words, encoding, errors):
                     )
                 counts.setdefault(source.decode(word, "line", number), int(count[0]))
         except damages as error:
+            files.check_damage(error)
             raise ValueError(f"{name}: damaged or cut off: {error}") from error
     missing = next((word for word in words if word not in counts), None)
     if missing is not None:

@@ -141,6 +141,17 @@ def test_train_is_fit_and_predict_is_predict(capsys, monkeypatch):
         assert file.read() == "".join(expected)
 
 
+def test_what_was_good_is_saved_when_a_loss_is_not_finite(capsys):
+    wild = f"train regressor targets.ts --out m {SMALL} --optimizer sgd --max-norm inf"
+    assert run(f"{wild} --lr 1e25") == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("m: History(epochs=1, updates=1")
+    assert captured.err.startswith("fastseq: error: update 2 (epoch 2, batch 1 of it): the loss is")
+    assert captured.err.count("\n") == 1
+    loaded = fs.load("m")
+    assert loaded.history_.loss and np.isfinite(loaded.network_.parameters.flat).all()
+
+
 def test_tags_in_other_columns(capsys):
     words, tags = sentences()
     write_columns("odd.columns", tags, words)
@@ -283,6 +294,9 @@ def test_forecasts(capsys, monkeypatch):
             np.loadtxt(block.splitlines()), values.reshape(3, 6), rtol=1e-5, atol=1e-6
         )
     assert run(f"train regressor train.ts --horizon 2 --out r {SMALL}") == 0  # labels don't matter
+    assert (
+        run(f"train regressor steps.npz --horizon 2 --out r {SMALL}") == 0
+    )  # targets of their own
 
 
 def test_a_stopped_run_goes_on(capsys):

@@ -293,6 +293,13 @@ def test_max_vocab_size(backend, write, monkeypatch, limit, block):
             assert_same(corpus, naive(sentences, **options))
 
 
+def test_words_before_and_after_pruning_keep_their_order(backend):
+    sentences = [["p", "q", "r", "x", "x"], ["s"], ["y", "y"]]
+    corpus = fs.Corpus.from_sentences(sentences, min_count=2, max_vocab_size=3)
+    assert corpus.index_to_key == ["y", "x"]  # as without pruning: the later one first
+    assert corpus.index_to_key == fs.Corpus.from_sentences(sentences, min_count=2).index_to_key
+
+
 def test_trim_rule(backend):
     sentences = [["a"] * 4, ["b"] * 3, ["c"] * 2, ["d"]]
     calls = []
@@ -411,7 +418,8 @@ def test_bytes_that_are_not_utf8_are_named(backend, write, monkeypatch, wrong, w
     for before, behind in [(b"", b""), (b"", b" c"), (b"ab\xc3\xa6", b"c d"), (rest, b"\nd")]:
         content = b"\xef\xbb\xbfa b\n\n" + rest + b"\n" + before + wrong + behind
         content += b"\n" + rest * 4 + b"\xff"
-        for path in (write(content), write(content[3:]), write(before + wrong + behind)):
+        for text in (content, content[3:], before + wrong + behind):
+            path = write(text)
             with pytest.raises(ValueError) as expected:
                 fs.read_text(path)
             for options in ({}, {"max_vocab_size": 5}, {"keys": ["a"]}):

@@ -1,6 +1,8 @@
 """Searches: against all sequences there are, against plain loops, and against each other."""
 
 import collections
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -664,6 +666,19 @@ def test_samples_keep_the_rules():
     for h in drawn:
         assert h.tokens[0] == 3 and h.tokens.tolist().count(1) == 0
         assert len(h.tokens) == len(set(h.tokens.tolist())) == 3
+
+
+# --- README ---------------------------------------------------------------------------------------
+
+
+def test_the_readme_does_what_it_says():
+    readme = Path(__file__).parents[1] / "README.md"
+    section = readme.read_text("utf-8").partition("\n## Search\n")[2].partition("\n## ")[0]
+    names = {"fs": fs, "np": np}
+    for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(compile(block, str(readme), "exec"), names)
+    assert [len(found) for found in names["found"]] == [2, 2, 2]
+    assert occurs([[7, 8]], names["best"].tokens.tolist())
 
 
 # --- copying --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ FS_INLINE VEC FS_NAME(larger_of)(VEC a, VEC b) {
     return (VEC)(((IVEC)a & larger) | ((IVEC)b & ~larger));
 }
 
-/* NaN is passed over: it shows in the sums.  In four, since a comparison waits for the one before. */
+/* NaN is passed over: it shows in the sums.  In four: a comparison waits for the one before it. */
 FS_INLINE REAL FS_NAME(largest)(const REAL *x, long n) {
     VEC a = -INFINITY - (VEC){0}, b = a, c = a, d = a;
     long i = 0;

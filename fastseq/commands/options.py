@@ -66,7 +66,7 @@ def make_estimator(args, cls):
     given = {name: getattr(args, name, _default(name, settings[name])) for name in settings}
     estimator = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
     try:
-        estimator._check_settings()
+        estimator.check_settings()
     except (TypeError, ValueError) as error:
         args.parser.error(str(error))
     return estimator

@@ -156,17 +156,25 @@ def run(args):
         validation = _read(held_out, args, estimator)
         validation = validation if len(validation) == 2 else validation[0]
     test = None if args.test is None else _read(args.test, args, estimator)
-    estimator.fit(
-        *pairs,
-        validation=validation,
-        checkpoint=args.checkpoint,
-        progress=False if args.quiet else None,
-    )
+    failure = None
+    try:
+        estimator.fit(
+            *pairs,
+            validation=validation,
+            checkpoint=args.checkpoint,
+            progress=False if args.quiet else None,
+        )
+    except FloatingPointError as error:
+        if not estimator.history_.loss:
+            raise  # there is nothing good to save
+        failure = error
     estimator.save(args.out)
     history = estimator.history_
     print(f"{args.out}: {history}")
     if test is not None:
         print(f"{args.test}: {describe_score(estimator, test)}")
+    if failure is not None:
+        raise failure
     if history.stopped == "interrupted":
         print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
         return 130
@@ -179,7 +187,7 @@ def _read(path, args, estimator):
     if args.cls is models.LanguageModel:  # any text will do, and learning pieces twice takes long
         return pairs
     try:
-        estimator._read(*pairs)
+        estimator.read(*pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{files.display_name(path)}: {error}") from error
     return pairs
@@ -222,7 +230,7 @@ def read_labelled(path, args, estimator):
 def read_valued(path, args, estimator):
     """Sequences and numbers; None for the steps of the series themselves."""
     x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
-    if estimator.horizon is not None and np.ndim(y) < 2:
+    if estimator.horizon is not None and (y is None or not np.ndim(y[0])):
         return x, None  # one label or number for a series is nothing to forecast
     if y is None:
         raise ValueError(f"{path}: expected target values, got sequences alone")
