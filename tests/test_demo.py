@@ -238,6 +238,14 @@ def models_work(names):
     assert list(names["tagger"].parameters)[:2] == ["embedding.weight", "lstm.weight_ih_l0"]
 
 
+def attention_works(names):
+    weights, backprop = names["weights"], names["backprop"]
+    assert names["dmemory"].shape == names["memory"].shape and names["context"].shape == (5, 3, 16)
+    assert weights.shape == (5, 3, 20) and abs(weights.sum(axis=2) - 1).max() < 1e-6
+    with pytest.raises(RuntimeError):
+        backprop(names["context"])
+
+
 def ragged_batches_work(names):
     alone, _ = names["lstm"](names["x"][:7, 1:2])
     np.testing.assert_allclose(names["y"][:7, 1:2], alone, rtol=1e-5, atol=1e-6)
@@ -257,6 +265,13 @@ def data_become_batches(names):
     assert names["batch"].carried and names["batch"].targets[-1, -1] == 1000
 
 
+def corpora_work(names):
+    corpus, lines = names["corpus"], names["lines"]
+    words = [corpus.index_to_key[i] for i in corpus.ids]
+    assert len(corpus.counts) == 8 and words == [word for line in lines for word in line]
+    assert np.diff(corpus.offsets).tolist() == [len(line) for line in lines]
+
+
 def pytorch_works(names):
     with names["torch"].no_grad():
         theirs, _ = names["theirs"](names["torch"].from_numpy(names["x"]))
@@ -267,8 +282,9 @@ def test_the_quick_start_in_the_readme_does_what_it_says():
     readme = Path(__file__).parents[1] / "README.md"
     quick_start, _, _ = readme.read_text("utf-8").partition("\n## Training\n")
     blocks = re.findall(r"```python\n(.*?)```", quick_start, re.DOTALL)
-    checks = [inference_works, training_works, models_work, ragged_batches_work]
-    checks += [streams_work, data_become_batches, pytorch_works]
+    checks = [inference_works, training_works, models_work, attention_works]
+    checks += [ragged_batches_work, streams_work, data_become_batches]
+    checks += [corpora_work, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
         checks.pop()
