@@ -340,6 +340,7 @@ def test_the_process_that_was_started_is_the_one_that_trains():
     try:
         wait_until(lambda: os.path.exists("c") or process.poll() is not None)
         assert process.poll() is None
+        time.sleep(1)  # from then on it trains
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130 and os.path.exists("r")
     finally:
