@@ -149,6 +149,7 @@ _LATER = {
     ),
     "training": ("fit",),
     "vocabulary": ("Vocabulary",),
+    "word2vec": ("Word2Vec",),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 
@@ -223,6 +224,7 @@ __all__ = [
     "Subwords",
     "TimeSeries",
     "Vocabulary",
+    "Word2Vec",
     "__version__",
     "beam_search",
     "bleu",

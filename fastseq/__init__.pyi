@@ -85,6 +85,7 @@ from fastseq.tensor_files import load_tensors, save_tensors
 from fastseq.timeseries import TimeSeries, read_ts
 from fastseq.training import fit
 from fastseq.vocabulary import Vocabulary
+from fastseq.word2vec import Word2Vec
 
 __all__ = [
     "CRF",
@@ -157,6 +158,7 @@ __all__ = [
     "Subwords",
     "TimeSeries",
     "Vocabulary",
+    "Word2Vec",
     "__version__",
     "beam_search",
     "bleu",

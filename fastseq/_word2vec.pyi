@@ -1,9 +1,12 @@
-"""The compiled part of word vectors.  Tables are explained in ``reference_corpus.py``."""
+"""The compiled part of word vectors, explained in ``reference_corpus.py``, ``reference_word2vec.py``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastseq.reference_word2vec import Settings
 
 # end, n_items, n_words, wrong
 _Read = tuple[int, int, int, bool]
@@ -41,3 +44,22 @@ def renumber(
     last_end: int,
     open_words: int,
 ) -> tuple[int, int, int, int]: ...
+def available_isas() -> tuple[str, ...]: ...
+def isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def train_words(
+    syn0: NDArray[Any],
+    syn1neg: NDArray[Any] | None,
+    syn1: NDArray[Any] | None,
+    ids: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    keep: NDArray[np.uint32],
+    alias: tuple[NDArray[np.uint32], NDArray[np.int32]] | None,
+    paths: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]] | None,
+    settings: Settings,
+    streams: tuple[int, int],
+    first_chunk: int,
+    rates: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    workers: int,
+) -> None: ...

@@ -19,6 +19,12 @@ def make_reading_bar(wanted, total):
     return ReadingBar(tqdm, total) if tqdm else NoReadingBar()
 
 
+def make_words_bar(wanted, total, done):
+    """A bar for so many words in all, some of which are done."""
+    tqdm = _tqdm(wanted)
+    return WordsBar(tqdm, total, done) if tqdm else NoWordsBar()
+
+
 def _tqdm(wanted):
     """What draws a bar; None if there is to be none."""
     if wanted is False or (wanted is None and not _is_terminal()):
@@ -143,3 +149,30 @@ class ReadingBar(NoReadingBar):
         rate = words / max(self._looked - self._begun, 1e-9)
         self._bar.set_postfix_str(f"{rate:,.0f} words/s", refresh=False)
         self._bar.update((done if self._in_bytes else words) - self._bar.n)
+
+
+class NoWordsBar:
+    """Shows nothing."""
+
+    def update(self, words, epoch, alpha, loss):
+        """So many words are done, and an epoch is under way; the loss may be None."""
+
+    def close(self):
+        """Leave the last look where it is."""
+
+
+class WordsBar(NoWordsBar):
+    """A line with words per second, loss, learning rate and the time that is left."""
+
+    def __init__(self, tqdm, total, done):
+        options = {"unit": "word", "unit_scale": True, "dynamic_ncols": True}
+        self._bar = tqdm(total=total, initial=done, desc="training", **options)
+
+    def update(self, words, epoch, alpha, loss):
+        self._bar.set_description(f"epoch {epoch}", refresh=False)
+        parts = [] if loss is None else [f"loss {loss:.4f}"]
+        self._bar.set_postfix_str(", ".join([*parts, f"alpha {alpha:.4f}"]), refresh=False)
+        self._bar.update(words - self._bar.n)
+
+    def close(self):
+        self._bar.close()

@@ -6,9 +6,7 @@ import contextlib
 import copy
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,6 +16,7 @@ from fastseq import checks
 from fastseq.averaging import AveragedParameters
 from fastseq.checkpoint import check_fits, load_checkpoint, remove_leftovers, save_checkpoint
 from fastseq.history import History
+from fastseq.interrupts import Interrupt
 from fastseq.module import Module
 from fastseq.optim import Optimizer
 from fastseq.progress import make_bar
@@ -253,7 +252,7 @@ class Trainer:
         self._validation = None if validation is None else Validation(model, validation)
         self._average = _check_average(average, model)
         self._best, self._saver, self._bar = best, saver, bar
-        self._interrupt = _Interrupt()
+        self._interrupt = Interrupt()
         self._on_update, self._on_epoch = _hooks(callbacks)
         self._stateful = [callback for callback in callbacks if has_state(callback)]
         self._count_of = batch_count(model)
@@ -614,31 +613,6 @@ class _Saver:
     def save(self, state):
         save_checkpoint(self.path, state)
         self._saved = time.monotonic()
-
-
-class _Interrupt:
-    """A context in which the first Ctrl-C is noted; the next one is Python's own again."""
-
-    def __init__(self):
-        self.is_noted = False
-
-    def __enter__(self):
-        is_main = threading.current_thread() is threading.main_thread()
-        self._is_ours = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._is_ours:
-            signal.signal(signal.SIGINT, self._note)
-
-    def __exit__(self, *exception):
-        if self._is_ours:
-            self._put_back()
-
-    def _note(self, number, frame):
-        self.is_noted = True
-        self._put_back()
-
-    def _put_back(self):
-        if signal.getsignal(signal.SIGINT) == self._note:  # and not replaced by someone else
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Listed:

@@ -15,6 +15,7 @@
 #include "score_blocks.h"
 #include "scores.h"
 #include "updates.h"
+#include "word2vec.h"
 
 #define FS_PANEL_VECTORS 4 /* vectors in a full plain panel */
 
@@ -81,6 +82,7 @@ typedef struct {
                              char *d);
 
     const fs_optimizers *optimizers;
+    const fs_word2vec *word2vec;
     const fs_attention *attention;
     const fs_dot_product *dot_product;
 } fs_tiles;

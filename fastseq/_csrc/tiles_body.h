@@ -298,6 +298,7 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
 #include "losses.h"
 #include "attention.h"
 #include "optimizers.h"
+#include "word2vec_rows.h"
 #include "dot_product.h"
 
 static const fs_tiles FS_NAME(tiles) = {
@@ -323,6 +324,7 @@ static const fs_tiles FS_NAME(tiles) = {
     FS_NAME(softmax_sums),
     FS_NAME(softmax_gradient),
     &FS_NAME(optimizers),
+    &FS_NAME(word2vec),
     &FS_NAME(attention),
     &FS_NAME(dot_product),
 };

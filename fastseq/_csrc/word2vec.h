@@ -1,0 +1,52 @@
+/* The table of functions on rows of word vectors, once per instruction set and dtype
+ * (word2vec_rows.h).
+ *
+ * A row is `vectors` whole vectors of 64 bytes' alignment: what exceeds its numbers is zero, and
+ * stays so.  Sums over a row, or over rows, run in one order, whatever other rows there are.
+ */
+#ifndef FASTSEQ_WORD2VEC_H
+#define FASTSEQ_WORD2VEC_H
+
+typedef struct {
+    /* out[i] = x . y[i]; there is room in out for count rounded up to a multiple of four. */
+    void (*dots)(long vectors, long count, const char *x, const char *const *y, char *out);
+
+    /* The same for as many rows of x, which lie side by side: out[i] = x[i] . y[i]. */
+    void (*row_dots)(long vectors, long count, const char *x, const char *const *y, char *out);
+
+    /* dx += errors[i] y[i] and dy[i] += errors[i] x, one i after the other; dy may be y. */
+    void (*pairs)(long vectors, long count, const char *errors, const char *x, char *dx,
+                  const char *const *y, char *const *dy);
+
+    /* out[row] += sum over k < depth of errors[row * row_step + k * k_step] * b[k], the rows of b
+     * lying side by side.  Steps are in bytes. */
+    void (*products)(long vectors, long rows, char *const *out, const char *errors, long row_step,
+                     long k_step, long depth, const char *b);
+
+    /* The negative gradient of sum(weights * softplus(s) - labels * s) times rate, in place:
+     * s = rate * (labels - weights * sigmoid(s)).  labels may be NULL: all are zero.  n is a
+     * multiple of a vector's numbers. */
+    void (*errors)(long n, const char *labels, const char *weights, double rate, char *s);
+
+    /* sum(weights * softplus(s) - labels * s) */
+    double (*loss)(long n, const char *labels, const char *weights, const char *s);
+
+    /* sums[0] = 0, sums[i + 1] = sums[i] + rows[i]: count + 1 rows. */
+    void (*running_sums)(long vectors, long count, const char *const *rows, char *sums);
+
+    /* out = scale * ((end - begin) - (next - centre)): a window's sum without its centre. */
+    void (*window)(long vectors, const char *begin, const char *end, const char *centre,
+                   double scale, char *out);
+
+    /* begin += scale * d, end -= scale * d: a difference that running sums make a window of. */
+    void (*open_window)(long vectors, double scale, const char *d, char *begin, char *end);
+
+    /* sum += difference, out += sum, less scale * own unless own is NULL. */
+    void (*add_windows)(long vectors, const char *difference, char *sum, const char *own,
+                        double scale, char *out);
+
+    /* out += scale * x */
+    void (*add)(long vectors, double scale, const char *x, char *out);
+} fs_word2vec;
+
+#endif

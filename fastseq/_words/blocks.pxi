@@ -1,0 +1,384 @@
+"""A block of consecutive words is trained at once: negative sampling and hierarchical softmax.
+
+Negatives are drawn for a block, not for a pair: every input meets all of them, each with the weight
+of the draws that it stands for.  The expected gradient is that of skip-gram negative sampling at
+the block's first parameters; three small dense products take the place of the work per pair.
+"""
+
+cdef enum:
+    PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
+
+
+cdef void train_block(Worker *w, long count) noexcept nogil:
+    """Centres w.at : w.at + count of the chunk."""
+    cdef const Plan *plan = w.plan
+    cdef long t
+    ask_for_words(w, w.at + count)
+    memset(w.top, 0, sizeof(w.top))
+    if plan.skip_gram:
+        for t in range(w.at, w.at + count):
+            w.pairs += w.last[t] - w.first[t] - 1
+        if plan.nodes.data != NULL:
+            skip_gram_tree(w, w.at, count)
+        if plan.outputs.data != NULL:
+            skip_gram_negatives(w, w.at, count)
+    else:
+        train_bags(w, w.at, count)
+    w.at += count
+
+
+cdef void ask_for_words(Worker *w, long begin) noexcept nogil:
+    """Rows that the next block needs."""
+    cdef const Plan *plan = w.plan
+    cdef long i
+    for i in range(begin, min(begin + plan.block, w.end)):
+        ask_for(&plan.inputs, w.words[i])
+        if plan.outputs.data != NULL:
+            ask_for(&plan.outputs, w.words[i])
+
+
+# --- negatives ----------------------------------------------------------------------------------
+
+cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
+    """Copies of the rows of a block's negatives; those of the next block are drawn ahead."""
+    cdef const Plan *plan = w.plan
+    cdef long k, row = plan.outputs.row_bytes
+    if w.drawn != begin:
+        draw_negatives(w, begin)
+    for k in range(plan.draws):
+        w.negatives[k] = w.next_negatives[k]
+        memcpy(w.n + k * row, row_of(&plan.outputs, w.negatives[k]), row)
+        w.dn[k] = change(w, &plan.outputs, w.negatives[k])
+    if next < w.end:
+        draw_negatives(w, next)
+
+
+cdef void draw_negatives(Worker *w, long begin) noexcept nogil:
+    cdef const Plan *plan = w.plan
+    cdef uint64_t bits, first = <uint64_t>((w.chunk * CHUNK + begin - w.begin) * plan.draws)
+    cdef long k, word
+    for k in range(plan.draws):
+        bits = random_bits(plan.draw_stream, first + k)
+        word = below(<uint32_t>(bits >> 32), plan.words)
+        if <uint32_t>bits >= plan.threshold[word]:
+            word = plan.other[word]
+        w.next_negatives[k] = <int32_t>word
+        ask_for(&plan.outputs, word)
+    w.drawn = begin
+
+
+cdef inline long panel_columns(const Plan *plan) noexcept nogil:
+    """Negatives whose scores lie side by side, as the tiles want it."""
+    return min(plan.draws, FS_PANEL_VECTORS * plan.tiles.lanes)
+
+
+cdef inline long score_place(const Plan *plan, long rows, long t, long k) noexcept nogil:
+    """Where the score of input t and negative k lies, in [panel][input][column]."""
+    cdef long columns = panel_columns(plan)
+    return (k // columns * rows + t) * columns + k % columns
+
+
+cdef void weigh_negatives(
+    Worker *w, long count, const long *pairs, long begin, long first, long last
+) noexcept nogil:
+    """How many draws a negative stands for: those of an input's pairs, but for pairs whose own
+    word it is.  ``pairs`` and the windows are those of skip-gram; NULL: one pair each.
+    """
+    cdef const Plan *plan = w.plan
+    cdef long columns = panel_columns(plan), panel, t, i, k
+    cdef double each = plan.negative / plan.draws
+    for panel in range(plan.draws // columns):
+        for t in range(count):
+            fill(
+                plan.tiles, w.weights + (panel * count + t) * columns * plan.tiles.item, columns,
+                each * pairs_of(w, pairs, begin, t),
+            )
+    for k in range(plan.draws):
+        w.marks[w.negatives[k] % MARKS] = 1
+    for i in range(first, last):
+        if w.marks[w.words[i] % MARKS]:
+            for k in range(plan.draws):
+                if w.negatives[k] == w.words[i]:
+                    leave_out(w, count, pairs, begin, i, k, each)
+    for k in range(plan.draws):
+        w.marks[w.negatives[k] % MARKS] = 0
+
+
+cdef inline long pairs_of(Worker *w, const long *pairs, long begin, long t) noexcept nogil:
+    if pairs == NULL:
+        return w.last[begin + t] - w.first[begin + t] > 1
+    return pairs[t + 1] - pairs[t]
+
+
+cdef void leave_out(
+    Worker *w, long count, const long *pairs, long begin, long i, long k, double each
+) noexcept nogil:
+    """Negative k is word i: no draw for the pairs that have it as their positive."""
+    cdef long t, place
+    for t in range(count):
+        if pairs == NULL:
+            if begin + t != i or pairs_of(w, NULL, begin, t) == 0:
+                continue
+        elif begin + t == i or i < w.first[begin + t] or i >= w.last[begin + t]:
+            continue
+        place = score_place(w.plan, count, t, k)
+        if w.plan.tiles.item == sizeof(float):
+            (<float *>w.weights)[place] -= <float>each
+        else:
+            (<double *>w.weights)[place] -= each
+
+
+cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcept nogil:
+    """All inputs and all negatives of a block: three dense products."""
+    cdef const Plan *plan = w.plan
+    cdef const fs_tiles *tiles = plan.tiles
+    cdef long columns = panel_columns(plan), item = tiles.item, row = plan.outputs.row_bytes
+    cdef long vectors = columns // tiles.lanes, panels = plan.draws // columns, panel, v
+    cdef long stride = plan.width * columns * item, size = count * columns
+    cdef char *s
+    for panel in range(panels):
+        for v in range(vectors):
+            tiles.pack(
+                w.n + (panel * columns + v * tiles.lanes) * row, tiles.lanes, plan.width, row,
+                item, w.panel + panel * stride + v * tiles.lanes * item, columns * item,
+            )
+    tiles.product(
+        count, vectors, panels, plan.width, x, row, item, w.panel, stride, w.scores, 0
+    )
+    if plan.with_loss:
+        w.loss += plan.rows.loss(panels * size, NULL, w.weights, w.scores)
+    plan.rows.errors(panels * size, NULL, w.weights, w.rate, w.scores)
+    for panel in range(panels):
+        s = w.scores + panel * size * item
+        plan.rows.products(
+            plan.vectors, count, dx, s, columns * item, item, columns,
+            w.n + panel * columns * row,
+        )
+        plan.rows.products(
+            plan.vectors, columns, w.dn + panel * columns, s, item, columns * item, count, x
+        )
+
+
+# --- skip-gram ----------------------------------------------------------------------------------
+
+cdef inline long rounded(const Plan *plan, long n) noexcept nogil:
+    """Up to whole vectors."""
+    return (n + plan.tiles.lanes - 1) // plan.tiles.lanes * plan.tiles.lanes
+
+
+cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
+    """A centre's vector is the input, the words of its window are what it should predict."""
+    cdef const Plan *plan = w.plan
+    cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
+    cdef long item = plan.tiles.item, pairs = 0, p
+    for t in range(count):
+        first, last = min(first, w.first[begin + t]), max(last, w.last[begin + t])
+        memcpy(w.x + t * row, row_of(&plan.inputs, w.words[begin + t]), row)
+        w.dx[t] = change(w, &plan.inputs, w.words[begin + t])
+    for i in range(first, last):
+        w.targets[i - first] = change(w, &plan.outputs, w.words[i])
+    take_negatives(w, begin, begin + count)
+    for t in range(count):
+        w.pair_begins[t] = pairs
+        for i in range(w.first[begin + t], w.last[begin + t]):
+            w.y[pairs] = row_of(&plan.outputs, w.words[i])
+            w.dy[pairs] = w.targets[i - first]
+            pairs += i != begin + t
+        p = w.pair_begins[t]
+        if pairs > p:
+            plan.rows.dots(
+                plan.vectors, pairs - p, w.x + t * row, w.y + p, w.positives + p * item
+            )
+    w.pair_begins[count] = pairs
+    if plan.with_loss:
+        w.loss += plan.rows.loss(pairs, w.ones, w.ones, w.positives)
+    plan.rows.errors(rounded(plan, pairs), w.ones, w.ones, w.rate, w.positives)
+    for t in range(count):
+        p = w.pair_begins[t]
+        plan.rows.pairs(
+            plan.vectors, w.pair_begins[t + 1] - p, w.positives + p * item, w.x + t * row,
+            w.dx[t], w.y + p, w.dy + p,
+        )
+    weigh_negatives(w, count, w.pair_begins, begin, first, last)
+    add_negatives(w, count, w.x, w.dx)
+
+
+cdef void skip_gram_tree(Worker *w, long begin, long count) noexcept nogil:
+    """The words of a window are the inputs, the centre is what each of them should predict."""
+    cdef const Plan *plan = w.plan
+    cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
+    for t in range(count):
+        first, last = min(first, w.first[begin + t]), max(last, w.last[begin + t])
+    for i in range(first, last):
+        memcpy(w.x + (i - first) * row, row_of(&plan.inputs, w.words[i]), row)
+        w.dx[i - first] = change(w, &plan.inputs, w.words[i])
+    for t in range(begin, begin + count):
+        ask_for_path(w, t + PATHS_AHEAD)
+        if w.last[t] - w.first[t] > 1:
+            descend(
+                w, t, w.first[t], w.last[t] - w.first[t], w.x + (w.first[t] - first) * row,
+                w.dx + w.first[t] - first,
+            )
+
+
+cdef void descend(
+    Worker *w, long centre, long begin, long inputs, const char *x, char **dx
+) noexcept nogil:
+    """A centre's way through the tree, and some inputs; the centre's own row counts nothing."""
+    cdef const Plan *plan = w.plan
+    cdef const fs_tiles *tiles = plan.tiles
+    cdef long row = plan.nodes.row_bytes, item = tiles.item, i, size
+    cdef long length = take_path(w, w.words[centre]), columns = (length + 3) // 4 * 4, l
+    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[w.words[centre]]
+    for l in range(length):
+        memcpy(w.n + l * row, w.y[l], row)
+        w.dn[l] = change_node(w, nodes[l])
+    for i in range(inputs):
+        plan.rows.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
+        if begin + i == centre:
+            fill(tiles, w.weights + i * columns * item, columns, 0)
+            fill(tiles, w.labels + i * columns * item, columns, 0)
+        else:
+            fill(tiles, w.weights + i * columns * item, columns, 1)
+            memcpy(w.labels + i * columns * item, w.positives, columns * item)
+            fill(tiles, w.weights + (i * columns + length) * item, columns - length, 0)
+    size = inputs * columns
+    if plan.with_loss:
+        w.loss += plan.rows.loss(size, w.labels, w.weights, w.scores)
+    plan.rows.errors(rounded(plan, size), w.labels, w.weights, w.rate, w.scores)
+    plan.rows.products(plan.vectors, inputs, dx, w.scores, columns * item, item, length, w.n)
+    plan.rows.products(plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, x)
+
+
+cdef long take_path(Worker *w, long word) noexcept nogil:
+    """A word's nodes, and in ``positives`` what they should say."""
+    cdef const Plan *plan = w.plan
+    cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
+    for l in range(length):
+        w.y[l] = row_of(&plan.nodes, plan.path_nodes[begin + l])
+        set_number(plan.tiles, w.positives, l, 1 - plan.path_codes[begin + l])
+    for l in range(length, (length + 3) // 4 * 4):
+        set_number(plan.tiles, w.positives, l, 0)
+    return length
+
+
+cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
+    """The nodes of a centre that is soon to come."""
+    cdef const Plan *plan = w.plan
+    cdef long at
+    if centre < w.end:
+        for at in range(
+            plan.path_begins[w.words[centre]], plan.path_begins[w.words[centre] + 1]
+        ):
+            if plan.path_nodes[at] < plan.words - 1 - TOP_NODES:
+                ask_for(&plan.nodes, plan.path_nodes[at])
+
+
+# --- continuous bags of words -------------------------------------------------------------------
+
+cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
+    """The mean (or sum) of a window's vectors is the input, the centre is what it should predict."""
+    cdef const Plan *plan = w.plan
+    cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
+    cdef char **bags = w.targets
+    for t in range(begin, begin + count):
+        first, last = min(first, w.first[t]), max(last, w.last[t])
+    for i in range(first, last):
+        w.y[i - first] = row_of(&plan.inputs, w.words[i])
+        w.dx[i - first] = change(w, &plan.inputs, w.words[i])
+    plan.rows.running_sums(plan.vectors, last - first, w.y, w.sums)
+    memset(w.d, 0, count * row)
+    for t in range(count):
+        i = begin + t
+        plan.rows.window(
+            plan.vectors, w.sums + (w.first[i] - first) * row, w.sums + (w.last[i] - first) * row,
+            w.sums + (i - first) * row, 1.0 / max(1, w.last[i] - w.first[i] - 1)
+            if plan.mean else 1.0, w.x + t * row,
+        )
+        bags[t] = w.d + t * row
+        w.pairs += w.last[i] - w.first[i] > 1
+    if plan.nodes.data != NULL:
+        for t in range(count):
+            ask_for_path(w, begin + t + PATHS_AHEAD)
+            if w.last[begin + t] - w.first[begin + t] > 1:
+                descend_bag(w, w.words[begin + t], w.x + t * row, bags[t])
+    if plan.outputs.data != NULL:
+        bag_negatives(w, begin, count, bags)
+    spread(w, begin, count, first, last)
+
+
+cdef void descend_bag(Worker *w, long word, const char *x, char *d) noexcept nogil:
+    cdef const Plan *plan = w.plan
+    cdef long length = take_path(w, word), l
+    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[word]
+    plan.rows.dots(plan.vectors, length, x, w.y, w.scores)
+    if plan.with_loss:
+        w.loss += plan.rows.loss(length, w.positives, w.ones, w.scores)
+    plan.rows.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
+    for l in range(length):
+        w.dn[l] = change_by(w, &plan.nodes, nodes[l], w.scores, l, x)
+    plan.rows.pairs(plan.vectors, length, w.scores, x, d, w.y, w.dn)
+
+
+cdef inline char *change_by(
+    Worker *w, const Matrix *matrix, long index, const char *errors, long i, const char *x
+) noexcept nogil:
+    """``change`` for a row that becomes more by errors[i] * x, which needs no zeros to add to."""
+    if not w.plan.deferred:
+        return row_of(matrix, index)
+    note_change(w, row_of(matrix, index), x, number_at(w.plan.tiles, errors, i), index)
+    return w.unused
+
+
+cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept nogil:
+    cdef const Plan *plan = w.plan
+    cdef long row = plan.outputs.row_bytes, item = plan.tiles.item, t
+    take_negatives(w, begin, begin + count)
+    for t in range(count):
+        w.y[t] = row_of(&plan.outputs, w.words[begin + t])
+        set_number(plan.tiles, w.labels, t, pairs_of(w, NULL, begin, t))
+    plan.rows.row_dots(plan.vectors, count, w.x, w.y, w.positives)
+    if plan.with_loss:
+        w.loss += plan.rows.loss(count, w.labels, w.labels, w.positives)
+    plan.rows.errors(rounded(plan, count), w.labels, w.labels, w.rate, w.positives)
+    for t in range(count):
+        w.dy[t] = change_by(
+            w, &plan.outputs, w.words[begin + t], w.positives, t, w.x + t * row
+        )
+        plan.rows.pairs(
+            plan.vectors, 1, w.positives + t * item, w.x + t * row, bags[t], w.y + t, w.dy + t
+        )
+    weigh_negatives(w, count, NULL, begin, begin, begin + count)
+    add_negatives(w, count, w.x, bags)
+
+
+cdef void spread(Worker *w, long begin, long count, long first, long last) noexcept nogil:
+    """Each bag's gradient goes to all words of its window, whatever their number.
+
+    A window is opened where it begins and closed where it ends; the running sum of both is what a
+    word gets.  As in word2vec and gensim, the gradient of a mean is not divided by the number of
+    words, that of a sum is.
+    """
+    cdef const Plan *plan = w.plan
+    cdef long row = plan.inputs.row_bytes, t, i
+    cdef char *sum = w.n  # the inputs may still be needed for changes
+    cdef char *own
+    cdef double scale
+    memset(w.sums, 0, (last - first + 1) * row)
+    memset(sum, 0, row)
+    for t in range(begin, begin + count):
+        plan.rows.open_window(
+            plan.vectors, bag_scale(w, t), w.d + (t - begin) * row,
+            w.sums + (w.first[t] - first) * row, w.sums + (w.last[t] - first) * row,
+        )
+    for i in range(first, last):
+        own, scale = NULL, 0
+        if begin <= i < begin + count:
+            own, scale = w.d + (i - begin) * row, bag_scale(w, i)
+        plan.rows.add_windows(
+            plan.vectors, w.sums + (i - first) * row, sum, own, scale, w.dx[i - first]
+        )
+
+
+cdef inline double bag_scale(Worker *w, long i) noexcept nogil:
+    return 1.0 if w.plan.mean else 1.0 / max(1, w.last[i] - w.first[i] - 1)

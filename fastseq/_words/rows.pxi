@@ -1,0 +1,79 @@
+"""What C offers training: functions on rows (``word2vec.h``), products (``tiles.h``), threads."""
+
+cdef extern from "tiles.h" nogil:
+    ctypedef struct fs_word2vec:
+        void (*dots)(long, long, const char *, const char **, char *) noexcept nogil
+        void (*row_dots)(long, long, const char *, const char **, char *) noexcept nogil
+        void (*pairs)(long, long, const char *, const char *, char *, const char **,
+                      char **) noexcept nogil
+        void (*products)(long, long, char **, const char *, long, long, long,
+                         const char *) noexcept nogil
+        void (*errors)(long, const char *, const char *, double, char *) noexcept nogil
+        double (*loss)(long, const char *, const char *, const char *) noexcept nogil
+        void (*running_sums)(long, long, const char **, char *) noexcept nogil
+        void (*window)(long, const char *, const char *, const char *, double,
+                       char *) noexcept nogil
+        void (*open_window)(long, double, const char *, char *, char *) noexcept nogil
+        void (*add_windows)(long, const char *, char *, const char *, double,
+                            char *) noexcept nogil
+        void (*add)(long, double, const char *, char *) noexcept nogil
+    ctypedef struct fs_tiles:
+        long item, lanes
+        void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil
+        void (*product)(long, long, long, long, const char *, long, long, const char *, long,
+                        char *, long) noexcept nogil
+        const fs_word2vec *word2vec
+    ctypedef struct fs_isa:
+        const char *name
+        const fs_tiles *f32
+        const fs_tiles *f64
+    const fs_isa *const *fs_available_isas()
+    enum: FS_PANEL_VECTORS
+
+cdef extern from "pool.h" nogil:
+    ctypedef struct fs_barrier:
+        pass
+    void fs_run(int, void (*)(int, int, void *) noexcept nogil, void *)
+    void fs_barrier_wait(fs_barrier *, int)
+    void *fs_take_scratch(size_t)
+    void fs_give_scratch(void *)
+    enum: FS_GUARD_BYTES
+    void FS_GUARD(void *, size_t)
+
+cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) noexcept nogil
+
+cdef extern from *:
+    """
+    static inline long fs_next(long *counter) {
+        return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+    }
+    """
+    long fs_next(long *) noexcept nogil
+
+
+cdef const fs_isa *_isa = fs_available_isas()[0]
+
+
+def available_isas():
+    """Names of the instruction sets this build and this processor have, best first."""
+    cdef const fs_isa *const *isas = fs_available_isas()
+    names = []
+    while isas[len(names)] != NULL:
+        names.append(isas[len(names)].name.decode())
+    return tuple(names)
+
+
+def isa():
+    """Name of the instruction set in use."""
+    return _isa.name.decode()
+
+
+def set_isa(name):
+    """Use another instruction set than the best one."""
+    global _isa
+    _isa = fs_available_isas()[available_isas().index(name)]
+
+
+if os.environ.get("FASTSEQ_ISA"):
+    set_isa(os.environ["FASTSEQ_ISA"])

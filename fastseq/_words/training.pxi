@@ -1,0 +1,150 @@
+"""Training over chunks of the corpus, by threads."""
+
+
+def train_words(
+    cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1, cnp.ndarray ids, cnp.ndarray offsets,
+    cnp.ndarray keep, alias, paths, settings, streams, long first_chunk, cnp.ndarray rates,
+    cnp.ndarray losses, int workers,
+):
+    """Train on some chunks; see ``reference_word2vec.py``."""
+    cdef Plan plan
+    cdef int parts = workers, i
+    cdef Scratch scratch
+    cdef char *memory
+    cdef size_t bytes
+    memset(&plan, 0, sizeof(plan))
+    read_matrices(&plan, syn0, syn1neg, syn1)
+    read_corpus(&plan, ids, offsets, keep)
+    read_tables(&plan, alias, paths)
+    read_settings(&plan, settings, streams)
+    plan.rates, plan.losses = <const double *>data(rates), <double *>data(losses)
+    plan.first_chunk = plan.next_chunk = first_chunk
+    plan.last_chunk = first_chunk + rates.shape[0]
+    plan.workers = settings.virtual_workers if plan.deferred else workers
+    parts = min(parts, plan.workers)
+    plan.worker = <Worker *>calloc(plan.workers, sizeof(Worker))
+    scratch.data, scratch.used = NULL, 0
+    for i in range(plan.workers if plan.worker != NULL else 0):
+        lay_out_worker(&plan.worker[i], &plan, &scratch)
+    bytes = scratch.used
+    memory = <char *>fs_take_scratch(bytes) if plan.worker != NULL else NULL
+    if memory == NULL:
+        free(plan.worker)
+        raise MemoryError(f"no memory for {bytes} bytes of buffers of the workers")
+    scratch.data, scratch.used = memory, 0
+    with nogil:
+        for i in range(plan.workers):
+            lay_out_worker(&plan.worker[i], &plan, &scratch)
+        fs_run(parts, train_together if plan.deferred else train_alone, &plan)
+        fs_give_scratch(memory)
+        free(plan.worker)
+
+
+cdef void train_alone(int part, int parts, void *argument) noexcept nogil:
+    """Take chunk after chunk, and change the rows whoever else does (Recht et al., Hogwild, 2011)."""
+    cdef Plan *plan = <Plan *>argument
+    cdef Worker *w = &plan.worker[part]
+    cdef long chunk = fs_next(&plan.next_chunk)
+    while chunk < plan.last_chunk:
+        read_chunk(w, chunk)
+        while w.at < w.end:
+            train_block(w, min(plan.block, w.end - w.at))
+        note_loss(w)
+        chunk = fs_next(&plan.next_chunk)
+
+
+cdef void note_loss(Worker *w) noexcept nogil:
+    cdef double *losses = w.plan.losses + 2 * (w.chunk - w.plan.first_chunk)
+    losses[0], losses[1] = w.loss, w.pairs
+
+
+# --- deterministic ------------------------------------------------------------------------------
+
+cdef void train_together(int part, int parts, void *argument) noexcept nogil:
+    """Workers train a block each from the same rows, then their changes are added in their order.
+
+    There are as many workers whatever the number of parts, which share them; and each row's
+    changes are added by one part.  So the result does not depend on the number of parts.
+    """
+    cdef Plan *plan = <Plan *>argument
+    cdef int i
+    cdef bint busy = True
+    while busy:
+        for i in range(plan.workers):
+            if i % parts == part:
+                train_next_block(&plan.worker[i], i)
+        fs_barrier_wait(&plan.barrier, parts)
+        busy = False
+        for i in range(plan.workers):
+            busy |= plan.worker[i].chunk < plan.last_chunk
+            add_changes(&plan.worker[i], part, parts)
+        fs_barrier_wait(&plan.barrier, parts)
+
+
+cdef void train_next_block(Worker *w, int index) noexcept nogil:
+    """Each worker has chunks of its own: every so many."""
+    cdef const Plan *plan = w.plan
+    w.changed = 0
+    while w.at == w.end and w.chunk < plan.last_chunk:
+        if w.chunk >= 0:
+            note_loss(w)
+        w.chunk = plan.first_chunk + index if w.chunk < 0 else w.chunk + plan.workers
+        if w.chunk < plan.last_chunk:
+            read_chunk(w, w.chunk)
+    if w.at < w.end:
+        train_block(w, min(plan.block, w.end - w.at))
+
+
+cdef void add_changes(Worker *w, int part, int parts) noexcept nogil:
+    cdef const Plan *plan = w.plan
+    cdef long i
+    for i in range(w.changed):
+        if w.changes[i].index % parts == part:
+            plan.rows.add(
+                plan.vectors, w.changes[i].scale, w.changes[i].delta, w.changes[i].row
+            )
+
+
+# --- from Python to C ---------------------------------------------------------------------------
+
+cdef inline char *data(cnp.ndarray array):
+    return NULL if array is None else <char *>cnp.PyArray_DATA(array)
+
+
+cdef read_matrices(Plan *plan, cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1):
+    plan.tiles = _isa.f32 if cnp.PyArray_TYPE(syn0) == cnp.NPY_FLOAT32 else _isa.f64
+    plan.rows = plan.tiles.word2vec
+    plan.vectors = syn0.strides[0] // (plan.tiles.lanes * plan.tiles.item)
+    plan.width = syn0.shape[1]
+    for matrix, array in ((0, syn0), (1, syn1neg), (2, syn1)):
+        if array is not None and array.strides[0] != syn0.strides[0]:
+            raise ValueError("all matrices must have rows of the same size")
+    plan.inputs.data, plan.inputs.row_bytes = data(syn0), syn0.strides[0]
+    plan.outputs.data, plan.outputs.row_bytes = data(syn1neg), syn0.strides[0]
+    plan.nodes.data, plan.nodes.row_bytes = data(syn1), syn0.strides[0]
+
+
+cdef read_corpus(Plan *plan, cnp.ndarray ids, cnp.ndarray offsets, cnp.ndarray keep):
+    plan.ids, plan.tokens = <const int32_t *>data(ids), ids.shape[0]
+    plan.offsets, plan.sentences = <const int64_t *>data(offsets), offsets.shape[0] - 1
+    plan.keep, plan.words = <const uint32_t *>data(keep), keep.shape[0]
+
+
+cdef read_tables(Plan *plan, alias, paths):
+    if alias is not None:
+        plan.threshold = <const uint32_t *>data(alias[0])
+        plan.other = <const int32_t *>data(alias[1])
+    if paths is not None:
+        plan.path_begins = <const int64_t *>data(paths[0])
+        plan.path_nodes = <const int32_t *>data(paths[1])
+        plan.path_codes = <const uint8_t *>data(paths[2])
+        plan.longest_path = int(np.diff(paths[0]).max(initial=0))
+
+
+cdef read_settings(Plan *plan, settings, streams):
+    plan.skip_gram, plan.mean = settings.skip_gram, settings.mean
+    plan.window, plan.shrink = settings.window, settings.shrink
+    plan.negative, plan.draws = settings.negative, settings.draws
+    plan.block, plan.with_loss = settings.block, settings.with_loss
+    plan.deferred = settings.virtual_workers > 0
+    plan.token_stream, plan.draw_stream = streams

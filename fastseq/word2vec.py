@@ -1,0 +1,719 @@
+"""Word2Vec: vectors of words from the words around them, with gensim's interface."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import backend, checks
+from fastseq.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
+from fastseq.corpus import Corpus
+from fastseq.interrupts import Interrupt
+from fastseq.keyed_vectors import KeyedVectors
+from fastseq.progress import make_words_bar
+from fastseq.reference_word2vec import CHUNK, Settings, random_bits
+from fastseq.word_counts import huffman_tree, keep_thresholds, noise_table
+
+if TYPE_CHECKING:
+    Sentences = Iterable[Sequence[str]] | Corpus
+
+CHUNKS_AT_ONCE = 64  # between two looks at the clock and at Ctrl-C: half a million words
+VIRTUAL_WORKERS = 4  # whose changes are added together when training is deterministic
+BLOCK = 16  # words trained at once: more than there are negatives would cost quality
+MOST_DRAWS = 64
+MAX_WINDOW = 10_000
+ALIGNMENT = 64
+KERNELS = {
+    "cython": "fastseq._word2vec",
+    "numba": "fastseq.jit.word2vec",
+    "numpy": "fastseq.reference_word2vec",
+}
+
+
+class Word2Vec:
+    r"""Vectors of words, learned from the words around them (Mikolov et al., 2013).
+
+    With sentences the vocabulary is built and the vectors are trained at once; without, call
+    :meth:`build_vocab` and :meth:`train`.  Names and meanings are gensim's.
+
+    Parameters
+    ----------
+    sentences : iterable of lists of str, or Corpus, optional
+        Sentences of any length are used whole.  They are read once and kept as numbers.
+    corpus_file : str or path, optional
+        A text with a sentence on each line instead; see :meth:`Corpus.from_file`.
+    vector_size : int
+        D, the numbers in a vector.
+    alpha, min_alpha : float
+        The learning rate at first and in the end; it falls linearly with the words done.
+    window : int
+        The most words before and after a word that count; at most 10,000.
+    min_count, max_vocab_size, max_final_vocab, trim_rule
+        Which words get vectors; see :meth:`Corpus.from_file`.
+    sample : float
+        Frequent words are passed over the more often the further their share of all words is
+        above this; 0 passes over none.
+    seed : int
+        Of the first vectors, and of all that is drawn.
+    workers : int, optional
+        Threads; by default ``get_num_threads()``.
+    sg : {0, 1}
+        1 is skip-gram, 0 a continuous bag of words.
+    hs : {0, 1}
+        1 is hierarchical softmax.
+    negative : int
+        Words that are drawn for each pair to tell the right one from; 0 is no negative sampling.
+        With ``hs=1`` both objectives are trained, unless it is 0.
+    ns_exponent : float
+        These are drawn with probabilities in proportion to count ** ns_exponent.
+    cbow_mean : {0, 1}
+        Whether a bag of words is the mean of its vectors, or their sum.
+    epochs : int
+        Passes over the corpus.
+    shrink_windows : bool
+        Whether each word's window is drawn from 1 to ``window``, or always ``window``.
+    callbacks : sequence
+        Objects with any of the methods ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``
+        and ``on_train_end``, which are called with the model.
+    compute_loss : bool
+        Whether to compute the loss, see ``losses``.
+    deterministic : bool
+        Whether the same seed gives the same vectors, bit for bit, on any number of threads.  If
+        not, several threads change the same vectors at the same time (Recht et al., 2011), and
+        two runs differ a little; one thread always gives the same.
+    checkpoint : str or path, optional
+        A file for the state of the training.  If it is there the run goes on from it.
+    checkpoint_every : float
+        Seconds from one checkpoint to the next; one is also written at the end.
+    memory_limit, folder
+        Where the encoded corpus lies; see :meth:`Corpus.from_file`.
+    progress : bool, optional
+        Whether to show a progress bar; by default if standard error is a terminal.
+
+    Attributes
+    ----------
+    wv : KeyedVectors
+        The vectors, by words; ``wv.expandos["count"]`` has their counts.
+    syn1neg : ndarray, (V, D), or None
+        Vectors of the words as what is predicted, with negative sampling.
+    syn1 : ndarray, (V - 1, D), or None
+        Vectors of a Huffman tree's inner nodes, with hierarchical softmax.
+    losses : list of float
+        Mean loss of a pair in each epoch (of a window, for a bag of words), taken before the
+        vectors change; NaN where it wasn't computed, or there were no pairs.
+    corpus_count, corpus_total_words : int
+        Sentences and words of the latest corpus, rare words included.
+    stopped : str or None
+        "interrupted" if Ctrl-C ended the latest training: what was learned is kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; if the text has no words that stay; if a checkpoint belongs to
+        another corpus or other settings.
+    OSError
+        If a file can't be read or written.
+
+    Notes
+    -----
+    For an input :math:`x` and an output :math:`y`, with :math:`\sigma(s) = 1 / (1 + e^{-s})`,
+    negative sampling minimises
+    :math:`-\log \sigma(x \cdot y) - \sum_k \log \sigma(-x \cdot n_k)` with ``negative`` words
+    :math:`n_k` drawn by chance; hierarchical softmax :math:`-\sum_l \log \sigma(\pm x \cdot
+    v_l)` over the nodes on the word's way through a Huffman tree.
+
+    Negatives are drawn for 16 words in a row, not for each pair: every input meets all of them,
+    with the weight of the draws that they stand for.  The expected gradient is the same, and most
+    of the work becomes dense products, which is what makes this fast.
+
+    References
+    ----------
+    Mikolov, Chen, Corrado and Dean (2013), "Efficient estimation of word representations in
+    vector space"; Mikolov, Sutskever, Chen, Corrado and Dean (2013), "Distributed representations
+    of words and phrases and their compositionality".
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> sentences = [f"{who} eats {what}".split() for who in ("ann", "bob", "cid")
+    ...              for what in ("bread", "cake")] * 50
+    >>> model = fs.Word2Vec(sentences, vector_size=8, sample=0, sg=1, workers=1)
+    >>> model.wv
+    <KeyedVectors: 6 keys, vectors of 8 numbers, float32>
+    >>> model.wv.doesnt_match(["ann", "bob", "cid", "bread"])
+    'bread'
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences | None = None,
+        corpus_file: str | os.PathLike | None = None,
+        *,
+        vector_size: int = 100,
+        alpha: float = 0.025,
+        window: int = 5,
+        min_count: int = 5,
+        max_vocab_size: int | None = None,
+        sample: float = 1e-3,
+        seed: int = 1,
+        workers: int | None = None,
+        min_alpha: float = 0.0001,
+        sg: int = 0,
+        hs: int = 0,
+        negative: int = 5,
+        ns_exponent: float = 0.75,
+        cbow_mean: int = 1,
+        epochs: int = 5,
+        trim_rule: Callable[[str, int, int], int] | None = None,
+        max_final_vocab: int | None = None,
+        shrink_windows: bool = True,
+        callbacks: Sequence[Any] = (),
+        compute_loss: bool = False,
+        deterministic: bool = False,
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_every: float = 60.0,
+        memory_limit: int | None = None,
+        folder: str | os.PathLike | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.vector_size = checks.positive_int("vector_size", vector_size)
+        self.window = checks.positive_int("window", window)
+        if window > MAX_WINDOW:
+            raise ValueError(f"window must be at most {MAX_WINDOW:,}, got {window:,}")
+        self.alpha = checks.positive_float("alpha", alpha)
+        self.min_alpha = checks.not_negative("min_alpha", min_alpha)
+        self.sample = checks.not_negative("sample", sample)
+        self.seed = checks.not_negative_int("seed", seed)
+        self.sg, self.hs = _zero_or_one("sg", sg), _zero_or_one("hs", hs)
+        self.cbow_mean = _zero_or_one("cbow_mean", cbow_mean)
+        self.negative = checks.not_negative_int("negative", negative)
+        if not self.hs and not self.negative:
+            raise ValueError(
+                "negative=0 with hs=0 leaves nothing to learn from: give negative=5 for negative "
+                "sampling, or hs=1 for hierarchical softmax"
+            )
+        self.ns_exponent = checks.finite("ns_exponent", ns_exponent)
+        self.epochs = checks.positive_int("epochs", epochs)
+        self.workers = workers and backend.thread_count("workers", workers)
+        if workers is not None and not self.workers:
+            checks.positive_int("workers", workers)
+        self.shrink_windows = checks.flag("shrink_windows", shrink_windows)
+        self.compute_loss = checks.flag("compute_loss", compute_loss)
+        self.deterministic = checks.flag("deterministic", deterministic)
+        self.callbacks = _callbacks(callbacks)
+        self.checkpoint = None if checkpoint is None else os.fspath(checkpoint)
+        self.checkpoint_every = checks.not_negative("checkpoint_every", checkpoint_every)
+        self.progress = progress
+        self._choice = {
+            "min_count": min_count,
+            "max_vocab_size": max_vocab_size,
+            "max_final_vocab": max_final_vocab,
+            "trim_rule": trim_rule,
+        }
+        self._store = {"memory_limit": memory_limit, "folder": folder, "progress": progress}
+        self.wv = KeyedVectors(self.vector_size)
+        self.syn1neg = self.syn1 = self._syn0 = self._counts = self._corpus = None
+        self.losses: list[float] = []
+        self.corpus_count = self.corpus_total_words = self.epochs_trained = 0
+        self.stopped: str | None = None
+        if sentences is not None or corpus_file is not None:
+            self.build_vocab(sentences, corpus_file)
+            self.train()
+            self._corpus = None  # the text is no part of the model
+
+    def __repr__(self):
+        return f"<Word2Vec: {len(self.wv):,} words, vectors of {self.vector_size} numbers>"
+
+    # --- vocabulary -------------------------------------------------------------------------
+
+    def build_vocab(
+        self,
+        corpus_iterable: Sentences | None = None,
+        corpus_file: str | os.PathLike | None = None,
+        *,
+        update: bool = False,
+    ) -> None:
+        """Choose the words from a corpus, and give them their first vectors.
+
+        The corpus is kept for :meth:`train`.
+
+        Parameters
+        ----------
+        corpus_iterable, corpus_file
+            As ``sentences`` and ``corpus_file`` of the class.
+        update : bool
+            Add the words of a further corpus that are new and come often enough.  The vectors
+            that are there stay, counts are added up.  A Huffman tree is made anew, and its nodes
+            begin at zero again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no corpus or no word in it stays, or nothing to update.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> model = fs.Word2Vec(vector_size=4, min_count=1)
+        >>> model.build_vocab([["a", "b"], ["a"]])
+        >>> model.build_vocab([["c", "a"]], update=True)
+        >>> model.wv.index_to_key, model.wv.expandos["count"].tolist()
+        (['a', 'b', 'c'], [3, 1, 1])
+        """
+        keys = None
+        if checks.flag("update", update):
+            if self._syn0 is None:
+                raise ValueError("update=True needs a vocabulary that is there: build one first")
+            keys = self.wv.index_to_key
+        options = {**self._choice, "keys": keys, "update": update}
+        corpus = self._read(corpus_iterable, corpus_file, options)
+        counts = corpus.counts.copy()
+        if update:
+            if corpus.index_to_key[: len(keys)] != keys:
+                raise ValueError("the corpus must be read with the words of this model, keys=...")
+            counts[: len(keys)] += self._counts
+        self._set_vocabulary(corpus.index_to_key, counts, len(keys or ()))
+        self._set_corpus(corpus)
+
+    def _read(self, sentences, corpus_file, options):
+        if (sentences is None) == (corpus_file is None):
+            both = "both" if sentences is not None else "neither"
+            raise ValueError(f"give one of sentences and corpus_file, got {both}")
+        if isinstance(sentences, Corpus):
+            return sentences
+        if corpus_file is not None:
+            return Corpus.from_file(corpus_file, workers=self.workers, **options, **self._store)
+        if isinstance(sentences, (str, bytes)):
+            raise TypeError(
+                "sentences must be an iterable of lists of words, got a string; corpus_file= takes "
+                "the name of a file"
+            )
+        return Corpus.from_sentences(sentences, **options, **self._store)
+
+    def _set_corpus(self, corpus):
+        self._corpus = corpus
+        self.corpus_count, self.corpus_total_words = corpus.raw_sentences, corpus.raw_words
+
+    def _set_vocabulary(self, keys, counts, known):
+        """Matrices for these words; the first of them are ``known``, and keep their vectors."""
+        size, shape = len(keys), (len(keys), self.vector_size)
+        rng = np.random.default_rng((self.seed, known))
+        syn0 = _rows(*shape)
+        for begin in range(known, size, CHUNK):  # a second matrix would double the memory
+            rows = syn0[begin : begin + CHUNK]
+            rows[:] = (2 * rng.random(rows.shape, np.float32) - 1) / self.vector_size
+        syn1neg = _rows(*shape) if self.negative else None
+        if known:
+            syn0[:known] = self.wv.vectors
+            if syn1neg is not None:
+                syn1neg[:known] = self.syn1neg
+        self._syn0, self.syn1neg = syn0, syn1neg
+        self.syn1 = _rows(size - 1, self.vector_size) if self.hs else None
+        self._counts = counts
+        self.wv = KeyedVectors.from_arrays(keys, syn0, counts=counts)
+
+    # --- training ---------------------------------------------------------------------------
+
+    def train(
+        self,
+        corpus_iterable: Sentences | None = None,
+        corpus_file: str | os.PathLike | None = None,
+        *,
+        epochs: int | None = None,
+        start_alpha: float | None = None,
+        end_alpha: float | None = None,
+        compute_loss: bool | None = None,
+        callbacks: Sequence[Any] | None = None,
+        total_examples: int | None = None,
+        total_words: int | None = None,
+    ) -> None:
+        """Train the vectors.
+
+        Ctrl-C ends it within about a second: what was learned is kept, a checkpoint written, and
+        ``stopped`` says so.  A second one raises KeyboardInterrupt at once.
+
+        Parameters
+        ----------
+        corpus_iterable, corpus_file
+            A corpus whose words outside of the vocabulary are passed over; by default the one of
+            :meth:`build_vocab`.
+        epochs, compute_loss, callbacks
+            By default as given to the class.
+        start_alpha, end_alpha : float, optional
+            By default ``alpha`` and ``min_alpha``.
+        total_examples, total_words : int, optional
+            Not needed, since the corpus is known; there for programs that give them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no vocabulary or no corpus, or the checkpoint belongs to another training.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> model = fs.Word2Vec(vector_size=4, min_count=1, sample=0, workers=1, compute_loss=True)
+        >>> sentences = [["a", "b"], ["b", "c", "a"]]
+        >>> model.build_vocab(sentences)
+        >>> model.train(epochs=2)
+        >>> model.train(sentences, epochs=1)
+        >>> model.epochs_trained, len(model.losses)
+        (3, 3)
+        """
+        if self._syn0 is None:
+            raise ValueError("there is no vocabulary to train: call build_vocab first")
+        epochs = self.epochs if epochs is None else checks.positive_int("epochs", epochs)
+        alpha = self.alpha if start_alpha is None else checks.positive("start_alpha", start_alpha)
+        end = self.min_alpha if end_alpha is None else checks.not_negative("end_alpha", end_alpha)
+        loss = self.compute_loss
+        if compute_loss is not None:
+            loss = checks.flag("compute_loss", compute_loss)
+        called = self.callbacks if callbacks is None else _callbacks(callbacks)
+        corpus = self._corpus_to_train(corpus_iterable, corpus_file)
+        self._take_vectors()
+        _Training(self, corpus, epochs, (alpha, end), loss, called).run()
+
+    def get_latest_training_loss(self) -> float:
+        """The mean loss of a pair in the latest epoch.
+
+        Raises
+        ------
+        ValueError
+            If it wasn't computed.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> model = fs.Word2Vec([["a", "b"]], min_count=1, sample=0, compute_loss=True, workers=1)
+        >>> model.get_latest_training_loss() == model.losses[-1]
+        True
+        """
+        if not self.losses or np.isnan(self.losses[-1]):
+            raise ValueError("no loss was computed: train with compute_loss=True")
+        return self.losses[-1]
+
+    def _corpus_to_train(self, sentences, corpus_file):
+        if sentences is None and corpus_file is None:
+            if self._corpus is None:
+                raise ValueError("the corpus was not kept: give sentences or corpus_file to train")
+            return self._corpus
+        corpus = self._read(sentences, corpus_file, {"keys": self.wv.index_to_key})
+        if corpus.index_to_key != self.wv.index_to_key:
+            raise ValueError(
+                "the corpus must have the words of this model: read it with keys=model.wv."
+                "index_to_key, or build the vocabulary from it"
+            )
+        self.corpus_count, self.corpus_total_words = corpus.raw_sentences, corpus.raw_words
+        return corpus
+
+    def _take_vectors(self):
+        """Train what is in ``wv``, where it was given other vectors."""
+        vectors = self.wv.vectors
+        if vectors.shape != self._syn0.shape:
+            raise ValueError(
+                f"wv has {len(self.wv):,} words now, but {len(self._syn0):,} were trained: add "
+                "words with build_vocab(..., update=True), or keep those added in other vectors"
+            )
+        if not np.may_share_memory(vectors, self._syn0):
+            self._syn0[:] = vectors
+        self.wv.vectors = self._syn0
+
+    # --- files ------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the whole model into a safetensors file, so that training can go on.
+
+        For the vectors alone use ``wv.save``.
+
+        Raises
+        ------
+        OSError
+            If the file can't be written; an old one is as it was.
+        ImportError
+            If safetensors is missing.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastseq as fs
+        >>> model = fs.Word2Vec([["a", "b"], ["b", "c"]], vector_size=4, min_count=1, workers=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "model.safetensors")
+        ...     model.save(path)
+        ...     copy = fs.Word2Vec.load(path)
+        >>> bool((copy.wv.vectors == model.wv.vectors).all()), copy.epochs_trained
+        (True, 5)
+        """
+        if self._syn0 is None:
+            raise ValueError("there is nothing to save yet: call build_vocab first")
+        self._take_vectors()
+        save_checkpoint(path, {"kind": "Word2Vec", **self._state()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Word2Vec:
+        """Read a model that :meth:`save` has written.
+
+        Callbacks, a ``trim_rule`` and a checkpoint's name are not in the file.
+
+        Raises
+        ------
+        ValueError
+            If it is no such file, or damaged.
+        OSError
+            If it can't be read.
+        """
+        state = load_checkpoint(path)
+        if state.get("kind") != "Word2Vec":
+            raise ValueError(f"{path}: expected a Word2Vec model, got another state")
+        model = cls(**state["settings"])
+        model._set_vocabulary(state["keys"], state["counts"], 0)
+        model._load_state(state)
+        return model
+
+    def _settings(self):
+        """What the vectors depend on, and load() gives to the class."""
+        choice = {name: value for name, value in self._choice.items() if name != "trim_rule"}
+        names = (
+            "vector_size alpha window sample seed min_alpha sg hs negative ns_exponent cbow_mean "
+            "epochs shrink_windows compute_loss deterministic"
+        )
+        return {name: getattr(self, name) for name in names.split()} | choice
+
+    def _state(self):
+        matrices = {"syn0": self._syn0, "syn1neg": self.syn1neg, "syn1": self.syn1}
+        return {
+            "settings": self._settings(),
+            "keys": self.wv.index_to_key,
+            "counts": self._counts,
+            "matrices": {
+                name: np.ascontiguousarray(matrix)
+                for name, matrix in matrices.items()
+                if matrix is not None
+            },
+            "losses": self.losses,
+            "epochs_trained": self.epochs_trained,
+            "corpus": [self.corpus_count, self.corpus_total_words],
+        }
+
+    def _load_state(self, state):
+        for name, matrix in state["matrices"].items():
+            getattr(self, "_syn0" if name == "syn0" else name)[:] = matrix
+        self.wv.vectors = self._syn0
+        self.losses, self.epochs_trained = list(state["losses"]), state["epochs_trained"]
+        self.corpus_count, self.corpus_total_words = state["corpus"]
+
+
+class _Training:
+    """One call of ``train``: some chunks of the corpus at a time, from epoch to epoch."""
+
+    def __init__(self, model, corpus, epochs, alphas, with_loss, callbacks):
+        self.model, self.corpus, self.epochs, self.alphas = model, corpus, epochs, alphas
+        self.with_loss, self.callbacks = with_loss, callbacks
+        self.chunks = -(-len(corpus.ids) // CHUNK)
+        self.epoch = self.chunk = 0
+        self.sums = np.zeros(2)  # the epoch's losses and pairs so far
+        self.first_epoch = model.epochs_trained
+        draws = BLOCK
+        while draws < 2 * model.negative and draws < MOST_DRAWS:
+            draws *= 2
+        self.settings = Settings(
+            skip_gram=bool(model.sg),
+            mean=bool(model.cbow_mean),
+            window=model.window,
+            shrink=model.shrink_windows,
+            negative=model.negative,
+            draws=draws,
+            block=BLOCK,
+            with_loss=with_loss,
+            virtual_workers=VIRTUAL_WORKERS if model.deterministic else 0,
+        )
+
+    def run(self):
+        model = self.model
+        model.stopped, interrupt = None, Interrupt()
+        self._load()
+        keep = keep_thresholds(model._counts, model.sample)
+        alias = noise_table(model._counts, model.ns_exponent) if model.negative else None
+        tree = huffman_tree(model._counts) if model.hs else None
+        total = self.corpus.raw_words * self.epochs
+        bar = make_words_bar(model.progress, total, self._words_done())
+        saved = time.monotonic()
+        self._call("on_train_begin")
+        with interrupt:
+            try:
+                while self.epoch < self.epochs and not interrupt.is_noted:
+                    if self.chunk == 0:
+                        self._call("on_epoch_begin")
+                    rates = self._train_chunks(keep, alias, tree)
+                    bar.update(self._words_done(), self.epoch + 1, rates[-1], self._loss())
+                    if self.chunk == self.chunks:
+                        self._end_epoch()
+                    due = time.monotonic() - saved >= model.checkpoint_every
+                    if model.checkpoint is not None and due:
+                        self._save()
+                        saved = time.monotonic()
+            finally:
+                bar.close()
+                model.wv.vectors = model._syn0  # whose norms are others now
+            if self.epoch < self.epochs:
+                model.stopped = "interrupted"
+            if model.checkpoint is not None:
+                self._save()
+        self._call("on_train_end")
+
+    def _train_chunks(self, keep, alias, tree):
+        """Train the next chunks; returns their learning rates."""
+        model, corpus = self.model, self.corpus
+        chunks = np.arange(self.chunk, min(self.chunk + CHUNKS_AT_ONCE, self.chunks))
+        done = (self.epoch + chunks * CHUNK / max(1, len(corpus.ids))) / self.epochs
+        rates = self.alphas[0] - (self.alphas[0] - self.alphas[1]) * done
+        losses = np.zeros((len(chunks), 2))
+        if len(chunks):
+            _kernels().train_words(
+                model._syn0,
+                model.syn1neg,
+                model.syn1,
+                corpus.ids,
+                corpus.offsets,
+                keep,
+                alias,
+                tree,
+                self.settings,
+                _streams(model.seed, self.first_epoch + self.epoch),
+                self.chunk,
+                rates,
+                losses,
+                model.workers or backend.get_num_threads(),
+            )
+        self.sums += losses.sum(axis=0)
+        self.chunk += len(chunks)
+        return rates
+
+    def _loss(self):
+        if not self.with_loss:
+            return None
+        return self.sums[0] / self.sums[1] if self.sums[1] else math.nan
+
+    def _words_done(self):
+        share = self.chunk / max(1, self.chunks)
+        return int(self.corpus.raw_words * (self.epoch + share))
+
+    def _end_epoch(self):
+        self.model.losses.append(float(self._loss()) if self.with_loss else math.nan)
+        self.model.epochs_trained += 1
+        self.sums[:] = 0
+        self.chunk = 0
+        self.epoch += 1
+        self.model.wv.vectors = self.model._syn0
+        self._call("on_epoch_end")
+
+    def _call(self, name):
+        for callback in self.callbacks:
+            if method := getattr(callback, name, None):
+                method(self.model)
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def _save(self):
+        state = {
+            "kind": "Word2Vec training",
+            **self.model._state(),
+            "run": self._description(),
+            "epoch": self.epoch,
+            "chunk": self.chunk,
+            "sums": self.sums,
+            "first_epoch": self.first_epoch,
+        }
+        save_checkpoint(self.model.checkpoint, state)
+
+    def _description(self):
+        """What another run must have in common with the one that wrote a checkpoint."""
+        ids = self.corpus.ids
+        return {
+            "epochs": self.epochs,
+            "alphas": list(self.alphas),
+            "ids": len(ids),
+            "sentences": len(self.corpus.offsets) - 1,
+            "text": _fingerprint(ids),
+        }
+
+    def _load(self):
+        path, model = self.model.checkpoint, self.model
+        if path is None:
+            return
+        remove_leftovers(path)
+        if not os.path.exists(path):
+            return
+        state = load_checkpoint(path)
+        if state.get("kind") != "Word2Vec training":
+            raise ValueError(f"{path}: expected a checkpoint of Word2Vec, got another state")
+        ours = {**model._settings(), **self._description()}
+        theirs = {**state["settings"], **state["run"]}
+        changed = [name for name in ours if ours[name] != theirs.get(name)]
+        if state["keys"] != model.wv.index_to_key:
+            changed.append("vocabulary")
+        if changed:
+            raise ValueError(
+                f"{path}: the checkpoint of another training, it differs in {', '.join(changed)}: "
+                "go on with the same corpus and settings, or name another file"
+            )
+        model._load_state(state)
+        self.epoch, self.chunk = state["epoch"], state["chunk"]
+        self.sums, self.first_epoch = state["sums"].copy(), state["first_epoch"]
+
+
+def _kernels():
+    """The module whose ``train_words`` runs."""
+    name = backend.get_backend()
+    try:
+        return importlib.import_module(KERNELS[name])
+    except ImportError as error:
+        if name != "cython":
+            raise
+        warnings.warn(
+            "fastseq runs on its slower NumPy code for word vectors, since its second extension "
+            f"is not usable ({error}): build it where a C compiler is installed",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return importlib.import_module(KERNELS["numpy"])
+
+
+def _streams(seed, epoch):
+    """Starts of an epoch's random numbers: of tokens and of negatives."""
+    start = random_bits(seed % 2**64, [0])[0]
+    return tuple(int(bits) for bits in random_bits(start, [2 * epoch, 2 * epoch + 1]))
+
+
+def _rows(count, size):
+    """Zeros (count, size) whose rows begin at whole cache lines."""
+    numbers = ALIGNMENT // 4
+    width = -(-size // numbers) * numbers
+    memory = np.zeros(count * width + numbers, np.float32)
+    begin = -memory.ctypes.data % ALIGNMENT // 4
+    return memory[begin : begin + count * width].reshape(count, width)[:, :size]
+
+
+def _fingerprint(ids):
+    """A number for the text, from at most a million of its words."""
+    words = np.asarray(ids[:: max(1, len(ids) // 1_000_000)], np.uint64)
+    places = np.arange(len(words), dtype=np.uint64) << np.uint64(32)
+    return int(np.bitwise_xor.reduce(random_bits(0, places + words)))
+
+
+def _zero_or_one(name, value):
+    if value not in (0, 1) or isinstance(value, float):
+        raise ValueError(f"{name} must be 0 or 1, got {value!r}")
+    return int(value)
+
+
+def _callbacks(callbacks):
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"callbacks must be a list of objects, got {type(callbacks).__name__}")
+    return tuple(callbacks)

@@ -1,0 +1,333 @@
+"""Word2Vec: what it learns, its interface, and runs that were stopped."""
+
+import inspect
+import math
+import signal
+
+import numpy as np
+import pytest
+from word2vec_cases import BACKENDS
+
+import fastseq as fs
+from fastseq import backend, word2vec
+from fastseq.checkpoint import load_checkpoint
+from fastseq.word_counts import huffman_tree
+
+TOPICS = [["dog", "cat", "cow", "hen", "pig"], ["red", "blue", "pink", "green", "grey"]]
+
+
+def make_sentences(count=300, seed=0):
+    """Sentences about animals or colours, never both."""
+    rng = np.random.default_rng(seed)
+    return [rng.choice(TOPICS[i % 2], 8).tolist() for i in range(count)]
+
+
+def make_model(sentences=None, **options):
+    defaults = {"vector_size": 12, "min_count": 1, "sample": 0, "workers": 1, "seed": 3}
+    return fs.Word2Vec(sentences, **{**defaults, **options})
+
+
+def assert_same(ours, theirs):
+    assert ours.wv.index_to_key == theirs.wv.index_to_key
+    for name in ("syn1", "syn1neg"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+    assert np.array_equal(ours.wv.vectors, theirs.wv.vectors)
+
+
+@pytest.fixture(params=BACKENDS)
+def each_backend(request):
+    before = backend.get_backend()
+    try:
+        fs.set_backend(request.param)
+    except ImportError as error:
+        pytest.skip(str(error))
+    yield
+    fs.set_backend(before)
+
+
+# --- learning -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sg", [0, 1])
+@pytest.mark.parametrize("hs, negative", [(0, 5), (1, 0), (1, 3)])
+def test_words_of_a_topic_become_similar(each_backend, sg, hs, negative):
+    model = make_model(make_sentences(150), sg=sg, hs=hs, negative=negative, epochs=15,
+                       alpha=0.05, compute_loss=True)  # fmt: skip
+    same, other = [], []
+    for topic, rest in (TOPICS, TOPICS[::-1]):
+        same += [model.wv.similarity(a, b) for a in topic for b in topic if a < b]
+        other += [model.wv.similarity(a, b) for a in topic for b in rest]
+    assert min(same) > max(other)
+    assert len(model.losses) == 15 and model.losses[-1] < 0.95 * model.losses[0]
+
+
+def test_the_first_loss_is_that_of_guessing():
+    """Outputs begin at zero, so each decision costs log 2, whatever the inputs."""
+    sentences = make_sentences(100)
+    options = {"alpha": 1e-30, "min_alpha": 0, "epochs": 1, "compute_loss": True}
+    flat = make_model(sentences, hs=1, negative=0, **options)
+    counts = flat.wv.expandos["count"]
+    mean = np.average(
+        np.diff(huffman_tree(counts).begins), weights=counts
+    )  # every word has a window here
+    assert math.isclose(flat.losses[0], mean * math.log(2), rel_tol=1e-6)
+    sampled = make_model(sentences, sg=1, negative=5, **options)
+    share = counts**0.75 / (counts**0.75).sum()
+    hits = 5 * np.average(share, weights=counts)  # negatives that are the word itself
+    assert math.isclose(sampled.losses[0], (6 - hits) * math.log(2), rel_tol=2e-3)
+
+
+def test_loss_is_not_computed_unless_asked_for():
+    model = make_model(make_sentences(10), epochs=2)
+    assert np.isnan(model.losses).all()
+    with pytest.raises(ValueError, match="compute_loss=True"):
+        model.get_latest_training_loss()
+    model.train(make_sentences(10), epochs=1, compute_loss=True)
+    assert model.get_latest_training_loss() == model.losses[2] > 0
+
+
+def test_a_sentence_of_any_length_is_used_whole():
+    words = [f"w{i % 50}" for i in range(30_000)]
+    seen = []
+
+    class Pairs:
+        def on_epoch_end(self, model):
+            seen.append(model.losses[-1])
+
+    long = make_model([words], epochs=1, compute_loss=True, callbacks=[Pairs()])
+    assert long.corpus_total_words == 30_000 and seen == long.losses
+    cut = make_model([words[:10_000]], epochs=1, compute_loss=True)
+    assert not np.array_equal(long.wv.vectors, cut.wv.vectors)
+
+
+# --- interface ------------------------------------------------------------------------------
+
+
+def test_building_and_training_is_what_the_class_does_at_once(tmp_path):
+    sentences = make_sentences()
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(map(" ".join, sentences)), "utf-8")
+    at_once = make_model(sentences)
+    in_steps = make_model()
+    in_steps.build_vocab(sentences)
+    in_steps.train()
+    assert_same(at_once, in_steps)
+    assert_same(at_once, make_model(corpus_file=path))
+    assert_same(at_once, make_model(fs.Corpus.from_sentences(sentences, min_count=1)))
+    as_in_gensim = make_model()
+    as_in_gensim.build_vocab(corpus_iterable=sentences)
+    as_in_gensim.train(sentences, total_examples=as_in_gensim.corpus_count, epochs=5)
+    assert_same(at_once, as_in_gensim)
+
+
+def test_seeds_and_further_epochs_make_a_difference():
+    sentences = make_sentences(60)
+    model = make_model(sentences)
+    assert not np.array_equal(model.wv.vectors, make_model(sentences, seed=4).wv.vectors)
+    before = model.wv.vectors.copy()
+    model.train(sentences, epochs=1)
+    assert model.epochs_trained == 6 and not np.array_equal(before, model.wv.vectors)
+
+
+def test_constructor_has_the_arguments_of_gensim():
+    gensim = pytest.importorskip("gensim.models")
+    ours = inspect.signature(fs.Word2Vec).parameters
+    elsewhere = {"batch_words", "comment", "null_word", "hashfxn", "sorted_vocab"}
+    theirs = inspect.signature(gensim.Word2Vec).parameters
+    assert set(theirs) - elsewhere <= set(ours)
+    for name in set(theirs) - elsewhere - {"workers"}:
+        assert ours[name].default == theirs[name].default, name
+
+
+def test_callbacks_are_called_in_order():
+    calls = []
+
+    class Noted:
+        def __getattr__(self, name):
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda model: calls.append((name, model.epochs_trained))
+
+    make_model(make_sentences(10), epochs=2, callbacks=[Noted()])
+    assert calls == [
+        ("on_train_begin", 0), ("on_epoch_begin", 0), ("on_epoch_end", 1),
+        ("on_epoch_begin", 1), ("on_epoch_end", 2), ("on_train_end", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sg", [0, 1])
+@pytest.mark.parametrize("hs", [0, 1])
+def test_deterministic_vectors_do_not_depend_on_workers(sg, hs):
+    sentences = make_sentences(4000)  # four chunks
+    models = [
+        make_model(
+            sentences,
+            sg=sg,
+            hs=hs,
+            negative=0 if hs else 5,
+            epochs=2,
+            workers=n,
+            deterministic=True,
+        )
+        for n in (1, 2, 3)
+    ]
+    for model in models[1:]:
+        assert_same(models[0], model)
+
+
+def test_update_adds_words_and_keeps_vectors():
+    model = make_model(make_sentences(50), hs=1)
+    keys, before = model.wv.index_to_key[:], model.wv.vectors.copy()
+    output, counts = model.syn1neg.copy(), model.wv.expandos["count"].copy()
+    new = [["dog", "wolf", "fox"], ["fox", "wolf", "dog", "dog"]]
+    model.build_vocab(new, update=True)
+    assert model.wv.index_to_key[: len(keys)] == keys
+    assert set(model.wv.index_to_key[len(keys) :]) == {"wolf", "fox"}
+    assert np.array_equal(model.wv.vectors[: len(keys)], before)
+    assert np.array_equal(model.syn1neg[: len(keys)], output)
+    assert model.syn1.shape == (len(keys) + 1, 12)
+    more = model.wv.expandos["count"][: len(keys)] - counts
+    assert more[keys.index("dog")] == 3 and more.sum() == 3
+    model.train()
+    assert not np.array_equal(model.wv["wolf"], model.wv["fox"])
+
+
+def test_vectors_given_to_wv_are_trained_on():
+    sentences = make_sentences(20)
+    model = make_model(sentences)
+    model.wv.vectors = np.zeros((10, 12), np.float32)
+    model.syn1neg[:] = 0
+    model.train(sentences, epochs=1)
+    assert not model.wv.vectors.any()  # nothing moves from all zeros
+
+
+# --- files and stopped runs -----------------------------------------------------------------
+
+
+def test_saved_models_are_as_they_were_and_go_on(tmp_path):
+    pytest.importorskip("safetensors")
+    sentences = make_sentences(50)
+    model = make_model(sentences, hs=1, compute_loss=True)
+    model.save(tmp_path / "model.safetensors")
+    copy = fs.Word2Vec.load(tmp_path / "model.safetensors")
+    assert_same(model, copy)
+    assert copy.losses == model.losses
+    assert np.array_equal(copy.wv.expandos["count"], model.wv.expandos["count"])
+    copy.workers = 1
+    for each in (model, copy):
+        each.train(sentences, epochs=2)
+    assert_same(model, copy)
+    fs.save_model(fs.GRU(1, 1), tmp_path / "gru.safetensors")
+    with pytest.raises(ValueError, match="gru"):
+        fs.Word2Vec.load(tmp_path / "gru.safetensors")
+
+
+class Stop:
+    """Breaks a run off, or interrupts it, after some epochs."""
+
+    def __init__(self, epochs, act):
+        self.epochs, self.act = epochs, act
+
+    def on_epoch_begin(self, model):
+        if model.epochs_trained == self.epochs:
+            self.act()
+
+
+def fail():
+    raise RuntimeError("broken off")
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_run_that_was_broken_off_goes_on(tmp_path, monkeypatch, deterministic):
+    pytest.importorskip("safetensors")
+    monkeypatch.setattr(word2vec, "CHUNKS_AT_ONCE", 1)
+    sentences, path = make_sentences(2500), tmp_path / "state.safetensors"
+    options = {"epochs": 3, "compute_loss": True, "deterministic": deterministic, "hs": 1}
+    whole = make_model(sentences, **options)
+    options |= {"checkpoint": path, "checkpoint_every": 0}
+    with pytest.raises(RuntimeError, match="broken off"):
+        make_model(sentences, callbacks=[Stop(1, fail)], **options)
+    assert load_checkpoint(path)["epoch"] == 1
+    resumed = make_model(sentences, **options)
+    assert_same(resumed, whole)
+    assert resumed.losses == whole.losses and resumed.stopped is None
+    assert_same(make_model(sentences, **options), whole)  # it had ended: nothing is left to do
+
+
+def test_ctrl_c_keeps_what_was_learned(tmp_path):
+    pytest.importorskip("safetensors")
+    sentences, path = make_sentences(100), tmp_path / "state.safetensors"
+    stop = Stop(2, lambda: signal.raise_signal(signal.SIGINT))
+    model = make_model(sentences, epochs=4, callbacks=[stop], checkpoint=path)
+    assert model.stopped == "interrupted" and model.epochs_trained < 4
+    assert model.wv.similarity("dog", "dog") > 0.99
+    resumed = make_model(sentences, epochs=4, checkpoint=path)
+    assert resumed.stopped is None
+    assert_same(resumed, make_model(sentences, epochs=4))
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)  # it has its usual meaning again
+
+
+@pytest.mark.parametrize("change", [{"window": 3}, {"epochs": 6}, {"seed": 9}, {"corpus": 1}])
+def test_checkpoints_of_other_runs_are_refused(tmp_path, change):
+    pytest.importorskip("safetensors")
+    options = {"checkpoint": tmp_path / "state.safetensors"}
+    make_model(make_sentences(20), **options)
+    options |= change
+    sentences = make_sentences(20, seed=options.pop("corpus", 0))
+    with pytest.raises(ValueError, match=r"state\.safetensors: the checkpoint of another"):
+        make_model(sentences, **options)
+
+
+# --- wrong arguments ------------------------------------------------------------------------
+
+WRONG = [
+    ({"vector_size": 0}, ValueError, "vector_size"),
+    ({"window": 10_001}, ValueError, "window must be at most"),
+    ({"alpha": 0}, ValueError, "alpha"),
+    ({"min_alpha": -1}, ValueError, "min_alpha"),
+    ({"sg": 2}, ValueError, "sg must be 0 or 1"),
+    ({"negative": 0}, ValueError, "hs=1 for hierarchical softmax"),
+    ({"negative": -1}, ValueError, "negative"),
+    ({"epochs": 0}, ValueError, "epochs"),
+    ({"workers": 0}, ValueError, "workers"),
+    ({"workers": 257}, ValueError, "workers"),
+    ({"callbacks": print}, TypeError, "callbacks"),
+    ({"ns_exponent": math.inf}, ValueError, "ns_exponent"),
+    ({"seed": -1}, ValueError, "seed"),
+    ({"sentences": "a text"}, TypeError, "corpus_file="),
+    ({"sentences": []}, ValueError, "sentences"),
+    ({"sentences": [["a"]], "corpus_file": "text"}, ValueError, "one of sentences and corpus_file"),
+    ({"sentences": [["a"]], "min_count": 2}, ValueError, "min_count"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), WRONG)
+def test_wrong_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        make_model(**arguments)
+
+
+def test_what_is_missing_is_said():
+    model = make_model()
+    for call in (
+        model.train,
+        lambda: model.save("x"),
+        lambda: model.build_vocab([["a"]], update=1),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            call()
+    model = make_model([["a", "b"]])
+    with pytest.raises(ValueError, match="give sentences or corpus_file"):
+        model.train()
+    model.wv.add_vector("c", np.zeros(12))
+    with pytest.raises(ValueError, match="update=True"):
+        model.train([["a", "b"]])
+
+
+def test_a_corpus_of_one_word_or_one_sentence_trains():
+    for sentences in ([["a"]], [["a", "a"]], [["a"], ["b"]]):
+        for hs in (0, 1):
+            model = make_model(sentences, hs=hs, negative=5 * (1 - hs))
+            assert np.isfinite(model.wv.vectors).all()
