@@ -52,6 +52,12 @@ SECTIONS = {
     "stream-2": Section(
         "Streaming, one step per call, two threads", ("stream", "--threads", "2"), STREAMS
     ),
+    "decoder": Section(
+        "Decoders with attention, one thread",
+        ("decoder",),
+        "T target steps, as many source positions, B rows, H of everything: a loop over steps in "
+        "PyTorch with a fused cell, what can wait done after it; without feeding no loop at all.",
+    ),
     "attention": Section("Scaled dot-product attention, one thread", ("attention",), RATIOS),
     "first-call": Section(
         "First call, fresh process", ("first-call",), "In brackets: over the second call."
@@ -62,8 +68,15 @@ SECTIONS = {
     "beam-search": Section(
         "Beam search, one thread",
         ("beam-search",),
-        "The search alone: logits are there already. PyTorch makes the same search of its own "
+        "Scores: the search alone, logits are there already. Decoder: with an LSTM and additive "
+        "attention, all sizes 256, 20 source positions. PyTorch makes the same search of its own "
         "operations; all its rows go on until all sentences are done.",
+    ),
+    "corpus": Section(
+        "Corpora for word vectors, one thread",
+        ("corpus",),
+        "From a text file of made-up words to a vocabulary; fastseq also encodes the text on the "
+        "way, which gensim does anew in each epoch.",
     ),
     "binary-addition": Section(
         "Binary addition",

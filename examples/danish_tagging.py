@@ -66,14 +66,14 @@ def run_twin(twin, model, train, test):
     twin.use_threads_of_fastseq()
     theirs = twin.TorchTagger(network, settings)
     _, seconds = twin.train(theirs, batches, model.epochs, model.lr, model.max_norm, unknown_id)
-    tested = model._make_batches(*test, None)
+    tested = model.make_batches(*test, None)
     return [f"{twin.accuracy(theirs, tested, unknown_id):.4f}", f"{seconds:.0f}"]
 
 
 def begin_again(model, train):
     """A network as it was before training, and the batches in the order of training."""
     network_seed, order_seed, _ = fs.Module.split_seed(model.random_state, 3)  # as fit has it
-    return model._make_network(network_seed), model._make_batches(*train, order_seed)
+    return model.make_network(network_seed), model.make_batches(*train, order_seed)
 
 
 def compare(twin, train):

@@ -103,14 +103,14 @@ class Pair:
     """A model and its twin, which start with the same weights and see the same batches."""
 
     def __init__(self, model, text):
-        self.model, learned = model, model._learn_tokens(text)
+        self.model, learned = model, model.learn_tokens(text)
         model.vocabulary_, model.n_tokens_ = learned
-        self.network = model._make_network(model.random_state)
+        self.network = model.make_network(model.random_state)
         self.optimizer = {"adam": fs.Adam, "sgd": fs.SGD}[model.optimizer](
             self.network.parameters, model.lr
         )
         self.theirs = twin.Run(self.network, model.get_params())
-        windows = [model._make_windows("text", text, *learned) for _ in range(2)]
+        windows = [model.make_windows("text", text, *learned) for _ in range(2)]
         self.batches = [endless(batches) for batches in windows]
 
     def compare(self, updates):

@@ -91,6 +91,7 @@ _LATER = {
     "models": (
         "LanguageModel",
         "NotFittedError",
+        "Seq2Seq",
         "SequenceClassifier",
         "SequenceRegressor",
         "SequenceTagger",
@@ -213,6 +214,7 @@ __all__ = [
     "SampledSoftmaxLoss",
     "Sampler",
     "ScaledDotProductAttention",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

@@ -46,6 +46,7 @@ from fastseq.metrics import (
 from fastseq.models import (
     LanguageModel,
     NotFittedError,
+    Seq2Seq,
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
@@ -147,6 +148,7 @@ __all__ = [
     "SampledSoftmaxLoss",
     "Sampler",
     "ScaledDotProductAttention",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

@@ -1,4 +1,4 @@
-"""The compiled part of word vectors: see ``reference_corpus.py``, ``reference_word2vec.py``."""
+"""The compiled part of word vectors; see ``reference_corpus.py`` and ``reference_word2vec.py``."""
 
 from collections.abc import Sequence
 from typing import Any

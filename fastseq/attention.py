@@ -141,10 +141,10 @@ class Attention(Module):
         self._dtype = checks.float_dtype(dtype)
 
     def _make_parameters(self, shapes, rng):
-        """Uniform as those of Linear; what is called a bias starts as zeros."""
+        """Uniform as those of Linear; biases start as zeros."""
         self._parameters = Parameters(shapes, self._dtype)
         for name, view in self._parameters.items():
-            if name != "bias":
+            if not name.startswith("bias"):
                 bound = view.shape[-1] ** -0.5
                 view[...] = rng.uniform(-bound, bound, view.shape)
 
@@ -310,7 +310,7 @@ class AdditiveAttention(ContentAttention):
     Attributes
     ----------
     parameters : Parameters
-        ``query_weight`` (A, Q), ``memory_weight`` (A, E), ``v`` (A,), ``bias`` (A,).
+        ``weight_query`` (A, Q), ``weight_key`` (A, E), ``weight_score`` (A,), ``bias_key`` (A,).
 
     Examples
     --------
@@ -340,9 +340,9 @@ class AdditiveAttention(ContentAttention):
         size = self._query_size if attention_size is None else attention_size
         size = self._attention_size = checks.positive_int("attention_size", size)
         self._bias = checks.flag("bias", bias)
-        shapes = {"query_weight": (size, self._query_size)}
-        shapes |= {"memory_weight": (size, self._memory_size), "v": (size,)}
-        shapes |= {"bias": (size,)} if self._bias else {}
+        shapes = {"weight_query": (size, self._query_size)}
+        shapes |= {"weight_key": (size, self._memory_size), "weight_score": (size,)}
+        shapes |= {"bias_key": (size,)} if self._bias else {}
         self._make_parameters(shapes, checks.generator(seed))
 
     def __repr__(self):
@@ -350,26 +350,26 @@ class AdditiveAttention(ContentAttention):
 
     @property
     def _v(self):
-        return self._parameters["v"]
+        return self._parameters["weight_score"]
 
     def _project_query(self, query):
-        return project(query, self._parameters["query_weight"])
+        return project(query, self._parameters["weight_query"])
 
     def _project_memory(self, values):
-        bias = self._parameters["bias"] if self._bias else None
-        return project(values, self._parameters["memory_weight"], bias)
+        bias = self._parameters["bias_key"] if self._bias else None
+        return project(values, self._parameters["weight_key"], bias)
 
     def _through_query(self, dq):
-        return project(dq, self._parameters["query_weight"].T)
+        return project(dq, self._parameters["weight_query"].T)
 
     def _through_memory(self, d_keys):
-        return project(d_keys, self._parameters["memory_weight"].T)
+        return project(d_keys, self._parameters["weight_key"].T)
 
     def _add_gradients(self, grads, query, values, dq, d_keys, dv):
-        add_projection_gradients(dq, query, grads["query_weight"])
-        d_bias = grads["bias"] if self._bias else None
-        add_projection_gradients(d_keys, values, grads["memory_weight"], d_bias)
-        grads["v"][...] += dv
+        add_projection_gradients(dq, query, grads["weight_query"])
+        d_bias = grads["bias_key"] if self._bias else None
+        add_projection_gradients(d_keys, values, grads["weight_key"], d_bias)
+        grads["weight_score"][...] += dv
 
 
 class ConcatAttention(ContentAttention):
@@ -393,7 +393,7 @@ class ConcatAttention(ContentAttention):
     Attributes
     ----------
     parameters : Parameters
-        ``weight`` (A, Q + E), ``v`` (A,).
+        ``weight_concat`` (A, Q + E), ``weight_score`` (A,).
 
     Examples
     --------
@@ -418,7 +418,10 @@ class ConcatAttention(ContentAttention):
         self._set_sizes(query_size, memory_size, dtype)
         size = self._query_size if attention_size is None else attention_size
         size = self._attention_size = checks.positive_int("attention_size", size)
-        shapes = {"weight": (size, self._query_size + self._memory_size), "v": (size,)}
+        shapes = {
+            "weight_concat": (size, self._query_size + self._memory_size),
+            "weight_score": (size,),
+        }
         self._make_parameters(shapes, checks.generator(seed))
 
     def __repr__(self):
@@ -426,32 +429,32 @@ class ConcatAttention(ContentAttention):
 
     @property
     def _v(self):
-        return self._parameters["v"]
+        return self._parameters["weight_score"]
 
     def _parts(self, weight):
         """Those of W that query and memory are multiplied with."""
         return weight[:, : self._query_size], weight[:, self._query_size :]
 
     def _project_query(self, query):
-        return project(query, self._parts(self._parameters["weight"])[0])
+        return project(query, self._parts(self._parameters["weight_concat"])[0])
 
     def _project_memory(self, values):
-        return project(values, self._parts(self._parameters["weight"])[1])
+        return project(values, self._parts(self._parameters["weight_concat"])[1])
 
     def _through_query(self, dq):
-        return project(dq, self._parts(self._parameters["weight"])[0].T)
+        return project(dq, self._parts(self._parameters["weight_concat"])[0].T)
 
     def _through_memory(self, d_keys):
-        return project(d_keys, self._parts(self._parameters["weight"])[1].T)
+        return project(d_keys, self._parts(self._parameters["weight_concat"])[1].T)
 
     def _add_gradients(self, grads, query, values, dq, d_keys, dv):
         for part, dy, x in zip(
-            self._parts(grads["weight"]), (dq, d_keys), (query, values), strict=True
+            self._parts(grads["weight_concat"]), (dq, d_keys), (query, values), strict=True
         ):
             d_weight = np.zeros(part.shape, part.dtype)  # the kernel takes whole rows
             add_projection_gradients(dy, x, d_weight)
             part += d_weight
-        grads["v"][...] += dv
+        grads["weight_score"][...] += dv
 
 
 class GeneralAttention(ContentAttention):
@@ -471,7 +474,7 @@ class GeneralAttention(ContentAttention):
     Attributes
     ----------
     parameters : Parameters
-        ``weight`` (Q, E).
+        ``weight_key`` (Q, E).
 
     Examples
     --------
@@ -491,20 +494,20 @@ class GeneralAttention(ContentAttention):
         seed: int | None = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
-        shapes = {"weight": (self._query_size, self._memory_size)}
+        shapes = {"weight_key": (self._query_size, self._memory_size)}
         self._make_parameters(shapes, checks.generator(seed))
 
     def __repr__(self):
         return self._repr()
 
     def _project_memory(self, values):
-        return project(values, self._parameters["weight"])
+        return project(values, self._parameters["weight_key"])
 
     def _through_memory(self, d_keys):
-        return project(d_keys, self._parameters["weight"].T)
+        return project(d_keys, self._parameters["weight_key"].T)
 
     def _add_gradients(self, grads, query, values, dq, d_keys, dv):
-        add_projection_gradients(d_keys, values, grads["weight"])
+        add_projection_gradients(d_keys, values, grads["weight_key"])
 
 
 class DotAttention(ContentAttention):

@@ -477,7 +477,8 @@ class BPTTWindows(_Epochs):
         count = len(self._x)
         if count < self.batch_size:
             raise ValueError(
-                f"batch_size must be at most the number of targets, {count}, got {batch_size}"
+                f"batch_size must be at most the number of targets, {count}, got {batch_size}: use "
+                "a smaller batch_size, or a longer text or stream"
             )
         self._padding = _check_padding("padding", padding, self._x.dtype)
         self._target_padding = _check_padding("target_padding", target_padding, self._y.dtype)

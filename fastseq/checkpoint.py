@@ -230,10 +230,9 @@ def check_fits(path, class_name, arrays, model):
         for name in ours
         if theirs.get(name, ours[name]) != ours[name]
     ][:1]
-    raise ValueError(
-        f"{path}: made for another model: {'; '.join(parts)}; it holds a {class_name}, this is "
-        f"a {type(model).__name__}"
-    )
+    ours = type(model).__name__
+    parts.append(f"it holds a {class_name}" + f", this is a {ours}" * (class_name != ours))
+    raise ValueError(f"{path}: made for another model: {'; '.join(parts)}")
 
 
 def _forms(arrays):

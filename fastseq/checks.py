@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -110,6 +111,13 @@ def choice(name, value, options):
     if value not in options:
         raise ValueError(f"{name} must be one of {expected}, got {value!r}")
     return value
+
+
+def path(name, value):
+    """The path of a file as a string; a number would be taken for an open file."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be the path of a file, got {value!r}")
+    return os.fspath(value)
 
 
 def float_dtype(value):

@@ -12,7 +12,16 @@ import warnings
 
 import fastseq
 from fastseq import _command, processes
-from fastseq.commands import demo, generate, info, predict, train, word2vec
+from fastseq.commands import (
+    demo,
+    generate,
+    info,
+    predict,
+    score,
+    train,
+    translate,
+    word2vec,
+)
 
 
 def main(argv=None):
@@ -75,7 +84,7 @@ def build_parser():
     )
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, train, predict, generate, word2vec, info):
+    for command in (demo, train, predict, generate, translate, score, word2vec, info):
         command.add(commands)
     # For the list in --help only: dispatch() never lets `bench` come this far.
     commands.add_parser("bench", help="compare speed with PyTorch, ONNX Runtime and NumPy")

@@ -46,8 +46,8 @@ class CoverageAttention(Attention):
     Attributes
     ----------
     parameters : Parameters
-        ``query_weight`` (A, Q), ``memory_weight`` (A, E), ``coverage_weight`` (A,), ``bias`` (A,),
-        ``v`` (A,).
+        ``weight_query`` (A, Q), ``weight_key`` (A, E), ``weight_coverage`` (A,), ``bias_key`` (A,),
+        ``weight_score`` (A,).
 
     Examples
     --------
@@ -73,9 +73,9 @@ class CoverageAttention(Attention):
         self._set_sizes(query_size, memory_size, dtype)
         size = self._query_size if attention_size is None else attention_size
         size = self._attention_size = checks.positive_int("attention_size", size)
-        shapes = {"query_weight": (size, self._query_size)}
-        shapes |= {"memory_weight": (size, self._memory_size), "coverage_weight": (size,)}
-        shapes |= {"bias": (size,), "v": (size,)}
+        shapes = {"weight_query": (size, self._query_size)}
+        shapes |= {"weight_key": (size, self._memory_size), "weight_coverage": (size,)}
+        shapes |= {"bias_key": (size,), "weight_score": (size,)}
         self._make_parameters(shapes, checks.generator(seed))
 
     def __repr__(self):
@@ -123,15 +123,15 @@ class CoverageAttention(Attention):
 
     def _attend(self, query, memory, lengths, coverage=None):
         parameters, m = self._parameters, real_memory(memory, lengths)
-        q = project(query, parameters["query_weight"])
-        keys = project(m, parameters["memory_weight"], parameters["bias"])
+        q = project(query, parameters["weight_query"])
+        keys = project(m, parameters["weight_key"], parameters["bias_key"])
         mask = np.arange(len(memory)) < lengths[:, None]
         covered = np.empty((*query.shape[:2], len(memory)), self._dtype)
         weights = np.empty_like(covered)
         so_far = self._read_coverage(None, memory) if coverage is None else coverage
         for t in range(len(query)):
             covered[t] = so_far
-            scores = self._hidden(q[t], keys, so_far) @ parameters["v"]
+            scores = self._hidden(q[t], keys, so_far) @ parameters["weight_score"]
             weights[t] = masked_softmax(scores, mask)
             so_far = so_far + weights[t]
         context = rows_first(rows_first(weights) @ m)
@@ -140,7 +140,7 @@ class CoverageAttention(Attention):
     def _hidden(self, q, keys, coverage):
         """One step's hidden layer (B, S, A)."""
         z = keys + q[:, None]
-        z += coverage[:, :, None] * self._parameters["coverage_weight"]
+        z += coverage[:, :, None] * self._parameters["weight_coverage"]
         return np.tanh(z, out=z)
 
     def _back(self, tape, d_context, d_weights):
@@ -148,7 +148,10 @@ class CoverageAttention(Attention):
         parameters = self._parameters
         dq, d_keys = np.empty_like(q), np.zeros_like(keys)
         later = np.zeros(covered.shape[1:], covered.dtype)
-        dv, d_coverage_weight = np.zeros_like(parameters["v"]), np.zeros_like(parameters["v"])
+        dv, d_coverage_weight = (
+            np.zeros_like(parameters["weight_score"]),
+            np.zeros_like(parameters["weight_score"]),
+        )
         d = rows_first(rows_first(d_context) @ m.swapaxes(1, 2))
         if d_weights is not None:
             d += d_weights
@@ -156,21 +159,21 @@ class CoverageAttention(Attention):
             d_now = d[t] + later  # all later coverages contain these weights
             d_scores = weights[t] * (d_now - (weights[t] * d_now).sum(axis=1, keepdims=True))
             hidden = self._hidden(q[t], keys, covered[t])
-            dz = d_scores[:, :, None] * parameters["v"] * (1 - hidden * hidden)
+            dz = d_scores[:, :, None] * parameters["weight_score"] * (1 - hidden * hidden)
             dq[t] = dz.sum(axis=1)
             d_keys += dz
             dv += np.tensordot(d_scores, hidden, axes=2)
             d_coverage_weight += np.tensordot(covered[t], dz, axes=2)
-            later += dz @ parameters["coverage_weight"]
+            later += dz @ parameters["weight_coverage"]
         with parameters.grads_lock:
             grads = parameters.grads
-            grads["v"][...] += dv
-            grads["coverage_weight"][...] += d_coverage_weight
-            add_projection_gradients(dq, query, grads["query_weight"])
-            add_projection_gradients(d_keys, m, grads["memory_weight"], grads["bias"])
+            grads["weight_score"][...] += dv
+            grads["weight_coverage"][...] += d_coverage_weight
+            add_projection_gradients(dq, query, grads["weight_query"])
+            add_projection_gradients(d_keys, m, grads["weight_key"], grads["bias_key"])
         dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
-        dm += project(d_keys, parameters["memory_weight"].T)
-        return project(dq, parameters["query_weight"].T), rows_first(dm)
+        dm += project(d_keys, parameters["weight_key"].T)
+        return project(dq, parameters["weight_query"].T), rows_first(dm)
 
 
 class CoverageLoss(Loss):

@@ -53,8 +53,8 @@ class LocalAttention(Attention):
     Attributes
     ----------
     parameters : Parameters
-        ``weight`` (Q, E) with "general", ``position_weight`` (Q, Q) and ``position_v`` (Q,) with
-        "predictive".
+        ``weight_key`` (Q, E) with "general"; ``weight_position`` (Q, Q) and ``weight_center``
+        (Q,) with "predictive".
 
     Examples
     --------
@@ -86,14 +86,14 @@ class LocalAttention(Attention):
         self._score = checks.choice("score", score, ("general", "dot"))
         size, own = self._query_size, {}
         if self._score == "general":
-            own["weight"] = (size, self._memory_size)
+            own["weight_key"] = (size, self._memory_size)
         elif size != self._memory_size:
             raise ValueError(
                 f"memory_size must be query_size {size} where scores are dot products, got "
                 f"{self._memory_size}; score='general' has a weight in between"
             )
         if self._position == "predictive":
-            own |= {"position_weight": (size, size), "position_v": (size,)}
+            own |= {"weight_position": (size, size), "weight_center": (size,)}
         self._make_parameters(own, checks.generator(seed))
 
     def __repr__(self):
@@ -104,7 +104,7 @@ class LocalAttention(Attention):
 
     def _attend(self, query, memory, lengths):
         q, m = rows_first(query), real_memory(memory, lengths)
-        keys = project(m, self._parameters["weight"]) if self._score == "general" else m
+        keys = project(m, self._parameters["weight_key"]) if self._score == "general" else m
         center, tape = self._centers(q, lengths)
         distance = np.arange(len(memory), dtype=q.dtype) - center[:, :, None]
         inside = np.abs(distance) <= self._window
@@ -127,8 +127,8 @@ class LocalAttention(Attention):
         """The positions p (B, T), and what their gradients need."""
         if self._position == "monotonic":
             return np.broadcast_to(np.arange(q.shape[1], dtype=q.dtype), q.shape[:2]), None
-        hidden = np.tanh(project(q, self._parameters["position_weight"]))
-        share = sigmoid(hidden @ self._parameters["position_v"])
+        hidden = np.tanh(project(q, self._parameters["weight_position"]))
+        share = sigmoid(hidden @ self._parameters["weight_center"])
         return share * lengths[:, None].astype(q.dtype), (hidden, share)
 
     def _back(self, tape, d_context, d_weights):
@@ -144,8 +144,8 @@ class LocalAttention(Attention):
         d_center = (d * weights * distance).sum(axis=2) / self._variance
         with self._parameters.grads_lock:
             if self._score == "general":
-                add_projection_gradients(d_keys, m, self._parameters.grads["weight"])
-                d_keys = project(d_keys, self._parameters["weight"].T)
+                add_projection_gradients(d_keys, m, self._parameters.grads["weight_key"])
+                d_keys = project(d_keys, self._parameters["weight_key"].T)
             if self._position == "predictive":
                 dq += self._center_gradients(d_center, q, lengths, *saved)
         dm += d_keys
@@ -155,7 +155,7 @@ class LocalAttention(Attention):
         """Add to the parameters'; the queries' (B, T, Q)."""
         grads = self._parameters.grads
         d = d_center * lengths[:, None].astype(q.dtype) * share * (1 - share)
-        grads["position_v"][...] += np.tensordot(d, hidden, axes=2)
-        d_hidden = d[:, :, None] * self._parameters["position_v"] * (1 - hidden * hidden)
-        add_projection_gradients(d_hidden, q, grads["position_weight"])
-        return project(d_hidden, self._parameters["position_weight"].T)
+        grads["weight_center"][...] += np.tensordot(d, hidden, axes=2)
+        d_hidden = d[:, :, None] * self._parameters["weight_center"] * (1 - hidden * hidden)
+        add_projection_gradients(d_hidden, q, grads["weight_position"])
+        return project(d_hidden, self._parameters["weight_position"].T)

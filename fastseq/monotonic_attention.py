@@ -54,8 +54,8 @@ class MonotonicAttention(Attention):
     Attributes
     ----------
     parameters : Parameters
-        ``query_weight`` (A, Q), ``memory_weight`` (A, E), ``bias`` (A,), ``v`` (A,),
-        ``score_scale`` (1,), which is g, and ``score_bias`` (1,), which is r.
+        ``weight_query`` (A, Q), ``weight_key`` (A, E), ``bias_key`` (A,), ``weight_score`` (A,),
+        ``scale_score`` (1,), which is g, and ``bias_score`` (1,), which is r.
 
     Examples
     --------
@@ -89,11 +89,15 @@ class MonotonicAttention(Attention):
         self._noise = checks.not_negative("noise", noise)
         score_bias = checks.finite("score_bias", score_bias)
         self._rng = checks.generator(seed)
-        shapes = {"query_weight": (size, self._query_size)}
-        shapes |= {"memory_weight": (size, self._memory_size), "bias": (size,), "v": (size,)}
-        self._make_parameters(shapes | {"score_scale": (1,), "score_bias": (1,)}, self._rng)
-        self._parameters["score_scale"].fill(size**-0.5)
-        self._parameters["score_bias"].fill(score_bias)
+        shapes = {"weight_query": (size, self._query_size)}
+        shapes |= {
+            "weight_key": (size, self._memory_size),
+            "bias_key": (size,),
+            "weight_score": (size,),
+        }
+        self._make_parameters(shapes | {"scale_score": (1,), "bias_score": (1,)}, self._rng)
+        self._parameters["scale_score"].fill(size**-0.5)
+        self._parameters["bias_score"].fill(score_bias)
 
     def __repr__(self):
         return self._repr(self._attention_size, f"noise={self._noise}")
@@ -143,12 +147,14 @@ class MonotonicAttention(Attention):
     def _stopping(self, query, m, lengths, noisy):
         """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed."""
         parameters = self._parameters
-        q = project(query, parameters["query_weight"])
-        keys = project(m, parameters["memory_weight"], parameters["bias"])
+        q = project(query, parameters["weight_query"])
+        keys = project(m, parameters["weight_key"], parameters["bias_key"])
         hidden = np.tanh(q[:, :, None] + keys)
-        direction = parameters["v"] / np.sqrt(np.square(parameters["v"]).sum())
+        direction = parameters["weight_score"] / np.sqrt(
+            np.square(parameters["weight_score"]).sum()
+        )
         cosines = hidden @ direction
-        scores = cosines * parameters["score_scale"] + parameters["score_bias"]
+        scores = cosines * parameters["scale_score"] + parameters["bias_score"]
         if noisy and self._noise:
             noise = self._rng.standard_normal(scores.shape, dtype=scores.dtype)
             scores += scores.dtype.type(self._noise) * noise
@@ -162,23 +168,23 @@ class MonotonicAttention(Attention):
         if d_weights is not None:
             d += d_weights
         d_scores = expect_back(d, p, reach) * p * (1 - p)
-        parameters, scale = self._parameters, self._parameters["score_scale"]
+        parameters, scale = self._parameters, self._parameters["scale_score"]
         d_hidden = d_scores[..., None] * (scale * direction) * (1 - hidden * hidden)
         dq, d_keys = d_hidden.sum(axis=2), d_hidden.sum(axis=0)
         # The norm takes out what goes along with v.
         d_direction = scale * np.tensordot(d_scores, hidden, axes=3)
         dv = d_direction - direction * (direction @ d_direction)
-        dv /= np.sqrt(np.square(parameters["v"]).sum())
+        dv /= np.sqrt(np.square(parameters["weight_score"]).sum())
         with parameters.grads_lock:
             grads = parameters.grads
-            grads["v"][...] += dv
-            grads["score_scale"][...] += (d_scores * cosines).sum()
-            grads["score_bias"][...] += d_scores.sum()
-            add_projection_gradients(dq, query, grads["query_weight"])
-            add_projection_gradients(d_keys, m, grads["memory_weight"], grads["bias"])
+            grads["weight_score"][...] += dv
+            grads["scale_score"][...] += (d_scores * cosines).sum()
+            grads["bias_score"][...] += d_scores.sum()
+            add_projection_gradients(dq, query, grads["weight_query"])
+            add_projection_gradients(d_keys, m, grads["weight_key"], grads["bias_key"])
         dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
-        dm += project(d_keys, parameters["memory_weight"].T)
-        return project(dq, parameters["query_weight"].T), rows_first(dm)
+        dm += project(d_keys, parameters["weight_key"].T)
+        return project(dq, parameters["weight_query"].T), rows_first(dm)
 
 
 def weigh(weights, m):

@@ -24,11 +24,11 @@ from fastseq.parameters import NamedViews, Parameters, check_parameters
 class Optimizer:
     """Common to all: the learning rate, clipping, runs of equal weight decay, and the state.
 
-    A subclass says in ``_options`` which attributes belong to it, and in ``_update`` how a run of
-    the flat arrays changes.
+    A subclass says in ``option_names`` which attributes belong to it, and in ``_update`` how a run
+    of the flat arrays changes.
     """
 
-    _options: tuple[str, ...] = ()
+    option_names: tuple[str, ...] = ()
 
     parameters = fixed("parameters")
     weight_decay = fixed("weight_decay")
@@ -47,7 +47,7 @@ class Optimizer:
         self._state = {name: like(parameters, parameters.flat.dtype) for name in state}
 
     def __repr__(self):
-        names = ["lr", *self._options, "weight_decay"]
+        names = ["lr", *self.option_names, "weight_decay"]
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({options})"
 
@@ -223,8 +223,8 @@ class SGD(Optimizer):
     [0.855, 0.855, 0.855, 0.855]
     """
 
-    _options = ("momentum", "dampening", "nesterov")
-    momentum, dampening, nesterov = map(fixed, _options)
+    option_names = ("momentum", "dampening", "nesterov")
+    momentum, dampening, nesterov = map(fixed, option_names)
 
     def __init__(
         self,
@@ -308,8 +308,8 @@ class Adam(Optimizer):
     True
     """
 
-    _options = ("betas", "eps", "amsgrad")
-    betas, eps, amsgrad = map(fixed, _options)
+    option_names = ("betas", "eps", "amsgrad")
+    betas, eps, amsgrad = map(fixed, option_names)
     _decoupled = False
 
     def __init__(
@@ -459,8 +459,8 @@ class RMSprop(Optimizer):
     [0.9, 1.1, 0.9, 1.0]
     """
 
-    _options = ("alpha", "eps", "momentum", "centered")
-    alpha, eps, momentum, centered = map(fixed, _options)
+    option_names = ("alpha", "eps", "momentum", "centered")
+    alpha, eps, momentum, centered = map(fixed, option_names)
 
     def __init__(
         self,
@@ -536,8 +536,8 @@ class Adagrad(Optimizer):
     [0.99, 1.01, 0.99, 1.0]
     """
 
-    _options = ("lr_decay", "initial_accumulator_value", "eps")
-    lr_decay, initial_accumulator_value, eps = map(fixed, _options)
+    option_names = ("lr_decay", "initial_accumulator_value", "eps")
+    lr_decay, initial_accumulator_value, eps = map(fixed, option_names)
 
     def __init__(
         self,

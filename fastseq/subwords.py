@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -140,7 +141,9 @@ class Subwords(Vocabulary):
                 **settings,
             )
         except (RuntimeError, OSError, ValueError) as error:
-            raise ValueError(f"SentencePiece can't train {size} subwords: {error}") from error
+            # without the place in SentencePiece's source, where it says more than that
+            what = re.sub(r"^[A-Z_]+: \S+\(\d+\) \[.*\] (?=\S)", "", str(error))
+            raise ValueError(f"SentencePiece can't train {size} subwords: {what}") from error
         return cls(written.getvalue())
 
     def split(self, text: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastseq import files
+from fastseq import checks, files
 from fastseq._version import __version__
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
 
 def write(path, kind, arrays, metadata):
     """Write a file of this kind; see :func:`save_tensors`."""
+    checks.path("path", path)
     if not isinstance(metadata, Mapping):
         raise TypeError(f"metadata must be a mapping, got {type(metadata).__name__}")
     arrays = _check_arrays(arrays)
@@ -142,6 +143,7 @@ def write(path, kind, arrays, metadata):
 
 def read(path):
     """The verified content of a file, as a TensorFile; see :func:`load_tensors`."""
+    checks.path("path", path)
     library = _library()
     with open(path, "rb") as file:
         data = file.read()

@@ -31,6 +31,8 @@ from fastseq.validation import (
     iterating,
 )
 
+ANEW = ", or delete the file to start anew"
+
 
 def fit(
     model: Module,
@@ -113,7 +115,8 @@ def fit(
     ------
     FloatingPointError
         If a loss or the gradients' norm is not finite.  It names the update and the batch; the
-        parameters are as they were before it.
+        parameters are as they were before it, or those of the best epoch if there is one.  The
+        error's ``history`` is that of the run.
     OSError
         If a checkpoint can't be written, as on a full disk: the one before is as it was, and
         calling ``fit`` again goes on from there.
@@ -139,8 +142,9 @@ def fit(
     states of optimizer, schedule, average, random generators, batches, carried state and
     callbacks (which have ``state_dict`` and ``load_state_dict``), the best model, and the
     history.  Other data and settings are refused, as far as they are known: of a list only its
-    length is.  ``epochs`` and ``patience`` may be other ones; a run that has ended is returned as
-    it ended, and more epochs, or more patience, let it go on.
+    length is, and of a schedule its kind; seeds are those of the run that was begun.  ``epochs``
+    and ``patience`` may be other ones; a run that has ended is returned as it ended, and more
+    epochs, or more patience, let it go on.
 
     **Ctrl-C** ends the run after the update it is in: the best model is kept, a checkpoint is
     written, the history returned.  Another one raises KeyboardInterrupt at once.  This is so in
@@ -192,6 +196,12 @@ def fit(
     )
     trainer.run()
     return trainer.history
+
+
+class NotFinite(FloatingPointError):
+    """A loss or norm is not finite; ``history`` is that of the run until then."""
+
+    history: History
 
 
 class Trainer:
@@ -273,6 +283,11 @@ class Trainer:
                     raise
                 # raised by something else than our handler, perhaps amidst an update
                 self.stopped, is_whole = "interrupted", False
+            except NotFinite as error:
+                error.history = self.history
+                if self._best.flat is not None:
+                    self._take_best()
+                raise
             finally:
                 self._bar.close()
             self._finish(is_whole)
@@ -339,9 +354,12 @@ class Trainer:
         self.loss, self.norm = loss, norm
 
     def _not_finite(self, what):
-        return FloatingPointError(
+        kept = "the parameters are as they were before it"
+        if self._best.flat is not None:
+            kept = f"kept the model of epoch {self._best.epoch}"
+        return NotFinite(
             f"update {self.update + 1} (epoch {self.epoch + 1}, batch {self._epoch_updates + 1} of "
-            f"it): {what}; the parameters are as they were before it"
+            f"it): {what}; {kept}"
         )
 
     def _record(self, batch, lr):
@@ -419,8 +437,11 @@ class Trainer:
         before = copy.deepcopy(self._state())
         try:
             self._load(state)
-        except BaseException:
+        except BaseException as error:
             self._load(before)
+            if isinstance(error, ValueError):
+                what = str(error).removesuffix(", or start anew")
+                raise ValueError(f"{self._saver.path}: {what}{ANEW}") from error
             raise
         return state["run"]["seconds"]
 
@@ -501,17 +522,17 @@ class Trainer:
         """Raise unless a state is of such a run."""
         path = self._saver.path
         check_fits(path, state["class"], state["parameters"], self.model)
-        for name, ours in self._settings.items():
-            theirs = state["settings"].get(name)
-            if theirs != ours:
+        ours, theirs = self._settings, state["settings"]
+        for name in [*ours, *theirs]:
+            if theirs.get(name) != ours.get(name):
                 raise ValueError(
-                    f"{path}: the run was begun with {name} = {theirs!r}, but here it is {ours!r}: "
-                    "go on with the same settings, or start anew with resume=False"
+                    f"{path}: the run was begun with {name} = {theirs.get(name)!r}, but here it is "
+                    f"{ours.get(name)!r}: go on with the same settings{ANEW}"
                 )
         if len(state["callbacks"]) != len(self._stateful):
             raise ValueError(
                 f"{path}: the run has {len(state['callbacks'])} callbacks with a state, but here "
-                f"are {len(self._stateful)}: go on with the same, or start anew with resume=False"
+                f"are {len(self._stateful)}: go on with the same{ANEW}"
             )
 
     def _load(self, state):
@@ -540,12 +561,12 @@ class Trainer:
 
     def _describe(self, schedule_every):
         """What makes it another run if it changes."""
-        names = (*self.optimizer._options, "weight_decay", "no_decay")
+        names = (*self.optimizer.option_names, "weight_decay", "no_decay")
         options = {name: getattr(self.optimizer, name) for name in names}
         average, validation = self._average, self._validation
-        settings = getattr(self.model, "settings", None)
+        settings = getattr(self.model, "settings", None) or {}
         return {
-            "model.settings": plain("model.settings", settings),
+            **{f"model.settings.{name}": plain(name, settings[name]) for name in settings},
             "optimizer": type(self.optimizer).__name__,
             **{f"optimizer.{name}": plain(name, value) for name, value in options.items()},
             "optimizer.initial_lr": self.optimizer.initial_lr,
@@ -562,7 +583,7 @@ class _Saver:
     """Where checkpoints are, and when the next one is due."""
 
     def __init__(self, path, every, resume):
-        self.path = None if path is None else os.fspath(path)
+        self.path = None if path is None else checks.path("checkpoint", path)
         self._every = checks.not_negative("checkpoint_every", every)
         if not isinstance(resume, bool) and resume != "auto":
             raise ValueError(f"resume must be True, False or 'auto', got {resume!r}")
@@ -616,7 +637,7 @@ class _Listed:
         if state.get("batches") != len(self._items):
             raise ValueError(
                 f"the run was begun with {state.get('batches')} batches in a list, but here are "
-                f"{len(self._items)}: go on with the same, or start anew with resume=False"
+                f"{len(self._items)}: go on with the same"
             )
         self._position = state["position"]
 

@@ -149,7 +149,7 @@ class Vocabulary:
             if max_size < len(reserved):
                 raise ValueError(
                     f"max_size must leave room for the {len(reserved)} special tokens "
-                    f"{', '.join(reserved)}, got {max_size}"
+                    f"{', '.join(map(repr, reserved))}, got {max_size}"
                 )
             common = common[: max_size - len(reserved)]
         if len(common) < len(counts):

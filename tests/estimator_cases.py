@@ -35,6 +35,13 @@ def valued(count=20, seed=0):
     return X, np.array([10 + 3 * x[:, 0].sum() for x in X])
 
 
+def spelled(count=20, seed=0):
+    """Words, and the same backwards."""
+    rng = np.random.default_rng(seed)
+    words = ["".join(rng.choice(list("abc"), rng.integers(0, 5))) for _ in range(count)]
+    return words, [word[::-1] for word in words]
+
+
 def make_tagger(**settings):
     sizes = {"embedding_dim": 5, "char_embedding_dim": 4, "char_hidden_size": 3}
     return fs.SequenceTagger(**(SMALL | sizes | settings))
@@ -48,11 +55,17 @@ def make_regressor(**settings):
     return fs.SequenceRegressor(**(SMALL | {"embedding_dim": 5} | settings))
 
 
+def make_seq2seq(**settings):
+    units = {"source_unit": "character", "target_unit": "character"}
+    return fs.Seq2Seq(**(SMALL | units | {"embedding_dim": 5} | settings))
+
+
 # name: a constructor and data
 CASES = {
     "tagger": (make_tagger, sentences),
     "classifier": (make_classifier, labelled),
     "regressor": (make_regressor, valued),
+    "seq2seq": (make_seq2seq, spelled),
 }
 
 
@@ -68,4 +81,6 @@ def same(a, b):
 
 def soft(estimator, X):
     """What an estimator predicts, as numbers that the least change of a parameter shows in."""
+    if isinstance(estimator, fs.Seq2Seq):
+        return estimator.log_prob(X, X)
     return getattr(estimator, "predict_proba", estimator.predict)(X)

@@ -76,18 +76,21 @@ def naive_scores(layer, q, m):
     """Of one query and one row's memory (S, E), by the papers."""
     p = layer.parameters
     if isinstance(layer, fs.AdditiveAttention):
-        bias = p.get("bias", 0)
-        return [p["v"] @ np.tanh(p["query_weight"] @ q + p["memory_weight"] @ x + bias) for x in m]
+        bias = p.get("bias_key", 0)
+        return [
+            p["weight_score"] @ np.tanh(p["weight_query"] @ q + p["weight_key"] @ x + bias)
+            for x in m
+        ]
     if isinstance(layer, fs.ConcatAttention):
-        return [p["v"] @ np.tanh(p["weight"] @ np.concatenate([q, x])) for x in m]
-    return [q @ p["weight"] @ x if "weight" in p else q @ x for x in m]
+        return [p["weight_score"] @ np.tanh(p["weight_concat"] @ np.concatenate([q, x])) for x in m]
+    return [q @ p["weight_key"] @ x if "weight_key" in p else q @ x for x in m]
 
 
 def naive_local(layer, q, m, t):
     p, window = layer.parameters, layer.window
     center = t
     if layer.position == "predictive":
-        value = p["position_v"] @ np.tanh(p["position_weight"] @ q)
+        value = p["weight_center"] @ np.tanh(p["weight_position"] @ q)
         center = len(m) / (1 + np.exp(-value))
     near = [s for s in range(len(m)) if abs(s - center) <= window]
     weights = np.zeros(len(m))
@@ -101,11 +104,11 @@ def naive_local(layer, q, m, t):
 def naive_monotonic(layer, queries, m):
     """The sum over all ways of stopping at s_0 <= s_1 <= ... of their probabilities."""
     p = layer.parameters
-    unit = p["v"] / np.linalg.norm(p["v"])
+    unit = p["weight_score"] / np.linalg.norm(p["weight_score"])
 
     def stops(q, x):
-        hidden = np.tanh(p["query_weight"] @ q + p["memory_weight"] @ x + p["bias"])
-        return 1 / (1 + np.exp(-(p["score_scale"][0] * unit @ hidden + p["score_bias"][0])))
+        hidden = np.tanh(p["weight_query"] @ q + p["weight_key"] @ x + p["bias_key"])
+        return 1 / (1 + np.exp(-(p["scale_score"][0] * unit @ hidden + p["bias_score"][0])))
 
     table = np.array([[stops(q, x) for x in m] for q in queries]).reshape(len(queries), len(m))
     weights = np.zeros(table.shape)
@@ -124,8 +127,8 @@ def naive_coverage(layer, queries, m):
     for q in queries:
         scores = []
         for s, x in enumerate(m):
-            z = p["query_weight"] @ q + p["memory_weight"] @ x + p["bias"]
-            scores.append(p["v"] @ np.tanh(z + p["coverage_weight"] * coverage[s]))
+            z = p["weight_query"] @ q + p["weight_key"] @ x + p["bias_key"]
+            scores.append(p["weight_score"] @ np.tanh(z + p["weight_coverage"] * coverage[s]))
         weights.append(align(scores))
         coverage = coverage + weights[-1]
     return np.array(weights)
@@ -173,7 +176,7 @@ def test_local_window_may_be_empty():
 @pytest.mark.parametrize("score_bias", [-3.0, 0.0, 2.0])
 def test_monotonic_decisions(score_bias):
     layer = make("monotonic")
-    layer.parameters["score_bias"] = np.array([score_bias])
+    layer.parameters["bias_score"] = np.array([score_bias])
     query, memory = make_inputs(layer, steps=5, positions=6, rows=8)
     lengths = [6, 6, 5, 4, 3, 2, 1, 0]
     context, weights = layer(query, memory, lengths)
@@ -201,7 +204,7 @@ def test_monotonic_noise_is_in_training_alone():
 
 def test_certain_decisions_are_the_expectation():
     layer = make("monotonic")
-    layer.parameters["score_scale"] = np.array([1e4])
+    layer.parameters["scale_score"] = np.array([1e4])
     query, memory = make_inputs(layer)
     assert_close(layer(query, memory), layer.forward(query, memory)[:2], 1e-9)
 
@@ -329,15 +332,15 @@ def test_nothing_at_all(backend, kind, shape):
 
 def test_concat_is_additive_without_bias():
     concat, additive = make("concat"), fs.AdditiveAttention(Q, E, 3, bias=False, dtype=np.float64)
-    weight = concat.parameters["weight"]
-    additive.parameters["query_weight"] = weight[:, :Q].copy()
-    additive.parameters["memory_weight"] = weight[:, Q:].copy()
-    additive.parameters["v"] = concat.parameters["v"]
+    weight = concat.parameters["weight_concat"]
+    additive.parameters["weight_query"] = weight[:, :Q].copy()
+    additive.parameters["weight_key"] = weight[:, Q:].copy()
+    additive.parameters["weight_score"] = concat.parameters["weight_score"]
     inputs = make_inputs(concat)
     ours, theirs = (train(layer, *inputs, LENGTHS) for layer in (concat, additive))
     assert_close(ours[:4], theirs[:4])
-    d_weight = concat.parameters.grads["weight"]
-    assert_close(d_weight[:, :Q].copy(), additive.parameters.grads["query_weight"])
+    d_weight = concat.parameters.grads["weight_concat"]
+    assert_close(d_weight[:, :Q].copy(), additive.parameters.grads["weight_query"])
 
 
 # --- coverage loss --------------------------------------------------------------------------
@@ -393,11 +396,11 @@ def test_copies_and_seeds(kind):
 
 def test_initial_parameters():
     monotonic = fs.MonotonicAttention(Q, E, 4, score_bias=-2)
-    assert monotonic.parameters["score_scale"].tolist() == [0.5]
-    assert monotonic.parameters["score_bias"].tolist() == [-2.0]
+    assert monotonic.parameters["scale_score"].tolist() == [0.5]
+    assert monotonic.parameters["bias_score"].tolist() == [-2.0]
     additive = fs.AdditiveAttention(100, 100, seed=0).parameters
-    assert not additive["bias"].any()
-    assert 0.09 < np.abs(additive["query_weight"]).max() < 0.1
+    assert not additive["bias_key"].any()
+    assert 0.09 < np.abs(additive["weight_query"]).max() < 0.1
 
 
 @all_kinds

@@ -414,7 +414,7 @@ def test_public_names():
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
     models += ["Word2Vec"]
-    models += ["AttentionLSTM", "AttentionGRU", "DecoderState"]
+    models += ["AttentionLSTM", "AttentionGRU", "DecoderState", "Seq2Seq"]
     attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
     attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
     attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]

@@ -456,7 +456,7 @@ def test_wrong_command_line(argv, message, capsys):
     [
         (
             ["layers", "stream", "memory", "--shapes", "5,3,4"],
-            "--shapes has no effect on stream, memory, only on layers, float64, first-call, ",
+            "--shapes has no effect on stream, memory, only on layers, float64, ",
         ),
         (["float64", "--dtype", "float32"], "--dtype has no effect on float64, only on layers, "),
         (["import", "--threads", "1"], "--threads has no effect on import, only on "),

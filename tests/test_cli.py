@@ -87,7 +87,8 @@ def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert {"demo", "train", "predict", "word2vec", "info", "bench"} <= set(listed)
+    names = {"demo", "train", "predict", "translate", "score", "word2vec", "info", "bench"}
+    assert names <= set(listed)
 
 
 def test_info_shows_the_configuration(capsys):
@@ -106,6 +107,12 @@ def test_demo_passes_its_options_on(calls):
 def test_demo_defaults(calls):
     assert cli.main(["demo"]) == 0
     assert calls == [{"short": False, "seed": 0, "out": ".", "seconds": None, "updates": 10_000}]
+
+
+def test_the_demo_of_pronunciation_is_one_of_its_own(calls, monkeypatch):
+    monkeypatch.setattr(fastseq.demo, "run_g2p", lambda **options: calls.append(options))
+    assert cli.main(["demo", "g2p", "--short", "--seed", "3", "--seconds", "2"]) == 0
+    assert calls == [{"short": True, "seed": 3, "out": ".", "seconds": 2.0}]
 
 
 def test_demo_of_word_vectors(monkeypatch, in_this_process, capsys):

@@ -1,6 +1,5 @@
 """The commands train, predict and info: files in, files out, and what they say of mistakes."""
 
-import io
 import os
 import shlex
 import signal
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_cases import epilog, run, write
 from estimator_cases import labelled, sentences, series, valued
 
 import fastseq as fs
-from fastseq import cli, processes
+from fastseq import processes
 from fastseq.commands import options
 
 pytest.importorskip("safetensors")
@@ -35,6 +35,7 @@ def folder_fixture(tmp_path, monkeypatch):
     lines = [" ".join(sentence) for sentence in words]
     write("sentences.txt", lines)
     write("corpus.txt", lines * 20)
+    write("train.tsv", [f"{w}\t{' '.join(w[::-1])}" for w in map("".join, words)])
     write("texts.tsv", [f"{line}\t{len(line) % 2}" for line in lines])
     write_ts("train.ts", *labelled())
     write_ts("test.ts", *labelled(12, seed=1))
@@ -42,11 +43,6 @@ def folder_fixture(tmp_path, monkeypatch):
     X = np.random.default_rng(0).standard_normal((12, 9, 2))
     np.savez("series.npz", x=X, lengths=np.arange(12) % 6 + 4)
     np.savez("steps.npz", x=X, y=X.cumsum(axis=1), lengths=np.arange(12) % 9 + 1)
-
-
-def write(path, lines):
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
 
 
 def write_columns(path, words, tags):
@@ -63,29 +59,10 @@ def write_ts(path, X, y, kind="classLabel"):
     write(path, head + [f"{row}:{label}" for row, label in zip(rows, y, strict=True)])
 
 
-def run(line, monkeypatch=None, stdin=""):
-    """A command line; its exit code."""
-    if monkeypatch is not None:
-        data = stdin if isinstance(stdin, bytes) else stdin.encode()
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
-    return cli.main(shlex.split(line))
-
-
-def epilog(words):
-    """The example in the --help of a command."""
-    parser = cli.build_parser()
-    for word in words:
-        (subparsers,) = (
-            a for a in parser._actions if hasattr(a, "choices") and a.dest == "==SUPPRESS=="
-        )
-        parser = subparsers.choices[word]
-    return parser.epilog.removeprefix("example: ")
-
-
 # --- examples -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tagger", "classifier", "regressor", "language"])
+@pytest.mark.parametrize("kind", ["tagger", "classifier", "regressor", "language", "seq2seq"])
 def test_the_examples_in_help_work(kind, capsys):
     example = epilog(["train", kind])
     assert example.startswith(f"fastseq train {kind} ")
@@ -139,6 +116,17 @@ def test_train_is_fit_and_predict_is_predict(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
     with open("tagged.conllu") as file:
         assert file.read() == "".join(expected)
+
+
+def test_what_was_good_is_saved_when_a_loss_is_not_finite(capsys):
+    wild = f"train regressor targets.ts --out m {SMALL} --optimizer sgd --max-norm inf"
+    assert run(f"{wild} --lr 1e25") == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("m: History(epochs=1, updates=1")
+    assert captured.err.startswith("fastseq: error: update 2 (epoch 2, batch 1 of it): the loss is")
+    assert captured.err.count("\n") == 1
+    loaded = fs.load("m")
+    assert loaded.history_.loss and np.isfinite(loaded.network_.parameters.flat).all()
 
 
 def test_tags_in_other_columns(capsys):
@@ -283,6 +271,9 @@ def test_forecasts(capsys, monkeypatch):
             np.loadtxt(block.splitlines()), values.reshape(3, 6), rtol=1e-5, atol=1e-6
         )
     assert run(f"train regressor train.ts --horizon 2 --out r {SMALL}") == 0  # labels don't matter
+    assert (
+        run(f"train regressor steps.npz --horizon 2 --out r {SMALL}") == 0
+    )  # targets of their own
 
 
 def test_a_stopped_run_goes_on(capsys):
@@ -312,6 +303,7 @@ def test_settings_are_those_of_the_constructors(capsys):
         ("tagger", fs.SequenceTagger),
         ("classifier", fs.SequenceClassifier),
         ("regressor", fs.SequenceRegressor),
+        ("seq2seq", fs.Seq2Seq),
     ):
         with pytest.raises(SystemExit):
             run(f"train {kind} --help")
@@ -348,6 +340,7 @@ def test_the_process_that_was_started_is_the_one_that_trains():
     try:
         wait_until(lambda: os.path.exists("c") or process.poll() is not None)
         assert process.poll() is None
+        time.sleep(1)  # from then on it trains
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130 and os.path.exists("r")
     finally:

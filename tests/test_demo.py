@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastseq import demo
-from fastseq.demo import binary_addition, character_model
+from fastseq.demo import binary_addition, character_model, pronunciation
 
 
 def central_differences(loss, values, epsilon):
@@ -186,6 +186,64 @@ def test_an_interrupted_training_ends_the_demo(monkeypatch):
         character_model.train(model, PATTERN * 100, seconds=10)
 
 
+# --- pronunciation --------------------------------------------------------------------------
+
+
+def test_the_words_are_complete_and_have_their_licence():
+    folder = resources.files("fastseq.demo") / "data"
+    pairs = pronunciation.load_words()
+    text = "".join(f"{word}\t{phones}\n" for word, phones in pairs)
+    assert len(pairs) == 20_000 and dict(pairs)["knowledge"] == "N AA L AH JH"
+    assert hashlib.sha256(text.encode("ascii")).hexdigest() in (folder / "README.txt").read_text()
+    licence = (folder / "cmudict_LICENSE.txt").read_text("ascii")
+    assert "Redistributions of source code must retain the above copyright" in licence
+
+
+def test_no_word_is_learned_that_is_tested():
+    learned, held_out = pronunciation.split(pronunciation.load_words())
+    assert len(held_out) == 1000 and len(learned) == 19_000
+    assert not {word for word, _ in learned} & {word for word, _ in held_out}
+
+
+def train_on_words(seed=0):
+    model = pronunciation.make_model(seed=seed, embedding_dim=16, hidden_size=32, batch_size=16)
+    pairs = [(word, " ".join(word)) for word in ("ab", "ba", "abba", "baa")] * 20
+    return model, pronunciation.train(model, pairs, seconds=np.inf, updates=60)
+
+
+def test_pronunciation_is_learned_and_repeats_with_its_seed():
+    (model, first), (_, second), (_, other) = (train_on_words(seed) for seed in (1, 1, 2))
+    assert first == second != other and len(first) == 60
+    assert model.predict(["abba", "ba"]) == ["a b b a", "b a"]
+
+
+def test_words_come_from_a_terminal_or_from_a_list(monkeypatch):
+    assert tuple(pronunciation.words_to_say()) == pronunciation.WORDS  # pytest's is none
+    typed = iter(["Hello ", "world", "", "never"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
+    assert list(pronunciation.words_to_say()) == ["hello", "world"]
+
+    def end(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    assert list(pronunciation.words_to_say()) == []
+
+
+def test_the_demo_of_pronunciation(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pairs = pronunciation.load_words()[:200]
+    monkeypatch.setattr(pronunciation, "load_words", lambda: pairs)
+    demo.run_g2p(out=tmp_path, seconds=0.3, short=True)
+    out = capsys.readouterr().out
+    assert "Training for 0.3 s on 190 words" in out
+    assert re.search(r"^\d+\.\d% of 10 unseen words are pronounced", out, re.MULTILINE)
+    assert all(re.search(f"^{word} ", out, re.MULTILINE) for word in pronunciation.WORDS)
+    pictures = sorted(path.name for path in tmp_path.iterdir())
+    assert pictures == ["g2p_attention.png", "g2p_loss.png"]
+
+
 # --- the whole demo, with and without its extras ---------------------------------------------
 
 
@@ -238,6 +296,14 @@ def models_work(names):
     assert list(names["tagger"].parameters)[:2] == ["embedding.weight", "lstm.weight_ih_l0"]
 
 
+def attention_works(names):
+    weights, backprop = names["weights"], names["backprop"]
+    assert names["dmemory"].shape == names["memory"].shape and names["context"].shape == (5, 3, 16)
+    assert weights.shape == (5, 3, 20) and abs(weights.sum(axis=2) - 1).max() < 1e-6
+    with pytest.raises(RuntimeError):
+        backprop(names["context"])
+
+
 def ragged_batches_work(names):
     alone, _ = names["lstm"](names["x"][:7, 1:2])
     np.testing.assert_allclose(names["y"][:7, 1:2], alone, rtol=1e-5, atol=1e-6)
@@ -257,6 +323,13 @@ def data_become_batches(names):
     assert names["batch"].carried and names["batch"].targets[-1, -1] == 1000
 
 
+def corpora_work(names):
+    corpus, lines = names["corpus"], names["lines"]
+    words = [corpus.index_to_key[i] for i in corpus.ids]
+    assert len(corpus.counts) == 8 and words == [word for line in lines for word in line]
+    assert np.diff(corpus.offsets).tolist() == [len(line) for line in lines]
+
+
 def pytorch_works(names):
     with names["torch"].no_grad():
         theirs, _ = names["theirs"](names["torch"].from_numpy(names["x"]))
@@ -267,8 +340,9 @@ def test_the_quick_start_in_the_readme_does_what_it_says():
     readme = Path(__file__).parents[1] / "README.md"
     quick_start, _, _ = readme.read_text("utf-8").partition("\n## Training\n")
     blocks = re.findall(r"```python\n(.*?)```", quick_start, re.DOTALL)
-    checks = [inference_works, training_works, models_work, ragged_batches_work]
-    checks += [streams_work, data_become_batches, pytorch_works]
+    checks = [inference_works, training_works, models_work, attention_works]
+    checks += [ragged_batches_work, streams_work, data_become_batches]
+    checks += [corpora_work, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
         checks.pop()

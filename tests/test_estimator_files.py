@@ -1,5 +1,6 @@
 """Estimators in files: what is loaded is what was saved, and what is wrong is told."""
 
+import importlib.util
 import json
 import os
 import re
@@ -73,8 +74,9 @@ def test_what_is_loaded_is_what_was_saved(name, path):
         np.array(["x", "y"], object),
         np.array([3, 7], np.uint8),
         ["\ud800 half a pair", "ünïcode"],
+        np.array(["a", "a\0"], object),
     ],
-    ids=["str", "int", "bool", "objects", "uint8", "unicode"],
+    ids=["str", "int", "bool", "objects", "uint8", "unicode", "nul"],
 )
 def test_labels_come_back_as_they_were(labels, path):
     y = np.array(list(labels) * 10) if isinstance(labels, list) else np.tile(labels, 10)
@@ -83,6 +85,16 @@ def test_labels_come_back_as_they_were(labels, path):
     classes = fs.load(path).classes_
     assert classes.dtype == estimator.classes_.dtype == y.dtype
     assert classes.tolist() == estimator.classes_.tolist() == np.unique(y).tolist()
+
+
+def test_labels_that_end_in_nul_stay_different(path):
+    estimator = make_classifier(epochs=30, lr=0.05).fit(*CASES["classifier"][1]())
+    X, y = CASES["classifier"][1]()
+    twin = make_classifier(epochs=30, lr=0.05).fit(X, ["u\0" if n == "up" else "u" for n in y])
+    assert twin.classes_.tolist() == ["u", "u\0"]
+    twin.save(path)
+    expected = ["u\0" if name == "up" else "u" for name in estimator.predict(X)]
+    assert fs.load(path).predict(X).tolist() == twin.predict(X).tolist() == expected
 
 
 def test_training_goes_on_after_loading(path):
@@ -201,16 +213,51 @@ def test_estimators_of_users_are_found_by_their_names(path):
     assert type(loaded) is Loud and set(loaded.predict(X)) <= {"UP", "DOWN"}
 
 
+def test_a_class_of_a_user_takes_the_place_of_no_other(path):
+    X, y = CASES["classifier"][1]()
+
+    class SequenceClassifier(fs.SequenceClassifier):
+        pass
+
+    ours, theirs = fs.SequenceClassifier, SequenceClassifier
+    for cls in (ours, theirs):
+        cls(hidden_size=4, epochs=1).fit(X, y).save(path)
+        assert type(fs.load(path)) is type(ours.load(path)) is cls
+    assert type(theirs.load(path)) is theirs
+    ours(hidden_size=4, epochs=1).fit(X, y).save(path)
+    with raises(ValueError, "holds a SequenceClassifier, not a ", "<locals>.SequenceClassifier"):
+        theirs.load(path)
+    with raises(ValueError, "holds a SequenceClassifier, not a SequenceTagger"):
+        fs.SequenceTagger.load(path)
+
+
+def test_a_class_that_is_given_need_not_be_known(path):
+    X, y = CASES["classifier"][1]()
+
+    class Quiet(fs.SequenceClassifier):
+        pass
+
+    Quiet(hidden_size=4, epochs=1).fit(X, y).save(path)
+    change(path, lambda metadata, arrays: metadata.update({"class": "__main__.Quiet"}))
+    assert type(Quiet.load(path)) is Quiet
+    with raises(ValueError, "holds a __main__.Quiet, which fastseq has no class for; import"):
+        fs.load(path)
+
+
 def test_the_readme_does_what_it_says(tmp_path, monkeypatch):
     readme = Path(__file__).parents[1] / "README.md"
     section = (
         readme.read_text("utf-8").partition("\n## Ready-made models\n")[2].partition("\n## ")[0]
     )
-    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    if importlib.util.find_spec("matplotlib") is None:
+        blocks[1] = blocks[1].partition("speller.plot_attention")[0]
     monkeypatch.chdir(tmp_path)
     names = {"fs": fs, "np": np}
-    exec(compile(block, str(readme), "exec"), names)
+    for block in blocks:
+        exec(compile(block, str(readme), "exec"), names)
     assert names["tagger"].predict([["a", "dog", "sleeps"]]) == [["DET", "NOUN", "VERB"]]
     loaded = fs.load("tagger.safetensors")
     assert loaded.score(names["X"], names["y"]) == names["tagger"].score(names["X"], names["y"])
+    assert names["speller"].predict(["abc", "dab"]) == ["cba", "bad"]
     assert names["low"].shape == (20, 3) and (names["low"] <= names["high"]).all()

@@ -8,7 +8,16 @@ import pickle
 
 import numpy as np
 import pytest
-from estimator_cases import CASES, labelled, make_classifier, make_regressor, same, soft, valued
+from estimator_cases import (
+    CASES,
+    labelled,
+    make_classifier,
+    make_regressor,
+    make_tagger,
+    same,
+    soft,
+    valued,
+)
 from helpers import raises
 
 import fastseq as fs
@@ -48,7 +57,7 @@ def test_an_unknown_setting_changes_nothing(case):
     make, _ = case
     estimator = make()
     before = estimator.get_params()
-    with raises(ValueError, "'learning_rate' is no setting of Sequence", "lr"):
+    with raises(ValueError, "'learning_rate' is no setting of Seq", "lr"):
         estimator.set_params(epochs=9, learning_rate=1.0)
     assert estimator.get_params() == before
 
@@ -86,6 +95,8 @@ def test_repr_shows_what_is_not_at_its_default():
 )
 def test_wrong_settings_are_refused_before_any_work(case, setting, value, message):
     make, (X, y) = case
+    if setting not in make().get_params():
+        pytest.skip(f"there is no setting {setting}")
     estimator = make(**{setting: value})
     with raises((TypeError, ValueError), message):
         estimator.fit(X, y)
@@ -94,8 +105,54 @@ def test_wrong_settings_are_refused_before_any_work(case, setting, value, messag
 
 def test_memory_needs_gates(case):
     make, (X, y) = case
+    if "memory" not in make().get_params():
+        pytest.skip("there is no setting memory")
     with raises(ValueError, "memory needs gates"):
         make(cell="rnn", memory=100).fit(X, y)
+
+
+def test_other_settings_than_those_of_fit_are_noticed(case, tmp_path):
+    pytest.importorskip("safetensors")
+    make, (X, y) = case
+    estimator, path = make().fit(X, y), tmp_path / "model"
+    expected = soft(estimator, X)
+    estimator.set_params(lr=0.5, epochs=1, batch_size=3, patience=2).save(path)
+    content = path.read_bytes()
+    for setting, value, other in (("hidden_size", 6, 9), ("dtype", "float32", "float64")):
+        estimator.set_params(**{setting: other})
+        parts = [f"{setting} is {other!r}, but this", f"was fitted with {value!r}"]
+        calls = [
+            lambda: estimator.predict(X),
+            lambda: estimator.score(X, y),
+            lambda: estimator.save(path),
+            lambda: estimator.set_params(warm_start=True, patience=None).fit(X, y),
+        ]
+        for call in calls:
+            with raises(ValueError, *parts, f"set_params({setting}={value!r})"):
+                call()
+        estimator.set_params(**{setting: value}, warm_start=False)
+    assert same(soft(estimator, X), expected)
+    loaded = fs.load(path).set_params(hidden_size=9)
+    assert path.read_bytes() == content
+    with raises(ValueError, "hidden_size is 9"):
+        loaded.predict(X)
+    assert len(loaded.set_params(patience=None).fit(X, y).predict(X)) == len(X)
+
+
+def test_what_a_prediction_is_does_not_change_after_fit():
+    X, y = valued()
+    model = make_regressor(quantiles=[0.1, 0.5, 0.9]).fit(X, y)
+    model.predict(X)
+    model.quantiles[:] = [0.5, 0.9, 0.95]
+    with raises(ValueError, "quantiles is (0.5, 0.9, 0.95), but", "with (0.1, 0.5, 0.9)"):
+        model.predict(X)
+    X = [x for x in X if len(x) > 2]
+    model = make_regressor(horizon=2).fit(X)
+    with raises(ValueError, "horizon is None, but", "with 2"):
+        model.set_params(horizon=None).predict(X)
+    model = make_classifier().fit(*labelled())
+    with raises(ValueError, "pooling is 'max', but", "with 'mean'"):
+        model.set_params(pooling="max").predict_proba(X)
 
 
 # --- fit ----------------------------------------------------------------------------------------
@@ -170,7 +227,7 @@ def test_validation_keeps_the_best_epoch_and_ends_in_time(case):
     estimator = make(**settings).fit(X[5:], y[5:], validation=(X[:5], y[:5]))
     history = estimator.history_
     assert history.stopped == "patience" and len(history.validation) == history.best_epoch + 2
-    batches = estimator._make_batches(*estimator._read(X[:5], y[:5]), None)
+    batches = estimator.make_batches(*estimator.read(X[:5], y[:5]), None)
     losses = [estimator.network_.loss(batch) for batch in batches]
     np.testing.assert_allclose(losses, [min(history.validation)], rtol=1e-6)
 
@@ -248,9 +305,70 @@ def test_a_run_goes_on_from_its_checkpoint(case, tmp_path):
     assert resumed.history_.loss == whole.history_.loss
     assert same(soft(resumed, X), soft(whole, X))
     other = make(dropout=0.1, epochs=5)
-    with raises(ValueError, "saved with sequences = 20, but here it is 19"):
+    parts = ["but here it is", "go on with the same", "or delete the file to start anew"]
+    with raises(ValueError, f"{path}: ", *parts):
         other.fit(X[1:], y[1:], checkpoint=path)
     assert not other.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("random_state", 1), ("memory", 9), ("lr", 0.1), ("dropout", 0.2), ("average", 0.9)],
+)
+def test_a_checkpoint_of_other_settings(case, setting, value, tmp_path):
+    pytest.importorskip("safetensors")
+    make, (X, y) = case
+    if setting not in make().get_params():
+        pytest.skip(f"there is no setting {setting}")
+    path = tmp_path / "run.safetensors"
+    make(epochs=1).fit(X, y, checkpoint=path)
+    content = path.read_bytes()
+    other = make(epochs=1, **{setting: value})
+    with raises(ValueError, f"{path}: ", setting, f"but here it is {value}", "delete the file"):
+        other.fit(X, y, checkpoint=path)
+    assert path.read_bytes() == content and not other.__sklearn_is_fitted__()
+
+
+def test_a_checkpoint_of_other_words(tmp_path):
+    pytest.importorskip("safetensors")
+    path, y = tmp_path / "run.safetensors", [["A", "B"], ["A", "A"]] * 6
+    words = [
+        [["ab", "cd"], ["ab", "ef"]] * 6,
+        [["cd", "ef"], ["cd", "ab"]] * 6,  # the same numbers in order of their coming
+        [["ab", "ef"], ["ab", "cd"]] * 6,  # and the same vocabulary, too
+    ]
+    make_tagger(epochs=1).fit(words[0], y, checkpoint=path)
+    for other in words[1:]:
+        with raises(ValueError, f"{path}: ", "but here it is", "delete the file"):
+            make_tagger(epochs=1).fit(other, y, checkpoint=path)
+    texts = [["ab", "cd"], ["ab"]] * 6
+    other = [["ef", "cd"], ["ef"]] * 6
+    path = tmp_path / "texts.safetensors"
+    make_classifier(epochs=1, min_count=1).fit(texts, [0, 1] * 6, checkpoint=path)
+    with raises(ValueError, f"{path}: ", "vocabulary_ = ", "but here it is"):
+        make_classifier(epochs=1, min_count=1).fit(other, [0, 1] * 6, checkpoint=path)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_schedules_over_all_updates_are_those_of_the_run(schedule, tmp_path):
+    pytest.importorskip("safetensors")
+    X, y = valued()
+    make_regressor(schedule=schedule).fit(X, y, checkpoint=tmp_path / "run")
+    with raises(ValueError, "epochs = 3, but here it is 6", "delete the file"):
+        make_regressor(schedule=schedule, epochs=6).fit(X, y, checkpoint=tmp_path / "run")
+
+
+def test_a_run_that_goes_on_from_a_model_is_one_of_its_own(tmp_path):
+    """It may be resumed, but is never taken for the run that the model came from."""
+    pytest.importorskip("safetensors")
+    X, y = labelled()
+    model = make_classifier(warm_start=True).fit(X, y, checkpoint=tmp_path / "first")
+    model.save(tmp_path / "model")
+    with raises(ValueError, "begun_with = None, but here it is", "delete the file"):
+        model.fit(X, y, checkpoint=tmp_path / "first")
+    model.fit(X, y, checkpoint=tmp_path / "second")
+    again = fs.load(tmp_path / "model").fit(X, y, checkpoint=tmp_path / "second")
+    assert same(soft(again, X), soft(model, X))
 
 
 def test_a_run_that_stopped_within_an_epoch_goes_on_there(case, tmp_path, monkeypatch):
@@ -285,6 +403,78 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_parameters():
         estimator.fit([1e30 * x for x in X], 1e30 * y)
     assert np.isfinite(estimator.predict(X)).all()
     assert estimator.history_.loss == []
+
+
+class Failing:
+    """A network's loss_and_grad that fails, or is no number, at the fourth update."""
+
+    def __init__(self, monkeypatch, network, failure):
+        self.steps, self.failure, self.original = 0, failure, network.loss_and_grad
+        monkeypatch.setattr(network, "loss_and_grad", lambda net, batch: self(net, batch))
+
+    def __call__(self, network, batch):
+        self.steps += 1
+        if self.steps != 4:
+            return self.original(network, batch)
+        if isinstance(self.failure, float):
+            return self.failure
+        raise self.failure
+
+
+def test_what_is_learned_before_a_loss_that_is_not_finite_stays(case, monkeypatch):
+    make, (X, y) = case
+    estimator = make().fit(X, y)
+    whole, flat = estimator.history_, estimator.network_.parameters.flat.copy()
+    estimator.set_params(warm_start=True)
+    for other in (make(), estimator):
+        with monkeypatch.context() as patch:
+            Failing(patch, type(estimator.network_), np.nan)
+            with raises(FloatingPointError, "update 4"):
+                other.fit(X, y)
+        assert len(other.history_.loss) == 3
+    assert make().set_params(epochs=1).fit(X, y).history_.loss[:3] == whole.loss[:3]
+    assert not np.array_equal(estimator.network_.parameters.flat, flat)
+
+
+@pytest.mark.parametrize("failure", [OSError, SystemExit, MemoryError])
+def test_a_failure_leaves_what_goes_on_as_it_was(case, failure, monkeypatch, tmp_path):
+    if failure is OSError:  # as on a full disk
+        pytest.importorskip("safetensors")
+    make, (X, y) = case
+    estimator = make(dropout=0.2).fit(X, y)
+    expected, history = soft(estimator, X), estimator.history_
+    twin = copy.deepcopy(estimator).set_params(warm_start=True).fit(X, y)
+    estimator.set_params(warm_start=True)
+    with monkeypatch.context() as patch:
+        if failure is OSError:
+            saved = itertools.count()
+            patch.setattr(training, "save_checkpoint", lambda *args: fail_at(saved, 5))
+            patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+            settings = {"checkpoint": tmp_path / "run"}
+        else:
+            Failing(patch, type(estimator.network_), failure)
+            settings = {}
+        with pytest.raises(failure):
+            estimator.fit(X, y, **settings)
+    assert same(soft(estimator, X), expected) and estimator.history_ is history
+    assert same(soft(estimator.fit(X, y), X), soft(twin, X))  # dropout's state, too
+
+
+def fail_at(numbers, last):
+    if next(numbers) == last:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("path", [5, None, b"bytes", ["a"]])
+def test_files_need_paths(path):
+    X, y = valued()
+    estimator = make_regressor(epochs=1).fit(X, y)
+    for use in (estimator.save, fs.load, type(estimator).load):
+        with raises(TypeError, f"path must be the path of a file, got {path!r}"):
+            use(path)
+    if path is not None:
+        with raises(TypeError, f"checkpoint must be the path of a file, got {path!r}"):
+            estimator.fit(X, y, checkpoint=path)
 
 
 def test_copies_and_pickles_are_the_same(case):

@@ -1,5 +1,8 @@
 """scikit-learn's tools take our estimators, on lists of sequences of different lengths."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from estimator_cases import CASES, labelled, make_classifier, make_regressor, same, series, soft
@@ -73,12 +76,39 @@ def test_forecasts_need_no_targets():
 
 def test_grid_search(case):
     make, (X, y) = case
-    search = GridSearchCV(make(), {"hidden_size": [2, 5], "lr": [1e-7, 0.05]}, cv=2)
+    search = GridSearchCV(make(epochs=15), {"hidden_size": [2, 5], "lr": [1e-7, 0.05]}, cv=2)
     search.fit(X, y)
     assert search.best_params_["lr"] == 0.05  # 1e-7 learns nothing
     assert search.best_estimator_.lr == 0.05
     assert same(search.predict(X), search.best_estimator_.predict(X))
     assert search.score(X, y) == search.best_estimator_.score(X, y)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals reach the main thread otherwise there")
+def test_an_interrupt_ends_a_search(case, monkeypatch, capsys):
+    make, (X, y) = case
+    network = type(make(epochs=1).fit(X, y).network_)
+    loss_and_grad, updates = network.loss_and_grad, []
+
+    def interrupted(self, batch):
+        updates.append(batch)
+        if len(updates) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return loss_and_grad(self, batch)
+
+    monkeypatch.setattr(network, "loss_and_grad", interrupted)
+    search = GridSearchCV(make(), {"hidden_size": [2, 5]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y, keep_interrupted=False)
+    assert len(updates) == 3 and "interrupted after update 3" in capsys.readouterr().err
+    updates.clear()
+    estimator = make().fit(X, y)  # by itself it keeps what it has
+    assert len(estimator.history_.loss) == 3 and estimator.history_.stopped == "interrupted"
+    updates.clear()
+    before = soft(estimator, X)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, y, keep_interrupted=False)
+    assert same(soft(estimator, X), before)
 
 
 def test_pipelines():

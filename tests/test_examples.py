@@ -77,6 +77,40 @@ def test_the_language_model_has_a_twin(run, settings, training):
     fs.set_num_threads(before[1])
 
 
+def test_pronunciations_by_models_that_decide_together(run):
+    data = shared_data("sigmorphon2020_g2p", "train").parents[1]
+    argv = ["--languages", "vie", "--models", 2, "--set", "epochs=2"]
+    rows = table(run("pronunciation", "--data", data, *argv), "Pronunciations of SIGMORPHON 2020")
+    ((language, seed, wer, alone, tested, published, *_),) = rows
+    assert (language, seed, published) == ("vie", "0", "4.67")
+    assert float(wer) < 90 and float(tested) < 90 and float(alone) < 100
+
+
+@pytest.mark.parametrize("attention", ["general", None])
+def test_the_translation_has_a_twin(run, attention):
+    twin = pytest.importorskip("torch") and importlib.import_module("torch_seq2seq")
+    example = importlib.import_module("translation")
+    words, tags = sentences(300)
+    sizes = {"embedding_dim": 8, "hidden_size": 12, "batch_size": 8, "attention": attention}
+    assert example.largest_difference(twin, (words, tags), 20, **sizes) < 1e-5
+
+
+def test_translations_beside_the_twin(run):
+    pytest.importorskip("torch")
+    pytest.importorskip("sacrebleu")
+    data = shared_data("small_parallel_enja", "dev.en").parents[1]
+    argv = ["--directions", "en-ja", "--pairs", 100, "--epochs", 1]
+    rows = table(
+        run("translation", "--data", data, *argv), "Translation between English and Japanese"
+    )
+    assert [row[1] for row in rows] == [
+        "attention",
+        "attention, PyTorch",
+        "last state alone",
+    ]
+    assert all(0 <= float(row[5]) < 100 for row in rows)
+
+
 def test_a_section_is_replaced_and_others_stay(run, tmp_path):
     results = importlib.import_module("results")
     path = tmp_path / "results.md"

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_a_text_is_learned(settings):
 def test_training_is_that_of_the_network():
     """The loop, batches and seeds by hand."""
     model = make_model(epochs=2, max_norm=0.5).fit(TEXT)
-    twin = model._make_network(0)
+    twin = model.make_network(0)
     adam = fs.Adam(twin.parameters, 0.02)
     ids = np.concatenate([[model.vocabulary_.end_id], model.vocabulary_.encode(TEXT)])
     losses = []
@@ -167,11 +168,34 @@ def test_a_fraction_holds_out_the_end():
     assert by_lines.history_.validation == twin.history_.validation
 
 
+def test_an_interrupt_may_leave_the_model_as_it_was():
+    model = make_model().fit(TEXT)
+    score = model.score(TEXT)
+
+    def interrupt(trainer):
+        signal.raise_signal(signal.SIGINT)
+
+    assert make_model().fit(TEXT, callbacks=[interrupt]).history_.stopped == "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(TEXT, callbacks=[interrupt], keep_interrupted=False)
+    assert model.score(TEXT) == score and model.history_.stopped == "epochs"
+
+
 def test_warm_start_goes_on():
     model = make_model(warm_start=True).fit(TEXT)
     first, vocabulary = model.score(TEXT), model.vocabulary_
     model.fit(TEXT + "xyz")
     assert model.vocabulary_ is vocabulary and model.score(TEXT) > first
+
+
+def test_settings_that_the_network_goes_with():
+    model = make_model().fit(TEXT).set_params(steps=5, batch_size=2, warm_start=True)
+    score = model.score(TEXT)
+    assert model.fit(TEXT).score(TEXT) > score
+    model.set_params(dropout=0.5)
+    for use in (model.score, model.fit, model.log_prob):
+        with raises(ValueError, "dropout is 0.5, but this LanguageModel was fitted with 0.0"):
+            use(TEXT)
 
 
 def test_a_run_goes_on_where_it_was_killed(tmp_path, monkeypatch):
@@ -197,7 +221,7 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert_identical(resumed.network_.parameters.flat, expected.network_.parameters.flat)
     with raises(ValueError, "vocabulary"):  # its ids are the same
         make_model(**settings).fit(TEXT.swapcase(), validation=0.1, checkpoint=path)
-    with raises(ValueError, "network"):
+    with raises(ValueError, "dropout = 0.2, but here it is 0.1"):
         make_model(dropout=0.1, num_layers=2).fit(TEXT, validation=0.1, checkpoint=path)
 
 
@@ -331,9 +355,15 @@ def test_scikit_learn_takes_texts_line_by_line():
         ({"vocabulary_size": 0}, ValueError, ["vocabulary_size"]),
         ({"dropout": 1.0}, ValueError, ["dropout", "below 1"]),
         ({"tie_weights": True}, ValueError, ["tie_weights", "embedding_dim=6"]),
-        ({"patience": 2}, ValueError, ["patience", "validation=0.05"]),
+        ({"patience": 2}, ValueError, ["patience", "fit(text, validation=0.1)"]),
         ({"schedule": "plateau"}, ValueError, ["plateau", "validation"]),
-        ({"batch_size": 5000}, ValueError, ["batch_size", "5000"]),
+        ({"batch_size": 5000}, ValueError, ["batch_size", "5000", "smaller batch_size", "longer"]),
+        ({"vocabulary_size": 1}, ValueError, ["vocabulary_size must be at least 2", "got 1"]),
+        (
+            {"softmax": "adaptive", "cutoffs": (2, 4, 6)},
+            ValueError,
+            ["hidden_size must be at least 64", "with 3 cutoffs, got 16", "fewer cutoffs"],
+        ),
     ],
 )
 def test_errors_of_settings(settings, error, parts):
@@ -355,6 +385,8 @@ def test_errors_of_settings(settings, error, parts):
         ("id", [0.5, 1.5], TypeError, ["X must hold integers"]),
         ("id", [[1, 2], ["a"]], TypeError, ["X[1] must hold integers"]),
         ("id", np.ones((2, 3), int), ValueError, ["X must hold ids (N,)", "(2, 3)"]),
+        ("id", [1, [2, 3]], ValueError, ["X must hold ids (N,)", "got shape () as X[0]"]),
+        ("id", [1, 2**62], ValueError, ["X must hold ids below", str(2**62), "from 0"]),
         ("id", [-1, 2], ValueError, ["X must lie between 0", "-1"]),
         ("id", [2], ValueError, ["X must hold a token to predict"]),
     ],
@@ -364,12 +396,44 @@ def test_errors_of_texts(unit, X, error, parts):
         make_model(unit=unit).fit(X)
 
 
+def test_an_adaptive_softmax_suits_the_hidden_size():
+    ids = np.arange(100)
+    settings = {"unit": "id", "softmax": "adaptive", "vocabulary_size": 60000, "epochs": 1}
+    model = make_model(**settings).fit(ids)
+    assert model.network_.softmax.cutoffs == [2000, 10000]
+    with raises(ValueError, "softmax='adaptive' needs at least 2 different tokens, got 1"):
+        make_model(unit="id", softmax="adaptive").fit(np.zeros(100, int))
+
+
+def test_errors_of_pieces():
+    pytest.importorskip("sentencepiece")
+    message = "vocabulary_size must suit the text: SentencePiece can't train 5000 subwords: Vocab"
+    with raises(ValueError, message):
+        make_model(unit="piece", vocabulary_size=5000).fit(TEXT)
+    assert 10 < make_model(unit="piece", epochs=1).fit(TEXT).n_tokens_ < 100  # as many as there are
+
+
+def test_a_fraction_may_be_any_number():
+    expected = make_model().fit(TEXT, validation=0.125).history_.validation
+    assert make_model().fit(TEXT, validation=np.float32(0.125)).history_.validation == expected
+    for part in (1, 0, True):
+        with raises((ValueError, TypeError), "validation"):
+            make_model().fit(TEXT, validation=part)
+    model = make_model(batch_size=2).fit("ab" * 25 + "\n", validation=0.5)  # one space, at the end
+    assert len(model.history_.loss) == 3 * 2  # 25 of 51 characters, 13 of them in each row
+
+
 def test_errors_of_validation():
     for part in (0.0, 0.001, 0.999):
         with raises(ValueError, f"validation={part} of ", "neither may be 0"):
             make_model().fit(LINES, validation=part)
     with raises(ValueError, "validation must be a number from 0 to below 1"):
         make_model().fit(TEXT, validation=1.5)
+    for pair in ((LINES, None), (TEXT, [0, 1]), (TEXT, TEXT)):
+        with raises(TypeError, "validation must be a text like X, got a pair: leave y out"):
+            make_model().fit(TEXT, validation=pair)
+    twin = make_model().fit(TEXT, validation=LINES[:2]).history_.validation
+    assert make_model().fit(TEXT, validation=tuple(LINES[:2])).history_.validation == twin
     with raises(ValueError, "validation must hold a token to predict"):
         make_model().fit(TEXT, validation="")
 

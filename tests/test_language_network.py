@@ -214,11 +214,18 @@ def test_release_lets_go_of_the_state():
 
 
 @pytest.mark.parametrize(
-    ("n_tokens", "expected"),
-    [(40_000, [2000, 10_000]), (60_000, [2000, 10_000, 50_000]), (100, [25]), (2, [1])],
+    ("n_tokens", "hidden_size", "expected"),
+    [
+        (40_000, 64, [2000, 10_000]),
+        (60_000, 64, [2000, 10_000, 50_000]),
+        (60_000, 63, [2000, 10_000]),  # each cluster has a quarter of the features
+        (60_000, 4, [2000]),
+        (100, 64, [25]),
+        (2, 64, [1]),
+    ],
 )
-def test_usual_cutoffs(n_tokens, expected):
-    assert language_network._usual_cutoffs(n_tokens) == expected
+def test_usual_cutoffs(n_tokens, hidden_size, expected):
+    assert language_network._usual_cutoffs(n_tokens, hidden_size) == expected
 
 
 @pytest.mark.parametrize(

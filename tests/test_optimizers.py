@@ -694,7 +694,7 @@ def test_the_learning_rate_can_be_assigned():
 @all_optimizers
 def test_other_attributes_stay(name):
     optimizer = make_optimizer(name, make_parameters())
-    for attribute in [*optimizer._options, "parameters", "weight_decay", "no_decay", "steps"]:
+    for attribute in [*optimizer.option_names, "parameters", "weight_decay", "no_decay", "steps"]:
         with raises(AttributeError, f"{attribute} can't be changed"):
             setattr(optimizer, attribute, None)
         assert getattr(optimizer, attribute) is not None

@@ -95,14 +95,14 @@ def torch_scores(kind, query, memory, p, coverage):
     if kind == "dot":
         return torch.einsum("be,sbe->bs", query, memory)
     if kind == "general":
-        return torch.einsum("bq,qe,sbe->bs", query, p["weight"], memory)
+        return torch.einsum("bq,qe,sbe->bs", query, p["weight_key"], memory)
     if kind == "concat":
         both = torch.cat([query.expand(len(memory), -1, -1), memory], dim=2)
-        return (torch.tanh(both @ p["weight"].T) @ p["v"]).T
-    z = query @ p["query_weight"].T + memory @ p["memory_weight"].T + p["bias"]
+        return (torch.tanh(both @ p["weight_concat"].T) @ p["weight_score"]).T
+    z = query @ p["weight_query"].T + memory @ p["weight_key"].T + p["bias_key"]
     if kind == "coverage":
-        z = z + coverage.T[:, :, None] * p["coverage_weight"]
-    return (torch.tanh(z) @ p["v"]).T
+        z = z + coverage.T[:, :, None] * p["weight_coverage"]
+    return (torch.tanh(z) @ p["weight_score"]).T
 
 
 MEMORY_KINDS = {

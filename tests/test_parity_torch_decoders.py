@@ -6,6 +6,8 @@ from helpers import assert_close
 from layer_cases import as_tuple
 from test_decoders import CELLS, KINDS, LENGTHS, MEMORY_LENGTHS, make, make_inputs, train
 
+import fastseq as fs
+
 torch = pytest.importorskip("torch")
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}
@@ -21,13 +23,9 @@ class Loop:
     def __init__(self, decoder):
         self.decoder = decoder
         self.p = {name: tensor_of(array) for name, array in decoder.parameters.items()}
-        p, sizes = self.p, (p_size(decoder), decoder.hidden_size)
-        kind = torch.nn.LSTMCell if len(p["weight_hh"]) == 4 * sizes[1] else torch.nn.GRUCell
-        self.cell = lambda x, state: torch.func.functional_call(
-            kind(*sizes, dtype=p["weight_hh"].dtype),
-            {name: p[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
-            (x, state),
-        )
+        step = torch.lstm_cell if isinstance(decoder, fs.AttentionLSTM) else torch.gru_cell
+        weights = [self.p[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        self.cell = lambda x, state: step(x, state, *weights)
 
     def attend(self, h, memory, mask):
         p, score = self.p, self.decoder.score
@@ -76,14 +74,19 @@ class Loop:
         return torch.stack(ys), state, torch.stack(all_weights)
 
 
-def p_size(decoder):
-    return decoder.parameters["weight_ih"].shape[1]
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """These tensors are small: more threads would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("cell", [name for name in CELLS if name != "gru-before"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_parity(cell, kind, dtype):
+def test_parity(cell, kind, dtype, one_torch_thread):
     decoder = make(cell, kind, sizes=(5, 8, 6), dtype=dtype)
     x, memory, state = make_inputs(decoder)
     y, final, weights, dx, dmemory, dstate, _ = train(

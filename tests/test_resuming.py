@@ -340,7 +340,7 @@ def as_list(run):
 
 OTHERS = {
     "model": (other_model, ["made for another model", "Writer"]),
-    "settings": (other_settings, ["model.settings", "0.3", "but here", "0.9", "resume=False"]),
+    "settings": (other_settings, ["settings.dropout = 0.3, but here it is 0.9", "delete the file"]),
     "lr": (set_lr, ["optimizer.initial_lr = 2.0, but here it is 0.5"]),
     "optimizer": (other_optimizer, ["optimizer = 'SGD', but here it is 'Adam'"]),
     "max_norm": (lambda run: run.update(max_norm=9), ["max_norm = inf, but here it is 9.0"]),

@@ -7,6 +7,7 @@ from estimator_cases import (
     make_classifier,
     make_regressor,
     make_tagger,
+    same,
     sentences,
     series,
     valued,
@@ -83,6 +84,10 @@ def test_tags_may_be_numbers():
         ([["a"], ["b"]], [["A"], []], ValueError, ["y[1] must have a tag for each of the 1 words"]),
         ([["a"], ["b"]], [["A"], "B"], TypeError, ["y[1] must be a list of tags, got 'B'"]),
         (["a b"], [["A", "B"]], TypeError, ["X[0] must be a list of words, got the string 'a b'"]),
+        ([[None, "a"]], [["A", "B"]], TypeError, ["X[0][0] must be a string, got None"]),
+        ([[b"a"]], [["A"]], TypeError, ["X[0][0] must be a string, got b'a' of type bytes"]),
+        ([[7]], [["A"]], ValueError, ["X must hold sequences of strings, got numbers"]),
+        ([[""]], [["A"]], ValueError, ["X must hold at least one character", "char_hidden_size=0"]),
         ([["a", 7]], [["A", "B"]], TypeError, ["X[0][1] must be a string, got 7"]),
         ([["a", "b"]], [["A", 7]], TypeError, ["y must hold labels", "got int and str"]),
         ([["a", "b"]], [[0.5, 1.5]], TypeError, ["y must hold labels", "float64"]),
@@ -96,7 +101,8 @@ def test_what_a_tagger_can_not_learn(X, y, error, parts):
 
 def test_a_tag_of_the_validation_that_fit_has_not_seen():
     X, y = sentences()
-    with raises(ValueError, "y must hold labels that fit has seen, 'A', 'B', got 'C'"):
+    message = "validation: y must hold labels that fit has seen, 'A', 'B', got 'C'"
+    with raises(ValueError, message):
         make_tagger().fit(X, y, validation=([["b"]], [["C"]]))
 
 
@@ -159,9 +165,38 @@ def test_features_are_standardised_as_measured_in_fit():
 
 
 def test_a_constant_feature_is_no_division_by_zero():
-    mean, scale = inputs.learn_scale([np.full((1000, 2), [0.1, 1e9])])
+    mean, scale = inputs.learn_scale("X", [np.full((1000, 2), [0.1, 1e9])])
     assert scale.tolist() == [1.0, 1.0]
     np.testing.assert_allclose(mean, [0.1, 1e9], rtol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e-30, 1e30, 1e200, 1e300])
+def test_the_unit_of_features_and_targets_makes_no_difference(factor):
+    factor = 2.0 ** round(np.log2(factor))  # exact
+    X, y = valued()
+    expected = make_regressor().fit(X, y)
+    y = factor * y
+    for scaled in ([factor * x for x in X], [x * [factor, 1] for x in X]):
+        model = make_regressor().fit(scaled, y)
+        assert model.history_.loss == expected.history_.loss
+        np.testing.assert_allclose(model.predict(scaled) / factor, expected.predict(X), rtol=1e-12)
+        assert model.score(scaled, y) == expected.score(X, y / factor)
+
+
+def test_features_that_are_too_large_or_too_small():
+    X, y = labelled()
+    with raises(ValueError, "X must hold numbers that float32 can hold, got ", "divide them first"):
+        make_classifier(standardize=False).fit([1e100 * x for x in X], y)
+    model = make_classifier().fit(X, y)
+    message = "float32 can hold once they are standardized, got 1e+300 at X[1][2, 0]; divide"
+    with raises(ValueError, message):
+        model.predict([X[0], np.array([[1.0, 1.0], [1.0, 1.0], [1e300, 1.0]])])
+    with raises(ValueError, "X must hold numbers that differ by 2e-308 or more", "multiply them"):
+        make_classifier().fit([1e-310 * x for x in X], y)
+    with raises(ValueError, "y must hold numbers that differ by 2e-308 or more", "multiply them"):
+        make_regressor().fit(X, 1e-320 * np.arange(20))
+    with raises(ValueError, "y must hold numbers that float32 can hold, got "):
+        make_regressor(standardize=False).fit(X, 1e50 * np.arange(20))
 
 
 def test_sequences_without_steps_have_a_class_too():
@@ -188,11 +223,51 @@ def test_sequences_without_steps_have_a_class_too():
         ([[1.0], ["b"]], [0, 1], TypeError, ["X[1] must hold numbers"]),
         ([[1.0]], [[0]], ValueError, ["y must have shape (N,)", "(1, 1)"]),
         ([[1.0]], [None], TypeError, ["y must hold labels", "NoneType"]),
+        ([[1.0]] * 2, [True, 2], TypeError, ["all integers or all booleans", "got bool and int"]),
+        ([[1.0]] * 2, ["a", True], TypeError, ["y must hold labels", "got bool and str"]),
+        ([[1.0]] * 2, [1, 2**70], ValueError, ["y must hold integers of 64 bits", str(2**70)]),
+        ([[1.0]] * 2, [-1, 2**63], ValueError, ["y must hold integers of 64 bits", str(2**63)]),
     ],
 )
 def test_what_a_classifier_can_not_learn(X, y, error, parts):
     with raises(error, *parts):
         make_classifier().fit(X, y)
+
+
+@pytest.mark.parametrize("X", [range(4), np.arange(4.0), [[1.0], 2.0], [["a"], None], [{0: 1.0}]])
+def test_what_is_no_list_of_sequences(X):
+    y = ["a", "b"] * 2
+    with raises(
+        TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"
+    ):
+        make_classifier().fit(X, y[: len(X)])
+    with raises(
+        TypeError, "X must be a list of sequences, got ", "put a single sequence in a list"
+    ):
+        make_classifier().fit(*labelled()).predict(X)
+
+
+def test_words_in_arrays():
+    words, y = [["a", "b"], ["c", "d"]] * 12, ["up", "down"] * 12
+    expected = make_classifier(min_count=1).fit(words, y).predict_proba(words)
+    for form in (np.array(words), [np.array(w) for w in words], np.array(words, object)):
+        assert same(make_classifier(min_count=1).fit(form, y).predict_proba(form), expected)
+
+
+def test_targets_by_steps_may_begin_with_none():
+    X = series()
+    model = make_regressor(per_step=True).fit([[], *X], [[], *X])
+    assert [values.shape for values in model.predict([X[0], []])] == [X[0].shape, (0, 2)]
+    single = make_regressor(per_step=True).fit([[], *X], [[], *(x[:, 0] for x in X)])
+    assert single.predict(X[:1])[0].shape == (len(X[0]),)
+
+
+def test_texts_without_a_character():
+    with raises(ValueError, "X must hold at least one token, got none"):
+        make_classifier(unit="character").fit([""] * 4, [0, 1] * 2)
+    X, y = labelled()
+    with raises(ValueError, "validation: X[0] must hold finite numbers"):
+        make_classifier().fit(X, y, validation=([[np.nan]], ["up"]))
 
 
 def test_inputs_of_another_kind_than_in_fit():
@@ -201,6 +276,27 @@ def test_inputs_of_another_kind_than_in_fit():
         model.predict(series(2, features=3))
     with raises(ValueError, "X must hold sequences of the 2 features of fit, got tokens"):
         model.predict([["a", "b"]])
+
+
+@pytest.mark.parametrize("labels", [[0] * 20, [True] * 20, np.zeros(20, int)])
+def test_scores_are_of_labels_as_in_fit(labels):
+    X, y = labelled()
+    model = make_classifier().fit(X, y)
+    with raises(TypeError, "y must hold strings, as the labels of fit were, got numbers"):
+        model.score(X, labels)
+    with raises(ValueError, "y must have shape (N,), a label each, got (20, 1)"):
+        model.score(X, y[:, None])
+    assert model.score(X, ["never seen"] * 20) == 0
+    numbers = make_classifier().fit(X, y == "up")
+    with raises(TypeError, "y must hold numbers, as the labels of fit were, got strings"):
+        numbers.score(X, y)
+    assert numbers.score(X, (y == "up").astype(int)) == numbers.score(X, y == "up")
+
+
+def test_scores_are_of_tags_as_in_fit():
+    X, y = sentences()
+    with raises(TypeError, "y must hold strings, as the labels of fit were, got numbers"):
+        make_tagger().fit(X, y).score(X, [[1 for _ in words] for words in X])
 
 
 # --- regressor ----------------------------------------------------------------------------------
@@ -215,6 +311,24 @@ def test_the_regressor_learns_sums():
     assert model.score(new, truth) > 0.9
     r2 = 1 - np.square(truth - predicted).sum() / np.square(truth - truth.mean()).sum()
     np.testing.assert_allclose(model.score(new, truth), r2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"per_step": True}, {"horizon": 1}])
+def test_scores_are_of_as_many_outputs_as_in_fit(settings):
+    X = [x for x in series() if len(x) > 1]
+    one, two = (
+        [x[:, :k] if settings else x[0, :k] for x in X] for k in (1, 2)
+    )  # for each step or each sequence
+    flat = [y[..., 0] for y in one]
+    for y, wrong in ((two, one), (two, flat), (one, two), (flat, two)):
+        model = make_regressor(**settings).fit(X, y)
+        expected = f"y must have the {np.shape(y[0])[-1] if y is not flat else 1} outputs of fit"
+        with raises(ValueError, expected):
+            model.score(X, wrong)
+        with raises(ValueError, expected):
+            model.set_params(warm_start=True).fit(X, wrong)
+    model = make_regressor(**settings).fit(X, flat)
+    assert model.score(X, one) == model.score(X, flat)
 
 
 def test_targets_are_in_their_own_units():
@@ -278,9 +392,9 @@ def test_what_a_forecast_learns_from():
     """At each step the next ones, as far as they are known."""
     X = [np.arange(10.0, 15.0), np.arange(3.0)]
     model = make_regressor(horizon=2, standardize=False, batch_size=2)
-    X, targets = model._read(X, None)
-    model._learn(X, targets)
-    (batch,) = model._make_batches(X, targets, None)
+    X, targets = model.read(X, None)
+    model.learn(X, targets)
+    (batch,) = model.make_batches(X, targets, None)
     nan = np.nan
     expected = [
         [[11, 12], [12, 13], [13, 14], [14, nan], [nan, nan]],

@@ -274,6 +274,16 @@ def test_a_loss_that_is_not_finite(bad):
     assert adam.steps == average.updates == 3
 
 
+def test_a_loss_that_is_not_finite_leaves_the_best_model():
+    model = Scripted([2.0, 1.0, 3.0], losses=[5.0, 4.0, 3.0, math.nan])
+    sgd = fs.SGD(model.parameters, 1.0)
+    with raises(FloatingPointError, "update 4", "kept the model of epoch 2") as caught:
+        fs.fit(model, [0], optimizer=sgd, epochs=9, validation=model.validate)
+    assert -model.parameters.flat[0] == 2
+    history = caught.value.history
+    assert history.loss == [5.0, 4.0, 3.0] and history.validation == [2.0, 1.0, 3.0]
+
+
 @pytest.mark.parametrize("max_norm", [None, 1.0])
 def test_gradients_that_are_not_finite(max_norm):
     model = Scripted()

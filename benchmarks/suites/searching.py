@@ -19,7 +19,9 @@ class BeamSearch:
         if competitor != "fastseq":
             require(competitor)
         lengths = spread_lengths(32, 30 if lengths == "equal" else 10, 30).tolist()
-        self.call = beams.SEARCHES[competitor](lengths, 5, tokens, threads=1)
+        sizes = lengths, 5, tokens
+        model = beams.MODELS["scores"][competitor](*sizes)
+        self.call = beams.SEARCHES[competitor](model, *sizes, threads=1)
         self.call()
 
     def time_search(self, tokens, lengths, competitor):

@@ -119,7 +119,7 @@ cdef void pack_decoder(Decoder *dec, const Part *part) noexcept nogil:
 
 cdef int parts_for_decoder(const Decoder *dec) noexcept:
     cdef double work = flops(&dec.d) * (3 if dec.backward else 1)
-    return <int>max(1, min(_threads, dec.d.B // 2, 1 + work / THREAD_FLOPS))
+    return <int>max(1, min(_threads, dec.d.B // ROWS_PER_PART, 1 + work / THREAD_FLOPS))
 
 
 cdef run_decoder(Decoder *dec):

@@ -1,4 +1,4 @@
-"""Beam search over a model that costs next to nothing: what the search takes, here and in PyTorch.
+"""Beam search, here and in PyTorch: over a model that costs next to nothing, and over a decoder.
 
 B sentences, K hypotheses each, V tokens.  Both searches have the same rules: what has ended keeps
 its place on the beam, and a sentence is done when nothing that runs can beat its best.  In
@@ -50,10 +50,107 @@ class Scores:
         self._left = self._left[rows]
 
 
-def fastseq_search(lengths, beams, classes, threads):
+class _Decoding:
+    """A decoder with additive attention and an LSTM, all sizes H; an end comes as in Scores."""
+
+    def restart(self):
+        self._step, self._left = -1, self._lengths
+        self._begin()
+
+    def step(self, ids):
+        self._step += 1
+        logits = self._logits(ids)
+        logits[:, END] = 60.0 * (self._left <= self._step) - 30
+        return logits
+
+
+class Decoding(_Decoding):
+    """By fastseq."""
+
+    def __init__(self, lengths, beams, classes, size=256, positions=20):
+        self.decoder = fs.AttentionLSTM(size, size, size, seed=0)
+        self.embedding = fs.Embedding(classes, size, seed=1)
+        self.linear = fs.Linear(size, classes, seed=2)
+        rng = np.random.default_rng(0)
+        self.memory = rng.standard_normal((positions, len(lengths), size), dtype=np.float32)
+        self._lengths = np.asarray(lengths, np.float32)
+        self.restart()
+
+    @property
+    def weights(self):
+        return self._state.weights
+
+    def _begin(self):
+        self._state = self.decoder.start(self.memory)
+
+    def _logits(self, ids):
+        return self.linear(self._state.step(self.embedding(ids)))
+
+    def select(self, rows):
+        self._left = self._left[rows]
+        self._state.select(rows)
+
+
+class TorchDecoding(_Decoding):
+    """The same by PyTorch."""
+
+    def __init__(self, *sizes):
+        import torch
+
+        ours, self._torch = Decoding(*sizes), torch
+        convert = torch.from_numpy
+        self._weights = {name: convert(w) for name, w in ours.decoder.parameters.items()}
+        self._table, self._w = (
+            convert(layer.parameters["weight"]) for layer in (ours.embedding, ours.linear)
+        )
+        self._b, self._memory = convert(ours.linear.parameters["bias"]), convert(ours.memory)
+        self._lengths = convert(ours._lengths)
+
+    def _begin(self):
+        linear, p = self._torch.nn.functional.linear, self._weights
+        self._values = self._memory.transpose(0, 1).contiguous()
+        self._keys = linear(self._values, p["weight_key"], p["bias_key"])
+        self._h = self._values.new_zeros(len(self._values), self._values.shape[2])
+        self._c = self._torch.zeros_like(self._h)
+
+    def _logits(self, ids):
+        torch, p = self._torch, self._weights
+        linear = torch.nn.functional.linear
+        query = linear(self._h, p["weight_query"])
+        alignment = torch.tanh(query[:, None] + self._keys) @ p["weight_score"]
+        context = torch.bmm(torch.softmax(alignment, dim=1)[:, None], self._values)[:, 0]
+        x = torch.cat([self._table[ids], context], dim=1)
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        cell = [p[name] for name in names]
+        self._h, self._c = torch.lstm_cell(x, (self._h, self._c), *cell)
+        both = torch.cat([context, self._h], dim=1)
+        return linear(
+            torch.tanh(linear(both, p["weight_output"], p["bias_output"])), self._w, self._b
+        )
+
+    def select(self, rows):
+        if len(rows) != len(self._h):  # the first step has a row for each sentence, then the beams
+            self._keys, self._values = self._keys[rows], self._values[rows]
+        self._left, self._h, self._c = self._left[rows], self._h[rows], self._c[rows]
+
+
+def torch_scores(lengths, beams, classes):
+    """:class:`Scores` for PyTorch."""
+    import torch
+
+    return Scores(lengths, beams, classes, torch.from_numpy)
+
+
+MODELS = {  # what is searched: library -> its maker from lengths, beams and classes
+    "scores": {"fastseq": Scores, "torch": torch_scores},
+    "decoder": {"fastseq": Decoding, "torch": TorchDecoding},
+}
+
+
+def fastseq_search(scores, lengths, beams, classes, threads):
     """A call that returns the best sequence of each sentence, with its score."""
     fs.set_num_threads(threads)
-    scores, start = Scores(lengths, beams, classes), np.full(len(lengths), START)
+    start = np.full(len(lengths), START)
     options = {"end_id": END, "max_length": 2 * max(lengths), "length_penalty": PENALTY}
 
     def call():
@@ -64,12 +161,11 @@ def fastseq_search(lengths, beams, classes, threads):
     return call
 
 
-def torch_search(lengths, beams, classes, threads):
+def torch_search(scores, lengths, beams, classes, threads):
     """The same search by PyTorch's operations on all sentences at once."""
     import torch
 
     torch.set_num_threads(threads)
-    scores = Scores(lengths, beams, classes, torch.from_numpy)
     sentences, longest = len(lengths), 2 * max(lengths)
     first = torch.arange(sentences)[:, None]
     ranks = torch.arange(beams)

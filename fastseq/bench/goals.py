@@ -40,6 +40,7 @@ DECODER = {"training": 2.0, "inference": 1.8}
 SMALL_DECODER, SMALL_BATCH = 4.0, 8
 UNFED_DECODER = 1.2
 ATTENTION_OVER_TORCH = 1 / 1.2
+BEAM_SEARCH_OVER_TORCH = 3.0
 FIRST_OVER_SECOND = 2.0
 NUMBA_OVER_CYTHON = 2.5
 ADDITION_OVER_TUTORIAL = 20.0
@@ -213,6 +214,13 @@ def _decoder(rows, settings):
         yield Goal(f"{_name(row)} {row.case['kind']}: over torch", row.ratio("torch"), bar)
 
 
+def _beam_search(rows, settings):
+    for row in rows:
+        if row.case["model"] == "decoder" and "torch" in row.times:
+            what = f"beam search, {row.case['tokens']} tokens, lengths {row.case['lengths']}"
+            yield Goal(f"{what}: over torch", row.ratio("torch"), BEAM_SEARCH_OVER_TORCH)
+
+
 def _attention(rows, settings):
     for mode in dict.fromkeys(row.case["mode"] for row in rows):
         ratios = [
@@ -264,6 +272,7 @@ _GOALS = {
     "stream": _stream,
     "decoder": _decoder,
     "attention": _attention,
+    "beam-search": _beam_search,
     "first-call": _first_call,
     "backends": _backends,
     "binary-addition": _addition,

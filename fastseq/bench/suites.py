@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import itertools
 import os
 import time
 from dataclasses import dataclass, field
@@ -200,20 +201,23 @@ def backends(settings):
 
 
 def beam_search(settings):
-    """Beam search over scores that cost nothing, with sentences of equal or different lengths."""
+    """Beam search over scores that cost nothing, and over a decoder with attention."""
     wanted = {"fastseq", *(peer.name for peer in settings.peers)}
     searches = {name: make for name, make in beams.SEARCHES.items() if name in wanted}
-    for classes in VOCABULARIES[:1] if settings.quick else VOCABULARIES:
-        for shortest in (LONGEST, LONGEST // 3):
-            lengths = spread_lengths(SENTENCES, shortest, LONGEST).tolist()
-            calls = {
-                name: make(lengths, BEAMS, classes, settings.threads)
-                for name, make in searches.items()
-            }
-            beams.check_searches({name: call() for name, call in calls.items()}, lengths)
-            case = {"sentences": SENTENCES, "beams": BEAMS, "tokens": classes}
-            case["lengths"] = f"{shortest} to {LONGEST}"
-            yield Row(case, settings.interleave(calls))
+    vocabularies = VOCABULARIES[:1] if settings.quick else VOCABULARIES
+    for model, classes, shortest in itertools.product(
+        beams.MODELS, vocabularies, (LONGEST, LONGEST // 3)
+    ):
+        lengths = spread_lengths(SENTENCES, shortest, LONGEST).tolist()
+        sizes = lengths, BEAMS, classes
+        calls = {
+            name: search(beams.MODELS[model][name](*sizes), *sizes, settings.threads)
+            for name, search in searches.items()
+        }
+        beams.check_searches({name: call() for name, call in calls.items()}, lengths)
+        case = {"model": model, "sentences": SENTENCES, "beams": BEAMS, "tokens": classes}
+        case["lengths"] = f"{shortest} to {LONGEST}"
+        yield Row(case, settings.interleave(calls))
 
 
 def binary_addition(settings):

@@ -6,19 +6,21 @@ from fastseq.commands.options import positive_number, positive_seconds, whole_nu
 def add(commands):
     command = commands.add_parser(
         "demo",
-        help="train two small models and show what they learn",
+        help="train small models and show what they learn",
         description=(
             "A sigmoid RNN learns binary addition by online updates, then an LSTM learns to "
-            "write like Shakespeare, character by character. The loss curves are saved as "
-            "pictures if matplotlib is installed."
+            "write like Shakespeare, character by character. With g2p a model with attention "
+            "learns instead how English words are pronounced, and pronounces those that you type. "
+            "Loss curves and attention are saved as pictures if matplotlib is installed."
         ),
         epilog="example: fastseq demo --short --out pictures",
     )
     command.add_argument(
         "name",
         nargs="?",
-        choices=["word2vec"],
-        help="another demonstration: word vectors of Shakespeare, and a picture of them",
+        choices=["word2vec", "g2p"],
+        help="another demonstration: word vectors of Shakespeare, and a picture of them; or how "
+        "English words are pronounced",
     )
     command.add_argument("--short", action="store_true", help="finish in about ten seconds")
     command.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
@@ -29,7 +31,8 @@ def add(commands):
         "--seconds",
         type=positive_seconds,
         metavar="S",
-        help="training time of the character model (default: 30, with --short 5)",
+        help="training time of the character model (default: 30, with --short 5), or of g2p "
+        "(default: 60, with --short 10)",
     )
     command.add_argument(
         "--updates",
@@ -45,6 +48,9 @@ def run(args):
     """Run the demonstrations."""
     from fastseq import demo
 
+    if args.name == "g2p":
+        demo.run_g2p(short=args.short, seed=args.seed, out=args.out, seconds=args.seconds)
+        return 0
     if args.name == "word2vec":
         if args.seconds is not None:
             raise ValueError("--seconds is for the character model; for word vectors give --short")

@@ -1,9 +1,7 @@
 """``fastseq generate``: a text that a language model writes."""
 
-import argparse
-
 from fastseq import models
-from fastseq.commands.options import positive_number, whole_number
+from fastseq.commands.options import number, positive_number, whole_number
 
 
 def add(commands):
@@ -43,14 +41,6 @@ def add(commands):
         "--seed", type=whole_number, metavar="N", help="the same text for the same number"
     )
     command.set_defaults(run=run, one_blas_thread=True)
-
-
-def number(text):
-    """An option's value that is a number; the model says which ones it takes."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
 
 
 def run(args):

@@ -45,7 +45,7 @@ def describe(path):
 
 def _describe_estimator(estimator):
     yield "model", estimator
-    for name in estimator._learned:
+    for name in estimator.learned:
         value = getattr(estimator, name)
         if value is not None:
             yield name, _shortened(value)

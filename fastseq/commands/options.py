@@ -20,6 +20,14 @@ def positive_seconds(text):
     return _number(float, text, lambda s: 0 < s < float("inf"), "a number of seconds above 0")
 
 
+def number(text):
+    """An option's value that is a number; the model says which ones it takes."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
 def _number(kind, text, accept, expected):
     try:
         value = kind(text)
@@ -66,7 +74,7 @@ def make_estimator(args, cls):
     given = {name: getattr(args, name, _default(name, settings[name])) for name in settings}
     estimator = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
     try:
-        estimator._check_settings()
+        estimator.check_settings()
     except (TypeError, ValueError) as error:
         args.parser.error(str(error))
     return estimator

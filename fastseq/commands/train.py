@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from fastseq import files, models, readers, tensor_files
-from fastseq.commands import data, options
+from fastseq.commands import data, options, pairs
 
 
 def add(commands):
@@ -20,6 +20,7 @@ def add(commands):
     add_classifier(kinds)
     add_regressor(kinds)
     add_language(kinds)
+    add_seq2seq(kinds)
 
 
 def add_tagger(kinds):
@@ -102,17 +103,58 @@ def add_language(kinds):
     )
 
 
-def _add_kind(kinds, name, cls, read, formats, **texts):
+def add_seq2seq(kinds):
+    command = _add_kind(
+        kinds,
+        "seq2seq",
+        models.Seq2Seq,
+        read_pairs,
+        (),
+        by_pairs=True,
+        help="a sequence for a sequence: pronunciation, translation",
+        description=(
+            "Learn to write a sequence for a sequence. The data are pairs: a .tsv file with a "
+            "source and its target in each line, or two texts with as many lines. The units say "
+            "how lines are split into tokens; with 'token' it is at blanks."
+        ),
+        epilog="example: fastseq train seq2seq --pairs train.tsv --source-unit character "
+        "--out g2p.safetensors",
+    )
+    command.add_argument(
+        "--columns",
+        nargs=2,
+        type=options.column,
+        metavar=("SOURCE", "TARGET"),
+        help="of .tsv files: numbers from 0, or from the end if negative (default: 0 -1)",
+    )
+
+
+def _add_kind(kinds, name, cls, read, formats, *, by_pairs=False, **texts):
     command = kinds.add_parser(name, **texts)
-    command.add_argument("data", metavar="DATA", help="a file; - is standard input")
+    some, source = {}, "DATA"
+    if by_pairs:  # one file or two
+        some, source = {"nargs": "+"}, "the pairs"
+        command.add_argument(
+            "--pairs",
+            dest="data",
+            required=True,
+            nargs="+",
+            metavar="FILE",
+            help="a file of pairs, or one of sources and one of targets; - is standard input",
+        )
+    else:
+        command.add_argument("data", metavar="DATA", help="a file; - is standard input")
     command.add_argument("--out", required=True, metavar="FILE", help="where the model goes")
     command.add_argument(
         "--validation",
         type=_file_or_fraction,
         metavar="FILE",
-        help="data that choose the best epoch: a file, or a fraction such as 0.1 of DATA",
+        help=f"data that choose the best epoch: a file, or a fraction such as 0.1 of {source}",
+        **some,
     )
-    command.add_argument("--test", metavar="FILE", help="data to score the model on in the end")
+    command.add_argument(
+        "--test", metavar="FILE", help="data to score the model on in the end", **some
+    )
     command.add_argument(
         "--checkpoint",
         metavar="FILE",
@@ -149,45 +191,61 @@ def run(args):
     for path in filter(None, (args.out, args.checkpoint)):
         data.check_writable(path)
     tensor_files.check_library()
-    pairs = _read(args.data, args, estimator)
-    held_out = args.validation
-    validation = held_out
-    if isinstance(held_out, str):
+    learned = _read(args.data, args, estimator)
+    held_out = validation = _single(args.validation)
+    if isinstance(held_out, (str, list)):
         validation = _read(held_out, args, estimator)
         validation = validation if len(validation) == 2 else validation[0]
     test = None if args.test is None else _read(args.test, args, estimator)
-    estimator.fit(
-        *pairs,
-        validation=validation,
-        checkpoint=args.checkpoint,
-        progress=False if args.quiet else None,
-    )
+    failure = None
+    try:
+        estimator.fit(
+            *learned,
+            validation=validation,
+            checkpoint=args.checkpoint,
+            progress=False if args.quiet else None,
+        )
+    except FloatingPointError as error:
+        if not estimator.history_.loss:
+            raise  # there is nothing good to save
+        failure = error
     estimator.save(args.out)
     history = estimator.history_
     print(f"{args.out}: {history}")
     if test is not None:
-        print(f"{args.test}: {describe_score(estimator, test)}")
+        print(f"{pairs.describe(args.test)}: {describe_score(estimator, test)}")
+    if failure is not None:
+        raise failure
     if history.stopped == "interrupted":
         print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
         return 130
     return 0
 
 
+def _single(validation):
+    """A fraction that stands where there may be several files."""
+    if isinstance(validation, list) and len(validation) == 1 and isinstance(validation[0], float):
+        return validation[0]
+    return validation
+
+
 def _read(path, args, estimator):
     """Data that the estimator accepts; what it says of others names the file."""
-    pairs = args.read(path, args, estimator)
+    read = args.read(path, args, estimator)
     if args.cls is models.LanguageModel:  # any text will do, and learning pieces twice takes long
-        return pairs
+        return read
     try:
-        estimator._read(*pairs)
+        estimator.read(*read)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{files.display_name(path)}: {error}") from error
-    return pairs
+        raise ValueError(f"{pairs.describe(path)}: {error}") from error
+    return read
 
 
 def describe_score(estimator, test):
     """How good it is on test data."""
     score = estimator.score(*test)
+    if isinstance(estimator, models.Seq2Seq):
+        return f"{estimator.metric} {score:.4f}"
     if not isinstance(estimator, models.LanguageModel):
         return f"score {score:.4f}"
     bits = -score / np.log(2)
@@ -211,6 +269,13 @@ def read_text(path, args, estimator):
     return (readers.read_text(path, unit="character"),)  # the estimator splits them
 
 
+def read_pairs(paths, args, estimator):
+    """Sources and targets."""
+    if len(paths) > 2 or not all(isinstance(path, str) for path in paths):
+        raise ValueError(f"expected a file of pairs or two of lines, got {paths}")
+    return pairs.read_pairs(paths, args.columns, (estimator.source_unit, estimator.target_unit))
+
+
 def read_labelled(path, args, estimator):
     """Sequences and labels."""
     x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
@@ -222,7 +287,7 @@ def read_labelled(path, args, estimator):
 def read_valued(path, args, estimator):
     """Sequences and numbers; None for the steps of the series themselves."""
     x, y = data.read_sequences(path, args.format, args.columns, estimator.unit)
-    if estimator.horizon is not None and np.ndim(y) < 2:
+    if estimator.horizon is not None and (y is None or not np.ndim(y[0])):
         return x, None  # one label or number for a series is nothing to forecast
     if y is None:
         raise ValueError(f"{path}: expected target values, got sequences alone")

@@ -1,8 +1,9 @@
-"""Small models that show the package at work: ``fastseq demo``, ``fastseq demo word2vec``.
+"""Small models that show the package at work: ``fastseq demo``, and ``fastseq demo NAME``.
 
 They are written to be read.  The adder takes a recurrent layer of fastseq and does everything
 around it (output layer, loss, optimiser) in a few lines of NumPy; the character model is a
-``LanguageModel``, which has all of that; the word vectors come from ``Word2Vec``.
+``LanguageModel``, which has all of that; the word vectors come from ``Word2Vec``, and what
+pronounces words is a ``Seq2Seq``.
 """
 
 import errno
@@ -40,6 +41,19 @@ def run(*, short=False, seed=0, out=".", seconds=None, updates=10_000):
     print("\n2. A character model: an LSTM learns to write like Shakespeare\n")
     losses = character_model.run(seed=seed, seconds=seconds, length=300 if short else 800)
     save_curve(out / "character_model_loss.png", losses, "nats per character", "update")
+
+
+def run_g2p(*, short=False, seed=0, out=".", seconds=None):
+    """Train a model that pronounces English words, and let it; arguments as of :func:`run`."""
+    from fastseq.demo import pronunciation
+
+    out = Path(out)
+    make_folder(out)
+    if seconds is None:
+        seconds = 10.0 if short else 60.0
+    print("Pronunciation: a model with attention learns to read English words\n")
+    losses = pronunciation.run(seed=seed, seconds=seconds, picture=out / "g2p_attention.png")
+    save_curve(out / "g2p_loss.png", losses, "nats per phone", "update")
 
 
 def run_word2vec(*, short=False, seed=0, out="."):

@@ -58,9 +58,9 @@ class Clock:
     lr : float
         The learning rate to begin with.
     size : int
-        How many characters an update reads.
+        How much an update reads.
     report : function
-        Called with the seconds gone by, the loss, and how many characters were read.
+        Called with the seconds gone by, the loss, and how much was read.
     """
 
     def __init__(self, seconds, updates, *, lr, size, report):
@@ -92,43 +92,43 @@ def train(model, text, *, seconds, updates=np.inf):
 
 
 @contextlib.contextmanager
-def progress(seconds):
-    """Gives a function report(elapsed, loss, characters): a bar, or lines without tqdm."""
+def progress(seconds, unit="characters"):
+    """Gives a function report(elapsed, loss, count): a bar, or lines without tqdm."""
     try:
         from tqdm import tqdm
     except ImportError:
         tqdm = None
     if tqdm is None:
-        yield line_reporter(seconds)
+        yield line_reporter(seconds, unit)
         return
     layout = "{percentage:3.0f}%|{bar:30}| {elapsed}, {remaining} left{postfix}"
     with tqdm(total=seconds, bar_format=layout) as bar:
 
-        def report(elapsed, loss, characters):
-            bar.set_postfix_str(status(elapsed, loss, characters), refresh=False)
+        def report(elapsed, loss, count):
+            bar.set_postfix_str(status(elapsed, loss, count, unit), refresh=False)
             bar.update(elapsed - bar.n)
 
         yield report
         bar.update(seconds - bar.n)
 
 
-def line_reporter(seconds, lines=10):
+def line_reporter(seconds, unit="characters", lines=10):
     """The progress as about ``lines`` printed lines."""
     due = 0.0
 
-    def report(elapsed, loss, characters):
+    def report(elapsed, loss, count):
         nonlocal due
         if elapsed >= due:
             due = elapsed + seconds / lines
             left = max(seconds - elapsed, 0)
-            print(f"{status(elapsed, loss, characters)}, {left:.0f} s left", flush=True)
+            print(f"{status(elapsed, loss, count, unit)}, {left:.0f} s left", flush=True)
 
     return report
 
 
-def status(elapsed, loss, characters):
+def status(elapsed, loss, count, unit):
     """What a reader wants to know meanwhile."""
-    return f"loss {loss:.3f}, {characters / max(elapsed, 1e-9):,.0f} characters/s"
+    return f"loss {loss:.3f}, {count / max(elapsed, 1e-9):,.0f} {unit}/s"
 
 
 # --- what came of it ------------------------------------------------------------------------

@@ -12,7 +12,8 @@ rnn.py, lstm.py,  one cell each: the compiled scans, forward and backward,
 gru.py            with the kernels that call them
 rows.py           adding to rows of a table
 softmax.py        softmax cross-entropy
-attention.py      attention of many queries at once
+attention.py      attention of many queries at once; decoders are the NumPy twin's walk
+                  around it and the compiled cells
 dot_product.py    scaled dot-product attention
 continuations.py  what may come next in a search
 stepper.py        one step a call, for streams

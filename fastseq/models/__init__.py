@@ -5,12 +5,15 @@ from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
 from fastseq.models.regressor import SequenceRegressor
+from fastseq.models.seq2seq import Candidate, Seq2Seq
 from fastseq.models.tagger import SequenceTagger
 
 __all__ = [
+    "Candidate",
     "Estimator",
     "LanguageModel",
     "NotFittedError",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

@@ -107,7 +107,7 @@ class SequenceClassifier(SequenceEstimator):
     """
 
     _estimator_type = "classifier"
-    _learned = ("classes_", *SequenceEstimator._learned)
+    learned = ("classes_", *SequenceEstimator.learned)
 
     def __init__(
         self,
@@ -197,23 +197,32 @@ class SequenceClassifier(SequenceEstimator):
         return softmax(self._outputs(X))
 
     def score(self, X: Any, y: ArrayLike) -> float:
-        """The part of the sequences whose class is predicted: the accuracy."""
+        """The part of the sequences whose class is predicted: the accuracy.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X or y are of another kind than in ``fit``.
+        """
         self._check_fitted()
-        check_pairs(X, y)
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        X, y = self.read(X, y)
+        inputs.check_kind("y", y, self.classes_)
+        return float(np.mean(self.predict(X) == y))
 
     # --- training -------------------------------------------------------------------------------
 
-    def _read(self, X, y):
-        check_pairs(X, y)
+    def read(self, X, y):
+        X, y = check_pairs(X, y)
         return self._read_inputs(X), inputs.read_labels("y", y)
 
-    def _learn(self, X, y):
+    def learn(self, X, y):
         self.classes_ = np.unique(y)
         self._learn_inputs(X)
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         return self._network((len(self.classes_),), CrossEntropyLoss(), seed)
 
-    def _make_batches(self, X, y, seed):
+    def make_batches(self, X, y, seed):
         return self._batches(X, inputs.encode_classes("y", y, self.classes_), seed)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import zlib
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +20,7 @@ from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
 from fastseq.models import estimator_files, inputs, word_vectors
 from fastseq.module import Module
+from fastseq.vocabulary import Vocabulary
 
 OPTIMIZERS = {
     "adam": optim.Adam,
@@ -63,29 +66,31 @@ class Estimator:
     A subclass's constructor takes keyword arguments, those of ``TRAINING`` among them, stores
     them unchanged under their names, and does nothing else.  Its other methods are
 
-    ``_check_settings()``
+    ``check_settings()``
         Raise unless the settings make sense.
-    ``_read(X, y)``
+    ``read(X, y)``
         The data of ``fit`` as the next three take them; raise if something is wrong with them.
-    ``_learn(X, y)``
-        Set the attributes that ``_learned`` names, for which ``estimator_files`` knows a form.
-    ``_make_network(seed)``
+    ``learn(X, y)``
+        Set the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
+    ``make_network(seed)``
         A Module with ``loss_and_grad(batch)`` and ``loss(batch)``, from settings and what was
         learned.
-    ``_make_batches(X, y, seed)``
+    ``make_batches(X, y, seed)``
         What gives the network's batches; in a fixed order if the seed is None.
     """
 
-    _learned: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
+    _mode = "min"
+    _free: tuple[str, ...] = ()  # settings besides TRAINING that may change after ``fit``
 
     network_: Module
     history_: History
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        estimator_files.KINDS[cls.__name__] = cls
+        estimator_files.KINDS[estimator_files.class_name(cls)] = cls
 
     # --- settings -------------------------------------------------------------------------------
 
@@ -106,6 +111,10 @@ class Estimator:
 
     def set_params(self, **params: Any) -> Self:
         """Change settings, for the next ``fit``.
+
+        What a fitted estimator knows goes with the settings of its network.  Where these have
+        changed it says so instead of predicting, until ``fit`` is called or they are set back;
+        those that are about training alone may change.
 
         Raises
         ------
@@ -131,7 +140,7 @@ class Estimator:
         ]
         return f"{type(self).__name__}({', '.join(settings)})"
 
-    def _check_settings(self):
+    def check_settings(self):
         raise NotImplementedError
 
     def _check_training(self):
@@ -163,6 +172,8 @@ class Estimator:
         *,
         validation: tuple | float | None = None,
         checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
+        keep_interrupted: bool = True,
         progress: bool | None = None,
     ) -> Self:
         """Learn from data.
@@ -178,7 +189,15 @@ class Estimator:
             the training.
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless the schedule depends on them.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then.  Otherwise it
+            raises KeyboardInterrupt after the update, the estimator is as it was, and a search
+            or cross-validation ends as well: ``GridSearchCV(...).fit(X, y,
+            keep_interrupted=False)``.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -196,41 +215,85 @@ class Estimator:
             If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
             again goes on from the checkpoint before.
         FloatingPointError
-            If the loss is not finite.  The estimator has the last good parameters.
+            If the loss is not finite.  The estimator has the last good parameters, or with a
+            validation those of the best epoch, and the history of what was done.
         """
-        self._check_settings()
+        self.check_settings()
+        checks.flag("keep_interrupted", keep_interrupted)
+        goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
-        if held_out is None and (self.patience is not None or self.schedule == "plateau"):
-            raise ValueError(
-                "patience and schedule='plateau' need a validation, as with fit(X, y, "
-                "validation=0.1)"
-            )
-        X, y = self._read(X, y)
-        held_out = None if held_out is None else self._read(*held_out)
-        with self._unchanged_by_errors():
-            if not (self.warm_start and self.__sklearn_is_fitted__()):
-                self._learn(X, y)
-                self.network_, self.history_ = self._make_network(network_seed), History()
+        self._check_validation(held_out, "X, y")
+        X, y = self.read(X, y)
+        if held_out is not None:
+            with _naming("validation"):
+                held_out = self.read(*held_out)
+        with self._unchanged_by_errors(goes_on):
+            if not goes_on:
+                self.learn(X, y)
+                self.network_, self.history_ = self.make_network(network_seed), History()
                 word_vectors.begin_with(self, vectors)
-            batches = self._make_batches(X, y, order_seed)
-            validation = None if held_out is None else self._make_batches(*held_out, None)
-            self._train(batches, validation, checkpoint, progress)
+                self.fitted_settings_ = self._network_settings()
+            self._describe_run(goes_on)
+            batches = self.make_batches(X, y, order_seed)
+            validation = None
+            if held_out is not None:
+                with _naming("validation"):
+                    validation = self._make_validation(*held_out)
+            self._train(batches, validation, checkpoint, progress, callbacks)
+            self._check_interrupted(keep_interrupted)
         return self
 
+    def _check_validation(self, held_out, data):
+        """Raise if there is none, and settings need one."""
+        if held_out is None and (self.patience is not None or self.schedule == "plateau"):
+            raise ValueError(
+                f"patience and schedule='plateau' need a validation, as with fit({data}, "
+                "validation=0.1)"
+            )
+
+    def _batch_options(self, seed, at_once):
+        """Options of Batches: in training, or without a seed as large as suits and always equal."""
+        if seed is None:
+            return {"max_tokens": at_once, "shuffle": False}
+        return {"batch_size": self.batch_size, "seed": seed}
+
+    def _goes_on(self):
+        """Whether ``fit`` goes on from what was learned; raise if the settings forbid it."""
+        if not (self.warm_start and self.__sklearn_is_fitted__()):
+            return False
+        self._check_fitted()
+        return True
+
+    def _network_settings(self):
+        """The settings that the network goes with, as they could be in a file."""
+        others = {*TRAINING, *self._free} - {"dtype"}
+        settings = {n: v for n, v in self.get_params().items() if n not in others}
+        return {name: estimator_files.plain_setting(value) for name, value in settings.items()}
+
     @contextlib.contextmanager
-    def _unchanged_by_errors(self):
-        """Attributes are what they were before if something goes wrong."""
-        before = dict(self.__dict__)
+    def _unchanged_by_errors(self, goes_on):
+        """The estimator is what it was before if something goes wrong."""
+        before, network = dict(self.__dict__), self.network_ if goes_on else None
+        if goes_on:  # it is trained in place
+            flat, random_state = network.parameters.flat.copy(), network.random_state
         try:
             yield
-        except FloatingPointError:
-            raise  # what was learned until then is of use
+        except training.NotFinite as error:  # what was learned until then is of use
+            self.history_ = error.history
+            raise
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
+            if goes_on:
+                np.copyto(network.parameters.flat, flat)
+                network.random_state = random_state
             raise
+
+    def _make_validation(self, X, y):
+        """What training.fit takes as validation; ``_mode`` says what is better."""
+        return self.make_batches(X, y, None)
 
     def _train(self, batches, validation, checkpoint, progress, callbacks=()):
         """Run the loop over batches that the network knows."""
@@ -245,6 +308,7 @@ class Estimator:
             max_norm=self.max_norm,
             schedule=self._make_schedule(optimizer, self.epochs * len(batches)),
             validation=validation,
+            mode=self._mode,
             patience=self.patience,
             average=None if average is None else averaging.AveragedParameters(parameters, average),
             checkpoint=checkpoint,
@@ -253,6 +317,27 @@ class Estimator:
         )
         self.network_.release()
 
+    def _check_interrupted(self, keep):
+        if not keep and self.history_.stopped == "interrupted":
+            raise KeyboardInterrupt
+
+    def _describe_run(self, goes_on):
+        """Give the network what makes it another run if it changes; a checkpoint compares it."""
+        # of embeddings the network knows a checksum
+        may_differ = {"patience", "warm_start", "embeddings"}
+        if self.schedule in (None, "plateau"):  # others go by how many updates there will be
+            may_differ.add("epochs")
+        settings = {n: v for n, v in self.get_params().items() if n not in may_differ}
+        settings = {name: estimator_files.plain_setting(value) for name, value in settings.items()}
+        for name in self.learned:  # equal ids may stand for other texts
+            value = getattr(self, name, None)
+            if isinstance(value, Vocabulary):
+                settings[name] = zlib.crc32(value.to_json().encode())
+        # a run that goes on from a model, not from a checkpoint, begins with that model
+        settings["begun_with"] = zlib.crc32(self.network_.parameters.flat) if goes_on else None
+        own = self.network_.settings
+        self.network_.settings = settings | {n: own[n] for n in own if n not in settings}
+
     def _make_schedule(self, optimizer, updates):
         if self.schedule == "cosine":
             return schedules.CosineAnnealingLR(optimizer, updates)
@@ -260,7 +345,9 @@ class Estimator:
             return schedules.LinearLR(
                 optimizer, start_factor=1.0, end_factor=0.0, total_iters=updates
             )
-        return schedules.ReduceLROnPlateau(optimizer) if self.schedule == "plateau" else None
+        if self.schedule == "plateau":
+            return schedules.ReduceLROnPlateau(optimizer, mode=self._mode)
+        return None
 
     def __sklearn_is_fitted__(self):
         return "network_" in self.__dict__
@@ -271,6 +358,13 @@ class Estimator:
                 f"this {type(self).__name__} has learned nothing yet: call fit(X, y) first, or "
                 f"read one that has, as with fastseq.load(path)"
             )
+        settings = self._network_settings()
+        for name, value in self.fitted_settings_.items():
+            if settings[name] != value:
+                raise ValueError(
+                    f"{name} is {settings[name]!r}, but this {type(self).__name__} was fitted with "
+                    f"{value!r}: call fit without warm_start, or set_params({name}={value!r})"
+                )
 
     def __sklearn_tags__(self):
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -295,6 +389,8 @@ class Estimator:
         ------
         NotFittedError
             If there is nothing to save.
+        ValueError
+            If the network was made with other settings.
         OSError
             If the file can't be written.
         ImportError
@@ -305,7 +401,7 @@ class Estimator:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
-        """The estimator in a file that :meth:`save` wrote.
+        """The estimator in a file that :meth:`save` wrote, of this class or a subclass.
 
         Raises
         ------
@@ -322,8 +418,18 @@ class Estimator:
 # --- data ---------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _naming(what):
+    """Errors say of which data they are."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{what}: {error}") from error
+
+
 def check_pairs(X, y):
-    """Raise unless there is a target for each sequence, and at least one of them."""
+    """Sequences and targets by position; raise unless there is one for each, and at least one."""
     sequences, targets = inputs.count("X", X), inputs.count("y", y)
     if sequences != targets:
         raise ValueError(
@@ -331,6 +437,7 @@ def check_pairs(X, y):
         )
     if not sequences:
         raise ValueError("X must hold at least one sequence, got none")
+    return inputs.read_sequences("X", X), inputs.by_position(y)
 
 
 def _hold_out(X, y, validation, seed):
@@ -348,6 +455,7 @@ def _hold_out(X, y, validation, seed):
             f"validation={part} of {count} sequences leaves {count - size} to learn from and "
             f"{size} to validate with, and neither may be 0"
         )
+    X, y = inputs.read_sequences("X", X), inputs.by_position(y)
     # sorting raw bits: what NumPy's own shuffling gives may change with its version
     order = np.argsort(seed.bit_generator.random_raw(count), kind="stable")
     held_out, learned = np.sort(order[:size]), np.sort(order[size:])

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from fastseq.models.estimator import Estimator
 
 KIND = "estimator"
-KINDS: dict[str, type[Estimator]] = {}  # by name; estimators enter themselves
+KINDS: dict[str, type[Estimator]] = {}  # by class_name; estimators enter themselves
+
+
+def class_name(cls: type[Estimator]) -> str:
+    """What a class is called in files: those of others by their module, too."""
+    is_ours = cls.__module__.startswith("fastseq.models.")
+    return cls.__name__ if is_ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def load(path: str | os.PathLike) -> Estimator:
@@ -65,15 +71,15 @@ def write(estimator: Estimator, path: str | os.PathLike) -> None:
     """Write a fitted estimator; see ``Estimator.save``."""
     arrays = dict(estimator.network_.parameters)
     learned = {}
-    for name in estimator._learned:
+    for name in estimator.learned:
         learned[name] = _pack(f"learned/{name}", getattr(estimator, name), arrays)
     history = {
         name: _pack(f"history/{name}", value, arrays)
         for name, value in estimator.history_.state_dict().items()
     }
     metadata = {
-        "class": type(estimator).__name__,
-        "settings": {name: _plain(value) for name, value in estimator.get_params().items()},
+        "class": class_name(type(estimator)),
+        "settings": {n: plain_setting(value) for n, value in estimator.get_params().items()},
         "learned": learned,
         "history": history,
     }
@@ -89,18 +95,21 @@ def read(path: str | os.PathLike, cls: type[Estimator] | None = None) -> Estimat
             f"{checkpoint.describe_kind(KIND)}"
         )
     name = file.metadata["class"]
-    if cls is not None and cls.__name__ != name:
-        raise ValueError(
-            f"{path}: holds a {name}, not a {cls.__name__}; fastseq.load(path) takes any"
-        )
-    cls = cls or KINDS.get(name)
-    if cls is None:
+    known = KINDS.get(name)
+    # a class that is given needs no import that makes it known, nor its module's name of then
+    if known is None and cls is not None and name.rpartition(".")[2] == cls.__name__:
+        known = cls
+    if known is None:
         raise ValueError(
             f"{path}: holds a {name}, which fastseq has no class for; import the module that "
             "defines it, or install the fastseq that wrote the file"
         )
+    if cls is not None and not issubclass(known, cls):
+        raise ValueError(
+            f"{path}: holds a {name}, not a {class_name(cls)}; fastseq.load(path) takes any"
+        )
     try:
-        return _restore(path, cls, file)
+        return _restore(path, known, file)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: holds a {name} of fastseq {file.version} that this one can't read: {error}"
@@ -113,19 +122,20 @@ def _restore(path, cls, file):
     estimator = cls(**{name: _tuples(value) for name, value in settings.items()})
     for name, value in metadata["learned"].items():
         setattr(estimator, name, _unpack(value, arrays))
-    network = estimator._make_network(0)
+    network = estimator.make_network(0)
     parameters = {name: array for name, array in arrays.items() if "/" not in name}
-    checkpoint.check_fits(path, cls.__name__, parameters, network)
+    checkpoint.check_fits(path, type(network).__name__, parameters, network)
     network.load_state_dict(parameters)
     estimator.network_ = network
+    estimator.fitted_settings_ = estimator._network_settings()
     estimator.history_ = History()
     history = {name: _unpack(value, arrays) for name, value in metadata["history"].items()}
     estimator.history_.load_state_dict(history)
     return estimator
 
 
-def _plain(value):
-    """A setting as JSON can hold it: dtypes by name, NumPy's numbers as Python's.
+def plain_setting(value):
+    """A setting as a file holds it, and gives it back: dtypes by name, arrays as tuples.
 
     Vectors that the training began with are left out: what came of them is in the parameters.
     """
@@ -135,7 +145,7 @@ def _plain(value):
         return os.fspath(value)
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    return _tuples(value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value)
 
 
 def _tuples(value):

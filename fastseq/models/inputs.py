@@ -1,10 +1,38 @@
 """What estimators are given: sequences of features or tokens, and labels, as arrays of numbers."""
 
+import numbers
+
 import numpy as np
 
 from fastseq import checks, files
 
 # --- sequences ----------------------------------------------------------------------------------
+
+
+def by_position(data):
+    """The data, where they are of pandas as a list or array: those have places, not labels."""
+    if hasattr(data, "columns"):
+        return np.asarray(data)
+    return list(data) if hasattr(data, "iloc") else data
+
+
+def read_sequences(name, X):
+    """Sequences of whatever kind, by position; raise if there is something else."""
+    if hasattr(X, "columns"):
+        raise TypeError(
+            f"{name} must be a list of sequences, got a data frame; to_sequences makes sequences "
+            "of it"
+        )
+    count(name, X)
+    X = [by_position(sequence) for sequence in X]
+    for i, sequence in enumerate(X):
+        is_number = isinstance(sequence, np.ndarray) and not sequence.ndim
+        if is_number or not hasattr(sequence, "__len__") or isinstance(sequence, (dict, set)):
+            raise TypeError(
+                f"{name} must be a list of sequences, got {sequence!r} as {name}[{i}]; put a "
+                "single sequence in a list"
+            )
+    return X
 
 
 def hold_tokens(X):
@@ -19,6 +47,7 @@ def hold_tokens(X):
 
 def read_features(name, X, expected=None):
     """Sequences as a list of finite arrays (T_i, F); ``expected`` is F if it is known."""
+    X = read_sequences(name, X)
     arrays = checks.sequences(name, X)
     if expected is not None and all(array.shape == (0,) for array in arrays):
         return [np.empty((0, expected))] * len(arrays)  # nothing says that there is one feature
@@ -50,27 +79,59 @@ def check_finite(name, array):
         )
 
 
-def learn_scale(arrays):
+def learn_scale(name, arrays):
     """Mean and standard deviation (F,) of all steps; 1 where a feature never changes."""
     count = max(sum(map(len, arrays)), 1)
-    mean = sum(array.sum(axis=0, dtype=np.float64) for array in arrays) / count
-    squares = sum(np.square(array - mean).sum(axis=0) for array in arrays)
+    units = unit(arrays)  # or squares of large and small numbers would leave float64
+    mean = sum((array / units).sum(axis=0, dtype=np.float64) for array in arrays) / count
+    squares = sum(np.square(array / units - mean).sum(axis=0) for array in arrays)
     scale = np.sqrt(squares / count)
     # a constant's deviation is what rounding leaves of it
     constant = scale <= 1e-12 * np.abs(mean)
-    return mean, np.where(constant, 1.0, scale)
+    mean, scale = mean * units, np.where(constant, 1.0, scale * units)
+    tiny = np.finfo(np.float64).tiny
+    if (scale < tiny).any():
+        raise ValueError(
+            f"{name} must hold numbers that differ by {tiny:.0e} or more where they differ, got a "
+            f"deviation of {scale.min():.0e}: multiply them first"
+        )
+    return mean, scale
 
 
-def standardized(arrays, mean, scale, dtype):
+def unit(arrays):
+    """For each column (F,) the power of 2 that its largest number is near: dividing is exact."""
+    largest = np.zeros(arrays[0].shape[1:])
+    for array in arrays:
+        if len(array):
+            largest = np.maximum(largest, np.abs(array.astype(np.float64)).max(axis=0))
+    _, exponents = np.frexp(largest)
+    return np.where(largest == 0, 1.0, np.ldexp(1.0, exponents - 1))
+
+
+def standardized(name, arrays, mean, scale, dtype):
     """The arrays with means of 0 and deviations of 1; only converted if the mean is None."""
-    if mean is None:
-        return [np.asarray(array, dtype) for array in arrays]
-    return [((array - mean) / scale).astype(dtype) for array in arrays]
+    results = []
+    for i, array in enumerate(arrays):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = array if mean is None else (array - mean) / scale
+            values = values.astype(dtype, copy=False)
+        finite = np.isfinite(values)
+        if not finite.all():
+            at = checks.first(values, ~finite)
+            raise ValueError(
+                f"{name} must hold numbers that {dtype} can hold"
+                + " once they are standardized" * (mean is not None)
+                + f", got {array[at]} at {checks.position(f'{name}[{i}]', at)}; divide them first"
+            )
+        results.append(values)
+    return results
 
 
 def read_tokens(name, X, unit):
-    """Sequences of strings, or with characters as tokens also strings, as they are."""
-    if any(len(sequence) for sequence in X) and not hold_tokens(X):
+    """Sequences of strings: lists of them, or with characters as tokens also strings."""
+    X = read_sequences(name, X)
+    first = next((sequence[0] for sequence in X if len(sequence)), "")
+    if isinstance(first, (numbers.Number, np.generic, np.ndarray)) and not isinstance(first, str):
         raise ValueError(f"{name} must hold sequences of strings, got numbers")
     for i, sequence in enumerate(X):
         if isinstance(sequence, str):
@@ -87,7 +148,7 @@ def read_tokens(name, X, unit):
                     f"{name}[{i}][{j}] must be a string, got {token!r} of type "
                     f"{type(token).__name__}"
                 )
-    return list(X)
+    return [sequence if isinstance(sequence, str) else list(sequence) for sequence in X]
 
 
 def count(name, X):
@@ -102,19 +163,29 @@ def count(name, X):
 
 def read_labels(name, labels):
     """Labels as an array (N,) of strings, integers or booleans, at least one."""
-    array = labels if isinstance(labels, np.ndarray) else _as_array(list(labels))
+    array = labels if isinstance(labels, np.ndarray) else _as_array(name, list(labels))
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (N,), a label each, got {array.shape}")
     if not array.size:
         raise ValueError(f"{name} must hold at least one label, got none")
-    kinds = {type(label) for label in array.tolist()} if array.dtype.kind == "O" else set()
+    kinds = {_kind(label) for label in array.tolist()} if array.dtype.kind == "O" else set()
     if kinds == {str} or array.dtype.kind in "biuU":
         return array
     got = " and ".join(sorted(kind.__name__ for kind in kinds)) or f"dtype {array.dtype}"
     raise TypeError(
-        f"{name} must hold labels, which are all strings or all integers, got {got}; convert "
-        "them first, as with [str(label) for label in y]"
+        f"{name} must hold labels, which are all strings, all integers or all booleans, got {got}; "
+        "convert them first, as with [str(label) for label in y]"
     )
+
+
+def check_kind(name, labels, classes):
+    """Raise unless labels could be among the classes: strings, or else numbers."""
+    kinds = ["strings" if array.dtype.kind in "OU" else "numbers" for array in (labels, classes)]
+    if kinds[0] != kinds[1]:
+        raise TypeError(
+            f"{name} must hold {kinds[1]}, as the labels of fit were, got {kinds[0]}; convert "
+            "them first"
+        )
 
 
 def encode_classes(name, labels, classes):
@@ -129,11 +200,25 @@ def encode_classes(name, labels, classes):
         ) from None
 
 
-def _as_array(labels):
-    """A list as an array; np.array would make strings of the numbers in a mixture."""
-    kinds = {str if isinstance(label, str) else type(label) for label in labels}
-    if len(kinds) > 1 and str in kinds:
-        array = np.empty(len(labels), object)
-        array[:] = labels
-        return array
-    return np.array(labels)
+def _as_array(name, labels):
+    """A list as an array of which nothing is lost."""
+    kinds = {_kind(label) for label in labels}
+    is_mixed = len(kinds) > 1 and bool(kinds & {str, bool})  # NumPy would convert the others
+    if is_mixed or any(label.endswith("\0") for label in labels if isinstance(label, str)):
+        return np.fromiter(labels, object, len(labels))
+    array = np.array(labels)
+    if kinds == {int} and array.dtype.kind not in "iu":
+        largest = max(labels, key=abs)
+        raise ValueError(
+            f"{name} must hold integers of 64 bits, got {largest}; make strings of them, as with "
+            "[str(label) for label in y]"
+        )
+    return array
+
+
+def _kind(label):
+    """What NumPy takes a label for: the type, of Python where NumPy has its own."""
+    for kind, types in ((str, str), (bool, (bool, np.bool_)), (int, (int, np.integer))):
+        if isinstance(label, types):
+            return kind
+    return type(label)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,13 +15,13 @@ from fastseq.history import History
 from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, softmax
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
     from fastseq.keyed_vectors import KeyedVectors
 
-AT_ONCE = 1 << 22  # scores held at a time where a text is judged
+SCORES_AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps
 
 
@@ -68,8 +68,8 @@ class LanguageModel(Estimator):
         Characters or words that come less often in ``fit`` are unknown, as are those that never
         came.
     vocabulary_size : int, optional
-        Characters or words at most, special ones included; the number of pieces (8000); the
-        number of different ids (by default the largest in ``fit`` and one).
+        Characters or words at most, special ones included; the number of pieces (by default up
+        to 8000); the number of different ids (by default the largest in ``fit`` and one).
     steps : int
         How many tokens back gradients reach.
     epochs : int
@@ -130,7 +130,8 @@ class LanguageModel(Estimator):
     (['u', 'r'], (1, 19))
     """
 
-    _learned = ("vocabulary_", "n_tokens_", "missing_words_")
+    learned = ("vocabulary_", "n_tokens_", "missing_words_")
+    _free = ("steps",)
 
     def __init__(
         self,
@@ -189,7 +190,7 @@ class LanguageModel(Estimator):
         self.dtype = dtype
         self.random_state = random_state
 
-    def _check_settings(self):
+    def check_settings(self):
         self._check_training()
         checks.choice("unit", self.unit, text_stream.UNITS)
         checks.choice("cell", self.cell, tuple(CELLS))
@@ -215,6 +216,7 @@ class LanguageModel(Estimator):
         validation: Any = None,
         checkpoint: str | os.PathLike | None = None,
         callbacks: Sequence = (),
+        keep_interrupted: bool = True,
         progress: bool | None = None,
     ) -> Self:
         """Learn from a text.
@@ -231,9 +233,15 @@ class LanguageModel(Estimator):
             end the training.
         checkpoint : str or path, optional
             A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and text; see :func:`fastseq.fit`.
+            the same settings and text; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless the schedule depends on them.
         callbacks : sequence
             What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then.  Otherwise it
+            raises KeyboardInterrupt after the update, the estimator is as it was, and a search
+            or cross-validation ends as well: ``GridSearchCV(...).fit(X, y,
+            keep_interrupted=False)``.
         progress : bool, optional
             Whether to show a bar.  By default there is one if standard error is a terminal and
             tqdm is installed.
@@ -251,38 +259,38 @@ class LanguageModel(Estimator):
             If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
             goes on from the checkpoint before.
         FloatingPointError
-            If the loss is not finite.  The model has the last good parameters.
+            If the loss is not finite.  The model has the last good parameters, or with a
+            validation those of the best epoch, and the history of what was done.
         """
-        self._check_settings()
-        if validation is None and (self.patience is not None or self.schedule == "plateau"):
-            raise ValueError(
-                "patience and schedule='plateau' need a validation, as with fit(text, "
-                "validation=0.05)"
-            )
+        self.check_settings()
+        checks.flag("keep_interrupted", keep_interrupted)
+        self._check_validation(validation, "text")
         vectors = word_vectors.read(self)
-        if isinstance(validation, float):
+        if isinstance(validation, numbers.Real):
             X, validation = text_stream.hold_out(X, validation)
-        goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        learned = self._known() if goes_on else self._learn_tokens(X)
-        stream = self._make_windows("X", X, *learned)
+        elif isinstance(validation, tuple):
+            text_stream.check_no_pair("validation", validation)
+        goes_on = self._goes_on()
+        learned = self._known() if goes_on else self.learn_tokens(X)
+        stream = self.make_windows("X", X, *learned)
         held_out = None
         if validation is not None:
-            held_out = self._make_windows("validation", validation, *learned, few=True)
-        with self._unchanged_by_errors():
+            held_out = self.make_windows("validation", validation, *learned, few=True)
+        with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
-                self.network_, self.history_ = self._make_network(self.random_state), History()
-                if self.vocabulary_ is not None:  # a checkpoint compares it: equal ids, other text
-                    checksum = zlib.crc32(self.vocabulary_.to_json().encode())
-                    self.network_.settings["vocabulary"] = checksum
+                self.network_, self.history_ = self.make_network(self.random_state), History()
                 word_vectors.begin_with(self, vectors)
+                self.fitted_settings_ = self._network_settings()
+            self._describe_run(goes_on)
             self._train(stream, held_out, checkpoint, progress, callbacks)
+            self._check_interrupted(keep_interrupted)
         return self
 
     def _known(self):
         return self.vocabulary_, self.n_tokens_
 
-    def _learn_tokens(self, X):
+    def learn_tokens(self, X):
         """The vocabulary, and how many tokens there are."""
         size = self.vocabulary_size
         if self.unit == "id":
@@ -291,7 +299,7 @@ class LanguageModel(Estimator):
         vocabulary = text_stream.learn_vocabulary(X, self.unit, self.min_count, size)
         return vocabulary, len(vocabulary)
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         return LanguageNetwork(
             self.n_tokens_,
             self.embedding_dim,
@@ -307,7 +315,7 @@ class LanguageModel(Estimator):
             seed=seed,
         )
 
-    def _make_windows(self, name, X, vocabulary, n_tokens, few=False):
+    def make_windows(self, name, X, vocabulary, n_tokens, few=False):
         """Windows of a text; with ``few`` in fewer columns where it is short."""
         ids = self._encode(name, X, vocabulary, n_tokens)
         if len(ids) < 2:
@@ -315,10 +323,10 @@ class LanguageModel(Estimator):
         rows = min(self.batch_size, len(ids) - 1) if few else self.batch_size
         return BPTTWindows(ids, rows, self.steps)
 
-    def _read(self, X, y=None):
+    def read(self, X, y=None):
         """Raise unless X is a text that can be learned from."""
-        self._check_settings()
-        return self._make_windows("X", X, *self._learn_tokens(X))
+        self.check_settings()
+        return self.make_windows("X", X, *self.learn_tokens(X))
 
     def _encode(self, name, X, vocabulary, n_tokens):
         """A text as the ids of a stream; before its first token a line has ended."""
@@ -351,7 +359,7 @@ class LanguageModel(Estimator):
         """
         self._check_fitted()
         ids, network = self._encode("X", X, *self._known()), self.network_
-        steps = max(1, min(MOST_STEPS, AT_ONCE // self.n_tokens_))
+        steps = max(1, min(MOST_STEPS, SCORES_AT_ONCE // self.n_tokens_))
         parts, state = [], None
         for begin in range(0, len(ids) - 1, steps):
             part, state = network.log_prob(ids[begin : begin + steps + 1], state)
@@ -411,11 +419,7 @@ class LanguageModel(Estimator):
         -------
         probabilities : ndarray, (n, n_tokens_)
         """
-        scores = self._scores_after(X)
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        return softmax(self._scores_after(X))
 
     def _scores_after(self, X):
         self._check_fitted()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastseq.batching import Batch
 
 SOFTMAXES = ("full", "adaptive", "sampled")
+NARROWER = 4  # each cluster of an adaptive softmax has features by this factor less
 TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 
 
@@ -110,9 +111,10 @@ class LanguageNetwork(Module):
             "dropout_out": Dropout(dropout, seed=seeds[3]),
         }
         if checks.choice("softmax", softmax, SOFTMAXES) == "adaptive":
-            cutoffs = _usual_cutoffs(n_tokens) if cutoffs is None else cutoffs
+            cutoffs = _usual_cutoffs(n_tokens, hidden_size) if cutoffs is None else cutoffs
+            _check_clusters(n_tokens, hidden_size, cutoffs)
             self._loss = children["softmax"] = AdaptiveLogSoftmaxWithLoss(
-                hidden_size, n_tokens, cutoffs, dtype=dtype, seed=seeds[4]
+                hidden_size, n_tokens, cutoffs, div_value=NARROWER, dtype=dtype, seed=seeds[4]
             )
         else:
             tied = embedding if tie_weights else None
@@ -247,6 +249,20 @@ def _prepare_to_tie(embedding, hidden_size, softmax, rng):
     weight[...] = rng.uniform(-TIED, TIED, weight.shape)
 
 
-def _usual_cutoffs(n_tokens):
+def _usual_cutoffs(n_tokens, hidden_size):
     cutoffs = [cutoff for cutoff in (2000, 10000, 50000) if cutoff < n_tokens]
+    while len(cutoffs) > 1 and hidden_size < NARROWER ** len(cutoffs):
+        cutoffs.pop()
     return cutoffs or [max(1, n_tokens // 4)]
+
+
+def _check_clusters(n_tokens, hidden_size, cutoffs):
+    """Raise unless there is something to cut, and features for each cluster."""
+    if n_tokens < 2:
+        raise ValueError(f"softmax='adaptive' needs at least 2 different tokens, got {n_tokens}")
+    least = NARROWER ** np.size(cutoffs)
+    if hidden_size < least:
+        raise ValueError(
+            f"hidden_size must be at least {least} for an adaptive softmax with {np.size(cutoffs)} "
+            f"cutoffs, got {hidden_size}: use a larger one, or fewer cutoffs"
+        )

@@ -143,8 +143,8 @@ class SequenceRegressor(SequenceEstimator):
     """
 
     _estimator_type = "regressor"
-    _learned = (
-        *SequenceEstimator._learned,
+    learned = (
+        *SequenceEstimator.learned,
         "target_mean_",
         "target_scale_",
         "n_outputs_",
@@ -270,9 +270,17 @@ class SequenceRegressor(SequenceEstimator):
 
         A forecast is measured on the last ``horizon`` steps of each series, which it does not
         see: y is None, or the series to forecast, as in ``fit``.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X or y are of another kind than in ``fit``.
         """
         self._check_fitted()
-        X, targets = self._read(X, y)
+        X, targets = self.read(X, y)
+        self._check_outputs(targets)
         if self.horizon is None:
             truth = targets.values
             predicted = self._predict_columns(X)
@@ -335,8 +343,8 @@ class SequenceRegressor(SequenceEstimator):
 
     # --- training -------------------------------------------------------------------------------
 
-    def _check_settings(self):
-        super()._check_settings()
+    def check_settings(self):
+        super().check_settings()
         checks.choice("loss", self.loss, tuple(LOSSES))
         checks.flag("per_step", self.per_step)
         if self.horizon is not None:
@@ -356,12 +364,12 @@ class SequenceRegressor(SequenceEstimator):
                     f"{self.quantiles!r}"
                 )
 
-    def _read(self, X, y):
+    def read(self, X, y):
         if y is None:
             if self.horizon is None:
                 raise TypeError("y must hold the targets, got None")
             y = X
-        check_pairs(X, y)
+        X, y = check_pairs(X, y)
         X = self._read_inputs(X)
         return X, self._read_step_targets(X, y) if self._by_steps else _read_targets(y)
 
@@ -373,17 +381,18 @@ class SequenceRegressor(SequenceEstimator):
                     f"y[{i}] must have a target for each of the {len(series)} steps of X[{i}], "
                     f"got {len(steps)}"
                 )
-        return Targets(values, np.ndim(y[0]) == 1)
+        told = next((steps for steps in y if len(steps)), y[0])  # an empty list says nothing
+        return Targets(values, np.ndim(told) == 1)
 
-    def _learn(self, X, y):
+    def learn(self, X, y):
         self._learn_inputs(X)
         self.target_mean_ = self.target_scale_ = None
         if self.standardize:
-            scale = inputs.learn_scale(y.values if self._by_steps else [y.values])
+            scale = inputs.learn_scale("y", y.values if self._by_steps else [y.values])
             self.target_mean_, self.target_scale_ = scale
         self.n_outputs_, self.single_output_ = y.values[0].shape[-1], y.single
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         outputs = (self.n_outputs_,) if self.horizon is None else (self.horizon, self.n_outputs_)
         if self.quantiles is None:
             loss = LOSSES[self.loss]()
@@ -391,19 +400,21 @@ class SequenceRegressor(SequenceEstimator):
             loss, outputs = QuantileLoss(self.quantiles), (*outputs, len(self.quantiles))
         return self._network(outputs, loss, seed, partial=self.horizon is not None)
 
-    def _make_batches(self, X, y, seed):
-        if y.values[0].shape[-1] != self.n_outputs_:
-            raise ValueError(
-                f"y must have the {self.n_outputs_} outputs of fit, got {y.values[0].shape[-1]}"
-            )
+    def make_batches(self, X, y, seed):
+        self._check_outputs(y)
         scale = self.target_mean_, self.target_scale_, checks.float_dtype(self.dtype)
         if not self._by_steps:
-            (values,) = inputs.standardized([y.values], *scale)
+            (values,) = inputs.standardized("y", [y.values], *scale)
             return self._batches(X, values, seed, target_kind="single")
-        values = inputs.standardized(y.values, *scale)
+        values = inputs.standardized("y", y.values, *scale)
         if self.horizon is not None:
             values = [_next_steps(series, self.horizon) for series in values]
         return self._batches(X, values, seed, target_kind="steps")
+
+    def _check_outputs(self, y):
+        got = y.values[0].shape[-1]
+        if got != self.n_outputs_:
+            raise ValueError(f"y must have the {self.n_outputs_} outputs of fit, got {got}")
 
 
 def _read_targets(y: ArrayLike) -> Targets:
@@ -425,6 +436,8 @@ def _next_steps(series, horizon):
 
 def _r2(truth, predicted):
     """The mean over columns; 1 where a constant is met, 0 where it isn't, as scikit-learn's."""
+    units = inputs.unit([truth, predicted])  # in which squares stay within float64
+    truth, predicted = truth / units, predicted / units
     errors = np.square(truth - predicted).sum(axis=0)
     variation = np.square(truth - truth.mean(axis=0)).sum(axis=0)
     constant = np.where(errors == 0, 1.0, 0.0)

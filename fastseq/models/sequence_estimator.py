@@ -12,7 +12,7 @@ from fastseq.models.networks import Encoder, SequenceNetwork, check_layers
 from fastseq.models.pooling import POOLINGS
 from fastseq.vocabulary import UNITS, Vocabulary
 
-AT_ONCE = 20_000  # steps of a batch that nothing is learned from
+STEPS_AT_ONCE = 20_000  # steps of a batch that nothing is learned from
 
 
 class SequenceEstimator(Estimator):
@@ -28,10 +28,10 @@ class SequenceEstimator(Estimator):
         Of each feature, if it is standardised.
     """
 
-    _learned = ("n_features_in_", "vocabulary_", "mean_", "scale_", "missing_words_")
+    learned = ("n_features_in_", "vocabulary_", "mean_", "scale_", "missing_words_")
     _by_steps = False  # whether there are outputs for each step of a sequence
 
-    def _check_settings(self):
+    def check_settings(self):
         check_layers(self)
         checks.choice("pooling", self.pooling, tuple(POOLINGS))
         checks.flag("standardize", self.standardize)
@@ -45,6 +45,7 @@ class SequenceEstimator(Estimator):
 
     def _read_inputs(self, X):
         """The sequences of ``fit``, as lists of tokens or arrays of features."""
+        X = inputs.read_sequences("X", X)
         if inputs.hold_tokens(X):
             return inputs.read_tokens("X", X, self.unit)
         return inputs.read_features("X", X)
@@ -54,20 +55,23 @@ class SequenceEstimator(Estimator):
         if isinstance(X[0], np.ndarray):
             self.n_features_in_ = X[0].shape[1]
             if self.standardize:
-                self.mean_, self.scale_ = inputs.learn_scale(X)
+                self.mean_, self.scale_ = inputs.learn_scale("X", X)
         else:
+            if not any(map(len, X)):
+                raise ValueError("X must hold at least one token, got none")
             self.vocabulary_ = Vocabulary.build(X, unit=self.unit, min_count=self.min_count)
 
     def _encode(self, X):
         """Sequences as the network takes them: ids, or features."""
         if self.vocabulary_ is not None:
             return self.vocabulary_.encode_all(inputs.read_tokens("X", X, self.unit))
+        X = inputs.read_sequences("X", X)
         if inputs.hold_tokens(X):
             raise ValueError(
                 f"X must hold sequences of the {self.n_features_in_} features of fit, got tokens"
             )
         X = inputs.read_features("X", X, self.n_features_in_)
-        return inputs.standardized(X, self.mean_, self.scale_, checks.float_dtype(self.dtype))
+        return inputs.standardized("X", X, self.mean_, self.scale_, checks.float_dtype(self.dtype))
 
     # --- network --------------------------------------------------------------------------------
 
@@ -90,11 +94,8 @@ class SequenceEstimator(Estimator):
         return SequenceNetwork(encoder, outputs, loss, seed=seed, **options)
 
     def _batches(self, X, targets, seed, **options):
-        """Batches of the network; without a seed as large as suits, and always the same."""
-        if seed is None:
-            options |= {"max_tokens": AT_ONCE, "shuffle": False}
-        else:
-            options |= {"batch_size": self.batch_size, "seed": seed}
+        """Batches of the network."""
+        options |= self._batch_options(seed, STEPS_AT_ONCE)
         return Batches(self._encode(X), targets, **options)
 
     def _outputs(self, X):

@@ -18,7 +18,7 @@ from fastseq.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from fastseq.keyed_vectors import KeyedVectors
 
-AT_ONCE = 5_000  # words of a batch that nothing is learned from
+WORDS_AT_ONCE = 5_000  # words of a batch that nothing is learned from
 
 
 class SequenceTagger(Estimator):
@@ -113,7 +113,7 @@ class SequenceTagger(Estimator):
     [['DET', 'NOUN', 'VERB']]
     """
 
-    _learned = ("classes_", "vocabulary_", "characters_", "missing_words_")
+    learned = ("classes_", "vocabulary_", "characters_", "missing_words_")
 
     def __init__(
         self,
@@ -207,9 +207,18 @@ class SequenceTagger(Estimator):
         return list(self._by_sentence(X, "probabilities"))
 
     def score(self, X: Sequence[Sequence[str]], y: Sequence[Sequence]) -> float:
-        """The part of the words whose tag is predicted: the accuracy."""
+        """The part of the words whose tag is predicted: the accuracy.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X or y are of another kind than in ``fit``.
+        """
         self._check_fitted()
-        X, y = self._read(X, y)
+        X, y = self.read(X, y)
+        inputs.check_kind("y", np.concatenate(y), self.classes_)
         pairs = zip(_joined(self.predict(X)), _joined(y), strict=True)
         return float(np.mean([tag == truth for tag, truth in pairs]))
 
@@ -226,7 +235,7 @@ class SequenceTagger(Estimator):
 
     # --- training -------------------------------------------------------------------------------
 
-    def _check_settings(self):
+    def check_settings(self):
         check_layers(self)
         checks.flag("crf", self.crf)
         for name in ("embedding_dim", "char_embedding_dim", "min_count"):
@@ -236,9 +245,9 @@ class SequenceTagger(Estimator):
         word_vectors.check(self.embeddings)
         self._check_training()
 
-    def _read(self, X, y):
-        check_pairs(X, y)
-        X = self._read_sentences(X)
+    def read(self, X, y):
+        X, y = check_pairs(X, y)
+        X, y = self._read_sentences(X), [inputs.by_position(tags) for tags in y]
         for i, (words, tags) in enumerate(zip(X, y, strict=True)):
             if isinstance(tags, str) or not hasattr(tags, "__len__"):
                 raise TypeError(f"y[{i}] must be a list of tags, got {tags!r}")
@@ -251,18 +260,22 @@ class SequenceTagger(Estimator):
         return X, np.split(tags, np.cumsum([len(words) for words in X])[:-1])
 
     def _read_sentences(self, X):
-        inputs.count("X", X)
         return inputs.read_tokens("X", X, "word")
 
-    def _learn(self, X, y):
+    def learn(self, X, y):
         self.classes_ = np.unique(np.concatenate(y))
         self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
         self.characters_ = None
         if self.char_hidden_size:
-            words = (word for sentence in X for word in sentence)
+            words = [word for sentence in X for word in sentence]
+            if not any(words):
+                raise ValueError(
+                    "X must hold at least one character, got none; give char_hidden_size=0 for "
+                    "words without"
+                )
             self.characters_ = Vocabulary.build(words, unit="character")
 
-    def _make_network(self, seed):
+    def make_network(self, seed):
         return TaggerNetwork(
             len(self.vocabulary_),
             len(self.characters_) if self.characters_ is not None else 0,
@@ -283,16 +296,13 @@ class SequenceTagger(Estimator):
             seed=seed,
         )
 
-    def _make_batches(self, X, y, seed):
+    def make_batches(self, X, y, seed):
         numbers = inputs.encode_classes("y", np.concatenate(y), self.classes_)
         return self._batches(X, np.split(numbers, np.cumsum([len(tags) for tags in y])[:-1]), seed)
 
     def _batches(self, X, targets, seed):
         spelling = Spelling(X, self.vocabulary_, self.characters_)
-        if seed is None:
-            options = {"max_tokens": AT_ONCE, "shuffle": False}
-        else:
-            options = {"batch_size": self.batch_size, "seed": seed}
+        options = self._batch_options(seed, WORDS_AT_ONCE)
         sentences = [spelling.encode(sentence) for sentence in X]
         kind = None if targets is None else "steps"
         return SpelledBatches(Batches(sentences, targets, target_kind=kind, **options), spelling)

@@ -6,6 +6,7 @@ tags.  A word is spelled once in a batch, however often it comes.
 
 from __future__ import annotations
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,11 @@ class Spelling:
         if characters is not None:
             self._characters = [np.empty(0, np.int64), *characters.encode_all(different)]
 
+    @property
+    def checksum(self):
+        """A number that tells other words, or another order of them, from these."""
+        return zlib.crc32("\0".join(self._numbers).encode("utf-8", "surrogatepass"))
+
     def encode(self, sentence):
         """The numbers of a sentence's words."""
         return np.fromiter(map(self._numbers.__getitem__, sentence), np.int64, len(sentence))
@@ -89,10 +95,18 @@ class SpelledBatches:
         return map(self._spelling.spell, self._batches)
 
     def state_dict(self):
-        return self._batches.state_dict()
+        # the batches have numbers alone, which are the same for other words
+        return self._batches.state_dict() | {"words_checksum": self._spelling.checksum}
 
     def load_state_dict(self, state_dict):
-        self._batches.load_state_dict(state_dict)
+        theirs, ours = state_dict.get("words_checksum"), self._spelling.checksum
+        if theirs != ours:
+            raise ValueError(
+                f"the state was saved with words_checksum = {theirs!r}, but here it is {ours!r}: "
+                "go on with the same data, or start anew"
+            )
+        state = {name: state_dict[name] for name in state_dict if name != "words_checksum"}
+        self._batches.load_state_dict(state)
 
 
 class UnknownWords(Module):

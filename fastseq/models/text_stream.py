@@ -15,6 +15,7 @@ from fastseq.vocabulary import Vocabulary, check_strings
 UNITS = ("character", "word", "piece", "id")
 UNKNOWN = "<unk>"
 END = {"character": "\n", "word": "<eos>", "piece": "</s>"}
+MOST_IDS = 1 << 31
 PIECES = 8000  # so many if nothing else is said
 
 
@@ -27,7 +28,11 @@ def learn_vocabulary(X, unit, min_count, size):
         raise ValueError("X must hold at least one token, got none")
     if unit == "piece":
         texts = [line if isinstance(line, str) else " ".join(line) for line in lines]
-        return Subwords.train(texts, size or PIECES, padding=None, unknown=UNKNOWN, end=END[unit])
+        return _learn_pieces(texts, size)
+    if size is not None and size < 2:
+        raise ValueError(
+            f"vocabulary_size must be at least 2, for unknown tokens and ends of lines, got {size}"
+        )
     tokens = [line.split() if unit == "word" and isinstance(line, str) else line for line in lines]
     return Vocabulary.build(
         [*tokens, [END[unit]] * (len(lines) - 1 + is_ended)],
@@ -38,6 +43,16 @@ def learn_vocabulary(X, unit, min_count, size):
         unknown=UNKNOWN,
         end=END[unit],
     )
+
+
+def _learn_pieces(texts, size):
+    options = {"padding": None, "unknown": UNKNOWN, "end": END["piece"]}
+    if size is None:  # small texts have fewer
+        return Subwords.train(texts, PIECES, hard_vocab_limit=False, **options)
+    try:
+        return Subwords.train(texts, size, **options)
+    except ValueError as error:
+        raise ValueError(f"vocabulary_size must suit the text: {error}") from error
 
 
 def read_lines(name, X):
@@ -57,9 +72,19 @@ def read_lines(name, X):
                 )
             continue
         if not hasattr(line, "__len__"):
-            raise TypeError(f"{name}[{i}] must be a line, got {line!r} of type {_kind(line)}")
+            raise TypeError(
+                f"{name}[{i}] must be a line, got {line!r} of type {type(line).__name__}"
+            )
         check_strings(f"{name}[{i}]", line, range(len(line)))
     return lines, True
+
+
+def check_no_pair(name, X):
+    """Raise if it is a text and what other estimators take beside it, rather than two lines."""
+    kinds = [isinstance(part, str) for part in X]
+    is_text = kinds[:1] == [True] and "\n" in X[0]
+    if len(X) == 2 and (X[1] is None or kinds[0] != kinds[1] or is_text):
+        raise TypeError(f"{name} must be a text like X, got a pair: leave y out")
 
 
 def encode(name, X, vocabulary):
@@ -82,12 +107,23 @@ def read_ids(name, X, size=None):
     """One array of ids (N,), or a list of them one after the other; ``size`` is V if known."""
     if isinstance(X, (list, tuple)) and any(np.ndim(part) for part in X):
         parts = [checks.integers(f"{name}[{i}]", part) for i, part in enumerate(X)]
+        for i, part in enumerate(parts):
+            if part.ndim != 1:
+                raise ValueError(
+                    f"{name} must hold ids (N,), or arrays of them, got shape {part.shape} as "
+                    f"{name}[{i}]"
+                )
         X = np.concatenate([np.asarray(part, np.int64) for part in parts])
     ids = checks.integers(name, X)
     if ids.ndim != 1:
         raise ValueError(f"{name} must hold ids (N,), or arrays of them, got shape {ids.shape}")
     if size is None:
         size = int(ids.max(initial=0)) + 1
+        if size > MOST_IDS:
+            raise ValueError(
+                f"{name} must hold ids below {MOST_IDS}, since there is a vector for each up to "
+                f"the largest, got {size - 1}: number the tokens in use from 0"
+            )
     return checks.indices(name, ids, size, "different ids")
 
 
@@ -116,15 +152,11 @@ def hold_out(X, part):
         raise TypeError(f"X must be a text or ids, got {type(X).__name__}")
     size = round(checks.fraction("validation", part) * len(X))
     at = len(X) - size
-    if isinstance(X, str):  # not amidst a word
-        at = next((i + 1 for i in range(at, len(X)) if X[i].isspace()), at)
+    if isinstance(X, str):  # not amidst a word, if there is another place
+        at = next((i + 1 for i in range(at, len(X) - 1) if X[i].isspace()), at)
     if not 0 < at < len(X):
         raise ValueError(
             f"validation={part} of {len(X)} leaves {at} to learn from and {len(X) - at} to "
             "validate with, and neither may be 0"
         )
     return X[:at], X[at:]
-
-
-def _kind(value):
-    return type(value).__name__

@@ -1,0 +1,37 @@
+"""Pairs of sequences in files: a table with two columns, or two texts side by side."""
+
+from fastseq import files, readers
+
+
+def read_pairs(paths, columns, units):
+    """Sources and targets, as strings or, where the unit is the token, as lists of them.
+
+    Parameters
+    ----------
+    paths : list of str
+        One file of tab-separated values, or two with as many lines.
+    columns : pair of columns, or None
+        Of the one file; None for the first and the last.
+    units : pair of str
+    """
+    if len(paths) == 1:
+        units = ["word" if unit == "token" else "character" for unit in units]
+        return readers.read_tsv(paths[0], columns=columns or (0, -1), units=units)
+    sources, targets = (read_sequences(path, unit) for path, unit in zip(paths, units, strict=True))
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{files.display_name(paths[1])}: expected a line for each of the {len(sources)} of "
+            f"{files.display_name(paths[0])}, got {len(targets)}"
+        )
+    return sources, targets
+
+
+def read_sequences(path, unit):
+    """The lines of a file, as strings or lists of tokens."""
+    return readers.read_text(path, unit="word" if unit == "token" else "character")
+
+
+def describe(paths):
+    """What errors call a file, or several."""
+    paths = [paths] if isinstance(paths, str) else paths
+    return " and ".join(map(files.display_name, paths))

@@ -1,0 +1,742 @@
+"""From sequences to sequences: pronunciation, translation, normalisation, titles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from fastseq import checks, metrics
+from fastseq.batching import Batches
+from fastseq.models import token_pairs
+from fastseq.models.estimator import Estimator, check_pairs
+from fastseq.models.networks import CELLS
+from fastseq.models.seq2seq_network import Seq2SeqNetwork
+from fastseq.search import beam_search, sample_sequences
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCORES = ("additive", "dot", "general", "concat")
+METRICS = ("exact", "wer", "bleu", "chrf")
+SELECTIONS = ("loss", "score")
+UNKNOWNS = ("keep", "exclude", "copy")
+AT_ONCE = 2_000  # source tokens of a batch that nothing is learned from
+LONGEST = 10  # tokens more than twice of what is usual for a source end a target
+
+
+class Candidate(NamedTuple):
+    """What a :class:`Seq2Seq` may write for a source.
+
+    Attributes
+    ----------
+    output : str or list of str
+        As ``target_unit`` says.
+    tokens : list of str
+    score : float
+        What candidates are sorted by.
+    log_prob : float
+        The logarithm of its probability.
+    attention : ndarray (T, S), or None
+        How much each token, and the end, looked at each source token, and at its end.
+    cut : bool
+        Whether it ends only because it was as long as it may be.
+    """
+
+    output: Any
+    tokens: list
+    score: float
+    log_prob: float
+    attention: np.ndarray | None
+    cut: bool
+
+
+class Seq2Seq(Estimator):
+    """Writes a sequence for a sequence: an encoder reads it, a decoder with attention writes.
+
+    The encoder's recurrent layers read the source; the decoder begins with what their last states
+    say, and writes token by token; at each one it looks at those outputs of the encoder that
+    matter for it (Bahdanau et al., 2015; Luong et al., 2015).  With ``attention=None`` the last
+    states are all that it knows (Sutskever et al., 2014).
+
+    Sources and targets are strings, which the units say how to split, or lists of tokens.
+
+    Parameters
+    ----------
+    source_unit, target_unit : {"word", "character", "token"}
+        What a token is: what stands between white space, a character, or an element of a list.
+        Targets are predicted in the same form: strings, or with "token" lists.
+    normalization : {"NFC", "NFD", "NFKC", "NFKD"}, optional
+        Unicode normalisation of sources; NFD takes accents, or Hangul's letters, apart.
+    joint_vocabulary : bool
+        Whether sources and targets have one vocabulary, and one table of vectors.
+    min_count : int
+        Tokens that come less often in ``fit`` are unknown, as are those that never came.
+    vocabulary_size : int, optional
+        Of each vocabulary at most, special tokens included.
+    cell : {"lstm", "gru", "rnn"}
+    embedding_dim : int
+        The size of tokens' vectors.
+    hidden_size, num_layers : int
+        Of the encoder, in each direction, and of the decoder.
+    bidirectional : bool
+        Whether the encoder also reads from the end.
+    attention : {"additive", "dot", "general", "concat"}, optional
+        How the decoder finds what matters; None for the encoder's last states alone.
+    input_feeding : bool
+        Whether each step also reads what the step before has found; "additive" always does.
+    attention_size : int, optional
+        The size in which "additive" and "concat" compare; by default that of the decoder.
+    tie_weights : bool
+        Whether the targets' vectors are the output weights as well (Press & Wolf, 2017); needs
+        embedding_dim = hidden_size.
+    dropout : float
+        For tokens' vectors, between layers, and for outputs.
+    word_dropout : float
+        Probability that a token passes for an unknown one, while training.
+    label_smoothing : float
+        The part of a token's probability that training gives to all alike.
+    scheduled_sampling : float
+        Probability that the decoder reads its own token instead of the right one at the end of
+        the training; it grows from 0 on (Bengio et al., 2015).
+    beam_size : int
+        How many beginnings a search keeps; with 1 it is greedy.
+    length_penalty : float
+        With 0 probabilities decide, which favours short targets; see :func:`fastseq.beam_search`.
+    metric : {"exact", "wer", "bleu", "chrf"}
+        What :meth:`score` measures: targets that are predicted exactly; 1 - the rate of wrong
+        tokens; BLEU or chrF from 0 to 100.
+    selection : {"loss", "score"}
+        What of the validation decides on the best epoch; the score is that of greedy search.
+    epochs : int
+        Passes over the data.
+    batch_size : int
+        How many pairs an update takes.
+    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
+    lr : float
+        The learning rate.
+    schedule : {"cosine", "linear", "plateau"}, optional
+        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
+        validation has not become better for 10 epochs.
+    weight_decay : float
+        The factor of an L2 penalty's gradient; AdamW's is decoupled.
+    max_norm : float, optional
+        What the gradients' norm is clipped to.
+    patience : int, optional
+        Epochs without a better validation after which the training ends.
+    average : float, optional
+        Decay of a running average of the parameters, which then takes their place.
+    warm_start : bool
+        Whether ``fit`` goes on from what it has learned before, vocabularies and all.
+    dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
+    random_state : int, optional
+        Makes results reproducible: initial parameters, order of the data, dropout.
+
+    Attributes
+    ----------
+    source_vocabulary_, target_vocabulary_ : Vocabulary
+    length_ratio_ : float
+        How many target tokens there are for a source token.
+    network_ : Module
+    history_ : History
+        Losses and more, for each update and epoch.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> words = [a + b + c for a in "abcd" for b in "abcd" for c in "abcd"]
+    >>> pairs = [(word, word[::-1]) for word in words]
+    >>> model = fs.Seq2Seq(
+    ...     source_unit="character", target_unit="character", embedding_dim=16, hidden_size=32,
+    ...     epochs=40, batch_size=8, lr=0.01, random_state=0,
+    ... )
+    >>> model.fit(pairs).predict(["abc", "dab"])
+    ['cba', 'bad']
+    """
+
+    learned = ("source_vocabulary_", "target_vocabulary_", "length_ratio_")
+    _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
+
+    def __init__(
+        self,
+        *,
+        source_unit: str = "word",
+        target_unit: str = "word",
+        normalization: str | None = None,
+        joint_vocabulary: bool = False,
+        min_count: int = 1,
+        vocabulary_size: int | None = None,
+        cell: str = "lstm",
+        embedding_dim: int = 128,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        attention: str | None = "general",
+        input_feeding: bool = False,
+        attention_size: int | None = None,
+        tie_weights: bool = False,
+        dropout: float = 0.3,
+        word_dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        scheduled_sampling: float = 0.0,
+        beam_size: int = 5,
+        length_penalty: float = 0.0,
+        metric: str = "exact",
+        selection: str = "loss",
+        epochs: int = 20,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        lr: float = 2e-3,
+        schedule: str | None = None,
+        weight_decay: float = 0.0,
+        max_norm: float | None = 1.0,
+        patience: int | None = None,
+        average: float | None = None,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        random_state: int | None = None,
+    ) -> None:
+        self.source_unit = source_unit
+        self.target_unit = target_unit
+        self.normalization = normalization
+        self.joint_vocabulary = joint_vocabulary
+        self.min_count = min_count
+        self.vocabulary_size = vocabulary_size
+        self.cell = cell
+        self.embedding_dim = embedding_dim
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.attention = attention
+        self.input_feeding = input_feeding
+        self.attention_size = attention_size
+        self.tie_weights = tie_weights
+        self.dropout = dropout
+        self.word_dropout = word_dropout
+        self.label_smoothing = label_smoothing
+        self.scheduled_sampling = scheduled_sampling
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.metric = metric
+        self.selection = selection
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.max_norm = max_norm
+        self.patience = patience
+        self.average = average
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.random_state = random_state
+
+    # --- use ------------------------------------------------------------------------------------
+
+    def predict(self, X: Sequence, **options: Any) -> list:
+        """The best targets.
+
+        Parameters
+        ----------
+        X : list of sources
+            Strings or lists of tokens; they may be empty.
+        **options
+            As for :meth:`candidates`.
+
+        Returns
+        -------
+        targets : list
+            A string, or a list of tokens, for each source; with ``n_best`` a list of those.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else, or an option is out of its range.
+        FloatingPointError
+            If the model's parameters are not finite.
+        """
+        found = self.candidates(X, **options)
+        if "n_best" in options:
+            return [[candidate.output for candidate in candidates] for candidates in found]
+        return [candidates[0].output for candidates in found]
+
+    def candidates(
+        self,
+        X: Sequence,
+        *,
+        beam_size: int | None = None,
+        n_best: int = 1,
+        length_penalty: float | str | None = None,
+        coverage_penalty: float = 0.0,
+        min_length: int = 0,
+        max_length: int | None = None,
+        no_repeat_ngram: int = 0,
+        unknown: str = "keep",
+        attention: bool = False,
+        ensemble: Sequence[Seq2Seq] = (),
+    ) -> list[list[Candidate]]:
+        """Several targets for each source, the best first, with all that is known of them.
+
+        Parameters
+        ----------
+        X : list of sources
+        beam_size : int, optional
+            Instead of the setting.
+        n_best : int
+            How many, up to beam_size.
+        length_penalty, coverage_penalty, no_repeat_ngram
+            See :func:`fastseq.beam_search`; by default the first one is the setting.
+        min_length, max_length : int
+            Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
+            is usual for its source's length.
+        unknown : {"keep", "exclude", "copy"}
+            What becomes of the unknown token: it may be written; it must not; or the source
+            token that the decoder looked at the most takes its place (Luong et al., 2015).
+        attention : bool
+            Whether candidates come with their attention.
+        ensemble : list of Seq2Seq
+            Other models of the same vocabularies: the mean of all models' probabilities counts.
+
+        Returns
+        -------
+        candidates : list of lists of Candidate
+        """
+        self._check_fitted()
+        models, sources = self._check_ensemble(ensemble), self._read_sources(X)
+        checks.choice("unknown", unknown, UNKNOWNS)
+        if (attention or unknown == "copy") and self.attention is None:
+            raise ValueError("attention and unknown='copy' need a model with attention")
+
+        def search(states, batch, limits):
+            return beam_search(
+                states,
+                np.full(len(limits), self.target_vocabulary_.begin_id),
+                end_id=self.target_vocabulary_.end_id,
+                max_length=limits,
+                beam_size=self.beam_size if beam_size is None else beam_size,
+                n_best=n_best,
+                length_penalty=self.length_penalty if length_penalty is None else length_penalty,
+                coverage_penalty=coverage_penalty,
+                min_length=min_length,
+                no_repeat_ngram=no_repeat_ngram,
+                excluded=self._excluded(unknown),
+                source_lengths=batch.lengths,
+                attention=attention or unknown == "copy",
+            )
+
+        found = self._search(sources, models, max_length, search)
+        return [
+            [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
+            for source, hypotheses in zip(sources, found, strict=True)
+        ]
+
+    def sample(
+        self,
+        X: Sequence,
+        n_samples: int = 1,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_length: int | None = None,
+        unknown: str = "keep",
+        seed: int | np.random.Generator | None = None,
+    ) -> list[list]:
+        """Targets that are drawn, token by token.
+
+        Parameters
+        ----------
+        X : list of sources
+        n_samples : int
+            How many for each source.
+        temperature, top_k, top_p
+            How tokens are drawn: see :class:`fastseq.Sampler`.
+        max_length : int, optional
+            In tokens; see :meth:`candidates`.
+        unknown : {"keep", "exclude"}
+            Whether the unknown token may be drawn.
+        seed : None, int or Generator
+
+        Returns
+        -------
+        targets : list of lists
+        """
+        self._check_fitted()
+        sources, rng = self._read_sources(X), checks.generator(seed)
+        checks.choice("unknown", unknown, UNKNOWNS[:2])
+
+        def search(states, batch, limits):
+            return sample_sequences(
+                states,
+                np.full(len(limits), self.target_vocabulary_.begin_id),
+                end_id=self.target_vocabulary_.end_id,
+                max_length=limits,
+                n_samples=n_samples,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                excluded=self._excluded(unknown),
+                seed=rng,
+            )
+
+        found = self._search(sources, [self], max_length, search)
+        return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
+
+    def log_prob(self, X: Any, y: Any = None) -> np.ndarray:
+        """How probable targets are for their sources.
+
+        Parameters
+        ----------
+        X, y : lists of sources and of targets, or a list of pairs
+
+        Returns
+        -------
+        log_prob : ndarray of float64, (N,)
+            Natural logarithms.
+        """
+        self._check_fitted()
+        X, y = self.read(X, y)
+        results = np.empty(len(X))
+        for batch in self._batches(X, y, None):
+            results[batch.rows] = self.network_.log_prob(batch)
+        return results
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """How good predictions are, by the metric of the settings: more is better."""
+        self._check_fitted()
+        X, y = self.read(X, y)
+        return self._score(X, y, self.beam_size)
+
+    def align(self, source: Any, target: Any = None) -> tuple[list, list, np.ndarray]:
+        """Where the decoder looks while it writes a target.
+
+        Parameters
+        ----------
+        source : str or list of str
+        target : str or list of str, optional
+            By default the best one.
+
+        Returns
+        -------
+        source_tokens, target_tokens : list of str
+            With the end token of each.
+        attention : ndarray, (T, S)
+            Each row sums to 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If the model has no attention.
+        """
+        self._check_fitted()
+        if self.attention is None:
+            raise ValueError("this model has no attention: fit one with attention='general'")
+        (source,) = self._read_sources([source])
+        if target is None:
+            ((found,),) = self.candidates([source])
+            target = found.tokens
+        else:
+            (target,) = self._read_targets([target])
+        (batch,) = self._batches([source], [target], None)
+        decoding, rows = self.network_.decode(batch.x, batch.lengths), []
+        for ids in batch.targets[:-1]:
+            decoding.step(ids)
+            rows.append(decoding.weights[0].copy())
+        end = token_pairs.SPECIAL["end"]
+        return [*source, end], [*target, end], np.stack(rows)
+
+    def plot_attention(
+        self, source: Any, target: Any = None, path: str | os.PathLike | None = None
+    ) -> Figure:
+        """A picture of where the decoder looks while it writes a target.
+
+        Parameters
+        ----------
+        source, target
+            As for :meth:`align`.
+        path : str or path, optional
+            A file to save it in, as PNG, PDF or SVG by its name's ending.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        from fastseq.models.alignment_plot import draw
+
+        return draw(*self.align(source, target), path)
+
+    def _search(self, sources, models, max_length, search):
+        """What a search finds for each source, batch by batch."""
+        if max_length is not None:
+            max_length = checks.not_negative_int("max_length", max_length)
+        results = [None] * len(sources)
+        for batch in self._batches(sources, None, None) if sources else ():
+            lengths = batch.lengths - 1  # without the end
+            limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
+            if max_length is not None:
+                limits = np.full(len(lengths), max_length)
+            states = [model.network_.decode(batch.x, batch.lengths) for model in models]
+            found = search(states, batch, limits)
+            for row, hypotheses in zip(batch.rows, found, strict=True):
+                results[row] = hypotheses
+        for model in models:
+            model.network_.release()
+        return results
+
+    def _excluded(self, unknown):
+        vocabulary = self.target_vocabulary_
+        return [vocabulary.begin_id] + [vocabulary.unknown_id] * (unknown == "exclude")
+
+    def _check_ensemble(self, others):
+        """This model and others, whose ids mean the same."""
+        for i, other in enumerate(others):
+            if not isinstance(other, Seq2Seq):
+                raise TypeError(f"ensemble[{i}] must be a Seq2Seq, got {type(other).__name__}")
+            other._check_fitted()
+            for name in ("source_vocabulary_", "target_vocabulary_"):
+                if getattr(other, name).tokens != getattr(self, name).tokens:
+                    raise ValueError(
+                        f"ensemble[{i}] has another {name} than this model: models of an ensemble "
+                        "must be trained on the same pairs"
+                    )
+            if other.normalization != self.normalization:
+                raise ValueError(
+                    f"ensemble[{i}] normalizes sources by {other.normalization}, this model by "
+                    f"{self.normalization}"
+                )
+        return [self, *others]
+
+    def _candidate(self, found, source, copies, attention):
+        tokens = self.target_vocabulary_.decode(found.tokens).tolist()
+        weights = found.attention
+        if copies:
+            unknown, positions = token_pairs.SPECIAL["unknown"], found.attention[:-1, : len(source)]
+            for i, token in enumerate(tokens):
+                if token == unknown and source:
+                    tokens[i] = source[int(np.argmax(positions[i]))]
+        if weights is not None:
+            weights = weights[:, : len(source) + 1]
+        output = token_pairs.join(tokens, self.target_unit)
+        return Candidate(
+            output, tokens, found.score, found.log_prob, weights if attention else None, found.cut
+        )
+
+    def _text(self, ids):
+        return token_pairs.join(self.target_vocabulary_.decode(ids), self.target_unit)
+
+    def _score(self, X, y, beam_size):
+        predicted = [found.tokens for (found,) in self.candidates(X, beam_size=beam_size)]
+        if self.metric == "exact":
+            return metrics.exact_match(predicted, y)
+        if self.metric == "wer":
+            return 1 - metrics.word_error_rate(predicted, y)
+        if self.metric == "bleu":
+            lines = ([" ".join(tokens) for tokens in side] for side in (predicted, y))
+            return metrics.bleu(*lines, tokenize="none")
+        between = "" if self.target_unit == "character" else " "
+        return metrics.chrf(*([between.join(tokens) for tokens in side] for side in (predicted, y)))
+
+    # --- training -------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
+        keep_interrupted: bool = True,
+        progress: bool | None = None,
+    ) -> Self:
+        """Learn from pairs.
+
+        Parameters
+        ----------
+        X, y : lists of sources and of targets
+            Or a list of pairs as X alone.
+        validation : pair (X, y), list of pairs, or float, optional
+            Data, or a fraction of X and y, that is not learned from: after each epoch the loss,
+            or the score (``selection``), is measured on it, the best epoch's parameters are kept,
+            and ``patience`` may end the training.
+        checkpoint : str or path, optional
+            A file from which a run that was killed goes on, when ``fit`` is called again with
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless schedule or sampling depend on them.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
+            KeyboardInterrupt after the update, and the model is as it was.
+        progress : bool, optional
+            Whether to show a bar.  By default there is one if standard error is a terminal and
+            tqdm is installed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If settings or data are wrong, or the checkpoint is of another run; the model is as
+            it was.
+        OSError
+            If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
+            goes on from the checkpoint before.
+        FloatingPointError
+            If the loss is not finite.  The model has the last good parameters.
+        """
+        if y is None and isinstance(validation, list):
+            validation = token_pairs.split_pairs(validation, None)
+        X, y = token_pairs.split_pairs(X, y)
+        return super().fit(
+            X,
+            y,
+            validation=validation,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            keep_interrupted=keep_interrupted,
+            progress=progress,
+        )
+
+    @property
+    def _mode(self):
+        return "min" if self.selection == "loss" else "max"
+
+    def check_settings(self):
+        self._check_training()
+        token_pairs.check_settings(self)
+        checks.choice("cell", self.cell, tuple(CELLS))
+        self._check_attention()
+        if self.tie_weights is True and self.embedding_dim != self.hidden_size:
+            raise ValueError(
+                "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
+                f"and outputs, got {self.embedding_dim} and {self.hidden_size}"
+            )
+        for name in ("embedding_dim", "hidden_size", "num_layers", "beam_size"):
+            checks.positive_int(name, getattr(self, name))
+        for name in ("bidirectional", "input_feeding", "tie_weights"):
+            checks.flag(name, getattr(self, name))
+        for name in ("dropout", "word_dropout", "label_smoothing"):
+            checks.fraction(name, getattr(self, name))
+        checks.probability("scheduled_sampling", self.scheduled_sampling)
+        checks.choice("metric", self.metric, METRICS)
+        checks.choice("selection", self.selection, SELECTIONS)
+
+    def _check_attention(self):
+        if self.attention_size is not None:
+            checks.positive_int("attention_size", self.attention_size)
+            if self.attention not in ("additive", "concat"):
+                raise ValueError(
+                    f"attention_size is for 'additive' and 'concat', got it with "
+                    f"attention={self.attention!r}"
+                )
+        if self.attention is None:
+            return
+        checks.choice("attention", self.attention, SCORES)
+        if self.cell == "rnn":
+            raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
+        if self.attention == "dot" and self.bidirectional:
+            raise ValueError(
+                "attention='dot' needs bidirectional=False, since it compares vectors of one size; "
+                "take 'general' for an encoder of two directions"
+            )
+
+    def read(self, X, y=None):
+        X, y = token_pairs.split_pairs(X, y)
+        X, y = check_pairs(X, y)
+        return self._read_sources(X), self._read_targets(y)
+
+    def _read_sources(self, X):
+        return token_pairs.read_tokens("X", X, self.source_unit, self.normalization)
+
+    def _read_targets(self, y):
+        y = token_pairs.read_tokens("y", y, self.target_unit)
+        token_pairs.check_targets("y", y)
+        return y
+
+    def learn(self, X, y):
+        self.source_vocabulary_, self.target_vocabulary_ = token_pairs.learn_vocabularies(
+            X,
+            y,
+            joint=self.joint_vocabulary,
+            min_count=self.min_count,
+            max_size=self.vocabulary_size,
+        )
+        self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
+
+    def make_network(self, seed):
+        vocabulary = self.target_vocabulary_
+        return Seq2SeqNetwork(
+            len(self.source_vocabulary_),
+            len(vocabulary),
+            self.embedding_dim,
+            self.hidden_size,
+            self.num_layers,
+            begin_id=vocabulary.begin_id,
+            end_id=vocabulary.end_id,
+            unknown_id=vocabulary.unknown_id,
+            cell=self.cell,
+            bidirectional=self.bidirectional,
+            attention=self.attention,
+            input_feeding=self.input_feeding,
+            attention_size=self.attention_size,
+            dropout=self.dropout,
+            word_dropout=self.word_dropout,
+            shared_embedding=self.joint_vocabulary,
+            tie_weights=self.tie_weights,
+            label_smoothing=self.label_smoothing,
+            dtype=self.dtype,
+            seed=seed,
+        )
+
+    def make_batches(self, X, y, seed):
+        return self._batches(X, y, seed)
+
+    def _make_validation(self, X, y):
+        if self.selection == "loss":
+            return self._batches(X, y, None)
+        return lambda: self._score(X, y, beam_size=1)
+
+    def _batches(self, X, y, seed):
+        """Batches of ids; the end stands after all sequences, the begin before targets."""
+        sources = self.source_vocabulary_.encode_all(X, end=True)
+        targets = y
+        if y is not None:
+            targets = self.target_vocabulary_.encode_all(y, begin=True, end=True)
+        options = self._batch_options(seed, AT_ONCE)
+        kind = None if y is None else "sequences"
+        return Batches(sources, targets, target_kind=kind, **options)
+
+    def _train(self, batches, validation, checkpoint, progress, callbacks=()):
+        self.network_.sampled = 0.0
+        if self.scheduled_sampling:
+            updates = self.epochs * len(batches)
+            self.network_.settings["updates"] = updates  # which a checkpoint compares
+            callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
+        super()._train(batches, validation, checkpoint, progress, callbacks)
+
+
+class _MoreSampling:
+    """Lets the decoder read more and more of its own tokens."""
+
+    def __init__(self, most, updates):
+        self._most, self._updates = most, updates
+
+    def on_update(self, trainer):
+        trainer.model.sampled = self._most * min(1.0, trainer.update / self._updates)

@@ -1,0 +1,238 @@
+"""The decoders of sequence-to-sequence networks: what writes the target, from state to state.
+
+All have the same methods, whether they look at the whole source or only begin with its last
+state.  T target steps, S source positions, B rows, L layers, I input size, H hidden size, E the
+size of the source's vectors.  A state is a tuple of arrays (L, B, H): h, for the LSTM h and c.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq.decoders import AttentionGRU, AttentionLSTM
+from fastseq.layers import Dropout, Linear
+from fastseq.models.networks import CELLS
+from fastseq.module import Module
+from fastseq.recurrent import LSTM
+
+
+def as_parts(state):
+    """The state of recurrent layers as a tuple."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def as_state(parts):
+    """A tuple as recurrent layers take it."""
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+class PlainDecoder(Module):
+    """Recurrent layers that know the source by their first state alone."""
+
+    def __init__(self, input_size, hidden_size, num_layers, *, cell, dropout, dtype, seed):
+        between = dropout if num_layers > 1 else 0.0
+        sizes = input_size, hidden_size, num_layers
+        layers = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seed)
+        super().__init__(layers=layers)
+
+    def __call__(self, x, state, lengths, memory, memory_lengths):
+        """Outputs (T, B, H) for inputs (T, B, I), and the source's weights, if there are any."""
+        return self.layers(x, as_state(state), lengths)[0], None
+
+    def forward(self, x, state, lengths, memory, memory_lengths):
+        """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory (None for zeros)."""
+        y, _, through_layers = self.layers.forward(x, as_state(state), lengths)
+
+        def back(dy):
+            dx, dstate = through_layers(dy)
+            return dx, as_parts(dstate), None
+
+        return y, back
+
+    def start(self, state, memory, memory_lengths):
+        """The decoder step by step."""
+        return LayerSteps(self.layers, state)
+
+
+class LayerSteps:
+    """Recurrent layers that advance by a step a call, with rows that come and go."""
+
+    weights = None  # of the source's positions, which the layers don't see
+
+    def __init__(self, layers, state):
+        self._layers, self._state = layers, state
+
+    def step(self, x):
+        """Outputs (R, H) for inputs (R, I)."""
+        y, state = self._layers(x[None], as_state(self._state))
+        self._state = as_parts(state)
+        return y[0]
+
+    def select(self, rows):
+        """Go on with these rows alone; they may come several times."""
+        self._state = tuple(np.take(part, rows, axis=1) for part in self._state)
+
+
+class LookingDecoder(Module):
+    """A layer that looks at the source, and plain layers above it."""
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        num_layers,
+        memory_size,
+        *,
+        cell,
+        dropout,
+        dtype,
+        seed,
+        **options,
+    ):
+        seeds = self.split_seed(seed, 3)
+        kind = {"lstm": AttentionLSTM, "gru": AttentionGRU}[cell]
+        children = {
+            "bottom": kind(
+                input_size, hidden_size, memory_size, dtype=dtype, seed=seeds[0], **options
+            )
+        }
+        if num_layers > 1:
+            between = dropout if num_layers > 2 else 0.0
+            sizes = hidden_size, hidden_size, num_layers - 1
+            children["dropout"] = Dropout(dropout, seed=seeds[1])
+            children["layers"] = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seeds[2])
+        super().__init__(**children)
+
+    def __call__(self, x, state, lengths, memory, memory_lengths):
+        """Outputs (T, B, H) for inputs (T, B, I), and weights (T, B, S) of the source."""
+        bottom, above = _split(state)
+        y, _, weights = self.bottom(x, memory, as_state(bottom), lengths, memory_lengths)
+        if "layers" in self.children:
+            y, _ = self.layers(y, as_state(above), lengths)
+        return y, weights
+
+    def forward(self, x, state, lengths, memory, memory_lengths):
+        """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory."""
+        bottom, above = _split(state)
+        y, _, _, through_bottom = self.bottom.forward(
+            x, memory, as_state(bottom), lengths, memory_lengths
+        )
+        if "layers" in self.children:
+            y, into_dropout = self.dropout.forward(y)
+            y, _, through_layers = self.layers.forward(y, as_state(above), lengths)
+
+        def back(dy):
+            above = ()
+            if "layers" in self.children:
+                dy, d_above = through_layers(dy)
+                dy, above = into_dropout(dy), as_parts(d_above)
+            dx, d_memory, d_bottom = through_bottom(dy)
+            d_bottom = as_parts(d_bottom)
+            if above:
+                pairs = zip(d_bottom, above, strict=True)
+                d_bottom = tuple(np.concatenate(pair) for pair in pairs)
+            return dx, d_bottom, d_memory
+
+        return y, back
+
+    def start(self, state, memory, memory_lengths):
+        """The decoder step by step."""
+        bottom, above = _split(state)
+        first = self.bottom.start(memory, as_state(bottom), memory_lengths)
+        layers = LayerSteps(self.layers, above) if "layers" in self.children else None
+        return AttentionSteps(first, layers)
+
+
+class AttentionSteps:
+    """A decoder with attention that advances by a step a call."""
+
+    def __init__(self, bottom, above):
+        self._bottom, self._above = bottom, above
+
+    @property
+    def weights(self):
+        """Of the source's positions at the last step, (R, S)."""
+        return self._bottom.weights
+
+    def step(self, x):
+        """Outputs (R, H) for inputs (R, I)."""
+        y = self._bottom.step(x)
+        return y if self._above is None else self._above.step(y)
+
+    def select(self, rows):
+        """Go on with these rows alone; they may come several times."""
+        self._bottom.select(rows)
+        if self._above is not None:
+            self._above.select(rows)
+
+
+def _split(state):
+    """The state of the lowest layer, and that of those above."""
+    return tuple(part[:1] for part in state), tuple(part[1:] for part in state)
+
+
+class Bridge(Module):
+    r"""From the last states of an encoder's two directions to the first ones of a decoder.
+
+    .. math:: h_0 = \tanh(W_h [\overrightarrow{h}; \overleftarrow{h}] + b_h), \qquad
+        c_0 = W_c [\overrightarrow{c}; \overleftarrow{c}] + b_c
+
+    for each layer by itself (Bahdanau et al., 2015, who take the reverse direction alone).
+    """
+
+    def __init__(self, layers, *, seed):
+        parts = ("h", "c") if isinstance(layers, LSTM) else ("h",)
+        names = [f"{part}_l{layer}" for part in parts for layer in range(layers.num_layers)]
+        seeds, size = self.split_seed(seed, len(names)), layers.hidden_size
+        super().__init__(
+            **{
+                name: Linear(2 * size, size, dtype=layers.dtype, seed=own)
+                for name, own in zip(names, seeds, strict=True)
+            }
+        )
+
+    def __call__(self, state):
+        """The decoder's state (L, B, H) of the encoder's (2 L, B, H), both as tuples."""
+        return tuple(
+            _squash(name, np.stack([self._linear(name, i)(x) for i, x in enumerate(_beside(part))]))
+            for name, part in zip("hc", state, strict=False)
+        )
+
+    def forward(self, state):
+        """As calling it, and ``back(dstate)``, which gives the gradient of the encoder's state."""
+        outputs, backs = [], []
+        for name, part in zip("hc", state, strict=False):
+            pairs = [self._linear(name, i).forward(x) for i, x in enumerate(_beside(part))]
+            outputs.append(_squash(name, np.stack([y for y, _ in pairs])))
+            backs.append([backprop for _, backprop in pairs])
+
+        def back(dstate):
+            gradients = []
+            for name, y, dy, through in zip("hc", outputs, dstate, backs, strict=False):
+                dy = dy * (1 - np.square(y)) if name == "h" else dy
+                rows = [backprop(d) for backprop, d in zip(through, dy, strict=True)]
+                gradients.append(_apart(np.stack(rows)))
+            return tuple(gradients)
+
+        return tuple(outputs), back
+
+    def _linear(self, name, layer):
+        return self.children[f"{name}_l{layer}"]
+
+
+def _squash(name, array):
+    return np.tanh(array) if name == "h" else array
+
+
+def _beside(part):
+    """A state (2 L, B, H) with both directions beside each other, (L, B, 2 H)."""
+    count, rows, size = part.shape
+    sides = part.reshape(count // 2, 2, rows, size).swapaxes(1, 2)
+    return sides.reshape(count // 2, rows, 2 * size)
+
+
+def _apart(array):
+    """... and back."""
+    layers, rows, size = array.shape
+    sides = array.reshape(layers, rows, 2, size // 2).swapaxes(1, 2)
+    return np.ascontiguousarray(sides).reshape(2 * layers, rows, size // 2)

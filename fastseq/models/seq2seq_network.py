@@ -1,0 +1,311 @@
+"""The network of sequence-to-sequence models: it reads a source and writes a target.
+
+S source positions, T target steps, B rows, I the size of tokens' vectors, H hidden size, E the
+size of the source's vectors, V different target tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.large_vocabulary import LinearCrossEntropyLoss
+from fastseq.layers import Dropout, Embedding, Linear
+from fastseq.models.networks import CELLS
+from fastseq.models.seq2seq_decoders import Bridge, LookingDecoder, PlainDecoder, as_parts
+from fastseq.module import Module
+from fastseq.sampling import Sampler
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from fastseq.batching import Batch
+
+TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
+
+
+class Seq2SeqNetwork(Module):
+    r"""An encoder over the source's tokens, and a decoder that writes the target.
+
+    .. math::
+
+        m_1 \dots m_S, h = \mathrm{encoder}(x_1 \dots x_S), \qquad s_0 = \mathrm{bridge}(h), \qquad
+        s_t = \mathrm{decoder}(y_{t-1}, s_{t-1}, m)
+
+        p(y_t = v) = \mathrm{softmax}(W s_t + b)_v
+
+    A batch has sources ``x`` (S, B) with ``lengths``, and ``targets`` (T + 1, B) with a ``mask``,
+    each of which begins with the begin token and ends with the end token.
+
+    Parameters
+    ----------
+    n_source, n_target : int
+        How many different tokens there are.
+    embedding_dim, hidden_size, num_layers : int
+        Of encoder (each direction) and decoder.
+    begin_id, end_id, unknown_id : int
+        Of the target's tokens; sources have the same ones.
+    cell : {"lstm", "gru", "rnn"}
+    bidirectional : bool
+        Whether the encoder also reads from the end.  If not, the decoder begins with the very
+        state in which it ends; else with what a :class:`Bridge` makes of both.
+    attention : {"additive", "dot", "general", "concat"}, optional
+        How the decoder finds what matters of the source; without, it knows the source by its first
+        state alone (Sutskever et al., 2014).
+    input_feeding : bool
+        Whether each step also reads what the step before has found; "additive" always does.
+    attention_size : int, optional
+        The size in which "additive" and "concat" compare.
+    dropout : float
+        For tokens' vectors, between layers, and for outputs.
+    shared_embedding : bool
+        Whether sources and targets have one table of vectors.
+    tie_weights : bool
+        Whether W is the table of the target's vectors; then I must be H.
+    label_smoothing : float
+        In training.
+    word_dropout : float
+        Probability that a token passes for an unknown one, in sources and in what the decoder
+        reads, in training (Bowman et al., 2016).
+    dtype : {float32, float64}
+    seed : int, Generator or None
+
+    Attributes
+    ----------
+    sampled : float
+        Probability that the decoder reads what it would have written itself instead of the right
+        token, in training: scheduled sampling (Bengio et al., 2015).  0 at first; can be assigned.
+    """
+
+    def __init__(
+        self,
+        n_source: int,
+        n_target: int,
+        embedding_dim: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        begin_id: int,
+        end_id: int,
+        unknown_id: int,
+        cell: str = "lstm",
+        bidirectional: bool = True,
+        attention: str | None = None,
+        input_feeding: bool = False,
+        attention_size: int | None = None,
+        dropout: float = 0.0,
+        shared_embedding: bool = False,
+        tie_weights: bool = False,
+        label_smoothing: float = 0.0,
+        word_dropout: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        seeds = self.split_seed(seed, 10)
+        self._special = begin_id, end_id, unknown_id
+        self._word_dropout = checks.fraction("word_dropout", word_dropout)
+        self._rng, self.sampled = seeds[0], 0.0
+        sizes = embedding_dim, hidden_size, num_layers
+        kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
+        between = dropout if num_layers > 1 else 0.0
+        options = {"dropout": between, "bidirectional": bidirectional, "dtype": dtype}
+        encoder = kind(*sizes, seed=seeds[1], **options)
+        tables = {"source": Embedding(n_source, embedding_dim, dtype=dtype, seed=seeds[2])}
+        if shared_embedding and n_source != n_target:
+            raise ValueError(
+                "shared_embedding=True needs as many source tokens as target tokens, got "
+                f"{n_source} and {n_target}"
+            )
+        if not shared_embedding:
+            tables["target"] = Embedding(n_target, embedding_dim, dtype=dtype, seed=seeds[3])
+        target = tables["source" if shared_embedding else "target"]
+        if checks.flag("tie_weights", tie_weights):
+            _prepare_to_tie(target, hidden_size, seeds[3])
+        linear = Linear(
+            hidden_size, n_target, dtype=dtype, seed=seeds[4], tied=target if tie_weights else None
+        )
+        linear.parameters["bias"][...] = 0
+        bridge = {"bridge": Bridge(encoder, seed=seeds[5])} if bidirectional else {}
+        options = {"cell": cell, "dropout": dropout, "dtype": dtype, "seed": seeds[6]}
+        if attention is None:
+            decoder = PlainDecoder(*sizes, **options)
+        else:
+            memory_size = hidden_size * (1 + bidirectional)
+            options |= {"score": attention, "attention_size": attention_size}
+            options |= {"input_feeding": input_feeding} if attention != "additive" else {}
+            decoder = LookingDecoder(*sizes, memory_size, **options)
+        super().__init__(
+            **tables,
+            dropout=Dropout(dropout, seed=seeds[7]),
+            encoder=encoder,
+            **bridge,
+            decoder=decoder,
+            dropout_out=Dropout(dropout, seed=seeds[8]),
+            linear=linear,
+        )
+        self._target = target
+        self._loss = LinearCrossEntropyLoss(linear)
+        self._smooth = LinearCrossEntropyLoss(linear, label_smoothing=label_smoothing)
+        self.settings = {  # which a checkpoint compares
+            "network": repr(self),
+            "label_smoothing": float(label_smoothing),
+            "word_dropout": self._word_dropout,
+        }
+
+    @property
+    def n_target(self) -> int:
+        """V"""
+        return self.linear.out_features
+
+    # --- training -------------------------------------------------------------------------------
+
+    def loss_and_grad(self, batch: Batch) -> float:
+        """The mean loss in nats per token; its gradients are added to ``parameters.grads``."""
+        inputs, targets, mask, lengths = _shifted(batch)
+        if self.sampled:
+            inputs = self._write_some(inputs, batch.x, batch.lengths)
+        memory, state, into_source = self._read_forward(self._without_some(batch.x), batch.lengths)
+        vectors, into_target = self._look_up(self._target, self._without_some(inputs))
+        y, through_decoder = self.decoder.forward(vectors, state, lengths, memory, batch.lengths)
+        y, into_outputs = self.dropout_out.forward(y)
+        loss, backprop = self._smooth.forward(y, targets, mask)
+        dx, d_state, d_memory = through_decoder(into_outputs(backprop()))
+        into_target(dx)
+        into_source(d_memory, d_state)
+        return loss
+
+    def loss(self, batch: Batch) -> float:
+        """The mean loss without dropout, smoothing and sampling, for validation."""
+        inputs, targets, mask, lengths = _shifted(batch)
+        memory, state = self.read(batch.x, batch.lengths)
+        y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
+        return self._loss(y, targets, mask)
+
+    def count(self, batch: Batch) -> int:
+        """How many tokens the mean loss of a batch is over."""
+        _, targets, mask, _ = _shifted(batch)
+        return targets.size if mask is None else int(np.count_nonzero(mask))
+
+    def training_state(self) -> dict[str, Any]:
+        """What changes from batch to batch beside parameters, for checkpoints."""
+        return {"sampled": self.sampled}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        self.sampled = state["sampled"]
+
+    def _read_forward(self, x, lengths):
+        """The source's vectors, the decoder's state, and the way back from their gradients."""
+        vectors, into_table = self._look_up(self.source, x)
+        memory, last, through_encoder = self.encoder.forward(vectors, None, lengths)
+        state, back = as_parts(last), None
+        if "bridge" in self.children:
+            state, back = self.bridge.forward(state)
+
+        def into_source(d_memory, d_state):
+            d_last = d_state if back is None else back(d_state)
+            dx, _ = through_encoder(d_memory, d_last if len(d_last) > 1 else d_last[0])
+            into_table(dx)
+
+        return memory, state, into_source
+
+    def _look_up(self, table, ids):
+        vectors, into_table = table.forward(ids)
+        vectors, into_dropout = self.dropout.forward(vectors)
+        return vectors, lambda d: into_table(into_dropout(d))
+
+    def _without_some(self, ids):
+        """The ids with some words as unknown ones."""
+        if not self._word_dropout:
+            return ids
+        begin, end, unknown = self._special
+        dropped = self._rng.random(ids.shape) < self._word_dropout
+        return np.where(dropped & (ids != begin) & (ids != end), unknown, ids)
+
+    def _write_some(self, inputs, x, lengths):
+        """Inputs some of which the network has drawn itself, each after those before it."""
+        own = self._rng.random(inputs.shape) < self.sampled
+        decoding, inputs = self.decode(x, lengths), inputs.copy()
+        options = {"batch_size": inputs.shape[1], "excluded": [self._special[0]]}
+        sampler = Sampler(self.n_target, **options, seed=self._rng)
+        for step in range(1, len(inputs)):
+            drawn = sampler.draw(decoding.step(inputs[step - 1]))
+            np.copyto(inputs[step], drawn, where=own[step])
+        return inputs
+
+    # --- use ------------------------------------------------------------------------------------
+
+    def read(self, x: np.ndarray, lengths: np.ndarray | None) -> tuple[np.ndarray, tuple]:
+        """The source's vectors (S, B, E), and the state in which the decoder begins."""
+        memory, state = self.encoder(x, None, lengths, embedding=self.source)
+        state = as_parts(state)
+        return memory, self.bridge(state) if "bridge" in self.children else state
+
+    def decode(self, x: np.ndarray, lengths: np.ndarray | None) -> Decoding:
+        """Targets of sources (S, B), token by token; see :class:`Decoding`."""
+        return Decoding(self, x, lengths)
+
+    def log_prob(self, batch: Batch) -> np.ndarray:
+        """The logarithm of the probability of each row's target (B,), float64."""
+        inputs, targets, mask, lengths = _shifted(batch)
+        memory, state = self.read(batch.x, batch.lengths)
+        y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
+        sums = LinearCrossEntropyLoss(self.linear, reduction="sum")
+        mask = np.ones(targets.shape, bool) if mask is None else mask
+        rows = range(targets.shape[1])
+        return np.array([-sums(y[:, b], targets[:, b], mask[:, b]) for b in rows])
+
+    def release(self) -> None:
+        """Let go of the memory that is kept from call to call."""
+        super().release()
+        self._loss.release()
+        self._smooth.release()
+
+
+class Decoding:
+    """Targets that a network writes token by token, for whatever chooses the tokens.
+
+    It begins with a row for each source.  Rows may be taken several times, or be left out, at any
+    step; each keeps its state and its source.
+    """
+
+    def __init__(self, network, x, lengths):
+        memory, state = network.read(x, lengths)
+        self._network = network
+        self._steps = network.decoder.start(state, memory, lengths)
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Read a token (R,) for each row; the scores (R, V) of the ones after them."""
+        network = self._network
+        return network.linear(self._steps.step(network._target(ids)))
+
+    def select(self, rows: np.ndarray) -> None:
+        """Go on with these rows alone, in this order; they may come several times."""
+        self._steps.select(rows)
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """How much each row's last step looked at each position of its source, (R, S)."""
+        return self._steps.weights
+
+
+def _shifted(batch):
+    """What the decoder reads, what it is to write, where that counts, and its lengths."""
+    targets, mask = batch.targets, batch.mask
+    if mask is None:
+        return targets[:-1], targets[1:], None, None
+    return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
+
+
+def _prepare_to_tie(embedding, hidden_size, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    if embedding.embedding_dim != hidden_size:
+        raise ValueError(
+            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
+            f"and outputs, got {embedding.embedding_dim} and {hidden_size}"
+        )
+    weight = embedding.parameters["weight"]
+    weight[...] = rng.uniform(-TIED, TIED, weight.shape)

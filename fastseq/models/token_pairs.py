@@ -1,0 +1,103 @@
+"""Pairs of sequences as lists of tokens, and tokens as ids and text again."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from fastseq import checks, files
+from fastseq.models import inputs
+from fastseq.vocabulary import Vocabulary
+
+UNITS = ("word", "character", "token")
+NORMALIZATIONS = ("NFC", "NFD", "NFKC", "NFKD")
+SPECIAL = {"padding": None, "unknown": "<unk>", "begin": "<s>", "end": "</s>"}
+
+
+def split_pairs(X, y):
+    """Sources and targets, which may come as pairs in X."""
+    if y is not None:
+        return X, y
+    expected = "X must be a list of pairs (source, target) where there is no y"
+    if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__len__"):
+        raise TypeError(f"{expected}, got {type(X).__name__}")
+    for i, pair in enumerate(X):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"{expected}, got {files.shortened(repr(pair))} as X[{i}]")
+    return [source for source, _ in X], [target for _, target in X]
+
+
+def read_tokens(name, X, unit, normalization=None):
+    """Sequences as lists of tokens; strings are split as the unit says, lists are tokens."""
+    inputs.count(name, X)
+    return [_tokens(f"{name}[{i}]", x, unit, normalization) for i, x in enumerate(X)]
+
+
+def _tokens(name, sequence, unit, normalization):
+    if isinstance(sequence, str):
+        if unit == "token":
+            raise TypeError(
+                f"{name} must be a list of tokens, got the string {files.shortened(sequence)}; "
+                "split it first, or give unit 'word' or 'character'"
+            )
+        if normalization is not None:
+            sequence = unicodedata.normalize(normalization, sequence)
+        return list(sequence) if unit == "character" else sequence.split()
+    if not hasattr(sequence, "__len__") or isinstance(sequence, (bytes, dict)):
+        raise TypeError(
+            f"{name} must be a string or a list of tokens, got {sequence!r} of type "
+            f"{type(sequence).__name__}"
+        )
+    tokens = list(sequence)
+    for i, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise TypeError(
+                f"{name}[{i}] must be a string, got {token!r} of type {type(token).__name__}"
+            )
+    if normalization is not None:
+        tokens = [unicodedata.normalize(normalization, token) for token in tokens]
+    return tokens
+
+
+def check_targets(name, targets):
+    """Raise if a token is spelled like what stands before and after all targets."""
+    edges = {SPECIAL["begin"], SPECIAL["end"]}
+    for i, tokens in enumerate(targets):
+        if not edges.isdisjoint(tokens):
+            token = next(token for token in tokens if token in edges)
+            raise ValueError(
+                f"{name}[{i}] has the token {token!r}, which stands for a target's edge: take it "
+                "out, or spell it differently"
+            )
+
+
+def join(tokens, unit):
+    """Tokens in the form in which users have them."""
+    if unit == "token":
+        return list(tokens)
+    return ("" if unit == "character" else " ").join(tokens)
+
+
+def learn_vocabularies(sources, targets, *, joint, min_count, max_size):
+    """The vocabularies of sources and of targets: one and the same if they are joint."""
+    options = {"min_count": min_count, "max_size": max_size, **SPECIAL}
+    if joint:
+        return (Vocabulary.build([*sources, *targets], **options),) * 2
+    return _build("X", sources, options), _build("y", targets, options)
+
+
+def _build(name, sequences, options):
+    if not any(sequences):
+        raise ValueError(f"{name} must hold at least one token, got empty sequences alone")
+    return Vocabulary.build(sequences, **options)
+
+
+def check_settings(estimator):
+    """Raise unless the settings of what tokens are make sense."""
+    checks.choice("source_unit", estimator.source_unit, UNITS)
+    checks.choice("target_unit", estimator.target_unit, UNITS)
+    if estimator.normalization is not None:
+        checks.choice("normalization", estimator.normalization, NORMALIZATIONS)
+    checks.flag("joint_vocabulary", estimator.joint_vocabulary)
+    checks.positive_int("min_count", estimator.min_count)
+    if estimator.vocabulary_size is not None:
+        checks.positive_int("vocabulary_size", estimator.vocabulary_size)

@@ -1,0 +1,174 @@
+"""The commands train seq2seq, translate and score: files and pipes in and out."""
+
+import numpy as np
+import pytest
+from command_cases import epilog, run, write
+from estimator_cases import spelled
+
+import fastseq as fs
+from fastseq import processes
+
+pytest.importorskip("safetensors")
+
+SETTINGS = {
+    "source_unit": "character",
+    "target_unit": "token",
+    "hidden_size": 16,
+    "embedding_dim": 8,
+    "epochs": 20,
+    "batch_size": 4,
+    "lr": 0.02,
+}
+OPTIONS = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in SETTINGS.items()) + " --quiet"
+X = [word for word in spelled(60)[0] if word]
+Y = [list(word[::-1]) for word in X]
+
+
+@pytest.fixture(autouse=True)
+def folder_fixture(tmp_path, monkeypatch):
+    """A folder with pairs, in one file and in two; commands run in this process."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in processes.blas_threads(1).items():
+        monkeypatch.setenv(name, value)
+    write("train.tsv", [f"{x}\t{' '.join(y)}" for x, y in zip(X, Y, strict=True)])
+    write("turned.tsv", [f"{' '.join(y)}\t{x}" for x, y in zip(X, Y, strict=True)])
+    write("train.source", X)
+    write("train.target", [" ".join(y) for y in Y])
+
+
+@pytest.fixture(name="model")
+def model_fixture(tmp_path):
+    """A model in the file g2p.safetensors."""
+    model = fs.Seq2Seq(**SETTINGS, random_state=0).fit(X, Y)
+    model.save(tmp_path / "g2p.safetensors")
+    return model
+
+
+@pytest.mark.parametrize(
+    "pairs", ["train.tsv", "train.source train.target", "turned.tsv --columns 1 0"]
+)
+def test_train_is_fit(pairs, model, capsys):
+    assert run(f"train seq2seq --pairs {pairs} --out m {OPTIONS} --test {pairs}") == 0
+    loaded = fs.load("m")
+    assert loaded.get_params() == model.get_params()
+    assert np.array_equal(loaded.network_.parameters.flat, model.network_.parameters.flat)
+    out = capsys.readouterr().out
+    name = " and ".join(pairs.partition(" --")[0].split())
+    assert out.endswith(f"{name}: exact {model.score(X, Y):.4f}\n")
+
+
+@pytest.mark.parametrize("validation", ["0.2", "train.tsv"])
+def test_validation_is_a_file_or_a_fraction(validation):
+    line = f"train seq2seq --pairs train.tsv --out m {OPTIONS} --epochs 2"
+    assert run(f"{line} --validation {validation}") == 0
+    held_out = 0.2 if validation == "0.2" else (X, Y)
+    model = fs.Seq2Seq(**SETTINGS | {"epochs": 2}, random_state=0).fit(X, Y, validation=held_out)
+    assert fs.load("m").history_.validation == model.history_.validation
+
+
+def test_translate_is_predict(model, capsys, monkeypatch):
+    lines = [*X[:5], "", "abcabc"]
+    stdin = "".join(f"{line}\n" for line in lines)
+    assert run("translate g2p.safetensors", monkeypatch, stdin) == 0
+    expected = [" ".join(output) for output in model.predict(lines)]
+    assert capsys.readouterr().out.splitlines() == expected
+    write("lines.txt", lines)
+    assert run("translate g2p.safetensors lines.txt --out out.txt --beam 1 --max-length 2") == 0
+    with open("out.txt") as file:
+        written = file.read().splitlines()
+    assert written == [" ".join(y) for y in model.predict(lines, beam_size=1, max_length=2)]
+    assert capsys.readouterr().out == ""
+
+
+def test_many_lines_come_in_their_order(model, capsys, monkeypatch):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 4)
+    stdin = "".join(f"{line}\n" for line in X)
+    assert run("translate g2p.safetensors --n-best 2", monkeypatch, stdin) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    expected = [
+        [str(i), f"{candidate.score:.4f}", " ".join(candidate.output)]
+        for i, candidates in enumerate(model.candidates(X, n_best=2), 1)
+        for candidate in candidates
+    ]
+    assert [row[::2] for row in rows] == [row[::2] for row in expected]
+    scores = [[float(row[1]) for row in these] for these in (rows, expected)]
+    np.testing.assert_allclose(*scores, atol=2e-4)
+
+
+def test_alignments(model, capsys, monkeypatch):
+    assert run("translate g2p.safetensors --align", monkeypatch, "abc\n") == 0
+    output, pairs = capsys.readouterr().out.rstrip("\n").split("\t")
+    (found,) = model.candidates(["abc"], attention=True)[0]
+    assert output == " ".join(found.tokens)
+    expected = [f"{s}-{t}" for t, s in enumerate(found.attention[:-1].argmax(axis=1))]
+    assert pairs.split() == expected
+
+
+def test_models_of_an_ensemble(model, capsys, monkeypatch):
+    other = fs.Seq2Seq(**SETTINGS, random_state=1).fit(X, Y)
+    other.save("other")
+    stdin = "".join(f"{line}\n" for line in X)
+    assert run("translate g2p.safetensors --ensemble other", monkeypatch, stdin) == 0
+    expected = [" ".join(output) for output in model.predict(X, ensemble=[other])]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_the_example_of_translate_works(model, capsys, monkeypatch):
+    echo, line = epilog(["translate"]).split(" | fastseq ")
+    assert echo == "echo fastseq"
+    assert run(line, monkeypatch, "fastseq\n") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+# --- score --------------------------------------------------------------------------------------
+
+
+def test_score(capsys, monkeypatch):
+    write("right.txt", ["the cat sat", "no", "a b"])
+    write("written.txt", ["the cat sits", "no", "a b c"])
+    assert run("score written.txt right.txt --metrics exact ser wer per cer") == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    expected = {"exact": 100 / 3, "ser": 200 / 3, "wer": 200 / 6, "per": 200 / 6, "cer": 400 / 16}
+    assert dict(rows) == {name: f"{value:.2f}" for name, value in expected.items()}
+    assert run("score - right.txt", monkeypatch, "the cat sat\nno\na b\n") == 0
+    assert capsys.readouterr().out == "exact\t100.00\nwer\t0.00\n"
+
+
+def test_bleu(capsys):
+    pytest.importorskip("sacrebleu")
+    write("right.txt", ["the cat sat on a mat", "it 's so"])
+    write("written.txt", ["the cat sat on the mat", "it 's so"])
+    assert run(epilog(["score"]).removeprefix("fastseq ") + " --tokenize none") == 0
+    lines = ["the cat sat on the mat", "it 's so"], ["the cat sat on a mat", "it 's so"]
+    expected = fs.bleu(*lines, tokenize="none"), fs.chrf(*lines)
+    assert capsys.readouterr().out == "bleu\t{:.2f}\nchrf\t{:.2f}\n".format(*expected)
+
+
+def test_files_of_other_lengths_are_not_compared(capsys):
+    write("right.txt", ["a", "b"])
+    write("written.txt", ["a"])
+    assert run("score written.txt right.txt") == 1
+    assert "written.txt: expected a line for each of the 2 of right" in capsys.readouterr().err
+    assert run("score - -") == 1
+    assert "standard input can't be both files" in capsys.readouterr().err
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+def test_mistakes_are_told_in_a_line(model, capsys):
+    write("short.target", ["a"])
+    assert run(f"train seq2seq --pairs train.source short.target --out m {OPTIONS}") == 1
+    assert f"short.target: expected a line for each of the {len(X)}" in capsys.readouterr().err
+    assert run(f"train seq2seq --pairs a b c --out m {OPTIONS}") == 1
+    assert "expected a file of pairs or two of lines" in capsys.readouterr().err
+    write("edge.tsv", ["a\t<s> b"])
+    assert run(f"train seq2seq --pairs edge.tsv --out m {OPTIONS}") == 1
+    assert "edge.tsv: y[0] has the token '<s>'" in capsys.readouterr().err
+    assert run("predict g2p.safetensors train.source") == 1
+    assert "holds a Seq2Seq: let fastseq translate have it" in capsys.readouterr().err
+    fs.SequenceTagger(epochs=1, hidden_size=4).fit([["a"]], [["B"]]).save("tagger")
+    assert run("translate tagger train.source") == 1
+    assert "tagger: holds a SequenceTagger, which doesn't write lines" in capsys.readouterr().err
+    assert run("translate g2p.safetensors train.source --n-best 9 --beam 3") == 1
+    assert "n_best must be at most beam_size = 3, got 9" in capsys.readouterr().err

@@ -1,0 +1,401 @@
+"""Seq2Seq: what it reads and writes, searches, selection, ensembles, pictures, mistakes."""
+
+import copy
+import itertools
+import sys
+import types
+import unicodedata
+
+import numpy as np
+import pytest
+from estimator_cases import make_seq2seq, spelled
+from helpers import raises
+
+import fastseq as fs
+from fastseq.models import seq2seq
+
+WORDS = ["".join(letters) for letters in itertools.product("abcd", repeat=3)]
+SETTINGS = {"embedding_dim": 16, "hidden_size": 24, "epochs": 40, "batch_size": 8, "lr": 0.02}
+
+
+@pytest.fixture(name="fitted", scope="module")
+def fitted_fixture():
+    """A model that writes words backwards; a copy for each test that changes it."""
+    model = make_seq2seq(**SETTINGS, dropout=0.0)
+    assert model.attention == "general"
+    return model.fit([(word, word[::-1]) for word in WORDS])
+
+
+def test_it_learns_to_write_backwards(fitted):
+    assert fitted.predict(WORDS) == [word[::-1] for word in WORDS]
+    assert fitted.score(WORDS, [word[::-1] for word in WORDS]) == 1.0
+    assert fitted.score([(word, word[::-1]) for word in WORDS]) == 1.0
+    assert fitted.score([("abc", "cba"), ("abd", "cba")]) == 0.5
+
+
+def test_scores_are_those_of_the_metric():
+    X, y = [["a"], ["b"], ["c"]], [["a", "b"], ["b"], ["c"]]
+    model = make_seq2seq(source_unit="token", target_unit="token").fit(X, y)
+    model.candidates = lambda X, **_: [[types.SimpleNamespace(tokens=x)] for x in X]
+    for metric, expected in (("exact", 2 / 3), ("wer", 3 / 4)):
+        assert model.set_params(metric=metric).score(X, y) == pytest.approx(expected)
+    pytest.importorskip("sacrebleu")
+    lines = ["a", "b", "c"], ["a b", "b", "c"]
+    assert model.set_params(metric="bleu").score(X, y) == fs.bleu(*lines, tokenize="none")
+    assert model.set_params(metric="chrf").score(X, y) == fs.chrf(*lines)
+
+
+@pytest.mark.parametrize(
+    ("unit", "source", "target", "expected"),
+    [
+        ("character", "ab", "ba", str),
+        ("word", "a b", "b a", str),
+        ("word", ["a", "b"], ["b", "a"], str),
+        ("token", ["a", "b"], ["b", "a"], list),
+    ],
+)
+def test_targets_are_predicted_in_the_form_of_their_unit(unit, source, target, expected):
+    model = make_seq2seq(source_unit=unit, target_unit=unit, **SETTINGS | {"dropout": 0.0})
+    model.fit([source] * 8, [target] * 8)
+    (predicted,) = model.predict([source])
+    assert type(predicted) is expected
+    assert predicted == (target if type(target) is expected else " ".join(target))
+    assert model.source_vocabulary_.tokens == ("<unk>", "<s>", "</s>", "a", "b")
+
+
+def test_pairs_are_sources_and_targets():
+    X, y = spelled()
+    one, two = make_seq2seq().fit(X, y), make_seq2seq().fit(list(zip(X, y, strict=True)))
+    assert one.history_.loss == two.history_.loss
+    one.fit(X, y, validation=(X[:5], y[:5]))
+    two.fit(list(zip(X, y, strict=True)), validation=list(zip(X[:5], y[:5], strict=True)))
+    assert one.history_.validation == two.history_.validation != []
+
+
+def test_sources_are_normalized():
+    X = [unicodedata.normalize("NFC", word) for word in ("é", "가", "è")]
+    model = make_seq2seq(normalization="NFD").fit(X, ["a", "b", "c"])
+    expected = {"e", "\u0301", "\u0300", "\u1100", "\u1161"}
+    assert set(model.source_vocabulary_.tokens[3:]) == expected
+    decomposed = [unicodedata.normalize("NFD", word) for word in X]
+    assert model.log_prob(X, ["a"] * 3).tolist() == model.log_prob(decomposed, ["a"] * 3).tolist()
+    plain = make_seq2seq().fit(X, ["a", "b", "c"])
+    assert set(plain.source_vocabulary_.tokens[3:]) == set(X)
+
+
+def test_vocabularies_may_be_joint_and_small():
+    X, y = [["a", "b"], ["a", "c"]], [["x", "a"], ["x"]]
+    model = make_seq2seq(source_unit="token", target_unit="token", joint_vocabulary=True)
+    model.fit(X, y)
+    assert model.source_vocabulary_ == model.target_vocabulary_
+    assert set(model.source_vocabulary_.tokens[3:]) == set("abcx")
+    assert "target.weight" not in model.network_.parameters
+    model.set_params(joint_vocabulary=False, min_count=2).fit(X, y)
+    assert model.source_vocabulary_.tokens[3:] == ("a",)
+    assert model.target_vocabulary_.tokens[3:] == ("x",)
+    model.set_params(min_count=1, vocabulary_size=5).fit(X, y)
+    assert model.source_vocabulary_.tokens[3:] == ("a", "b")
+
+
+def test_the_n_best_come_in_order_and_have_their_probabilities(fitted):
+    X = ["abc", "dd", ""]
+    for source, candidates in zip(X, fitted.candidates(X, beam_size=6, n_best=4), strict=True):
+        assert len({candidate.output for candidate in candidates}) == len(candidates) == 4
+        scores = [candidate.score for candidate in candidates]
+        assert scores == sorted(scores, reverse=True)
+        ended = [candidate for candidate in candidates if not candidate.cut]
+        outputs = [candidate.output for candidate in ended]
+        expected = fitted.log_prob([source] * len(ended), outputs)
+        np.testing.assert_allclose([c.log_prob for c in ended], expected, rtol=1e-4, atol=1e-4)
+    outputs = fitted.predict(X, beam_size=6, n_best=4)
+    assert outputs[0][0] == "cba" and [len(best) for best in outputs] == [4, 4, 4]
+
+
+def test_probabilities_of_all_short_targets_sum_to_less_than_one(fitted):
+    targets = ["".join(t) for size in range(4) for t in itertools.product("abcd", repeat=size)]
+    total = np.exp(fitted.log_prob(["ab"] * len(targets), targets)).sum()
+    assert 0.5 < total < 1
+
+
+def test_lengths_are_bounded(fitted):
+    (found,) = fitted.candidates(["abcd"], max_length=2)[0]
+    assert len(found.tokens) == 2
+    (found,) = fitted.candidates(["abc"], min_length=5)[0]
+    assert len(found.tokens) >= 5
+    endless = copy.deepcopy(fitted)
+    endless.network_.linear.parameters["bias"][endless.target_vocabulary_.end_id] = -1e4
+    (found,) = endless.candidates(["abc"])[0]
+    assert found.cut and len(found.tokens) == 10 + 2 * 3
+
+
+def test_a_source_longer_than_any_in_training_and_an_empty_one_are_no_matter(fitted):
+    long, empty = fitted.candidates(["abcd" * 50, ""])
+    assert len(long[0].tokens) <= 10 + 2 * 200 and len(empty[0].tokens) <= 10
+    assert fitted.predict(["abcd" * 50, ""]) == [long[0].output, empty[0].output]
+
+
+def test_tokens_that_never_came_are_unknown(fitted):
+    assert fitted.log_prob(["axc"], ["cxa"]) < fitted.log_prob(["abc"], ["cba"])
+    assert isinstance(fitted.predict(["xyz"])[0], str)
+
+
+def test_a_beam_may_be_larger_than_the_vocabulary(fitted):
+    assert fitted.predict(["abc"], beam_size=50) == ["cba"]
+    assert len(fitted.predict(["abc"], beam_size=50, n_best=50)[0]) == 50
+
+
+def test_batches_make_no_difference(fitted, monkeypatch):
+    together = fitted.candidates(WORDS, n_best=2)
+    monkeypatch.setattr(seq2seq, "AT_ONCE", 7)
+    apart = fitted.candidates(WORDS, n_best=2)
+    for ours, theirs in zip(together, apart, strict=True):
+        assert [one.tokens for one in ours] == [one.tokens for one in theirs]
+        np.testing.assert_allclose([c.score for c in ours], [c.score for c in theirs], atol=1e-4)
+
+
+def test_unknown_tokens_are_kept_or_excluded():
+    X = [["a", "b"], ["a", "c"], ["a", "d"]] * 4
+    model = make_seq2seq(
+        source_unit="token", target_unit="token", min_count=5, **SETTINGS | {"dropout": 0.0}
+    ).fit(X, X)
+    assert model.predict([["a", "b"]]) == [["a", "<unk>"]]
+    assert "<unk>" not in model.predict([["a", "b"]], unknown="exclude")[0]
+
+
+def test_samples_follow_the_probabilities(fitted):
+    drawn = fitted.sample(["abc"] * 2, 400, seed=0)
+    assert drawn == fitted.sample(["abc"] * 2, 400, seed=0)
+    probability = np.exp(fitted.log_prob(["abc"], ["cba"])[0])
+    share = np.mean([output == "cba" for samples in drawn for output in samples])
+    assert share == pytest.approx(probability, abs=4 * np.sqrt(0.25 / 800))
+    assert fitted.sample(["abc"], 3, temperature=0.0) == [["cba"] * 3]
+    assert fitted.sample(["abc"], 3, top_k=1, seed=0) == [["cba"] * 3]
+
+
+# --- attention ----------------------------------------------------------------------------------
+
+
+def test_the_decoder_looks_at_what_it_writes(fitted):
+    source, target, attention = fitted.align("abcd", "dcba")
+    assert (source, target) == (["a", "b", "c", "d", "</s>"], ["d", "c", "b", "a", "</s>"])
+    assert attention.shape == (5, 5)
+    np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
+    source, target, attention = fitted.align("abc")
+    assert target == ["c", "b", "a", "</s>"]
+    (found,) = fitted.candidates(["abc"], attention=True)[0]
+    assert found.tokens == target[:-1]
+    np.testing.assert_allclose(found.attention, attention, atol=1e-5)
+    assert fitted.candidates(["abc"])[0][0].attention is None
+
+
+def test_attention_has_the_positions_of_its_own_source(fitted):
+    found = fitted.candidates(["abc", "", "abcd"], attention=True)
+    for source, (candidate,) in zip(["abc", "", "abcd"], found, strict=True):
+        assert candidate.attention.shape == (len(candidate.tokens) + 1, len(source) + 1)
+        np.testing.assert_allclose(candidate.attention.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_pictures_of_attention(fitted, tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = fitted.plot_attention("abc", path=tmp_path / "picture.png")
+    (axes,) = figure.axes
+    _, _, attention = fitted.align("abc")
+    np.testing.assert_array_equal(axes.images[0].get_array(), attention)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c", "</s>"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "b", "a", "</s>"]
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    fitted.plot_attention("日本")  # letters that the font lacks are no matter
+
+
+def test_pictures_need_matplotlib(fitted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with raises(ImportError, "pip install 'fastseq[plot]'"):
+        fitted.plot_attention("abc")
+
+
+def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
+    """Names are rare: each is unknown, stands somewhere, and is to be repeated."""
+    rng = np.random.default_rng(0)
+    X, y = [], []
+    for i in range(150):
+        words = list(rng.choice(["a", "b"], 3))
+        words[rng.integers(3)] = f"name{i}"
+        X.append([str(word) for word in words])
+        y.append([str(word) for word in words])
+    model = make_seq2seq(
+        source_unit="token", target_unit="token", min_count=2, **SETTINGS | {"epochs": 15}
+    ).fit(X, y)
+    tests = [["a", "b", "Ann"], ["Bob", "a", "a"], ["b", "Cy", "a"]]
+    assert model.predict(tests) == [
+        ["<unk>" if word[0].isupper() else word for word in words] for words in tests
+    ]
+    copied = model.predict(tests, unknown="copy")
+    assert copied == tests
+
+
+def test_without_attention_there_is_none_to_show():
+    model = make_seq2seq(attention=None).fit(*spelled())
+    for options in ({"attention": True}, {"unknown": "copy"}):
+        with raises(ValueError, "need a model with attention"):
+            model.candidates(["ab"], **options)
+    with raises(ValueError, "this model has no attention"):
+        model.plot_attention("ab")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attention": "additive"},
+        {"attention": "dot", "bidirectional": False},
+        {"attention": "concat", "attention_size": 7, "num_layers": 2},
+        {"attention": "general", "input_feeding": True, "cell": "gru"},
+        {"attention": None, "cell": "rnn"},
+        {"tie_weights": True, "joint_vocabulary": True, "hidden_size": 5},
+    ],
+)
+def test_every_kind_is_saved_and_searched(settings, tmp_path):
+    pytest.importorskip("safetensors")
+    X, y = spelled()
+    model = make_seq2seq(**settings).fit(X, y)
+    model.save(tmp_path / "model")
+    assert fs.load(tmp_path / "model").predict(X) == model.predict(X)
+    found = [candidates[0] for candidates in model.candidates(X)]
+    ended = [i for i, candidate in enumerate(found) if not candidate.cut]
+    expected = model.log_prob([X[i] for i in ended], [found[i].output for i in ended])
+    np.testing.assert_allclose([found[i].log_prob for i in ended], expected, rtol=1e-4)
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def test_selection_by_score_keeps_the_epoch_with_the_best_one():
+    X, y = WORDS, [word[::-1] for word in WORDS]
+    model = make_seq2seq(**SETTINGS | {"epochs": 8}, selection="score")
+    model.fit(X, y, validation=(X[:20], y[:20]))
+    history = model.history_
+    assert max(history.validation) == history.validation[history.best_epoch - 1]
+    model.beam_size = 1
+    assert model.score(X[:20], y[:20]) == max(history.validation)
+    model.set_params(schedule="plateau", patience=1, lr=1e-9, epochs=4)
+    model.fit(X, y, validation=(X[:20], y[:20]))
+    assert model.history_.stopped == "patience"
+
+
+def test_scheduled_sampling_grows():
+    X, y = spelled()
+    seen = []
+    model = make_seq2seq(scheduled_sampling=0.6, epochs=3)
+    plain = make_seq2seq(epochs=3).fit(X, y)
+    model.fit(X, y, callbacks=[lambda trainer: seen.append(trainer.model.sampled)])
+    np.testing.assert_allclose(seen, [0.2, 0.4, 0.6])
+    assert model.history_.loss[0] == plain.history_.loss[0]
+    assert model.history_.loss[-1] != plain.history_.loss[-1]
+
+
+def test_models_decide_together(fitted):
+    y = [word[::-1] for word in WORDS]
+    settings = SETTINGS | {"epochs": 4, "dropout": 0.0}
+    others = [make_seq2seq(**settings | {"random_state": s}).fit(WORDS, y) for s in (1, 2)]
+    first, second = others
+    for candidate, twice in zip(
+        first.candidates(WORDS), first.candidates(WORDS, ensemble=[first]), strict=True
+    ):
+        assert twice[0].tokens == candidate[0].tokens
+        assert twice[0].log_prob == pytest.approx(candidate[0].log_prob, rel=1e-5)
+    there = first.candidates(WORDS, ensemble=[second])
+    back = second.candidates(WORDS, ensemble=[first])
+    assert [one.tokens for (one,) in there] == [one.tokens for (one,) in back]
+    assert [one.tokens for (one,) in there] != [one.tokens for (one,) in first.candidates(WORDS)]
+    with raises(TypeError, "ensemble[0] must be a Seq2Seq, got str"):
+        first.predict(["abc"], ensemble=["abc"])
+    stranger = make_seq2seq(**settings).fit(["x"], ["y"])
+    with raises(ValueError, "ensemble[0] has another source_vocabulary_ than this model"):
+        first.predict(["abc"], ensemble=[stranger])
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"source_unit": "line"}, ValueError, "source_unit must be one of 'word', 'character'"),
+        ({"normalization": "nfd"}, ValueError, "normalization must be one of 'NFC', 'NFD'"),
+        ({"attention": "bilinear"}, ValueError, "attention must be one of 'additive', 'dot'"),
+        ({"cell": "rnn", "attention": "dot"}, ValueError, "attention needs cell='lstm' or"),
+        ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
+        ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
+        ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
+        ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
+        ({"metric": "f1"}, ValueError, "metric must be one of 'exact', 'wer', 'bleu', 'chrf'"),
+        ({"selection": "best"}, ValueError, "selection must be one of 'loss', 'score'"),
+        ({"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must"),
+        ({"word_dropout": 1.0}, ValueError, "word_dropout must"),
+        ({"label_smoothing": -0.1}, ValueError, "label_smoothing must"),
+    ],
+)
+def test_wrong_settings(settings, error, message):
+    model = make_seq2seq(**settings)
+    with raises(error, message):
+        model.fit(*spelled())
+    assert not model.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        (["a", "b"], ["a"], ValueError, "y must have one entry for each of the 2 sequences"),
+        (["abc", "cd"], None, ValueError, "X must be a list of pairs (source, target)"),
+        ("ab", None, TypeError, "X must be a list of pairs (source, target)"),
+        ([3], ["a"], TypeError, "X must be a list of sequences, got 3 as X[0]"),
+        (["a"], [["a", 3]], TypeError, "y[0][1] must be a string, got 3"),
+        (["a"], [["a", "</s>"]], ValueError, "y[0] has the token '</s>'"),
+        (["", ""], ["a", "b"], ValueError, "X must hold at least one token"),
+        (["a", "b"], ["", ""], ValueError, "y must hold at least one token"),
+        ([], [], ValueError, "X must hold at least one sequence, got none"),
+    ],
+)
+def test_wrong_data(X, y, error, message):
+    model = make_seq2seq()
+    with raises(error, message):
+        model.fit(X, y)
+    assert not model.__sklearn_is_fitted__()
+
+
+def test_strings_are_no_lists_of_tokens():
+    model = make_seq2seq(source_unit="token")
+    with raises(TypeError, "X[0] must be a list of tokens, got the string 'a b'"):
+        model.fit(["a b"], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n_best": 9}, ValueError, "n_best must be at most beam_size = 5, got 9"),
+        ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
+        ({"unknown": "drop"}, ValueError, "unknown must be one of 'keep', 'exclude', 'copy'"),
+        ({"max_length": -1}, ValueError, "max_length must be at least 0"),
+    ],
+)
+def test_wrong_options(fitted, options, error, message):
+    with raises(error, message):
+        fitted.predict(["abc"], **options)
+
+
+def test_weights_that_are_not_finite_are_told(fitted):
+    broken = copy.deepcopy(fitted)
+    broken.network_.parameters.flat[:] = np.nan
+    with raises(FloatingPointError, "NaN or infinity"):
+        broken.predict(["abc"])
+
+
+def test_a_file_of_other_vocabularies_is_refused(fitted, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.safetensors"
+    other = copy.deepcopy(fitted)
+    other.target_vocabulary_ = fs.Vocabulary.build([["x"]], padding=None, begin="<s>", end="</s>")
+    other.save(path)
+    with raises(ValueError, "model.safetensors"):
+        fs.load(path)
+    fitted.save(path)
+    assert fs.load(path).predict(WORDS) == fitted.predict(WORDS)
