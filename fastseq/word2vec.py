@@ -129,9 +129,10 @@ class Word2Vec:
     :math:`n_k` drawn by chance; hierarchical softmax :math:`-\sum_l \log \sigma(\pm x \cdot
     v_l)` over the nodes on the word's way through a Huffman tree.
 
-    Negatives are drawn for 16 words in a row, not for each pair: every input meets all of them,
-    with the weight of the draws that they stand for.  The expected gradient is the same, and most
-    of the work becomes dense products, which is what makes this fast.
+    Negatives are drawn for 16 words in a row (32 for skip-gram, 16 for bags), not for each pair:
+    every input meets all of them, with the weight of the draws that they stand for.  The expected
+    gradient is the same, and most of the work becomes dense products, which is what makes this
+    fast.
 
     References
     ----------
@@ -519,7 +520,7 @@ class _Training:
         self.epoch = self.chunk = 0
         self.sums = np.zeros(2)  # the epoch's losses and pairs so far
         self.first_epoch = model.epochs_trained
-        draws = BLOCK
+        draws = 2 * BLOCK if model.sg else BLOCK  # fewer cost skip-gram some analogies
         while draws < 2 * model.negative and draws < MOST_DRAWS:
             draws *= 2
         self.settings = Settings(
