@@ -50,7 +50,7 @@ def main():
         help="settings instead of the recipe's",
     )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
-    args = parser.parse_args()
+    args = results.parse(parser)
     args.recipe = RECIPE | dict(map(read_setting, args.set))
     folder = args.data / "sigmorphon2020_g2p"
     languages = args.languages or sorted(

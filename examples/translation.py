@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=SETTINGS["epochs"], metavar="N")
     parser.add_argument("--pairs", type=int, metavar="N", help="the first N alone (default: all)")
     parser.add_argument("--without-torch", action="store_true", help="fastseq alone")
-    args = parser.parse_args()
+    args = results.parse(parser)
     twin = None if args.without_torch else find_twin()
     rows, notes = [], []
     for direction in args.directions:

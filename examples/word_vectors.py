@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from results import parser, record
+from results import parse, parser, record
 
 import fastseq as fs
 from fastseq.word_counts import huffman_tree, keep_thresholds
@@ -34,7 +34,7 @@ def main():
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="of the speed")
     options.add_argument("--words", type=int, metavar="N", help="use the first N words only")
     options.add_argument("--only", choices=["quality", "speed"])
-    args = options.parse_args()
+    args = parse(options)
     with lzma.open(args.data / "gutenberg8" / "gut8.xz", "rt", encoding="ascii") as file:
         words = file.read().split()[: args.words]
     with tempfile.TemporaryDirectory() as folder:

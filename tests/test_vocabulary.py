@@ -83,7 +83,7 @@ def test_characters_from_strings_and_lists(text):
         ([["a"], [["b"]]], {}, TypeError, ["sequences[1]", "unhashable"]),
         ([[], []], {}, ValueError, ["at least one token"]),
         (LINES, {"min_count": 0}, ValueError, ["min_count", "at least 1", "0"]),
-        (LINES, {"max_size": 1}, ValueError, ["max_size", "2 special", "<pad>, <unk>", "1"]),
+        (LINES, {"max_size": 1}, ValueError, ["max_size", "2 special", "'<pad>', '<unk>'", "1"]),
         (LINES, {"min_count": 2, "unknown": None}, ValueError, ["leave out 1 token", "unknown="]),
         (LINES, {"max_size": 2, "unknown": None}, ValueError, ["leave out 3 tokens", "unknown="]),
         (LINES, {"unit": "piece"}, ValueError, ["unit", "'word', 'character'", "'piece'"]),
