@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -189,6 +190,17 @@ def not_utf8(path, number, position, byte, line):
         f"expected UTF-8, got byte 0x{byte:02x} at position {position + 1}; "
         f"convert the file, as with iconv -f {encoding} -t UTF-8",
     )
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise where a file can't be put, before any work that would be lost."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

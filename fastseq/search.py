@@ -30,6 +30,8 @@ from fastseq.search_rules import Rules, per_row, tokens_of
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+MOST_BEAMS = 65_536  # more is a slip, which would take all memory
+
 
 def beam_search(
     state: Any,
@@ -151,6 +153,8 @@ def beam_search(
     start_ids = _read_start(start_ids)
     rows = len(start_ids)
     beam_size = checks.positive_int("beam_size", beam_size)
+    if beam_size > MOST_BEAMS:
+        raise ValueError(f"beam_size must be at most {MOST_BEAMS:,}, got {beam_size:,}")
     n_best = checks.positive_int("n_best", n_best)
     if n_best > beam_size:
         raise ValueError(

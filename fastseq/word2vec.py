@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import backend, checks
+from fastseq import backend, checks, files
 from fastseq.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
 from fastseq.corpus import Corpus
 from fastseq.interrupts import Interrupt
@@ -210,6 +210,8 @@ class Word2Vec:
         self.deterministic = checks.flag("deterministic", deterministic)
         self.callbacks = _callbacks(callbacks)
         self.checkpoint = None if checkpoint is None else os.fspath(checkpoint)
+        if checkpoint is not None:
+            files.check_writable(self.checkpoint)
         self.checkpoint_every = checks.not_negative("checkpoint_every", checkpoint_every)
         self.progress = progress
         self._choice = {
@@ -424,7 +426,12 @@ class Word2Vec:
             )
         if not np.may_share_memory(vectors, self._syn0):
             self._syn0[:] = vectors
+        self._syn0 = _placed(self._syn0)  # a copy's matrices, and a user's own, lie otherwise
         self.wv.vectors = self._syn0
+        for name in ("syn1neg", "syn1"):
+            matrix = getattr(self, name)
+            if matrix is not None:
+                setattr(self, name, _placed(matrix))
 
     # --- files ------------------------------------------------------------------------------
 
@@ -699,6 +706,17 @@ def _rows(count, size):
     memory = np.zeros(count * width + numbers, np.float32)
     begin = -memory.ctypes.data % ALIGNMENT // 4
     return memory[begin : begin + count * width].reshape(count, width)[:, :size]
+
+
+def _placed(matrix):
+    """The matrix where kernels can work on it: itself if it lies as :func:`_rows` makes them."""
+    rows = _rows(0, matrix.shape[1])
+    is_placed = matrix.strides == rows.strides and matrix.ctypes.data % ALIGNMENT == 0
+    if is_placed and matrix.dtype == np.float32 and matrix.flags.writeable:
+        return matrix
+    rows = _rows(*matrix.shape)
+    rows[:] = matrix
+    return rows
 
 
 def _fingerprint(ids):

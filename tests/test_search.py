@@ -827,3 +827,8 @@ def test_scores_that_must_not_be_written_are_copied():
     (found,) = search(Constant(4), max_length=3, beam_size=2, excluded=[3], min_length=3)
     assert found_tokens(found) == [(2, 2, 2)]
     assert Constant.table.tolist() == np.log([[0.1, 0.2, 0.3, 0.4]]).tolist()
+
+
+def test_a_beam_that_would_take_all_memory_is_refused():
+    with raises(ValueError, "beam_size must be at most 65,536", "1,000,000,000"):
+        fs.beam_search(None, [1], end_id=0, max_length=3, beam_size=10**9)

@@ -1,7 +1,9 @@
 """Word2Vec: what it learns, its interface, and runs that were stopped."""
 
+import copy
 import inspect
 import math
+import pickle
 import signal
 
 import numpy as np
@@ -331,3 +333,22 @@ def test_a_corpus_of_one_word_or_one_sentence_trains():
         for hs in (0, 1):
             model = make_model(sentences, hs=hs, negative=5 * (1 - hs))
             assert np.isfinite(model.wv.vectors).all()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("settings", [{"sg": 1}, {"hs": 1, "negative": 0}])
+def test_copies_go_on_like_the_original(copied, settings):
+    texts = [[f"w{(i * j) % 30}" for j in range(40)] for i in range(60)]
+    model = fs.Word2Vec(vector_size=20, min_count=1, epochs=1, workers=1, seed=3, **settings)
+    model.build_vocab(texts)
+    model.train()
+    other = copied(model)
+    for one in (model, other):
+        one.train()
+    assert np.array_equal(other.wv.vectors, model.wv.vectors)
+    assert not np.may_share_memory(other.wv.vectors, model.wv.vectors)
+
+
+def test_a_checkpoint_that_has_no_place_is_refused_before_any_work():
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fs.Word2Vec([["a", "b"]] * 9, min_count=1, checkpoint="/nowhere/at/all")

@@ -113,14 +113,3 @@ def read_npz(path):
     if y is not None and y.shape[:2] == x.shape[:2]:
         y = [row[:n] for row, n in zip(y, lengths, strict=True)]
     return [row[:n] for row, n in zip(rows, lengths, strict=True)], y
-
-
-def check_writable(path):
-    """Raise where a file can't be put, before any work that would be lost."""
-    folder = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)

@@ -53,7 +53,7 @@ def run(args):
     if args.column is not None and args.format == "text":
         raise ValueError("--column is for files with columns, and --format text has none")
     if args.out is not None:
-        data.check_writable(args.out)
+        files.check_writable(args.out)
     model = models.load(args.model)
     if isinstance(model, models.Seq2Seq):
         raise ValueError(f"{args.model}: holds a Seq2Seq: let fastseq translate have it")

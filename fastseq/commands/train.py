@@ -189,7 +189,7 @@ def run(args):
     """Train, save, and say how it went."""
     estimator = options.make_estimator(args, args.cls)
     for path in filter(None, (args.out, args.checkpoint)):
-        data.check_writable(path)
+        files.check_writable(path)
     tensor_files.check_library()
     learned = _read(args.data, args, estimator)
     held_out = validation = _single(args.validation)

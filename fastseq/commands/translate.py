@@ -4,7 +4,6 @@ import itertools
 import sys
 
 from fastseq import files, models
-from fastseq.commands import data
 from fastseq.commands.options import number, positive_number
 
 AT_ONCE = 500  # lines that are translated together, and then written
@@ -66,7 +65,7 @@ def add(commands):
 def run(args):
     """Read a model and lines, write what it makes of them."""
     if args.out is not None:
-        data.check_writable(args.out)
+        files.check_writable(args.out)
     model, *others = (load(path) for path in (args.model, *args.ensemble))
     lines = _translate(model, others, args)
     if args.out is not None:

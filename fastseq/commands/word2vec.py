@@ -6,7 +6,6 @@ import sys
 
 import fastseq
 from fastseq import files
-from fastseq.commands import data
 from fastseq.commands.options import positive_number, whole_number
 
 
@@ -166,7 +165,7 @@ def train(args):
 
     form = vector_files.format_of(args.out)
     for path in filter(None, (args.out, args.vocab, args.checkpoint)):
-        data.check_writable(path)
+        files.check_writable(path)
     if form == "safetensors" or args.checkpoint is not None:
         tensor_files.check_library()
     settings = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
