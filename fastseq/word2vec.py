@@ -89,7 +89,8 @@ class Word2Vec:
         not, several threads change the same vectors at the same time (Recht et al., 2011), and
         two runs differ a little; one thread always gives the same.
     checkpoint : str or path, optional
-        A file for the state of the training.  If it is there the run goes on from it.
+        A file for the state of the training.  If it is there the run goes on from it.  Where it
+        can't be written (a full disk) there is a warning, and the training goes on.
     checkpoint_every : float
         Seconds from one checkpoint to the next; one is also written at the end.
     memory_limit, folder
@@ -129,10 +130,10 @@ class Word2Vec:
     :math:`n_k` drawn by chance; hierarchical softmax :math:`-\sum_l \log \sigma(\pm x \cdot
     v_l)` over the nodes on the word's way through a Huffman tree.
 
-    Negatives are drawn for 16 words in a row (32 for skip-gram, 16 for bags), not for each pair:
-    every input meets all of them, with the weight of the draws that they stand for.  The expected
-    gradient is the same, and most of the work becomes dense products, which is what makes this
-    fast.
+    Negatives are drawn for 16 words in a row (32 of them for skip-gram, 16 for bags, and more where
+    ``negative`` is large), not for each pair: every input meets all of them, with the weight of
+    the draws that they stand for.  The expected gradient is the same, and most of the work
+    becomes dense products, which is what makes this fast.
 
     References
     ----------
@@ -545,7 +546,8 @@ class _Training:
     def run(self):
         model = self.model
         model.stopped, interrupt = None, Interrupt()
-        self._load()
+        if self._load():
+            return
         keep = keep_thresholds(model._counts, model.sample)
         alias = noise_table(model._counts, model.ns_exponent) if model.negative else None
         tree = huffman_tree(model._counts) if model.hs else None
@@ -619,6 +621,11 @@ class _Training:
         self.chunk = 0
         self.epoch += 1
         self.model.wv.vectors = self.model._syn0
+        if not np.isfinite(self.model._syn0).all():
+            raise FloatingPointError(
+                f"vectors are no finite numbers any more after epoch {self.epoch}: train anew with "
+                f"a lower alpha than {self.alphas[0]}"
+            )
         self._call("on_epoch_end")
 
     def _call(self, name):
@@ -638,7 +645,10 @@ class _Training:
             "sums": self.sums,
             "first_epoch": self.first_epoch,
         }
-        save_checkpoint(self.model.checkpoint, state)
+        try:
+            save_checkpoint(self.model.checkpoint, state)
+        except OSError as error:  # no reason to lose what is being learned
+            warnings.warn(f"no checkpoint was written: {error}", RuntimeWarning, stacklevel=4)
 
     def _description(self):
         """What another run must have in common with the one that wrote a checkpoint."""
@@ -652,15 +662,21 @@ class _Training:
         }
 
     def _load(self):
+        """Go on from the checkpoint if it is of this call; True if the call has ended already."""
         path, model = self.model.checkpoint, self.model
         if path is None:
-            return
+            return False
         remove_leftovers(path)
         if not os.path.exists(path):
-            return
+            return False
         state = load_checkpoint(path)
         if state.get("kind") != "Word2Vec training":
             raise ValueError(f"{path}: expected a checkpoint of Word2Vec, got another state")
+        if state["first_epoch"] < self.first_epoch:  # of a call before, which has ended
+            return False
+        if state["first_epoch"] > self.first_epoch:  # of a call to come, so this one had ended
+            model.epochs_trained += self.epochs
+            return True
         ours = {**model._settings(), **self._description()}
         theirs = {**state["settings"], **state["run"]}
         changed = [name for name in ours if ours[name] != theirs.get(name)]
@@ -673,7 +689,8 @@ class _Training:
             )
         model._load_state(state)
         self.epoch, self.chunk = state["epoch"], state["chunk"]
-        self.sums, self.first_epoch = state["sums"].copy(), state["first_epoch"]
+        self.sums = state["sums"].copy()
+        return self.epoch >= self.epochs
 
 
 def _kernels():

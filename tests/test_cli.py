@@ -1,5 +1,6 @@
 """The command line: what it prints, where it prints it, and its exit codes."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -340,3 +341,15 @@ def test_the_command_is_installed_with_the_package():
         pytest.skip("fastseq is imported from a folder, not installed")
     (command,) = (entry for entry in entry_points if entry.name == "fastseq")
     assert command.load() is cli.main
+
+
+def test_every_command_has_help():
+    def parsers(parser):
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    yield from parsers(inner)
+
+    texts = [parser.format_help() for parser in parsers(cli.build_parser())]
+    assert len(texts) > 15 and all("usage: fastseq" in text for text in texts)

@@ -352,3 +352,41 @@ def test_copies_go_on_like_the_original(copied, settings):
 def test_a_checkpoint_that_has_no_place_is_refused_before_any_work():
     with pytest.raises(FileNotFoundError, match="nowhere"):
         fs.Word2Vec([["a", "b"]] * 9, min_count=1, checkpoint="/nowhere/at/all")
+
+
+def test_calls_of_train_share_a_checkpoint(tmp_path):
+    """Each call is a run of its own; in a new process those that have ended pass at once."""
+    path, texts = tmp_path / "state.safetensors", make_sentences()
+
+    def train(calls, **options):
+        model = fs.Word2Vec(vector_size=8, min_count=1, workers=1, seed=3, **options)
+        model.build_vocab(texts)
+        for _ in range(calls):
+            model.train(epochs=2)
+        return model
+
+    plain = train(2)
+    assert plain.epochs_trained == 4
+    for calls in (1, 2):  # the second time the first call finds its own end
+        model = train(calls, checkpoint=path)
+        assert model.epochs_trained == 2 * calls
+    assert np.array_equal(model.wv.vectors, plain.wv.vectors)
+    again = train(2, checkpoint=path)
+    assert np.array_equal(again.wv.vectors, plain.wv.vectors) and again.epochs_trained == 4
+
+
+def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(word2vec, "save_checkpoint", fail)
+    with pytest.warns(RuntimeWarning, match="no checkpoint was written: .*No space left"):
+        model = fs.Word2Vec(
+            make_sentences(), vector_size=8, min_count=1, epochs=2, checkpoint=tmp_path / "state"
+        )
+    assert model.epochs_trained == 2
+
+
+def test_vectors_that_grow_without_bounds_are_noticed():
+    with pytest.raises(FloatingPointError, match="lower alpha than 1e\\+30"):
+        fs.Word2Vec(make_sentences(), vector_size=8, min_count=1, alpha=1e30)

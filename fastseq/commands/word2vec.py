@@ -109,7 +109,9 @@ def add_analogy(kinds):
         description="Show which words are to C as B is to A, with a cosine for each.",
         epilog="example: fastseq word2vec analogy vectors.bin man king woman",
     )
-    command.add_argument("words", nargs=3, metavar=("A", "B", "C"), help="three words")
+    command.add_argument("a", metavar="A", help="a word")
+    command.add_argument("b", metavar="B", help="what belongs to it")
+    command.add_argument("c", metavar="C", help="a word to which something else belongs likewise")
 
 
 def _add_query(kinds, name, run, **texts):
@@ -202,8 +204,8 @@ def similar(args):
 def analogy(args):
     """Print the answers to a question."""
     wv = _load(args.vectors)
-    _check_words(wv, args.words, args.vectors)
-    a, b, c = args.words
+    a, b, c = args.a, args.b, args.c
+    _check_words(wv, [a, b, c], args.vectors)
     found = wv.most_similar([b, c], [a], topn=args.topn, restrict_vocab=args.restrict_vocab)
     sys.stdout.writelines(f"{word}\t{cosine:.4f}\n" for word, cosine in found)
     return 0
