@@ -134,9 +134,9 @@ class Penalties:
 
     def __init__(self, length, coverage):
         self._average = isinstance(length, str)
-        if self._average:
-            checks.choice("length_penalty", length, ("average",))
-        else:
+        if self._average and length != "average":
+            raise ValueError(f"length_penalty must be a number or 'average', got {length!r}")
+        if not self._average:
             self._alpha = checks.finite("length_penalty", length)
         self.coverage = checks.not_negative("coverage_penalty", coverage)
 

@@ -172,3 +172,20 @@ def test_mistakes_are_told_in_a_line(model, capsys):
     assert "tagger: holds a SequenceTagger, which doesn't write lines" in capsys.readouterr().err
     assert run("translate g2p.safetensors train.source --n-best 9 --beam 3") == 1
     assert "n_best must be at most beam_size = 3, got 9" in capsys.readouterr().err
+
+
+def test_the_penalty_of_length_is_a_number_or_a_word(model, capsys):
+    write("lines.txt", X[:5])
+    for penalty in ("average", "0.7"):
+        line = f"translate g2p.safetensors lines.txt --length-penalty {penalty} --n-best 2"
+        assert run(line) == 0
+        value = penalty if penalty == "average" else float(penalty)
+        found = model.candidates(X[:5], length_penalty=value, n_best=2)
+        scores = [f"{one.score:.4f}" for candidates in found for one in candidates]
+        assert [row.split("\t")[1] for row in capsys.readouterr().out.splitlines()] == scores
+    line = f"train seq2seq --pairs train.tsv --out m {OPTIONS} --epochs 1 --length-penalty"
+    assert run(f"{line} average") == 0
+    assert fs.load("m").length_penalty == "average"
+    with pytest.raises(SystemExit):
+        run(f"{line} mean")
+    assert "expected a number or 'average', got 'mean'" in capsys.readouterr().err

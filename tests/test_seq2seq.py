@@ -332,6 +332,8 @@ def test_models_decide_together(fitted):
         ({"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must"),
         ({"word_dropout": 1.0}, ValueError, "word_dropout must"),
         ({"label_smoothing": -0.1}, ValueError, "label_smoothing must"),
+        ({"length_penalty": "x"}, ValueError, "length_penalty must be a number or 'average'"),
+        ({"length_penalty": float("nan")}, ValueError, "length_penalty must be a finite number"),
     ],
 )
 def test_wrong_settings(settings, error, message):

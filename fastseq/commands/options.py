@@ -28,6 +28,16 @@ def number(text):
         raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
 
 
+def number_or_average(text):
+    """An option's value that is a number or the word "average", for penalties of length."""
+    if text == "average":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or 'average', got {text!r}") from None
+
+
 def _number(kind, text, accept, expected):
     try:
         value = kind(text)
@@ -60,6 +70,8 @@ def add_settings(parser, cls):
             options["action"] = argparse.BooleanOptionalAction
         elif name == "embeddings":  # in Python also the vectors themselves
             options |= {"metavar": "FILE"}
+        elif kind == "float | str":
+            options |= {"type": number_or_average, "metavar": "X"}
         elif kind.startswith("Sequence"):
             options |= {"type": int if "[int]" in kind else float, "nargs": "+", "metavar": "X"}
         else:

@@ -4,7 +4,7 @@ import itertools
 import sys
 
 from fastseq import files, models
-from fastseq.commands.options import number, positive_number
+from fastseq.commands.options import number_or_average, positive_number
 
 AT_ONCE = 500  # lines that are translated together, and then written
 
@@ -38,9 +38,10 @@ def add(commands):
     command.add_argument("--align", action="store_true", help="tell which token comes from which")
     command.add_argument(
         "--length-penalty",
-        type=number,
+        type=number_or_average,
         metavar="X",
-        help="above 0 longer lines are preferred (default: as in the model's settings)",
+        help="above 0 longer lines are preferred; average compares probabilities per token "
+        "(default: as in the model's settings)",
     )
     command.add_argument(
         "--max-length", type=positive_number, metavar="N", help="of what is written, in tokens"

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastseq import checks, metrics
 from fastseq.batching import Batches
+from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
@@ -103,7 +104,7 @@ class Seq2Seq(Estimator):
         the training; it grows from 0 on (Bengio et al., 2015).
     beam_size : int
         How many beginnings a search keeps; with 1 it is greedy.
-    length_penalty : float
+    length_penalty : float or "average"
         With 0 probabilities decide, which favours short targets; see :func:`fastseq.beam_search`.
     metric : {"exact", "wer", "bleu", "chrf"}
         What :meth:`score` measures: targets that are predicted exactly; 1 - the rate of wrong
@@ -184,7 +185,7 @@ class Seq2Seq(Estimator):
         label_smoothing: float = 0.0,
         scheduled_sampling: float = 0.0,
         beam_size: int = 5,
-        length_penalty: float = 0.0,
+        length_penalty: float | str = 0.0,
         metric: str = "exact",
         selection: str = "loss",
         epochs: int = 20,
@@ -635,6 +636,7 @@ class Seq2Seq(Estimator):
         for name in ("dropout", "word_dropout", "label_smoothing"):
             checks.fraction(name, getattr(self, name))
         checks.probability("scheduled_sampling", self.scheduled_sampling)
+        Penalties(self.length_penalty, 0.0)
         checks.choice("metric", self.metric, METRICS)
         checks.choice("selection", self.selection, SELECTIONS)
 
