@@ -128,6 +128,14 @@ def test_lengths_are_bounded(fitted):
     assert found.cut and len(found.tokens) == 10 + 2 * 3
 
 
+def test_targets_may_have_to_be_longer_than_is_usual(fitted):
+    sources = ["abcdabcdabcd", "abc", "a"]
+    found = fitted.candidates(sources, min_length=50)
+    assert all(len(one.tokens) >= 50 for (one,) in found)
+    short = fitted.candidates(sources, min_length=15)
+    assert 15 <= len(short[2][0].tokens) <= len(found[2][0].tokens)
+
+
 def test_a_source_longer_than_any_in_training_and_an_empty_one_are_no_matter(fitted):
     long, empty = fitted.candidates(["abcd" * 50, ""])
     assert len(long[0].tokens) <= 10 + 2 * 200 and len(empty[0].tokens) <= 10
@@ -377,6 +385,12 @@ def test_strings_are_no_lists_of_tokens():
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
         ({"unknown": "drop"}, ValueError, "unknown must be one of 'keep', 'exclude', 'copy'"),
         ({"max_length": -1}, ValueError, "max_length must be at least 0"),
+        ({"min_length": 2.5}, TypeError, "min_length must be an integer"),
+        (
+            {"min_length": 9, "max_length": 8},
+            ValueError,
+            "min_length must be at most max_length = 8, got 9",
+        ),
     ],
 )
 def test_wrong_options(fitted, options, error, message):

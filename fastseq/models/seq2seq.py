@@ -296,7 +296,7 @@ class Seq2Seq(Estimator):
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
             Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length.
+            is usual for its source's length, or ``min_length`` if that is more.
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
             token that the decoder looked at the most takes its place (Luong et al., 2015).
@@ -332,7 +332,7 @@ class Seq2Seq(Estimator):
                 attention=attention or unknown == "copy",
             )
 
-        found = self._search(sources, models, max_length, search)
+        found = self._search(sources, models, (min_length, max_length), search)
         return [
             [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
             for source, hypotheses in zip(sources, found, strict=True)
@@ -387,7 +387,7 @@ class Seq2Seq(Estimator):
                 seed=rng,
             )
 
-        found = self._search(sources, [self], max_length, search)
+        found = self._search(sources, [self], (0, max_length), search)
         return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
 
     def log_prob(self, X: Any, y: Any = None) -> np.ndarray:
@@ -480,16 +480,14 @@ class Seq2Seq(Estimator):
 
         return draw(*self.align(source, target), path)
 
-    def _search(self, sources, models, max_length, search):
+    def _search(self, sources, models, bounds, search):
         """What a search finds for each source, batch by batch."""
-        if max_length is not None:
-            max_length = checks.not_negative_int("max_length", max_length)
+        least, most = _read_bounds(*bounds)
         results = [None] * len(sources)
         for batch in self._batches(sources, None, None) if sources else ():
             lengths = batch.lengths - 1  # without the end
             limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
-            if max_length is not None:
-                limits = np.full(len(lengths), max_length)
+            limits = np.maximum(limits, least) if most is None else np.full(len(lengths), most)
             states = [model.network_.decode(batch.x, batch.lengths) for model in models]
             found = search(states, batch, limits)
             for row, hypotheses in zip(batch.rows, found, strict=True):
@@ -732,6 +730,18 @@ class Seq2Seq(Estimator):
             self.network_.settings["updates"] = updates  # which a checkpoint compares
             callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
         super()._train(batches, validation, checkpoint, progress, callbacks)
+
+
+def _read_bounds(min_length, max_length):
+    """The least and the most tokens of targets; None where sources decide."""
+    min_length = checks.not_negative_int("min_length", min_length)
+    if max_length is not None:
+        max_length = checks.not_negative_int("max_length", max_length)
+        if min_length > max_length:
+            raise ValueError(
+                f"min_length must be at most max_length = {max_length}, got {min_length}"
+            )
+    return min_length, max_length
 
 
 class _MoreSampling:
