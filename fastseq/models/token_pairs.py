@@ -100,4 +100,10 @@ def check_settings(estimator):
     checks.flag("joint_vocabulary", estimator.joint_vocabulary)
     checks.positive_int("min_count", estimator.min_count)
     if estimator.vocabulary_size is not None:
-        checks.positive_int("vocabulary_size", estimator.vocabulary_size)
+        size = checks.positive_int("vocabulary_size", estimator.vocabulary_size)
+        special = [token for token in SPECIAL.values() if token is not None]
+        if size < len(special):
+            raise ValueError(
+                f"vocabulary_size must leave room for the {len(special)} special tokens "
+                f"{', '.join(special)}, got {size}"
+            )
