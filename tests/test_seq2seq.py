@@ -316,6 +316,8 @@ def test_models_decide_together(fitted):
     assert [one.tokens for (one,) in there] != [one.tokens for (one,) in first.candidates(WORDS)]
     with raises(TypeError, "ensemble[0] must be a Seq2Seq, got str"):
         first.predict(["abc"], ensemble=["abc"])
+    with raises(TypeError, "ensemble must be a list of Seq2Seq, got Seq2Seq; put a single model"):
+        first.predict(["abc"], ensemble=second)
     stranger = make_seq2seq(**settings).fit(["x"], ["y"])
     with raises(ValueError, "ensemble[0] has another source_vocabulary_ than this model"):
         first.predict(["abc"], ensemble=[stranger])

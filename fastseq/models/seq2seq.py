@@ -502,6 +502,11 @@ class Seq2Seq(Estimator):
 
     def _check_ensemble(self, others):
         """This model and others, whose ids mean the same."""
+        if not isinstance(others, (list, tuple)):
+            raise TypeError(
+                f"ensemble must be a list of Seq2Seq, got {type(others).__name__}; put a single "
+                "model in a list"
+            )
         for i, other in enumerate(others):
             if not isinstance(other, Seq2Seq):
                 raise TypeError(f"ensemble[{i}] must be a Seq2Seq, got {type(other).__name__}")
