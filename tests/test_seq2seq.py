@@ -243,9 +243,12 @@ def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
 
 def test_without_attention_there_is_none_to_show():
     model = make_seq2seq(attention=None).fit(*spelled())
-    for options in ({"attention": True}, {"unknown": "copy"}):
-        with raises(ValueError, "need a model with attention"):
+    looking = make_seq2seq().fit(*spelled())
+    for options in ({"attention": True}, {"unknown": "copy"}, {"coverage_penalty": 0.1}):
+        with raises(ValueError, "need models with attention, but this model has attention=None"):
             model.candidates(["ab"], **options)
+        with raises(ValueError, "need models with attention, but ensemble[1] has attention=None"):
+            looking.candidates(["ab"], ensemble=[looking, model], **options)
     with raises(ValueError, "this model has no attention"):
         model.plot_attention("ab")
 

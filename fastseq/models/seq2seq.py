@@ -312,8 +312,12 @@ class Seq2Seq(Estimator):
         self._check_fitted()
         models, sources = self._check_ensemble(ensemble), self._read_sources(X)
         checks.choice("unknown", unknown, UNKNOWNS)
-        if (attention or unknown == "copy") and self.attention is None:
-            raise ValueError("attention and unknown='copy' need a model with attention")
+        if (
+            checks.not_negative("coverage_penalty", coverage_penalty)
+            or unknown == "copy"
+            or attention
+        ):
+            _check_that_all_look(models)
 
         def search(states, batch, limits):
             return beam_search(
@@ -735,6 +739,17 @@ class Seq2Seq(Estimator):
             self.network_.settings["updates"] = updates  # which a checkpoint compares
             callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
         super()._train(batches, validation, checkpoint, progress, callbacks)
+
+
+def _check_that_all_look(models):
+    """Raise unless all models of an ensemble, of which the first is ours, have attention."""
+    without = [i for i, model in enumerate(models) if model.attention is None]
+    if without:
+        which = f"ensemble[{without[0] - 1}]" if without[0] else "this model"
+        raise ValueError(
+            f"attention, coverage_penalty and unknown='copy' need models with attention, but "
+            f"{which} has attention=None"
+        )
 
 
 def _read_bounds(min_length, max_length):
