@@ -189,3 +189,19 @@ def test_the_penalty_of_length_is_a_number_or_a_word(model, capsys):
     with pytest.raises(SystemExit):
         run(f"{line} mean")
     assert "expected a number or 'average', got 'mean'" in capsys.readouterr().err
+
+
+def test_none_takes_an_optional_setting_away(capsys):
+    line = f"train seq2seq --pairs train.tsv --out m {OPTIONS} --epochs 1"
+    assert run(f"{line} --attention none --max-norm none --cell rnn") == 0
+    loaded = fs.load("m")
+    assert loaded.attention is None
+    assert loaded.max_norm is None
+    assert loaded.predict(["abc"]) != []
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run(f"{line} --hidden-size none")
+    assert "invalid int value: 'none'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(f"{line} --max-norm much")
+    assert "invalid float value: 'much'" in capsys.readouterr().err
