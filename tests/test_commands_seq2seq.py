@@ -205,3 +205,42 @@ def test_none_takes_an_optional_setting_away(capsys):
     with pytest.raises(SystemExit):
         run(f"{line} --max-norm much")
     assert "invalid float value: 'much'" in capsys.readouterr().err
+
+
+def test_rules_of_a_search(model, capsys):
+    write("lines.txt", X[:9])
+    for option, value in (("min_length", 6), ("no_repeat_ngram", 1), ("coverage_penalty", 2.0)):
+        line = f"translate g2p.safetensors lines.txt --n-best 3 --{option.replace('_', '-')}"
+        assert run(f"{line} {value}") == 0
+        found = model.candidates(X[:9], n_best=3, **{option: value})
+        expected = [" ".join(one.output) for candidates in found for one in candidates]
+        assert [row.split("\t")[2] for row in capsys.readouterr().out.splitlines()] == expected
+        plain = model.candidates(X[:9], n_best=3)
+        assert [one.score for one, *_ in found] != [one.score for one, *_ in plain]
+
+
+def test_lines_may_be_drawn(model, capsys, monkeypatch):
+    write("lines.txt", X[:5])
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 5)
+    how = "--samples 3 --temperature 2 --top-k 4 --max-length 5 --seed 0"
+    assert run(f"translate g2p.safetensors lines.txt {how}") == 0
+    drawn = model.sample(X[:5], 3, temperature=2.0, top_k=4, max_length=5, seed=0)
+    expected = [f"{i}\t{' '.join(y)}" for i, outputs in enumerate(drawn, 1) for y in outputs]
+    assert capsys.readouterr().out.splitlines() == expected
+    write("twice.txt", X[:5] * 2)  # the second chunk has numbers of its own
+    assert run(f"translate g2p.safetensors twice.txt {how}") == 0
+    rows = [row.split("\t") for row in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == [str(i) for i in range(1, 11) for _ in range(3)]
+    assert [row[1] for row in rows[:15]] != [row[1] for row in rows[15:]]
+    for options, message in (
+        ("--seed 0", "--seed needs --samples"),
+        ("--temperature 1", "--temperature needs --samples"),
+        ("--samples 2 --n-best 2", "--n-best can't come with --samples"),
+        ("--samples 2 --align", "--align can't come with --samples"),
+        ("--samples 2 --ensemble m", "--ensemble can't come with --samples"),
+    ):
+        with pytest.raises(SystemExit):
+            run(f"translate g2p.safetensors lines.txt {options}")
+        assert message in capsys.readouterr().err
+    assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 1
+    assert "unknown must be one of 'keep', 'exclude'" in capsys.readouterr().err

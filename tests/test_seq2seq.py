@@ -183,6 +183,16 @@ def test_samples_follow_the_probabilities(fitted):
 # --- attention ----------------------------------------------------------------------------------
 
 
+def test_samples_obey_the_rules(fitted):
+    drawn = fitted.sample(["abc"], 200, temperature=3.0, seed=0)[0]
+    assert min(map(len, drawn)) < 3 and any("aa" in text[1:] for text in drawn)
+    drawn = fitted.sample(
+        ["abc"], 200, temperature=3.0, min_length=3, max_length=6, no_repeat_ngram=1, seed=0
+    )[0]
+    assert all(len(set(text)) == len(text) for text in drawn)
+    assert min(map(len, drawn)) == 3
+
+
 def test_the_decoder_looks_at_what_it_writes(fitted):
     source, target, attention = fitted.align("abcd", "dcba")
     assert (source, target) == (["a", "b", "c", "d", "</s>"], ["d", "c", "b", "a", "</s>"])

@@ -350,7 +350,9 @@ class Seq2Seq(Estimator):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_length: int = 0,
         max_length: int | None = None,
+        no_repeat_ngram: int = 0,
         unknown: str = "keep",
         seed: int | np.random.Generator | None = None,
     ) -> list[list]:
@@ -363,8 +365,8 @@ class Seq2Seq(Estimator):
             How many for each source.
         temperature, top_k, top_p
             How tokens are drawn: see :class:`fastseq.Sampler`.
-        max_length : int, optional
-            In tokens; see :meth:`candidates`.
+        min_length, max_length, no_repeat_ngram
+            See :meth:`candidates`.
         unknown : {"keep", "exclude"}
             Whether the unknown token may be drawn.
         seed : None, int or Generator
@@ -387,11 +389,13 @@ class Seq2Seq(Estimator):
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
+                min_length=min_length,
+                no_repeat_ngram=no_repeat_ngram,
                 excluded=self._excluded(unknown),
                 seed=rng,
             )
 
-        found = self._search(sources, [self], (0, max_length), search)
+        found = self._search(sources, [self], (min_length, max_length), search)
         return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
 
     def log_prob(self, X: Any, y: Any = None) -> np.ndarray:
