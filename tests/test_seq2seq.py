@@ -136,6 +136,31 @@ def test_targets_may_have_to_be_longer_than_is_usual(fitted):
     assert 15 <= len(short[2][0].tokens) <= len(found[2][0].tokens)
 
 
+def test_prefixes_and_phrases_come_true(fitted):
+    sources, rng = ["abcd", "a", "", "bc", "dab"], np.random.default_rng(0)
+    prefixes = ["dd", "", "abcabcabcabcabc", "c", ""]
+    constraints = [["ab", "c"], [], [], ["ad"], ["ccc", "ccc"]]
+    found = fitted.candidates(sources, prefixes=prefixes, constraints=constraints, n_best=2)
+    for candidates, prefix, phrases in zip(found, prefixes, constraints, strict=True):
+        for one in candidates:
+            assert one.output.startswith(prefix)
+            assert all(phrase in one.output for phrase in phrases)
+    assert found[4][0].output.count("ccc") >= 2
+    assert found[1][0].output == fitted.predict(["a"])[0]
+    order = rng.permutation(len(sources))  # each goes with its own source
+    turned = fitted.predict(
+        [sources[i] for i in order],
+        prefixes=[prefixes[i] for i in order],
+        constraints=[constraints[i] for i in order],
+    )
+    assert turned == [found[i][0].output for i in order]
+    best = fitted.predict(WORDS)
+    same = fitted.predict(
+        WORDS, prefixes=[y[:2] for y in best], constraints=[[y[1:]] for y in best]
+    )
+    assert same == best
+
+
 def test_a_source_longer_than_any_in_training_and_an_empty_one_are_no_matter(fitted):
     long, empty = fitted.candidates(["abcd" * 50, ""])
     assert len(long[0].tokens) <= 10 + 2 * 200 and len(empty[0].tokens) <= 10
@@ -401,6 +426,20 @@ def test_strings_are_no_lists_of_tokens():
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
         ({"unknown": "drop"}, ValueError, "unknown must be one of 'keep', 'exclude', 'copy'"),
         ({"max_length": -1}, ValueError, "max_length must be at least 0"),
+        ({"prefixes": ["a", "b"]}, ValueError, "prefixes must have one entry for each of the 1"),
+        (
+            {"prefixes": ["axb"]},
+            ValueError,
+            "prefixes[0] must hold tokens that the model can write",
+        ),
+        ({"constraints": [["x"]]}, ValueError, "constraints[0][0] must hold tokens that the"),
+        ({"constraints": [[""]]}, ValueError, "must have at least one token"),
+        ({"constraints": ["ab"]}, TypeError, "constraints[0] must be a list"),
+        (
+            {"prefixes": ["ab"], "constraints": [["cd"]], "max_length": 3},
+            ValueError,
+            "for X[0] have 4 tokens: raise max_length, which is 3",
+        ),
         ({"min_length": 2.5}, TypeError, "min_length must be an integer"),
         (
             {"min_length": 9, "max_length": 8},

@@ -11,7 +11,7 @@ import numpy as np
 from fastseq import checks, metrics
 from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
-from fastseq.models import token_pairs
+from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
@@ -279,6 +279,8 @@ class Seq2Seq(Estimator):
         min_length: int = 0,
         max_length: int | None = None,
         no_repeat_ngram: int = 0,
+        prefixes: Sequence | None = None,
+        constraints: Sequence[Sequence] | None = None,
         unknown: str = "keep",
         attention: bool = False,
         ensemble: Sequence[Seq2Seq] = (),
@@ -296,7 +298,13 @@ class Seq2Seq(Estimator):
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
             Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length, or ``min_length`` if that is more.
+            is usual for its source's length, beside its prefix and phrases, or ``min_length`` if
+            that is more.
+        prefixes : list of targets, optional
+            What the target of each source begins with, in whole tokens; it may be empty.
+        constraints : list of lists of targets, optional
+            Of each source the phrases, in whole tokens, that must occur in its targets, each at a
+            place of its own; there may be none.
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
             token that the decoder looked at the most takes its place (Luong et al., 2015).
@@ -312,6 +320,7 @@ class Seq2Seq(Estimator):
         self._check_fitted()
         models, sources = self._check_ensemble(ensemble), self._read_sources(X)
         checks.choice("unknown", unknown, UNKNOWNS)
+        wanted = self._read_wanted(prefixes, constraints, len(sources))
         if (
             checks.not_negative("coverage_penalty", coverage_penalty)
             or unknown == "copy"
@@ -331,12 +340,19 @@ class Seq2Seq(Estimator):
                 coverage_penalty=coverage_penalty,
                 min_length=min_length,
                 no_repeat_ngram=no_repeat_ngram,
+                prefixes=[wanted[row][0] for row in batch.rows],
+                constraints=[wanted[row][1] for row in batch.rows],
                 excluded=self._excluded(unknown),
                 source_lengths=batch.lengths,
                 attention=attention or unknown == "copy",
             )
 
-        found = self._search(sources, models, (min_length, max_length), search)
+        bounds = _read_bounds(
+            min_length,
+            max_length,
+            np.array([len(p) + sum(map(len, phrases)) for p, phrases in wanted], np.int64),
+        )
+        found = self._search(sources, models, bounds, search)
         return [
             [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
             for source, hypotheses in zip(sources, found, strict=True)
@@ -395,7 +411,7 @@ class Seq2Seq(Estimator):
                 seed=rng,
             )
 
-        found = self._search(sources, [self], (min_length, max_length), search)
+        found = self._search(sources, [self], _read_bounds(min_length, max_length), search)
         return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
 
     def log_prob(self, X: Any, y: Any = None) -> np.ndarray:
@@ -490,12 +506,15 @@ class Seq2Seq(Estimator):
 
     def _search(self, sources, models, bounds, search):
         """What a search finds for each source, batch by batch."""
-        least, most = _read_bounds(*bounds)
+        least, most, needed = bounds
+        needed = np.broadcast_to(needed, len(sources))
         results = [None] * len(sources)
         for batch in self._batches(sources, None, None) if sources else ():
             lengths = batch.lengths - 1  # without the end
             limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
-            limits = np.maximum(limits, least) if most is None else np.full(len(lengths), most)
+            limits = np.maximum(limits + needed[batch.rows], least)
+            if most is not None:
+                limits = np.full(len(lengths), most)
             states = [model.network_.decode(batch.x, batch.lengths) for model in models]
             found = search(states, batch, limits)
             for row, hypotheses in zip(batch.rows, found, strict=True):
@@ -503,6 +522,25 @@ class Seq2Seq(Estimator):
         for model in models:
             model.network_.release()
         return results
+
+    def _read_wanted(self, prefixes, constraints, count):
+        """For each source the ids that its targets begin with, and those of phrases in them."""
+
+        def read(name, targets):
+            return token_pairs.encode_wanted(
+                name, targets, self.target_unit, self.target_vocabulary_
+            )
+
+        for name, value in (("prefixes", prefixes), ("constraints", constraints)):
+            if value is not None and inputs.count(name, value) != count:
+                raise ValueError(
+                    f"{name} must have one entry for each of the {count} sources, got {len(value)}"
+                )
+        begins = [[]] * count if prefixes is None else read("prefixes", prefixes)
+        phrases = [[]] * count
+        if constraints is not None:
+            phrases = [read(f"constraints[{i}]", some) for i, some in enumerate(constraints)]
+        return list(zip(begins, phrases, strict=True))
 
     def _excluded(self, unknown):
         vocabulary = self.target_vocabulary_
@@ -756,8 +794,8 @@ def _check_that_all_look(models):
         )
 
 
-def _read_bounds(min_length, max_length):
-    """The least and the most tokens of targets; None where sources decide."""
+def _read_bounds(min_length, max_length, needed=0):
+    """The fewest and the most tokens of targets, None where sources decide, and those needed."""
     min_length = checks.not_negative_int("min_length", min_length)
     if max_length is not None:
         max_length = checks.not_negative_int("max_length", max_length)
@@ -765,7 +803,13 @@ def _read_bounds(min_length, max_length):
             raise ValueError(
                 f"min_length must be at most max_length = {max_length}, got {min_length}"
             )
-    return min_length, max_length
+        if np.max(needed, initial=0) > max_length:
+            i = int(np.argmax(needed))
+            raise ValueError(
+                f"the prefix and the phrases for X[{i}] have {needed[i]} tokens: raise max_length, "
+                f"which is {max_length}"
+            )
+    return min_length, max_length, needed
 
 
 class _MoreSampling:

@@ -70,6 +70,22 @@ def check_targets(name, targets):
             )
 
 
+def encode_wanted(name, targets, unit, vocabulary):
+    """What targets have to hold, as ids; all of it must be known."""
+    targets = read_tokens(name, targets, unit)
+    check_targets(name, targets)
+    encoded = []
+    for i, tokens in enumerate(targets):
+        ids = vocabulary.encode(tokens)
+        if vocabulary.unknown_id in ids:
+            token = tokens[ids.tolist().index(vocabulary.unknown_id)]
+            raise ValueError(
+                f"{name}[{i}] must hold tokens that the model can write, got {token!r}"
+            )
+        encoded.append(ids)
+    return encoded
+
+
 def join(tokens, unit):
     """Tokens in the form in which users have them."""
     if unit == "token":
