@@ -244,3 +244,25 @@ def test_lines_may_be_drawn(model, capsys, monkeypatch):
         assert message in capsys.readouterr().err
     assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 1
     assert "unknown must be one of 'keep', 'exclude'" in capsys.readouterr().err
+
+
+def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
+    sources, letters = X[:5], sorted(set("".join(X)))
+    a, b = letters[0], letters[1]
+    prefixes = [[a], [], [b, a], [], [b]]
+    constraints = [[[b, a], [b]], [], [[a, a]], [[b]], []]
+    write("lines.txt", sources)
+    write("begin.txt", [" ".join(tokens) for tokens in prefixes])
+    write("phrases.txt", ["\t".join(" ".join(p) for p in phrases) for phrases in constraints])
+    line = "translate g2p.safetensors lines.txt --prefixes begin.txt --constraints"
+    assert run(f"{line} phrases.txt") == 0
+    expected = model.predict(sources, prefixes=prefixes, constraints=constraints)
+    assert expected != model.predict(sources)
+    assert capsys.readouterr().out.splitlines() == [" ".join(tokens) for tokens in expected]
+    write("short.txt", [a])
+    assert run(f"{line} short.txt") == 1
+    assert "short.txt: expected a line for each line that is translated" in capsys.readouterr().err
+    write("long.txt", [a] * 6)
+    assert run("translate g2p.safetensors lines.txt --prefixes long.txt") == 1
+    assert "that is translated, got more" in capsys.readouterr().err

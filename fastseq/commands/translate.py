@@ -66,6 +66,14 @@ def add(commands):
         help="no N tokens in a row come twice in a line; 0 lets them (default: 0)",
     )
     command.add_argument(
+        "--prefixes", metavar="FILE", help="for each line what the written one begins with"
+    )
+    command.add_argument(
+        "--constraints",
+        metavar="FILE",
+        help="for each line phrases that must occur in the written one, separated by tabs",
+    )
+    command.add_argument(
         "--unknown",
         choices=("keep", "exclude", "copy"),
         default="keep",
@@ -111,6 +119,7 @@ def _add_sampling(command):
 def _check_kind(args):
     """End the command if options of searching and of sampling come together."""
     searching = ("beam", "n_best", "align", "length_penalty", "coverage_penalty", "ensemble")
+    searching += ("prefixes", "constraints")
     drawing = ("temperature", "top_k", "top_p", "seed")
     wrong = drawing if args.samples is None else searching
     for name in wrong:
@@ -152,12 +161,13 @@ def _translate(model, others, args):
     at_once = 1 if args.data == files.STDIN and sys.stdin.isatty() else AT_ONCE
     count = 0
     while chunk := list(itertools.islice(lines, at_once)):
-        sources = [line.split() if model.source_unit == "token" else line for line in chunk]
+        sources = [_as_unit(line, model.source_unit) for line in chunk]
         for place, rows in enumerate(write(sources), count + 1):
             for columns in rows:
                 yield "\t".join(_numbered(place, columns, args))
         count += len(chunk)
         sys.stdout.flush()
+    list(write([]))  # where no line is left, none may be in the files beside it
 
 
 def _found(model, others, args):
@@ -171,10 +181,43 @@ def _found(model, others, args):
         "ensemble": others,
         **_limits(args),
     }
-    return lambda sources: (
-        [_columns(candidate, args) for candidate in candidates]
-        for candidates in model.candidates(sources, **options)
-    )
+    unit, beside = model.target_unit, {}  # what belongs to the lines, in files of as many
+    if args.prefixes is not None:
+        beside["prefixes"] = _lines_of(args.prefixes, lambda line: _as_unit(line, unit))
+    if args.constraints is not None:
+        beside["constraints"] = _lines_of(
+            args.constraints,
+            lambda line: [_as_unit(part, unit) for part in line.split("\t") if part],
+        )
+
+    def write(sources):
+        wanted = {name: take(len(sources)) for name, take in beside.items()}
+        for candidates in model.candidates(sources, **options, **wanted):
+            yield [_columns(candidate, args) for candidate in candidates]
+
+    return write
+
+
+def _as_unit(line, unit):
+    return line.split() if unit == "token" else line
+
+
+def _lines_of(path, read):
+    """A function that takes the next ``count`` lines of a file, each as ``read`` makes it.
+
+    It takes 0 where there should be none left.
+    """
+    lines = (read(line) for _, line in files.numbered_lines(path))
+
+    def take(count):
+        taken = list(itertools.islice(lines, count))
+        if len(taken) < count:
+            raise ValueError(f"{path}: expected a line for each line that is translated, got fewer")
+        if not count and next(lines, None) is not None:
+            raise ValueError(f"{path}: expected a line for each line that is translated, got more")
+        return taken
+
+    return take
 
 
 def _drawn(model, args):
