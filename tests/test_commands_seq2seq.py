@@ -100,8 +100,15 @@ def test_alignments(model, capsys, monkeypatch):
     output, pairs = capsys.readouterr().out.rstrip("\n").split("\t")
     (found,) = model.candidates(["abc"], attention=True)[0]
     assert output == " ".join(found.tokens)
-    expected = [f"{s}-{t}" for t, s in enumerate(found.attention[:-1].argmax(axis=1))]
+    expected = [f"{s}-{t}" for t, s in enumerate(found.attention[:-1, :3].argmax(axis=1))]
     assert pairs.split() == expected
+    line = "translate g2p.safetensors --align --min-length 6"  # more than there is to look at
+    assert run(line, monkeypatch, "ab\n\n") == 0
+    long, empty = capsys.readouterr().out.splitlines()
+    assert {pair.partition("-")[0] for pair in long.split("\t")[1].split()} <= {"0", "1"}
+    output, pairs = empty.split("\t")
+    assert len(output.split()) >= 6
+    assert pairs == ""
 
 
 def test_models_of_an_ensemble(model, capsys, monkeypatch):

@@ -254,5 +254,6 @@ def _columns(candidate, args):
         yield f"{candidate.score:.4f}"
     yield _line(candidate.output)
     if args.align:
-        sources = candidate.attention[:-1].argmax(axis=1)
+        weights = candidate.attention[:-1, :-1]  # the ends are no tokens of lines
+        sources = weights.argmax(axis=1) if weights.size else ()
         yield " ".join(f"{source}-{target}" for target, source in enumerate(sources))
