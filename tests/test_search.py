@@ -436,6 +436,22 @@ def test_prefixes_come_first():
     np.testing.assert_allclose([h.score for h in found], [s for s, _ in expected], rtol=1e-12)
 
 
+@pytest.mark.parametrize("penalty", [0.0, 1.0, "average"])
+def test_what_is_impossible_but_has_to_come_has_the_probability_0(penalty):
+    class Endless(Table):
+        def logits(self, history):
+            logits = super().logits(history)
+            logits[END] = -np.inf
+            return logits
+
+    for rules in ({}, {"prefixes": [[2]]}, {"no_repeat_ngram": 1}):
+        (found,) = search(Endless(4), max_length=3, beam_size=2, length_penalty=penalty, **rules)
+        assert {h.log_prob for h in found} == {h.score for h in found} == {-np.inf}
+        assert {len(h.tokens) for h in found} == {3}
+    (drawn,) = sample_sequences(Endless(4), [START], end_id=END, max_length=3, n_samples=2)
+    assert {h.log_prob for h in drawn} == {-np.inf}
+
+
 def test_a_prefix_that_the_model_holds_for_impossible_comes_all_the_same():
     (found,) = search(Script(), max_length=3, beam_size=3, n_best=1, prefixes=[[2]])
     assert found_tokens(found) == [(2,)]
