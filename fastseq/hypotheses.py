@@ -10,6 +10,8 @@ import numpy as np
 from fastseq import checks
 from fastseq.search_rules import IMPOSSIBLE
 
+STEEPEST = 10  # exponent of a penalty; far beyond any use, and no length overflows
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hypothesis:
@@ -140,6 +142,10 @@ class Penalties:
             raise ValueError(f"length_penalty must be a number or 'average', got {length!r}")
         if not self._average:
             self._alpha = checks.finite("length_penalty", length)
+            if abs(self._alpha) > STEEPEST:
+                raise ValueError(
+                    f"length_penalty must lie between -{STEEPEST} and {STEEPEST}, got {length}"
+                )
         self.coverage = checks.not_negative("coverage_penalty", coverage)
 
     def of_length(self, n):

@@ -82,7 +82,8 @@ def beam_search(
     n_best : int
         How many hypotheses to return of each sentence, up to K.
     length_penalty : float or "average"
-        :math:`\alpha`, or n itself.  0 compares probabilities, which favours short ones.
+        :math:`\alpha`, from -10 to 10, or n itself.  0 compares probabilities, which favours
+        short ones.
     coverage_penalty : float
         :math:`\beta`, from 0 on, for models with attention.
     min_length : int or array of integers, (B,)

@@ -436,6 +436,14 @@ def test_prefixes_come_first():
     np.testing.assert_allclose([h.score for h in found], [s for s, _ in expected], rtol=1e-12)
 
 
+def test_steep_penalties_decide_by_length():
+    for penalty, length in ((10, 4), (-10, 0)):
+        (found,) = search(Table(3), max_length=4, beam_size=60, n_best=60, length_penalty=penalty)
+        scores = [h.score for h in found]
+        assert np.isfinite(scores).all() and scores == sorted(scores, reverse=True)
+        assert len(found[0].tokens) == length
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0, "average"])
 def test_what_is_impossible_but_has_to_come_has_the_probability_0(penalty):
     class Endless(Table):
@@ -734,6 +742,12 @@ def test_alignment_needs_attention():
         ({"beam_size": 0}, ValueError, ["beam_size", "at least 1", "0"]),
         ({"n_best": 6}, ValueError, ["n_best", "at most beam_size = 5", "6"]),
         ({"length_penalty": "wu"}, ValueError, ["length_penalty", "'average'", "'wu'"]),
+        (
+            {"length_penalty": 1e6},
+            ValueError,
+            ["length_penalty", "between -10 and 10", "1000000.0"],
+        ),
+        ({"length_penalty": -10.1}, ValueError, ["length_penalty", "between -10 and 10", "-10.1"]),
         ({"length_penalty": np.nan}, ValueError, ["length_penalty", "finite", "nan"]),
         ({"coverage_penalty": -1}, ValueError, ["coverage_penalty", "at least 0", "-1"]),
         ({"max_length": -1}, ValueError, ["max_length", "at least 0", "-1"]),
