@@ -456,8 +456,11 @@ def test_wrong_options(fitted, options, error, message):
 def test_weights_that_are_not_finite_are_told(fitted):
     broken = copy.deepcopy(fitted)
     broken.network_.parameters.flat[:] = np.nan
-    with raises(FloatingPointError, "NaN or infinity"):
-        broken.predict(["abc"])
+    for write in (broken.predict, broken.sample):
+        with raises(FloatingPointError, "the model's parameters are not finite, got NaN or inf"):
+            write(["abc"])
+    with raises(FloatingPointError, "ensemble[0]'s parameters are not finite"):
+        fitted.predict(["abc"], ensemble=[broken])
 
 
 def test_a_file_of_other_vocabularies_is_refused(fitted, tmp_path):

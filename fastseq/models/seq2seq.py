@@ -516,7 +516,11 @@ class Seq2Seq(Estimator):
             if most is not None:
                 limits = np.full(len(lengths), most)
             states = [model.network_.decode(batch.x, batch.lengths) for model in models]
-            found = search(states, batch, limits)
+            try:
+                found = search(states, batch, limits)
+            except FloatingPointError:
+                _check_parameters(models)
+                raise
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 results[row] = hypotheses
         for model in models:
@@ -781,6 +785,16 @@ class Seq2Seq(Estimator):
             self.network_.settings["updates"] = updates  # which a checkpoint compares
             callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
         super()._train(batches, validation, checkpoint, progress, callbacks)
+
+
+def _check_parameters(models):
+    """Raise if a model of an ensemble, of which the first is ours, is broken."""
+    for i, model in enumerate(models):
+        if not np.isfinite(model.network_.parameters.flat).all():
+            which = f"ensemble[{i - 1}]'s" if i else "the model's"
+            raise FloatingPointError(
+                f"{which} parameters are not finite, got NaN or infinity: load or train it again"
+            ) from None
 
 
 def _check_that_all_look(models):
