@@ -845,6 +845,26 @@ def test_attention_of_another_shape_is_refused(shape):
         beam_search(models, [START], end_id=END, max_length=3, coverage_penalty=1.0)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("options", [{"attention": True}, {"coverage_penalty": 0.1}])
+def test_attention_that_is_no_number_is_refused(value, options):
+    class Broken(Table):
+        def attention(self, history):
+            weights = super().attention(history)
+            weights[1] = value if len(history) == 4 else weights[1]
+            return weights
+
+    with raises(FloatingPointError, "state.weights must be finite"):
+        search(Broken(4, source=3, end=-9.0), **options)
+
+
+def test_sources_are_no_longer_than_attention():
+    options = {"sentences": (0, 1), "coverage_penalty": 0.1}
+    assert search(Table(4, (0, 1), source=3), source_lengths=[3, 1], **options)
+    with raises(ValueError, "source_lengths must be at most S = 3", "got 4"):
+        search(Table(4, (0, 1), source=3), source_lengths=[1, 4], **options)
+
+
 def test_scores_that_must_not_be_written_are_copied():
     class Constant(Table):
         table = np.log([[0.1, 0.2, 0.3, 0.4]])
