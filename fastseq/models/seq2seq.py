@@ -14,7 +14,7 @@ from fastseq.hypotheses import Penalties
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
-from fastseq.models.seq2seq_network import Seq2SeqNetwork
+from fastseq.models.seq2seq_network import Seq2SeqNetwork, check_tied
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
@@ -677,11 +677,8 @@ class Seq2Seq(Estimator):
         token_pairs.check_settings(self)
         checks.choice("cell", self.cell, tuple(CELLS))
         self._check_attention()
-        if self.tie_weights is True and self.embedding_dim != self.hidden_size:
-            raise ValueError(
-                "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-                f"and outputs, got {self.embedding_dim} and {self.hidden_size}"
-            )
+        if self.tie_weights is True:
+            check_tied(self.embedding_dim, self.hidden_size)
         for name in ("embedding_dim", "hidden_size", "num_layers", "beam_size"):
             checks.positive_int(name, getattr(self, name))
         for name in ("bidirectional", "input_feeding", "tie_weights"):

@@ -300,12 +300,17 @@ def _shifted(batch):
     return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
 
 
-def _prepare_to_tie(embedding, hidden_size, rng):
-    """Draw vectors that can be output weights as well, if they can."""
-    if embedding.embedding_dim != hidden_size:
+def check_tied(embedding_dim: int, hidden_size: int) -> None:
+    """Raise unless a table of vectors can be that of the output weights as well."""
+    if embedding_dim != hidden_size:
         raise ValueError(
             "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-            f"and outputs, got {embedding.embedding_dim} and {hidden_size}"
+            f"and outputs, got {embedding_dim} and {hidden_size}"
         )
+
+
+def _prepare_to_tie(embedding, hidden_size, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    check_tied(embedding.embedding_dim, hidden_size)
     weight = embedding.parameters["weight"]
     weight[...] = rng.uniform(-TIED, TIED, weight.shape)
