@@ -472,12 +472,9 @@ class Seq2Seq(Estimator):
         else:
             (target,) = self._read_targets([target])
         (batch,) = self._batches([source], [target], None)
-        decoding, rows = self.network_.decode(batch.x, batch.lengths), []
-        for ids in batch.targets[:-1]:
-            decoding.step(ids)
-            rows.append(decoding.weights[0].copy())
+        attention = self.network_.look(batch)[:, 0].copy()  # the layer may write there again
         end = token_pairs.SPECIAL["end"]
-        return [*source, end], [*target, end], np.stack(rows)
+        return [*source, end], [*target, end], attention
 
     def plot_attention(
         self, source: Any, target: Any = None, path: str | os.PathLike | None = None

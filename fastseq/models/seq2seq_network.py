@@ -248,6 +248,12 @@ class Seq2SeqNetwork(Module):
         """Targets of sources (S, B), token by token; see :class:`Decoding`."""
         return Decoding(self, x, lengths)
 
+    def look(self, batch: Batch) -> np.ndarray | None:
+        """How much each step of the targets looks at each position of its source, (T, B, S)."""
+        inputs, _, _, lengths = _shifted(batch)
+        memory, state = self.read(batch.x, batch.lengths)
+        return self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)[1]
+
     def log_prob(self, batch: Batch) -> np.ndarray:
         """The logarithm of the probability of each row's target (B,), float64."""
         inputs, targets, mask, lengths = _shifted(batch)
