@@ -78,7 +78,13 @@ class Model:
                     f"state.weights must have shape (R, S) with R = {rows} and the same S for all "
                     f"models, got {np.shape(w)}"
                 )
-        return np.asarray(weights[0]) if len(weights) == 1 else np.mean(weights, axis=0)
+        weights = np.asarray(weights[0]) if len(weights) == 1 else np.mean(weights, axis=0)
+        if not math.isfinite(np.add.reduce(weights, axis=None)):
+            raise FloatingPointError(
+                "state.weights must be finite, got NaN or infinity: the model's parameters or its "
+                "inputs have them"
+            )
+        return weights
 
 
 def log_sum_exp(logits):

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastseq import checks
+from fastseq.search_rules import IMPOSSIBLE
+
+STEEPEST = 10  # exponent of a penalty; far beyond any use, and no length overflows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +24,8 @@ class Hypothesis:
     score : float
         What hypotheses are sorted by: ``log_prob`` with the penalties of lengths and coverage.
     log_prob : float
-        The logarithm of the probability that the model gives to these tokens and the end.
+        The logarithm of the probability that the model gives to these tokens and the end; -inf
+        if it holds for impossible what had to come.
     cut : bool
         Whether it ends only because it had to, at the maximum length, where something else was
         more probable.
@@ -134,10 +138,14 @@ class Penalties:
 
     def __init__(self, length, coverage):
         self._average = isinstance(length, str)
-        if self._average:
-            checks.choice("length_penalty", length, ("average",))
-        else:
+        if self._average and length != "average":
+            raise ValueError(f"length_penalty must be a number or 'average', got {length!r}")
+        if not self._average:
             self._alpha = checks.finite("length_penalty", length)
+            if abs(self._alpha) > STEEPEST:
+                raise ValueError(
+                    f"length_penalty must lie between -{STEEPEST} and {STEEPEST}, got {length}"
+                )
         self.coverage = checks.not_negative("coverage_penalty", coverage)
 
     def of_length(self, n):
@@ -231,6 +239,10 @@ class Finished:
         order = np.lexsort((-scores, sentences))  # stable: of equal ones the first to end
         first = np.searchsorted(sentences[order], sentences[order])
         order = order[np.arange(len(order)) - first < n_best]
+        # sums are finite until here, so that what had to come could be compared
+        impossible = log_probs <= IMPOSSIBLE / 2
+        log_probs = np.where(impossible, -np.inf, log_probs)
+        scores = np.where(impossible, -np.inf, scores)
         falling = np.argsort(-steps[order], kind="stable")
         found = order[falling]
         tokens = trail.read(steps[found], rows[found])

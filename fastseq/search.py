@@ -82,7 +82,8 @@ def beam_search(
     n_best : int
         How many hypotheses to return of each sentence, up to K.
     length_penalty : float or "average"
-        :math:`\alpha`, or n itself.  0 compares probabilities, which favours short ones.
+        :math:`\alpha`, from -10 to 10, or n itself.  0 compares probabilities, which favours
+        short ones.
     coverage_penalty : float
         :math:`\beta`, from 0 on, for models with attention.
     min_length : int or array of integers, (B,)
@@ -112,7 +113,7 @@ def beam_search(
     TypeError, ValueError
         If an argument has the wrong type, shape or value, or the model lacks attention.
     FloatingPointError
-        If the model's scores are NaN or infinite.
+        If the model's scores or weights are NaN or infinite.
 
     Notes
     -----
@@ -360,7 +361,7 @@ class _BeamSearch:
             if self.phrases is not None:
                 phrases_of.check_classes(self.phrases, self.model.classes)
         if self.attention or self.penalties.coverage:
-            self._attend()
+            self._attend(step)
         (gains, rows, tokens), cut = self._choose(step, logits)
         ended = tokens == self.rules.end
         if self.none_has_ended and _least(gains) > -np.inf and not _any(ended):
@@ -377,8 +378,18 @@ class _BeamSearch:
         running = self._leave(step, running, gains)
         return self._continue(gains[running], rows[running], tokens[running])
 
-    def _attend(self):
+    def _check_source_lengths(self, positions):
+        longest = self.source_lengths.max(initial=0)
+        if longest > positions:
+            raise ValueError(
+                f"source_lengths must be at most S = {positions}, the positions that state.weights "
+                f"has, got {longest}"
+            )
+
+    def _attend(self, step):
         weights = self.model.attention(len(self.log_probs))
+        if not step and self.source_lengths is not None:
+            self._check_source_lengths(weights.shape[1])
         if self.attention:
             self.trail.add_weights(weights)
         if self.penalties.coverage:

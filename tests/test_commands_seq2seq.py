@@ -100,8 +100,15 @@ def test_alignments(model, capsys, monkeypatch):
     output, pairs = capsys.readouterr().out.rstrip("\n").split("\t")
     (found,) = model.candidates(["abc"], attention=True)[0]
     assert output == " ".join(found.tokens)
-    expected = [f"{s}-{t}" for t, s in enumerate(found.attention[:-1].argmax(axis=1))]
+    expected = [f"{s}-{t}" for t, s in enumerate(found.attention[:-1, :3].argmax(axis=1))]
     assert pairs.split() == expected
+    line = "translate g2p.safetensors --align --min-length 6"  # more than there is to look at
+    assert run(line, monkeypatch, "ab\n\n") == 0
+    long, empty = capsys.readouterr().out.splitlines()
+    assert {pair.partition("-")[0] for pair in long.split("\t")[1].split()} <= {"0", "1"}
+    output, pairs = empty.split("\t")
+    assert len(output.split()) >= 6
+    assert pairs == ""
 
 
 def test_models_of_an_ensemble(model, capsys, monkeypatch):
@@ -172,3 +179,97 @@ def test_mistakes_are_told_in_a_line(model, capsys):
     assert "tagger: holds a SequenceTagger, which doesn't write lines" in capsys.readouterr().err
     assert run("translate g2p.safetensors train.source --n-best 9 --beam 3") == 1
     assert "n_best must be at most beam_size = 3, got 9" in capsys.readouterr().err
+
+
+def test_the_penalty_of_length_is_a_number_or_a_word(model, capsys):
+    write("lines.txt", X[:5])
+    for penalty in ("average", "0.7"):
+        line = f"translate g2p.safetensors lines.txt --length-penalty {penalty} --n-best 2"
+        assert run(line) == 0
+        value = penalty if penalty == "average" else float(penalty)
+        found = model.candidates(X[:5], length_penalty=value, n_best=2)
+        scores = [f"{one.score:.4f}" for candidates in found for one in candidates]
+        assert [row.split("\t")[1] for row in capsys.readouterr().out.splitlines()] == scores
+    line = f"train seq2seq --pairs train.tsv --out m {OPTIONS} --epochs 1 --length-penalty"
+    assert run(f"{line} average") == 0
+    assert fs.load("m").length_penalty == "average"
+    with pytest.raises(SystemExit):
+        run(f"{line} mean")
+    assert "expected a number or 'average', got 'mean'" in capsys.readouterr().err
+
+
+def test_none_takes_an_optional_setting_away(capsys):
+    line = f"train seq2seq --pairs train.tsv --out m {OPTIONS} --epochs 1"
+    assert run(f"{line} --attention none --max-norm none --cell rnn") == 0
+    loaded = fs.load("m")
+    assert loaded.attention is None
+    assert loaded.max_norm is None
+    assert loaded.predict(["abc"]) != []
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run(f"{line} --hidden-size none")
+    assert "invalid int value: 'none'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(f"{line} --max-norm much")
+    assert "invalid float value: 'much'" in capsys.readouterr().err
+
+
+def test_rules_of_a_search(model, capsys):
+    write("lines.txt", X[:9])
+    for option, value in (("min_length", 6), ("no_repeat_ngram", 1), ("coverage_penalty", 2.0)):
+        line = f"translate g2p.safetensors lines.txt --n-best 3 --{option.replace('_', '-')}"
+        assert run(f"{line} {value}") == 0
+        found = model.candidates(X[:9], n_best=3, **{option: value})
+        expected = [" ".join(one.output) for candidates in found for one in candidates]
+        assert [row.split("\t")[2] for row in capsys.readouterr().out.splitlines()] == expected
+        plain = model.candidates(X[:9], n_best=3)
+        assert [one.score for one, *_ in found] != [one.score for one, *_ in plain]
+
+
+def test_lines_may_be_drawn(model, capsys, monkeypatch):
+    write("lines.txt", X[:5])
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 5)
+    how = "--samples 3 --temperature 2 --top-k 4 --max-length 5 --seed 0"
+    assert run(f"translate g2p.safetensors lines.txt {how}") == 0
+    drawn = model.sample(X[:5], 3, temperature=2.0, top_k=4, max_length=5, seed=0)
+    expected = [f"{i}\t{' '.join(y)}" for i, outputs in enumerate(drawn, 1) for y in outputs]
+    assert capsys.readouterr().out.splitlines() == expected
+    write("twice.txt", X[:5] * 2)  # the second chunk has numbers of its own
+    assert run(f"translate g2p.safetensors twice.txt {how}") == 0
+    rows = [row.split("\t") for row in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == [str(i) for i in range(1, 11) for _ in range(3)]
+    assert [row[1] for row in rows[:15]] != [row[1] for row in rows[15:]]
+    for options, message in (
+        ("--seed 0", "--seed needs --samples"),
+        ("--temperature 1", "--temperature needs --samples"),
+        ("--samples 2 --n-best 2", "--n-best can't come with --samples"),
+        ("--samples 2 --align", "--align can't come with --samples"),
+        ("--samples 2 --ensemble m", "--ensemble can't come with --samples"),
+    ):
+        with pytest.raises(SystemExit):
+            run(f"translate g2p.safetensors lines.txt {options}")
+        assert message in capsys.readouterr().err
+    assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 1
+    assert "unknown must be one of 'keep', 'exclude'" in capsys.readouterr().err
+
+
+def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
+    sources, letters = X[:5], sorted(set("".join(X)))
+    a, b = letters[0], letters[1]
+    prefixes = [[a], [], [b, a], [], [b]]
+    constraints = [[[b, a], [b]], [], [[a, a]], [[b]], []]
+    write("lines.txt", sources)
+    write("begin.txt", [" ".join(tokens) for tokens in prefixes])
+    write("phrases.txt", ["\t".join(" ".join(p) for p in phrases) for phrases in constraints])
+    line = "translate g2p.safetensors lines.txt --prefixes begin.txt --constraints"
+    assert run(f"{line} phrases.txt") == 0
+    expected = model.predict(sources, prefixes=prefixes, constraints=constraints)
+    assert expected != model.predict(sources)
+    assert capsys.readouterr().out.splitlines() == [" ".join(tokens) for tokens in expected]
+    write("short.txt", [a])
+    assert run(f"{line} short.txt") == 1
+    assert "short.txt: expected a line for each line that is translated" in capsys.readouterr().err
+    write("long.txt", [a] * 6)
+    assert run("translate g2p.safetensors lines.txt --prefixes long.txt") == 1
+    assert "that is translated, got more" in capsys.readouterr().err

@@ -436,6 +436,30 @@ def test_prefixes_come_first():
     np.testing.assert_allclose([h.score for h in found], [s for s, _ in expected], rtol=1e-12)
 
 
+def test_steep_penalties_decide_by_length():
+    for penalty, length in ((10, 4), (-10, 0)):
+        (found,) = search(Table(3), max_length=4, beam_size=60, n_best=60, length_penalty=penalty)
+        scores = [h.score for h in found]
+        assert np.isfinite(scores).all() and scores == sorted(scores, reverse=True)
+        assert len(found[0].tokens) == length
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, "average"])
+def test_what_is_impossible_but_has_to_come_has_the_probability_0(penalty):
+    class Endless(Table):
+        def logits(self, history):
+            logits = super().logits(history)
+            logits[END] = -np.inf
+            return logits
+
+    for rules in ({}, {"prefixes": [[2]]}, {"no_repeat_ngram": 1}):
+        (found,) = search(Endless(4), max_length=3, beam_size=2, length_penalty=penalty, **rules)
+        assert {h.log_prob for h in found} == {h.score for h in found} == {-np.inf}
+        assert {len(h.tokens) for h in found} == {3}
+    (drawn,) = sample_sequences(Endless(4), [START], end_id=END, max_length=3, n_samples=2)
+    assert {h.log_prob for h in drawn} == {-np.inf}
+
+
 def test_a_prefix_that_the_model_holds_for_impossible_comes_all_the_same():
     (found,) = search(Script(), max_length=3, beam_size=3, n_best=1, prefixes=[[2]])
     assert found_tokens(found) == [(2,)]
@@ -718,6 +742,12 @@ def test_alignment_needs_attention():
         ({"beam_size": 0}, ValueError, ["beam_size", "at least 1", "0"]),
         ({"n_best": 6}, ValueError, ["n_best", "at most beam_size = 5", "6"]),
         ({"length_penalty": "wu"}, ValueError, ["length_penalty", "'average'", "'wu'"]),
+        (
+            {"length_penalty": 1e6},
+            ValueError,
+            ["length_penalty", "between -10 and 10", "1000000.0"],
+        ),
+        ({"length_penalty": -10.1}, ValueError, ["length_penalty", "between -10 and 10", "-10.1"]),
         ({"length_penalty": np.nan}, ValueError, ["length_penalty", "finite", "nan"]),
         ({"coverage_penalty": -1}, ValueError, ["coverage_penalty", "at least 0", "-1"]),
         ({"max_length": -1}, ValueError, ["max_length", "at least 0", "-1"]),
@@ -813,6 +843,26 @@ def test_attention_of_another_shape_is_refused(shape):
     with raises(ValueError, "state.weights", "same S", "(1, 3)"):
         models = [Table(4, source=2), Table(4, source=3)]
         beam_search(models, [START], end_id=END, max_length=3, coverage_penalty=1.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("options", [{"attention": True}, {"coverage_penalty": 0.1}])
+def test_attention_that_is_no_number_is_refused(value, options):
+    class Broken(Table):
+        def attention(self, history):
+            weights = super().attention(history)
+            weights[1] = value if len(history) == 4 else weights[1]
+            return weights
+
+    with raises(FloatingPointError, "state.weights must be finite"):
+        search(Broken(4, source=3, end=-9.0), **options)
+
+
+def test_sources_are_no_longer_than_attention():
+    options = {"sentences": (0, 1), "coverage_penalty": 0.1}
+    assert search(Table(4, (0, 1), source=3), source_lengths=[3, 1], **options)
+    with raises(ValueError, "source_lengths must be at most S = 3", "got 4"):
+        search(Table(4, (0, 1), source=3), source_lengths=[1, 4], **options)
 
 
 def test_scores_that_must_not_be_written_are_copied():

@@ -128,6 +128,39 @@ def test_lengths_are_bounded(fitted):
     assert found.cut and len(found.tokens) == 10 + 2 * 3
 
 
+def test_targets_may_have_to_be_longer_than_is_usual(fitted):
+    sources = ["abcdabcdabcd", "abc", "a"]
+    found = fitted.candidates(sources, min_length=50)
+    assert all(len(one.tokens) >= 50 for (one,) in found)
+    short = fitted.candidates(sources, min_length=15)
+    assert 15 <= len(short[2][0].tokens) <= len(found[2][0].tokens)
+
+
+def test_prefixes_and_phrases_come_true(fitted):
+    sources, rng = ["abcd", "a", "", "bc", "dab"], np.random.default_rng(0)
+    prefixes = ["dd", "", "abcabcabcabcabc", "c", ""]
+    constraints = [["ab", "c"], [], [], ["ad"], ["ccc", "ccc"]]
+    found = fitted.candidates(sources, prefixes=prefixes, constraints=constraints, n_best=2)
+    for candidates, prefix, phrases in zip(found, prefixes, constraints, strict=True):
+        for one in candidates:
+            assert one.output.startswith(prefix)
+            assert all(phrase in one.output for phrase in phrases)
+    assert found[4][0].output.count("ccc") >= 2
+    assert found[1][0].output == fitted.predict(["a"])[0]
+    order = rng.permutation(len(sources))  # each goes with its own source
+    turned = fitted.predict(
+        [sources[i] for i in order],
+        prefixes=[prefixes[i] for i in order],
+        constraints=[constraints[i] for i in order],
+    )
+    assert turned == [found[i][0].output for i in order]
+    best = fitted.predict(WORDS)
+    same = fitted.predict(
+        WORDS, prefixes=[y[:2] for y in best], constraints=[[y[1:]] for y in best]
+    )
+    assert same == best
+
+
 def test_a_source_longer_than_any_in_training_and_an_empty_one_are_no_matter(fitted):
     long, empty = fitted.candidates(["abcd" * 50, ""])
     assert len(long[0].tokens) <= 10 + 2 * 200 and len(empty[0].tokens) <= 10
@@ -173,6 +206,16 @@ def test_samples_follow_the_probabilities(fitted):
 
 
 # --- attention ----------------------------------------------------------------------------------
+
+
+def test_samples_obey_the_rules(fitted):
+    drawn = fitted.sample(["abc"], 200, temperature=3.0, seed=0)[0]
+    assert min(map(len, drawn)) < 3 and any("aa" in text[1:] for text in drawn)
+    drawn = fitted.sample(
+        ["abc"], 200, temperature=3.0, min_length=3, max_length=6, no_repeat_ngram=1, seed=0
+    )[0]
+    assert all(len(set(text)) == len(text) for text in drawn)
+    assert min(map(len, drawn)) == 3
 
 
 def test_the_decoder_looks_at_what_it_writes(fitted):
@@ -235,9 +278,12 @@ def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
 
 def test_without_attention_there_is_none_to_show():
     model = make_seq2seq(attention=None).fit(*spelled())
-    for options in ({"attention": True}, {"unknown": "copy"}):
-        with raises(ValueError, "need a model with attention"):
+    looking = make_seq2seq().fit(*spelled())
+    for options in ({"attention": True}, {"unknown": "copy"}, {"coverage_penalty": 0.1}):
+        with raises(ValueError, "need models with attention, but this model has attention=None"):
             model.candidates(["ab"], **options)
+        with raises(ValueError, "need models with attention, but ensemble[1] has attention=None"):
+            looking.candidates(["ab"], ensemble=[looking, model], **options)
     with raises(ValueError, "this model has no attention"):
         model.plot_attention("ab")
 
@@ -308,6 +354,8 @@ def test_models_decide_together(fitted):
     assert [one.tokens for (one,) in there] != [one.tokens for (one,) in first.candidates(WORDS)]
     with raises(TypeError, "ensemble[0] must be a Seq2Seq, got str"):
         first.predict(["abc"], ensemble=["abc"])
+    with raises(TypeError, "ensemble must be a list of Seq2Seq, got Seq2Seq; put a single model"):
+        first.predict(["abc"], ensemble=second)
     stranger = make_seq2seq(**settings).fit(["x"], ["y"])
     with raises(ValueError, "ensemble[0] has another source_vocabulary_ than this model"):
         first.predict(["abc"], ensemble=[stranger])
@@ -324,6 +372,7 @@ def test_models_decide_together(fitted):
         ({"attention": "bilinear"}, ValueError, "attention must be one of 'additive', 'dot'"),
         ({"cell": "rnn", "attention": "dot"}, ValueError, "attention needs cell='lstm' or"),
         ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
+        ({"vocabulary_size": 2}, ValueError, "vocabulary_size must leave room for the 3 special"),
         ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
         ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
@@ -332,6 +381,8 @@ def test_models_decide_together(fitted):
         ({"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must"),
         ({"word_dropout": 1.0}, ValueError, "word_dropout must"),
         ({"label_smoothing": -0.1}, ValueError, "label_smoothing must"),
+        ({"length_penalty": "x"}, ValueError, "length_penalty must be a number or 'average'"),
+        ({"length_penalty": float("nan")}, ValueError, "length_penalty must be a finite number"),
     ],
 )
 def test_wrong_settings(settings, error, message):
@@ -375,6 +426,26 @@ def test_strings_are_no_lists_of_tokens():
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
         ({"unknown": "drop"}, ValueError, "unknown must be one of 'keep', 'exclude', 'copy'"),
         ({"max_length": -1}, ValueError, "max_length must be at least 0"),
+        ({"prefixes": ["a", "b"]}, ValueError, "prefixes must have one entry for each of the 1"),
+        (
+            {"prefixes": ["axb"]},
+            ValueError,
+            "prefixes[0] must hold tokens that the model can write",
+        ),
+        ({"constraints": [["x"]]}, ValueError, "constraints[0][0] must hold tokens that the"),
+        ({"constraints": [[""]]}, ValueError, "must have at least one token"),
+        ({"constraints": ["ab"]}, TypeError, "constraints[0] must be a list"),
+        (
+            {"prefixes": ["ab"], "constraints": [["cd"]], "max_length": 3},
+            ValueError,
+            "for X[0] have 4 tokens: raise max_length, which is 3",
+        ),
+        ({"min_length": 2.5}, TypeError, "min_length must be an integer"),
+        (
+            {"min_length": 9, "max_length": 8},
+            ValueError,
+            "min_length must be at most max_length = 8, got 9",
+        ),
     ],
 )
 def test_wrong_options(fitted, options, error, message):
@@ -385,8 +456,11 @@ def test_wrong_options(fitted, options, error, message):
 def test_weights_that_are_not_finite_are_told(fitted):
     broken = copy.deepcopy(fitted)
     broken.network_.parameters.flat[:] = np.nan
-    with raises(FloatingPointError, "NaN or infinity"):
-        broken.predict(["abc"])
+    for write in (broken.predict, broken.sample):
+        with raises(FloatingPointError, "the model's parameters are not finite, got NaN or inf"):
+            write(["abc"])
+    with raises(FloatingPointError, "ensemble[0]'s parameters are not finite"):
+        fitted.predict(["abc"], ensemble=[broken])
 
 
 def test_a_file_of_other_vocabularies_is_refused(fitted, tmp_path):

@@ -248,3 +248,17 @@ def test_a_small_task_is_learned(attention):
     adam = fs.Adam(network.parameters, 0.01)
     history = fs.fit(network, batches, optimizer=adam, epochs=12, max_norm=1.0, progress=False)
     assert history.epoch_loss[-1] < 0.2 < 1 < history.epoch_loss[0]
+
+
+@pytest.mark.parametrize("name", ["general", "fed", "additive", "deep concat", "dot", "lstm"])
+def test_it_looks_where_its_steps_look(name):
+    network, batch = make_network(name), make_batch(seed=3)
+    looked, decoding = network.look(batch), network.decode(batch.x, batch.lengths)
+    if name == "lstm":
+        assert looked is None
+        return
+    for step, ids in enumerate(batch.targets[:-1]):
+        decoding.step(ids)
+        inside = batch.mask[step + 1]
+        assert inside.any()
+        np.testing.assert_allclose(looked[step, inside], decoding.weights[inside], atol=1e-12)

@@ -28,6 +28,16 @@ def number(text):
         raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
 
 
+def number_or_average(text):
+    """An option's value that is a number or the word "average", for penalties of length."""
+    if text == "average":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or 'average', got {text!r}") from None
+
+
 def _number(kind, text, accept, expected):
     try:
         value = kind(text)
@@ -49,7 +59,9 @@ def column(text):
 def add_settings(parser, cls):
     """An option for each argument of an estimator's constructor."""
     group = parser.add_argument_group(
-        "settings", f"As of fastseq.{cls.__name__}, where they are described in full."
+        "settings",
+        f"As of fastseq.{cls.__name__}, where they are described in full; the word none stands "
+        "for Python's None.",
     )
     described = _descriptions(cls)
     for name, parameter in _settings(cls).items():
@@ -60,12 +72,26 @@ def add_settings(parser, cls):
             options["action"] = argparse.BooleanOptionalAction
         elif name == "embeddings":  # in Python also the vectors themselves
             options |= {"metavar": "FILE"}
+        elif kind == "float | str":
+            options |= {"type": number_or_average, "metavar": "X"}
         elif kind.startswith("Sequence"):
             options |= {"type": int if "[int]" in kind else float, "nargs": "+", "metavar": "X"}
         else:
-            options |= {"type": {"int": int, "float": float, "str": str}[kind]}
+            read = {"int": int, "float": float, "str": str}[kind]
+            optional = parameter.annotation.endswith(" | None")
+            options |= {"type": _or_none(read) if optional else read}
             options["metavar"] = {"int": "N", "float": "X", "str": "NAME"}[kind]
         group.add_argument("--" + name.replace("_", "-"), **options)
+
+
+def _or_none(kind):
+    """How to read a value that the word "none" takes away."""
+
+    def read(text):
+        return None if text == "none" else kind(text)
+
+    read.__name__ = kind.__name__  # which errors show
+    return read
 
 
 def make_estimator(args, cls):

@@ -3,8 +3,10 @@
 import itertools
 import sys
 
+import numpy as np
+
 from fastseq import files, models
-from fastseq.commands.options import number, positive_number
+from fastseq.commands.options import number, number_or_average, positive_number, whole_number
 
 AT_ONCE = 500  # lines that are translated together, and then written
 
@@ -38,12 +40,38 @@ def add(commands):
     command.add_argument("--align", action="store_true", help="tell which token comes from which")
     command.add_argument(
         "--length-penalty",
-        type=number,
+        type=number_or_average,
         metavar="X",
-        help="above 0 longer lines are preferred (default: as in the model's settings)",
+        help="above 0 longer lines are preferred; average compares probabilities per token "
+        "(default: as in the model's settings)",
+    )
+    command.add_argument(
+        "--coverage-penalty",
+        type=number,
+        default=0.0,
+        metavar="X",
+        help="above 0 lines are preferred that leave nothing of the source out (default: 0)",
+    )
+    command.add_argument(
+        "--min-length", type=whole_number, default=0, metavar="N", help="of lines, in tokens"
     )
     command.add_argument(
         "--max-length", type=positive_number, metavar="N", help="of what is written, in tokens"
+    )
+    command.add_argument(
+        "--no-repeat-ngram",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="no N tokens in a row come twice in a line; 0 lets them (default: 0)",
+    )
+    command.add_argument(
+        "--prefixes", metavar="FILE", help="for each line what the written one begins with"
+    )
+    command.add_argument(
+        "--constraints",
+        metavar="FILE",
+        help="for each line phrases that must occur in the written one, separated by tabs",
     )
     command.add_argument(
         "--unknown",
@@ -59,11 +87,52 @@ def add(commands):
         metavar="MODEL",
         help="further models, trained on the same data: they decide together",
     )
-    command.set_defaults(run=run, one_blas_thread=True)
+    _add_sampling(command)
+    command.set_defaults(run=run, one_blas_thread=True, parser=command)
+
+
+def _add_sampling(command):
+    group = command.add_argument_group("sampling", "Lines that are drawn instead of searched for.")
+    group.add_argument(
+        "--samples",
+        type=positive_number,
+        metavar="N",
+        help="draw N lines for each, each written with the number of its line",
+    )
+    group.add_argument(
+        "--temperature",
+        type=number,
+        metavar="X",
+        help="below 1 what is probable comes more often (default: 1)",
+    )
+    group.add_argument(
+        "--top-k", type=positive_number, metavar="K", help="draw from the K most probable tokens"
+    )
+    group.add_argument(
+        "--top-p", type=number, metavar="P", help="... or from those that have P of the probability"
+    )
+    group.add_argument(
+        "--seed", type=whole_number, metavar="N", help="the same lines for the same number"
+    )
+
+
+def _check_kind(args):
+    """End the command if options of searching and of sampling come together."""
+    searching = ("beam", "n_best", "align", "length_penalty", "coverage_penalty", "ensemble")
+    searching += ("prefixes", "constraints")
+    drawing = ("temperature", "top_k", "top_p", "seed")
+    wrong = drawing if args.samples is None else searching
+    for name in wrong:
+        value = getattr(args, name)
+        # numbers equal to 0 may be given: --seed 0, --temperature 0
+        if value is not None and value is not False and value != args.parser.get_default(name):
+            relation = "needs" if args.samples is None else "can't come with"
+            args.parser.error(f"--{name.replace('_', '-')} {relation} --samples")
 
 
 def run(args):
     """Read a model and lines, write what it makes of them."""
+    _check_kind(args)
     if args.out is not None:
         files.check_writable(args.out)
     model, *others = (load(path) for path in (args.model, *args.ensemble))
@@ -86,33 +155,105 @@ def load(path):
 
 def _translate(model, others, args):
     """Lines to write."""
-    options = {
-        "beam_size": args.beam if args.beam is not None else max(model.beam_size, args.n_best or 1),
-        "n_best": args.n_best or 1,
-        "length_penalty": args.length_penalty,
-        "max_length": args.max_length,
-        "unknown": args.unknown,
-        "attention": args.align,
-        "ensemble": others,
-    }
+    write = _drawn(model, args) if args.samples else _found(model, others, args)
     lines = (line for _, line in files.numbered_lines(args.data))
     # who types wants an answer to each line
     at_once = 1 if args.data == files.STDIN and sys.stdin.isatty() else AT_ONCE
     count = 0
     while chunk := list(itertools.islice(lines, at_once)):
-        sources = [line.split() if model.source_unit == "token" else line for line in chunk]
-        for place, candidates in enumerate(model.candidates(sources, **options), count + 1):
-            for candidate in candidates:
-                yield "\t".join(_columns(place, candidate, args))
+        sources = [_as_unit(line, model.source_unit) for line in chunk]
+        for place, rows in enumerate(write(sources), count + 1):
+            for columns in rows:
+                yield "\t".join(_numbered(place, columns, args))
         count += len(chunk)
         sys.stdout.flush()
+    list(write([]))  # where no line is left, none may be in the files beside it
 
 
-def _columns(place, candidate, args):
+def _found(model, others, args):
+    """A function from sources to the columns of what a search finds for each."""
+    options = {
+        "beam_size": args.beam if args.beam is not None else max(model.beam_size, args.n_best or 1),
+        "n_best": args.n_best or 1,
+        "length_penalty": args.length_penalty,
+        "coverage_penalty": args.coverage_penalty,
+        "attention": args.align,
+        "ensemble": others,
+        **_limits(args),
+    }
+    unit, beside = model.target_unit, {}  # what belongs to the lines, in files of as many
+    if args.prefixes is not None:
+        beside["prefixes"] = _lines_of(args.prefixes, lambda line: _as_unit(line, unit))
+    if args.constraints is not None:
+        beside["constraints"] = _lines_of(
+            args.constraints,
+            lambda line: [_as_unit(part, unit) for part in line.split("\t") if part],
+        )
+
+    def write(sources):
+        wanted = {name: take(len(sources)) for name, take in beside.items()}
+        for candidates in model.candidates(sources, **options, **wanted):
+            yield [_columns(candidate, args) for candidate in candidates]
+
+    return write
+
+
+def _as_unit(line, unit):
+    return line.split() if unit == "token" else line
+
+
+def _lines_of(path, read):
+    """A function that takes the next ``count`` lines of a file, each as ``read`` makes it.
+
+    It takes 0 where there should be none left.
+    """
+    lines = (read(line) for _, line in files.numbered_lines(path))
+
+    def take(count):
+        taken = list(itertools.islice(lines, count))
+        if len(taken) < count:
+            raise ValueError(f"{path}: expected a line for each line that is translated, got fewer")
+        if not count and next(lines, None) is not None:
+            raise ValueError(f"{path}: expected a line for each line that is translated, got more")
+        return taken
+
+    return take
+
+
+def _drawn(model, args):
+    """A function from sources to the columns of what is drawn for each."""
+    options = {
+        "temperature": 1.0 if args.temperature is None else args.temperature,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "seed": np.random.default_rng(args.seed),  # which goes on from chunk to chunk
+        **_limits(args),
+    }
+    return lambda sources: (
+        [[_line(output)] for output in outputs]
+        for outputs in model.sample(sources, args.samples, **options)
+    )
+
+
+def _limits(args):
+    names = ("min_length", "max_length", "no_repeat_ngram", "unknown")
+    return {name: getattr(args, name) for name in names}
+
+
+def _numbered(place, columns, args):
+    several = args.n_best is not None or args.samples is not None
+    return [str(place), *columns] if several else columns
+
+
+def _line(output):
+    return output if isinstance(output, str) else " ".join(output)
+
+
+def _columns(candidate, args):
     if args.n_best is not None:
-        yield from (str(place), f"{candidate.score:.4f}")
-    output = candidate.output
-    yield output if isinstance(output, str) else " ".join(output)
+        yield f"{candidate.score:.4f}"
+    yield _line(candidate.output)
     if args.align:
-        sources = candidate.attention[:-1].argmax(axis=1)
+        weights = candidate.attention[:-1, :-1]  # the ends are no tokens of lines
+        sources = weights.argmax(axis=1) if weights.size else ()
         yield " ".join(f"{source}-{target}" for target, source in enumerate(sources))

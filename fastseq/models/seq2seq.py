@@ -10,10 +10,11 @@ import numpy as np
 
 from fastseq import checks, metrics
 from fastseq.batching import Batches
-from fastseq.models import token_pairs
+from fastseq.hypotheses import Penalties
+from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
-from fastseq.models.seq2seq_network import Seq2SeqNetwork
+from fastseq.models.seq2seq_network import Seq2SeqNetwork, check_tied
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Seq2Seq(Estimator):
         the training; it grows from 0 on (Bengio et al., 2015).
     beam_size : int
         How many beginnings a search keeps; with 1 it is greedy.
-    length_penalty : float
+    length_penalty : float or "average"
         With 0 probabilities decide, which favours short targets; see :func:`fastseq.beam_search`.
     metric : {"exact", "wer", "bleu", "chrf"}
         What :meth:`score` measures: targets that are predicted exactly; 1 - the rate of wrong
@@ -184,7 +185,7 @@ class Seq2Seq(Estimator):
         label_smoothing: float = 0.0,
         scheduled_sampling: float = 0.0,
         beam_size: int = 5,
-        length_penalty: float = 0.0,
+        length_penalty: float | str = 0.0,
         metric: str = "exact",
         selection: str = "loss",
         epochs: int = 20,
@@ -278,6 +279,8 @@ class Seq2Seq(Estimator):
         min_length: int = 0,
         max_length: int | None = None,
         no_repeat_ngram: int = 0,
+        prefixes: Sequence | None = None,
+        constraints: Sequence[Sequence] | None = None,
         unknown: str = "keep",
         attention: bool = False,
         ensemble: Sequence[Seq2Seq] = (),
@@ -295,7 +298,13 @@ class Seq2Seq(Estimator):
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
             Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length.
+            is usual for its source's length, beside its prefix and phrases, or ``min_length`` if
+            that is more.
+        prefixes : list of targets, optional
+            What the target of each source begins with, in whole tokens; it may be empty.
+        constraints : list of lists of targets, optional
+            Of each source the phrases, in whole tokens, that must occur in its targets, each at a
+            place of its own; there may be none.
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
             token that the decoder looked at the most takes its place (Luong et al., 2015).
@@ -311,8 +320,13 @@ class Seq2Seq(Estimator):
         self._check_fitted()
         models, sources = self._check_ensemble(ensemble), self._read_sources(X)
         checks.choice("unknown", unknown, UNKNOWNS)
-        if (attention or unknown == "copy") and self.attention is None:
-            raise ValueError("attention and unknown='copy' need a model with attention")
+        wanted = self._read_wanted(prefixes, constraints, len(sources))
+        if (
+            checks.not_negative("coverage_penalty", coverage_penalty)
+            or unknown == "copy"
+            or attention
+        ):
+            _check_that_all_look(models)
 
         def search(states, batch, limits):
             return beam_search(
@@ -326,12 +340,19 @@ class Seq2Seq(Estimator):
                 coverage_penalty=coverage_penalty,
                 min_length=min_length,
                 no_repeat_ngram=no_repeat_ngram,
+                prefixes=[wanted[row][0] for row in batch.rows],
+                constraints=[wanted[row][1] for row in batch.rows],
                 excluded=self._excluded(unknown),
                 source_lengths=batch.lengths,
                 attention=attention or unknown == "copy",
             )
 
-        found = self._search(sources, models, max_length, search)
+        bounds = _read_bounds(
+            min_length,
+            max_length,
+            np.array([len(p) + sum(map(len, phrases)) for p, phrases in wanted], np.int64),
+        )
+        found = self._search(sources, models, bounds, search)
         return [
             [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
             for source, hypotheses in zip(sources, found, strict=True)
@@ -345,7 +366,9 @@ class Seq2Seq(Estimator):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_length: int = 0,
         max_length: int | None = None,
+        no_repeat_ngram: int = 0,
         unknown: str = "keep",
         seed: int | np.random.Generator | None = None,
     ) -> list[list]:
@@ -358,8 +381,8 @@ class Seq2Seq(Estimator):
             How many for each source.
         temperature, top_k, top_p
             How tokens are drawn: see :class:`fastseq.Sampler`.
-        max_length : int, optional
-            In tokens; see :meth:`candidates`.
+        min_length, max_length, no_repeat_ngram
+            See :meth:`candidates`.
         unknown : {"keep", "exclude"}
             Whether the unknown token may be drawn.
         seed : None, int or Generator
@@ -382,11 +405,13 @@ class Seq2Seq(Estimator):
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
+                min_length=min_length,
+                no_repeat_ngram=no_repeat_ngram,
                 excluded=self._excluded(unknown),
                 seed=rng,
             )
 
-        found = self._search(sources, [self], max_length, search)
+        found = self._search(sources, [self], _read_bounds(min_length, max_length), search)
         return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
 
     def log_prob(self, X: Any, y: Any = None) -> np.ndarray:
@@ -447,12 +472,9 @@ class Seq2Seq(Estimator):
         else:
             (target,) = self._read_targets([target])
         (batch,) = self._batches([source], [target], None)
-        decoding, rows = self.network_.decode(batch.x, batch.lengths), []
-        for ids in batch.targets[:-1]:
-            decoding.step(ids)
-            rows.append(decoding.weights[0].copy())
+        attention = self.network_.look(batch)[:, 0].copy()  # the layer may write there again
         end = token_pairs.SPECIAL["end"]
-        return [*source, end], [*target, end], np.stack(rows)
+        return [*source, end], [*target, end], attention
 
     def plot_attention(
         self, source: Any, target: Any = None, path: str | os.PathLike | None = None
@@ -479,23 +501,47 @@ class Seq2Seq(Estimator):
 
         return draw(*self.align(source, target), path)
 
-    def _search(self, sources, models, max_length, search):
+    def _search(self, sources, models, bounds, search):
         """What a search finds for each source, batch by batch."""
-        if max_length is not None:
-            max_length = checks.not_negative_int("max_length", max_length)
+        least, most, needed = bounds
+        needed = np.broadcast_to(needed, len(sources))
         results = [None] * len(sources)
         for batch in self._batches(sources, None, None) if sources else ():
             lengths = batch.lengths - 1  # without the end
             limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
-            if max_length is not None:
-                limits = np.full(len(lengths), max_length)
+            limits = np.maximum(limits + needed[batch.rows], least)
+            if most is not None:
+                limits = np.full(len(lengths), most)
             states = [model.network_.decode(batch.x, batch.lengths) for model in models]
-            found = search(states, batch, limits)
+            try:
+                found = search(states, batch, limits)
+            except FloatingPointError:
+                _check_parameters(models)
+                raise
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 results[row] = hypotheses
         for model in models:
             model.network_.release()
         return results
+
+    def _read_wanted(self, prefixes, constraints, count):
+        """For each source the ids that its targets begin with, and those of phrases in them."""
+
+        def read(name, targets):
+            return token_pairs.encode_wanted(
+                name, targets, self.target_unit, self.target_vocabulary_
+            )
+
+        for name, value in (("prefixes", prefixes), ("constraints", constraints)):
+            if value is not None and inputs.count(name, value) != count:
+                raise ValueError(
+                    f"{name} must have one entry for each of the {count} sources, got {len(value)}"
+                )
+        begins = [[]] * count if prefixes is None else read("prefixes", prefixes)
+        phrases = [[]] * count
+        if constraints is not None:
+            phrases = [read(f"constraints[{i}]", some) for i, some in enumerate(constraints)]
+        return list(zip(begins, phrases, strict=True))
 
     def _excluded(self, unknown):
         vocabulary = self.target_vocabulary_
@@ -503,6 +549,11 @@ class Seq2Seq(Estimator):
 
     def _check_ensemble(self, others):
         """This model and others, whose ids mean the same."""
+        if not isinstance(others, (list, tuple)):
+            raise TypeError(
+                f"ensemble must be a list of Seq2Seq, got {type(others).__name__}; put a single "
+                "model in a list"
+            )
         for i, other in enumerate(others):
             if not isinstance(other, Seq2Seq):
                 raise TypeError(f"ensemble[{i}] must be a Seq2Seq, got {type(other).__name__}")
@@ -623,11 +674,8 @@ class Seq2Seq(Estimator):
         token_pairs.check_settings(self)
         checks.choice("cell", self.cell, tuple(CELLS))
         self._check_attention()
-        if self.tie_weights is True and self.embedding_dim != self.hidden_size:
-            raise ValueError(
-                "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-                f"and outputs, got {self.embedding_dim} and {self.hidden_size}"
-            )
+        if self.tie_weights is True:
+            check_tied(self.embedding_dim, self.hidden_size)
         for name in ("embedding_dim", "hidden_size", "num_layers", "beam_size"):
             checks.positive_int(name, getattr(self, name))
         for name in ("bidirectional", "input_feeding", "tie_weights"):
@@ -635,6 +683,7 @@ class Seq2Seq(Estimator):
         for name in ("dropout", "word_dropout", "label_smoothing"):
             checks.fraction(name, getattr(self, name))
         checks.probability("scheduled_sampling", self.scheduled_sampling)
+        Penalties(self.length_penalty, 0.0)
         checks.choice("metric", self.metric, METRICS)
         checks.choice("selection", self.selection, SELECTIONS)
 
@@ -730,6 +779,45 @@ class Seq2Seq(Estimator):
             self.network_.settings["updates"] = updates  # which a checkpoint compares
             callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
         super()._train(batches, validation, checkpoint, progress, callbacks)
+
+
+def _check_parameters(models):
+    """Raise if a model of an ensemble, of which the first is ours, is broken."""
+    for i, model in enumerate(models):
+        if not np.isfinite(model.network_.parameters.flat).all():
+            which = f"ensemble[{i - 1}]'s" if i else "the model's"
+            raise FloatingPointError(
+                f"{which} parameters are not finite, got NaN or infinity: load or train it again"
+            ) from None
+
+
+def _check_that_all_look(models):
+    """Raise unless all models of an ensemble, of which the first is ours, have attention."""
+    without = [i for i, model in enumerate(models) if model.attention is None]
+    if without:
+        which = f"ensemble[{without[0] - 1}]" if without[0] else "this model"
+        raise ValueError(
+            f"attention, coverage_penalty and unknown='copy' need models with attention, but "
+            f"{which} has attention=None"
+        )
+
+
+def _read_bounds(min_length, max_length, needed=0):
+    """The fewest and the most tokens of targets, None where sources decide, and those needed."""
+    min_length = checks.not_negative_int("min_length", min_length)
+    if max_length is not None:
+        max_length = checks.not_negative_int("max_length", max_length)
+        if min_length > max_length:
+            raise ValueError(
+                f"min_length must be at most max_length = {max_length}, got {min_length}"
+            )
+        if np.max(needed, initial=0) > max_length:
+            i = int(np.argmax(needed))
+            raise ValueError(
+                f"the prefix and the phrases for X[{i}] have {needed[i]} tokens: raise max_length, "
+                f"which is {max_length}"
+            )
+    return min_length, max_length, needed
 
 
 class _MoreSampling:

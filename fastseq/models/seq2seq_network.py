@@ -248,6 +248,12 @@ class Seq2SeqNetwork(Module):
         """Targets of sources (S, B), token by token; see :class:`Decoding`."""
         return Decoding(self, x, lengths)
 
+    def look(self, batch: Batch) -> np.ndarray | None:
+        """How much each step of the targets looks at each position of its source, (T, B, S)."""
+        inputs, _, _, lengths = _shifted(batch)
+        memory, state = self.read(batch.x, batch.lengths)
+        return self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)[1]
+
     def log_prob(self, batch: Batch) -> np.ndarray:
         """The logarithm of the probability of each row's target (B,), float64."""
         inputs, targets, mask, lengths = _shifted(batch)
@@ -300,12 +306,17 @@ def _shifted(batch):
     return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
 
 
-def _prepare_to_tie(embedding, hidden_size, rng):
-    """Draw vectors that can be output weights as well, if they can."""
-    if embedding.embedding_dim != hidden_size:
+def check_tied(embedding_dim: int, hidden_size: int) -> None:
+    """Raise unless a table of vectors can be that of the output weights as well."""
+    if embedding_dim != hidden_size:
         raise ValueError(
             "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-            f"and outputs, got {embedding.embedding_dim} and {hidden_size}"
+            f"and outputs, got {embedding_dim} and {hidden_size}"
         )
+
+
+def _prepare_to_tie(embedding, hidden_size, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    check_tied(embedding.embedding_dim, hidden_size)
     weight = embedding.parameters["weight"]
     weight[...] = rng.uniform(-TIED, TIED, weight.shape)

@@ -70,6 +70,22 @@ def check_targets(name, targets):
             )
 
 
+def encode_wanted(name, targets, unit, vocabulary):
+    """What targets have to hold, as ids; all of it must be known."""
+    targets = read_tokens(name, targets, unit)
+    check_targets(name, targets)
+    encoded = []
+    for i, tokens in enumerate(targets):
+        ids = vocabulary.encode(tokens)
+        if vocabulary.unknown_id in ids:
+            token = tokens[ids.tolist().index(vocabulary.unknown_id)]
+            raise ValueError(
+                f"{name}[{i}] must hold tokens that the model can write, got {token!r}"
+            )
+        encoded.append(ids)
+    return encoded
+
+
 def join(tokens, unit):
     """Tokens in the form in which users have them."""
     if unit == "token":
@@ -100,4 +116,10 @@ def check_settings(estimator):
     checks.flag("joint_vocabulary", estimator.joint_vocabulary)
     checks.positive_int("min_count", estimator.min_count)
     if estimator.vocabulary_size is not None:
-        checks.positive_int("vocabulary_size", estimator.vocabulary_size)
+        size = checks.positive_int("vocabulary_size", estimator.vocabulary_size)
+        special = [token for token in SPECIAL.values() if token is not None]
+        if size < len(special):
+            raise ValueError(
+                f"vocabulary_size must leave room for the {len(special)} special tokens "
+                f"{', '.join(special)}, got {size}"
+            )
