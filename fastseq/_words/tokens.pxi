@@ -1,7 +1,7 @@
 # Words of a text: what stands between white space, as Python's str.split sees it.
 #
 # Tokens are found some way ahead of their look-up, so that their slots are on the way from memory
-# meanwhile.  Words that are short and ASCII, which is most of English, take one load of eight bytes.
+# meanwhile.  Words that are short and ASCII, most of English, take one load of eight bytes.
 
 cdef enum:
     AHEAD = 32
