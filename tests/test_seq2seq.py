@@ -138,7 +138,7 @@ def test_targets_may_have_to_be_longer_than_is_usual(fitted):
 
 def test_prefixes_and_phrases_come_true(fitted):
     sources, rng = ["abcd", "a", "", "bc", "dab"], np.random.default_rng(0)
-    prefixes = ["dd", "", "abcabcabcabcabc", "c", ""]
+    prefixes = ["dd", "", "abc" * 10, "c", ""]  # one is longer than usual targets
     constraints = [["ab", "c"], [], [], ["ad"], ["ccc", "ccc"]]
     found = fitted.candidates(sources, prefixes=prefixes, constraints=constraints, n_best=2)
     for candidates, prefix, phrases in zip(found, prefixes, constraints, strict=True):
