@@ -68,12 +68,18 @@ def record(path, title, command, columns, rows, notes=()):
     """
     table = [columns, ["---"] * len(columns), *rows]
     lines = [f"| {' | '.join(map(str, row))} |" for row in table]
-    command = shlex.join([*command.split(), *sys.argv[1:]])
+    command = shlex.join([*command.split(), *_options(sys.argv[1:])])
     text = "\n\n".join([f"## {title}", f"`{command}`: {machine()}.", *notes, "\n".join(lines)])
     print(text)
     sections = _read_sections(path)
     sections[title] = text + "\n"
     write_atomically(path, ("\n".join([HEAD, *sections.values()])).encode())
+
+
+def _options(argv):
+    """Options of a command line but those that say where things lie on this machine."""
+    places = {i for i, word in enumerate(argv) if word in ("--data", "--results")}
+    return [word for i, word in enumerate(argv) if not {i, i - 1} & places]
 
 
 def machine():

@@ -119,4 +119,4 @@ def test_a_section_is_replaced_and_others_stay(run, tmp_path):
     text = path.read_text("utf-8")
     assert text.startswith("# Results\n") and text.count("## ") == 2
     assert table(text, "One") == [["3", "a"]] and table(text, "Two") == [["2", "a"]]
-    assert text.count("A note.") == 2 and "`python Two" in text
+    assert text.count("A note.") == 2 and "`python Two`: " in text
