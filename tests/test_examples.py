@@ -111,7 +111,8 @@ def test_translations_beside_the_twin(run):
     assert all(0 <= float(row[5]) < 100 for row in rows)
 
 
-def test_a_section_is_replaced_and_others_stay(run, tmp_path):
+def test_a_section_is_replaced_and_others_stay(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["two", "--data", "a/b", "--seeds", "3", "--results", "c"])
     results = importlib.import_module("results")
     path = tmp_path / "results.md"
     for title, value in (("One", 1), ("Two", 2), ("One", 3)):
@@ -119,4 +120,4 @@ def test_a_section_is_replaced_and_others_stay(run, tmp_path):
     text = path.read_text("utf-8")
     assert text.startswith("# Results\n") and text.count("## ") == 2
     assert table(text, "One") == [["3", "a"]] and table(text, "Two") == [["2", "a"]]
-    assert text.count("A note.") == 2 and "`python Two`: " in text
+    assert text.count("A note.") == 2 and "`python Two --seeds 3`: " in text
