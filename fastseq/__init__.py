@@ -27,6 +27,7 @@ _LATER = {
     "attention": (
         "AdditiveAttention",
         "ConcatAttention",
+        "Conversation",
         "DotAttention",
         "GeneralAttention",
     ),
@@ -89,6 +90,8 @@ _LATER = {
         "word_error_rate",
     ),
     "models": (
+        "HRED",
+        "Conversation",
         "LanguageModel",
         "NotFittedError",
         "Seq2Seq",
@@ -156,6 +159,7 @@ _MODULES = {name: module for module, names in _LATER.items() for name in names}
 __all__ = [
     "CRF",
     "GRU",
+    "HRED",
     "LSTM",
     "RNN",
     "SGD",
@@ -173,6 +177,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Conversation",
     "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",

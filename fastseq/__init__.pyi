@@ -44,6 +44,8 @@ from fastseq.metrics import (
     word_error_rate,
 )
 from fastseq.models import (
+    HRED,
+    Conversation,
     LanguageModel,
     NotFittedError,
     Seq2Seq,
@@ -90,6 +92,7 @@ from fastseq.word2vec import Word2Vec
 __all__ = [
     "CRF",
     "GRU",
+    "HRED",
     "LSTM",
     "RNN",
     "SGD",
@@ -107,6 +110,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Conversation",
     "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
