@@ -29,6 +29,7 @@ from fastseq.large_vocabulary import (
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
+from fastseq.latent import BagOfWordsLoss, GaussianLatent, KLSchedule, active_units, free_bits
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
@@ -103,6 +104,7 @@ __all__ = [
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
+    "BagOfWordsLoss",
     "Batch",
     "Batches",
     "CTCLoss",
@@ -119,10 +121,12 @@ __all__ = [
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GaussianLatent",
     "GeneralAttention",
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KLSchedule",
     "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
@@ -160,6 +164,7 @@ __all__ = [
     "Vocabulary",
     "Word2Vec",
     "__version__",
+    "active_units",
     "beam_search",
     "bleu",
     "character_error_rate",
@@ -170,6 +175,7 @@ __all__ = [
     "edit_distances",
     "exact_match",
     "fit",
+    "free_bits",
     "get_backend",
     "get_num_threads",
     "greedy_search",
