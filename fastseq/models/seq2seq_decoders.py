@@ -26,6 +26,26 @@ def as_state(parts):
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
+def make_decoder(
+    input_size,
+    hidden_size,
+    num_layers,
+    *,
+    memory_size,
+    attention=None,
+    attention_size=None,
+    input_feeding=False,
+    **options,
+):
+    """The decoder that looks at a memory by this attention, or at none."""
+    sizes = input_size, hidden_size, num_layers
+    if attention is None:
+        return PlainDecoder(*sizes, **options)
+    options |= {"score": attention, "attention_size": attention_size}
+    options |= {"input_feeding": input_feeding} if attention != "additive" else {}
+    return LookingDecoder(*sizes, memory_size, **options)
+
+
 class PlainDecoder(Module):
     """Recurrent layers that know the source by their first state alone."""
 
