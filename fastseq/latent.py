@@ -68,6 +68,11 @@ class LatentBackprop(Backprop):
         self._use_up()
         return self._owner._back(tape, dz, dkl)
 
+    @property
+    def posterior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log variance (N, Z) of what z was drawn from, until it has run."""
+        return tuple(self._read_tape()[1])
+
     def _read(self, name, value, shape, dtype):
         if value is None:
             return np.zeros(shape, dtype)
@@ -277,6 +282,7 @@ class GaussianLatent(Module):
         evidence: ArrayLike,
         n: int = 1,
         *,
+        noise: ArrayLike | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         r"""Draw from the posterior, with weights that make it the prior.
@@ -291,6 +297,9 @@ class GaussianLatent(Module):
         condition : array of floats, (N, C), or None
         evidence : array of floats, (N, E)
         n : int
+            How many for each row.
+        noise : array of floats, (n, N, Z), optional
+            What epsilon is; by default it is drawn.
         seed : int, Generator or None
 
         Returns
@@ -312,7 +321,10 @@ class GaussianLatent(Module):
         mean_q, log_var_q = (part.astype(np.float64) for part in self.posterior_network(both))
         mean_p, log_var_p = self.prior(condition)
         shape = checks.positive_int("n", n), *mean_q.shape
-        noise = checks.generator(seed).standard_normal(shape)
+        rng = checks.generator(seed)
+        noise = rng.standard_normal(shape) if noise is None else noise
+        noise = checks.floats("noise", noise, np.dtype(np.float64))
+        checks.shape("noise", noise, shape, "(n, N, Z)")
         z = mean_q + _spread(noise, log_var_q)
         distances = np.square(z - mean_p) * np.exp(-log_var_p.astype(np.float64))
         log_weights = (np.square(noise) + log_var_q - distances - log_var_p).sum(axis=2) / 2
@@ -343,7 +355,8 @@ class GaussianLatent(Module):
         kl : ndarray, (N, Z)
             The divergence of the posterior from the prior for each row and dimension, in nats.
         backprop : LatentBackprop
-            ``d_condition, d_evidence = backprop(dz, dkl)`` adds to ``parameters.grads``.
+            ``d_condition, d_evidence = backprop(dz, dkl)`` adds to ``parameters.grads``; until
+            then ``backprop.posterior`` is the mean and the log variance.
 
         Raises
         ------
