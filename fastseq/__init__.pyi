@@ -45,6 +45,7 @@ from fastseq.metrics import (
     word_error_rate,
 )
 from fastseq.models import (
+    VAE,
     LanguageModel,
     NotFittedError,
     Seq2Seq,
@@ -94,6 +95,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "VAE",
     "Adagrad",
     "Adam",
     "AdamW",

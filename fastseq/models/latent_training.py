@@ -18,6 +18,13 @@ from fastseq.models.estimator import Estimator
 TRAINING = ("kl_schedule", "kl_updates", "kl_cycles", "kl_weight", "free_bits")
 
 
+def noise_of_rows(rows: np.ndarray, n: int, size: int, seed: int = 0) -> np.ndarray:
+    """Noise (n, N, size), which for each row follows from its number, whatever rows come along."""
+    seeds = ([seed, row] for row in rows.tolist())
+    noise = [np.random.default_rng(own).standard_normal((n, size)) for own in seeds]
+    return np.stack(noise, axis=1) if noise else np.empty((n, 0, size))
+
+
 class LatentEstimator(Estimator):
     """Common to estimators whose network has an ``objective``: an :class:`Objective`.
 
