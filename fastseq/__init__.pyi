@@ -52,6 +52,7 @@ from fastseq.models import (
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
+    SequenceVAE,
     load,
 )
 from fastseq.module import Module
@@ -158,6 +159,7 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "SequenceVAE",
     "SequentialLR",
     "StepLR",
     "Stream",
