@@ -251,6 +251,13 @@ class Autoencoder(LatentEstimator):
         results[0] += self._log_unit()
         return results
 
+    def __sklearn_tags__(self):
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags()
+        return tags
+
     def _log_unit(self):
         """What the logarithm of a density changes by, if data are measured as users have them."""
         return 0.0
