@@ -29,6 +29,7 @@ from fastseq.large_vocabulary import (
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
+from fastseq.latent import BagOfWordsLoss, GaussianLatent, KLSchedule, active_units, free_bits
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
@@ -45,6 +46,7 @@ from fastseq.metrics import (
 )
 from fastseq.models import (
     HRED,
+    VAE,
     Conversation,
     LanguageModel,
     NotFittedError,
@@ -52,6 +54,7 @@ from fastseq.models import (
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
+    SequenceVAE,
     load,
 )
 from fastseq.module import Module
@@ -96,6 +99,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "VAE",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -106,6 +110,7 @@ __all__ = [
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
+    "BagOfWordsLoss",
     "Batch",
     "Batches",
     "CTCLoss",
@@ -123,10 +128,12 @@ __all__ = [
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GaussianLatent",
     "GeneralAttention",
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KLSchedule",
     "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
@@ -156,6 +163,7 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "SequenceVAE",
     "SequentialLR",
     "StepLR",
     "Stream",
@@ -164,6 +172,7 @@ __all__ = [
     "Vocabulary",
     "Word2Vec",
     "__version__",
+    "active_units",
     "beam_search",
     "bleu",
     "character_error_rate",
@@ -174,6 +183,7 @@ __all__ = [
     "edit_distances",
     "exact_match",
     "fit",
+    "free_bits",
     "get_backend",
     "get_num_threads",
     "greedy_search",

@@ -20,7 +20,15 @@ from fastseq.backend import kernels
 from fastseq.layers import Dropout, Embedding
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_decoders import Bridge, VectorBridge, as_parts, as_state, make_decoder
-from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
+from fastseq.models.writing_network import (
+    Decoding,
+    WritingNetwork,
+    apart,
+    beside,
+    from_highest,
+    highest,
+    shifted,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -211,6 +219,7 @@ class DialogueNetwork(WritingNetwork):
                 hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds[7:]
             ),
         )
+        self._directions = 1 + bidirectional
         self._has_context, self._looks = context, attention is not None
         self._carried = None
 
@@ -229,12 +238,16 @@ class DialogueNetwork(WritingNetwork):
         heard, into_history = self._hear_forward(batch)
         opening, penalty, through_opening = self._open_forward(heard, batch)
         vectors, into_table = self._look_up(self.embedding, self._without_some(inputs))
-        x, (memory, memory_lengths) = _beside(vectors, opening.known), opening[2:]
-        y, through_decoder = self.decoder.forward(x, opening.state, lengths, memory, memory_lengths)
+        x = vectors if opening.known is None else beside(vectors, opening.known)
+        y, through_decoder = self.decoder.forward(
+            x, opening.state, lengths, opening.memory, opening.memory_lengths
+        )
         loss, backprop = self._loss_forward(y, targets, mask)
         dx, d_state, d_memory = through_decoder(backprop())
-        d_vectors, d_known = _apart(dx, vectors.shape[2])
-        into_table(d_vectors)
+        d_known = None
+        if opening.known is not None:
+            dx, d_known = apart(dx, vectors.shape[2])
+        into_table(dx)
         into_history(through_opening(d_state, d_known)._replace(memory=d_memory))
         return loss + penalty
 
@@ -277,7 +290,7 @@ class DialogueNetwork(WritingNetwork):
 
     def _hear_context_forward(self, batch, last):
         """What the context is at each answer, and the way back to the encoder's last state."""
-        carried, utterances = self._of_rows(self._carried, batch), self._utterances(last)
+        carried, utterances = self._of_rows(self._carried, batch), highest(last, self._directions)
         x = utterances[batch.turns]
         y, state, through_context = self.context.forward(x, carried.state, batch.turn_lengths)
         heard, self._carried = self._heard(batch, utterances, y, carried, state)
@@ -292,7 +305,7 @@ class DialogueNetwork(WritingNetwork):
             _add_rows(dx.reshape(-1, dx.shape[2]), batch.turns.reshape(-1), d_utterances)
             if d_heard.answers is not None:
                 _add_rows(d_heard.answers, batch.answers, d_utterances)
-            return self._into_last(d_utterances, last)
+            return from_highest(d_utterances, last, self._directions)
 
         return heard, back
 
@@ -333,7 +346,7 @@ class DialogueNetwork(WritingNetwork):
         last = as_parts(last)
         if not self._has_context:
             return Heard(_picked(last, batch.heard)), None
-        carried, utterances = self._of_rows(carried, batch), self._utterances(last)
+        carried, utterances = self._of_rows(carried, batch), highest(last, self._directions)
         y, state = self.context(utterances[batch.turns], carried.state, batch.turn_lengths)
         return self._heard(batch, utterances, y, carried, state)
 
@@ -367,18 +380,6 @@ class DialogueNetwork(WritingNetwork):
         _add_rows(d_memory.reshape(-1, size), at.reshape(-1), d_states.reshape(-1, size))
         return d_states[before:]
 
-    def _utterances(self, last):
-        """What the encoder's highest layer has come to, (U, D * H)."""
-        h = last[0][-1 - self.encoder.bidirectional :]
-        return np.concatenate(list(h), axis=1)
-
-    def _into_last(self, d_utterances, last):
-        """... and the gradient of the encoder's last state."""
-        d_last = tuple(map(np.zeros_like, last))
-        count = 1 + self.encoder.bidirectional
-        d_last[0][-count:] = np.split(d_utterances, count, axis=1)
-        return d_last
-
     # --- answers --------------------------------------------------------------------------------
 
     def open(self, heard: Heard) -> Opening:
@@ -402,7 +403,8 @@ class DialogueNetwork(WritingNetwork):
         """The decoder's outputs (T, A, H) for a batch's answers."""
         inputs, _, _, lengths = shifted(batch)
         state, known, memory, memory_lengths = opening
-        x = _beside(self.embedding(inputs), known)
+        x = self.embedding(inputs)
+        x = x if known is None else beside(x, known)
         return self.decoder(x, state, lengths, memory, memory_lengths)[0]
 
 
@@ -421,17 +423,3 @@ def _added(d_rows, at, count):
 
 def _add_rows(rows, at, total):
     kernels().add_rows(np.ascontiguousarray(rows), at, total)
-
-
-def _beside(x, known):
-    """Inputs (T, A, I) with what is known (A, F) behind them, at each step."""
-    if known is None:
-        return x
-    return np.concatenate([x, np.broadcast_to(known, (len(x), *known.shape))], axis=2)
-
-
-def _apart(dx, size):
-    """The gradients of both; the second one is None if there was none."""
-    if dx.shape[2] == size:
-        return dx, None
-    return dx[:, :, :size], dx[:, :, size:].sum(axis=0)
