@@ -312,7 +312,7 @@ class HRED(Estimator):
         for batch in self._batches(self._encode(histories), answers=None) if count else ():
             heard, _ = self.network_.hear(batch)
             _, rows = batch.answered
-            for row, (found,) in zip(batch.rows[rows], self._answer(heard, 1, how), strict=True):
+            for row, found in zip(batch.rows[rows], self._best(heard, how), strict=True):
                 results[row] = self._text(found.tokens)
         self.network_.release()
         return results
@@ -376,7 +376,7 @@ class HRED(Estimator):
         how, right, count = self._read_options(1, {"beam_size": beam_size}), 0, 0
         for batch, heard in self._heard(dialogues):
             ends = (batch.targets == self.vocabulary_.end_id).argmax(axis=0)
-            for a, (found,) in enumerate(self._answer(heard, 1, how)):
+            for a, found in enumerate(self._best(heard, how)):
                 right += np.array_equal(found.tokens, batch.targets[1 : ends[a], a])
             count += len(ends)
         return right / count
@@ -399,6 +399,10 @@ class HRED(Estimator):
     def _read_options(self, n, options):
         """How n answers are written: what a search or drawing takes, once for all rows."""
         return _Options(self, n, **options)
+
+    def _best(self, heard: Heard, how: _Options) -> list[Hypothesis]:
+        """The answer to each of what was heard."""
+        return [found for (found,) in self._search(self.network_.open(heard), 1, how)]
 
     def _answer(self, heard: Heard, n: int, how: _Options) -> list[list[Hypothesis]]:
         """n answers to each of what was heard."""

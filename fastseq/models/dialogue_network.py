@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from fastseq.models.dialogue_batches import DialogueBatch
+    from fastseq.module import Module
 
 
 class Carried(NamedTuple):
@@ -146,7 +147,12 @@ class DialogueNetwork(WritingNetwork):
         decoder reads, in training (Bowman et al., 2016).
     dtype : {float32, float64}
     seed : int, Generator or None
+    **parts : Module
+        Of a subclass.
     """
+
+    _latent_size = 0  # of what the decoder knows beside the context
+    _drops_heard = True  # whether word dropout also acts on what is heard
 
     def __init__(
         self,
@@ -169,6 +175,7 @@ class DialogueNetwork(WritingNetwork):
         word_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
+        **parts: Module,
     ) -> None:
         seeds = self.split_seed(seed, 10)
         sizes = embedding_dim, hidden_size, num_layers
@@ -178,14 +185,11 @@ class DialogueNetwork(WritingNetwork):
         encoder = kind(
             *sizes, dropout=between, bidirectional=bidirectional, dtype=dtype, seed=seeds[2]
         )
-        parts, known = {}, 0
+        known = 0
         if checks.flag("context", context):
+            size, known = hidden_size * (1 + bidirectional), context_size + self._latent_size
             own = {"cell": cell, "dtype": dtype}
-            utterance_size, known = (
-                hidden_size * (1 + bidirectional),
-                self._known_size(context_size),
-            )
-            parts["context"] = kind(utterance_size, context_size, dtype=dtype, seed=seeds[3])
+            parts["context"] = kind(size, context_size, dtype=dtype, seed=seeds[3])
             parts["bridge"] = VectorBridge(known, hidden_size, num_layers, seed=seeds[4], **own)
         elif bidirectional:
             parts["bridge"] = Bridge(encoder, seed=seeds[4])
@@ -223,10 +227,6 @@ class DialogueNetwork(WritingNetwork):
         self._has_context, self._looks = context, attention is not None
         self._carried = None
 
-    def _known_size(self, context_size):
-        """The size of what the decoder knows of a dialogue when it begins."""
-        return context_size
-
     # --- training -------------------------------------------------------------------------------
 
     def loss_and_grad(self, batch: DialogueBatch) -> float:
@@ -236,7 +236,7 @@ class DialogueNetwork(WritingNetwork):
         """
         inputs, targets, mask, lengths = shifted(batch)
         heard, into_history = self._hear_forward(batch)
-        opening, penalty, through_opening = self._open_forward(heard, batch)
+        opening, extra, through_opening = self._open_forward(heard, batch)
         vectors, into_table = self._look_up(self.embedding, self._without_some(inputs))
         x = vectors if opening.known is None else beside(vectors, opening.known)
         y, through_decoder = self.decoder.forward(
@@ -249,7 +249,11 @@ class DialogueNetwork(WritingNetwork):
             dx, d_known = apart(dx, vectors.shape[2])
         into_table(dx)
         into_history(through_opening(d_state, d_known)._replace(memory=d_memory))
-        return loss + penalty
+        return self._total(loss, extra, batch)
+
+    def _total(self, loss, extra, batch):
+        """The loss with what ``_open_forward`` has to add, which is nothing here."""
+        return loss
 
     def loss(self, batch: DialogueBatch) -> float:
         """The mean loss without dropout and smoothing, for validation; carries on as well."""
@@ -273,7 +277,7 @@ class DialogueNetwork(WritingNetwork):
 
     def _hear_forward(self, batch):
         """As :meth:`hear`, which carries on, and ``back(d_heard)``."""
-        words = self._without_some(batch.utterances)
+        words = self._without_some(batch.utterances) if self._drops_heard else batch.utterances
         _, last, through_encoder = self._run_over_tokens(
             self.encoder, self.embedding, words, batch.lengths
         )
@@ -310,7 +314,7 @@ class DialogueNetwork(WritingNetwork):
         return heard, back
 
     def _open_forward(self, heard, batch):
-        """As :meth:`open`; what it adds to the loss; and the way back to what was heard."""
+        """As :meth:`open`; what ``_total`` must know; and the way back to what was heard."""
         if self._has_context:
             state, through_bridge = self.bridge.forward(heard.states)
             opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
@@ -322,7 +326,7 @@ class DialogueNetwork(WritingNetwork):
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
-        return Opening(state), 0.0, lambda d_state, d_known: Heard(through_bridge(d_state))
+        return Opening(state), None, lambda d_state, d_known: Heard(through_bridge(d_state))
 
     # --- what was heard -------------------------------------------------------------------------
 
