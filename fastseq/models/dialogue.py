@@ -168,6 +168,11 @@ class HRED(Estimator):
     _free = ("answers", "max_turns", "beam_size", "length_penalty", "selection")
     _needs_targets = False
     _data = "dialogues"
+    _of_network = (  # settings that are arguments of the network
+        *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell", "bidirectional"),
+        *("context", "attention", "dropout", "word_dropout", "tie_weights", "label_smoothing"),
+        "dtype",
+    )
     _reads_answers = False  # whether its batches let the network read the answers, too
 
     def __init__(
@@ -343,10 +348,13 @@ class HRED(Estimator):
         log_prob : list of ndarray of float64
             Natural logarithms, of each dialogue's answers.
         """
+        return self._log_prob(X)
+
+    def _log_prob(self, X, **options):
         self._check_fitted()
         dialogues, _ = self.read(X)
         results = [[] for _ in dialogues]
-        for batch, log_probs in self._log_probs(dialogues):
+        for batch, log_probs in self._log_probs(dialogues, **options):
             _, rows = batch.answered
             for row, value in zip(batch.rows[rows], log_probs, strict=True):
                 results[row].append(value)
@@ -363,10 +371,13 @@ class HRED(Estimator):
         -------
         perplexity : DialoguePerplexity
         """
+        return self._perplexity(X)
+
+    def _perplexity(self, X, **options):
         self._check_fitted()
         dialogues, _ = self.read(X)
         nats, words, answers = 0.0, 0, 0
-        for batch, log_probs in self._log_probs(dialogues):
+        for batch, log_probs in self._log_probs(dialogues, **options):
             nats -= log_probs.sum()
             words, answers = words + batch.tokens, answers + len(log_probs)
         return DialoguePerplexity(float(np.exp(nats / words)), float(nats / answers))
@@ -567,17 +578,9 @@ class HRED(Estimator):
     def _network_options(self):
         """The arguments of the network that are settings, or follow from the vocabulary."""
         vocabulary = self.vocabulary_
-        names = (
-            *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell"),
-            *("bidirectional", "context", "attention", "dropout", "word_dropout"),
-            *("tie_weights", "label_smoothing", "dtype"),
-        )
         special = {name: getattr(vocabulary, name) for name in ("begin_id", "end_id", "unknown_id")}
-        return {
-            "n_tokens": len(vocabulary),
-            **special,
-            **{name: getattr(self, name) for name in names},
-        }
+        settings = {name: getattr(self, name) for name in self._of_network}
+        return {"n_tokens": len(vocabulary), **special, **settings}
 
     def make_batches(self, X, y, seed):
         return self._batches(self._encode(X), seed)
