@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import active_units, divergence, log_mean_exp
+from fastseq.latent import active_units, divergence, log_mean_exp, shifts
 from fastseq.models.autoencoder import LatentReport, read_samples
 from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.latent_dialogue_network import LatentDialogueNetwork
@@ -231,17 +231,19 @@ schedule, weight_decay, max_norm, patience, average, warm_start, dtype, random_s
         Returns
         -------
         report : LatentReport
-            Of the units those count as active whose posterior mean varies over the answers.
+            Of the units those count as active whose posterior mean varies over the answers,
+            measured from the prior's mean and in its standard deviations.
         """
         self._check_fitted()
         n_samples, seed = read_samples(n_samples, seed)
         latent, reconstruction, kl, means = self.network_.latent, 0.0, 0.0, []
         for batch, heard in self._heard(self.read(X)[0]):
             posterior = latent.posterior(heard.states, heard.answers)
-            kl += divergence(*posterior, *latent.prior(heard.states)).sum(dtype=np.float64)
+            prior = latent.prior(heard.states)
+            kl += divergence(*posterior, *prior).sum(dtype=np.float64)
             fits, _ = self._judge(batch, heard, n_samples, seed)
             reconstruction -= fits.mean(axis=0).sum()
-            means.append(posterior[0])
+            means.append(shifts(posterior, prior))
         means = np.concatenate(means)
         reconstruction, kl = float(reconstruction / len(means)), float(kl / len(means))
         return LatentReport(reconstruction, kl, active_units(means), -reconstruction - kl)
