@@ -276,6 +276,19 @@ def test_scikit_learn_takes_it():
     assert scores.tolist() == expected
 
 
+def test_it_begins_with_word_vectors():
+    words = ["hello", "who", "ann"]
+    vectors = fs.KeyedVectors.from_arrays(words, np.random.default_rng(0).normal(size=(3, 8)))
+    with pytest.warns(UserWarning, match="embeddings have no vector for"):
+        model = make(embeddings=vectors, epochs=1, lr=1e-9).fit(TALKS)
+    table = model.network_.embedding.parameters["weight"]
+    for word in words:
+        row = table[model.vocabulary_.encode([word])[0]]
+        np.testing.assert_allclose(row, vectors[word], atol=1e-5)
+    assert "bob" in model.missing_words_ and "ann" not in model.missing_words_
+    assert make().fit(TALKS).missing_words_ is None
+
+
 # --- wrong use ----------------------------------------------------------------------------------
 
 
