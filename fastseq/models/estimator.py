@@ -12,7 +12,7 @@ import inspect
 import os
 import zlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from fastseq.history import History
 from fastseq.models import estimator_files, inputs, word_vectors
 from fastseq.module import Module
 from fastseq.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fastseq.layers import Embedding
 
 OPTIMIZERS = {
     "adam": optim.Adam,
@@ -84,6 +87,8 @@ class Estimator:
     _needs_targets = True
     _mode = "min"
     _free: tuple[str, ...] = ()  # settings besides TRAINING that may change after ``fit``
+    # settings of vectors to begin with, and where the tokens without one get to stand
+    missing_words: ClassVar[dict[str, str]] = {"embeddings": "missing_words_"}
 
     network_: Module
     history_: History
@@ -162,6 +167,7 @@ class Estimator:
         checks.float_dtype(self.dtype)
         if self.random_state is not None:
             checks.not_negative_int("random_state", self.random_state)
+        word_vectors.check(self)
 
     # --- training -------------------------------------------------------------------------------
 
@@ -245,6 +251,11 @@ class Estimator:
             self._check_interrupted(keep_interrupted)
         return self
 
+    def table(self, setting: str) -> tuple[Vocabulary | None, Embedding | None]:
+        """The tokens, and the layer, that a setting of vectors is for; without tokens None."""
+        network = getattr(self.network_, "encoder", self.network_)
+        return self.vocabulary_, getattr(network, "embedding", None)
+
     def _check_validation(self, held_out, data):
         """Raise if there is none, and settings need one."""
         if held_out is None and (self.patience is not None or self.schedule == "plateau"):
@@ -324,7 +335,7 @@ class Estimator:
     def _describe_run(self, goes_on):
         """Give the network what makes it another run if it changes; a checkpoint compares it."""
         # of embeddings the network knows a checksum
-        may_differ = {"patience", "warm_start", "embeddings"}
+        may_differ = {"patience", "warm_start", *self.missing_words}
         if self.schedule in (None, "plateau"):  # others go by how many updates there will be
             may_differ.add("epochs")
         settings = {n: v for n, v in self.get_params().items() if n not in may_differ}

@@ -202,7 +202,6 @@ class LanguageModel(Estimator):
         checks.fraction("dropout", self.dropout)
         checks.flag("tie_weights", self.tie_weights)
         checks.choice("softmax", self.softmax, SOFTMAXES)
-        word_vectors.check(self.embeddings)
         if self.embeddings is not None and self.unit == "id":
             raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from fastseq.keyed_vectors import KeyedVectors
 
 SCORES = ("additive", "dot", "general", "concat")
 METRICS = ("exact", "wer", "bleu", "chrf")
@@ -80,6 +82,9 @@ class Seq2Seq(Estimator):
     cell : {"lstm", "gru", "rnn"}
     embedding_dim : int
         The size of tokens' vectors.
+    source_embeddings, target_embeddings : str or KeyedVectors, optional
+        Vectors to begin with, of size ``embedding_dim``: a file, or what it holds.  Tokens without
+        one begin at random.  With a joint vocabulary the first is for both.
     hidden_size, num_layers : int
         Of the encoder, in each direction, and of the decoder.
     bidirectional : bool
@@ -142,6 +147,8 @@ class Seq2Seq(Estimator):
     source_vocabulary_, target_vocabulary_ : Vocabulary
     length_ratio_ : float
         How many target tokens there are for a source token.
+    missing_source_words_, missing_target_words_ : ndarray of object, or None
+        The tokens without a vector in ``source_embeddings`` or ``target_embeddings``.
     network_ : Module
     history_ : History
         Losses and more, for each update and epoch.
@@ -159,7 +166,14 @@ class Seq2Seq(Estimator):
     ['cba', 'bad']
     """
 
-    learned = ("source_vocabulary_", "target_vocabulary_", "length_ratio_")
+    missing_words: ClassVar[dict[str, str]] = {
+        "source_embeddings": "missing_source_words_",
+        "target_embeddings": "missing_target_words_",
+    }
+    learned = (
+        *("source_vocabulary_", "target_vocabulary_", "length_ratio_"),
+        *("missing_source_words_", "missing_target_words_"),
+    )
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
     def __init__(
@@ -173,6 +187,8 @@ class Seq2Seq(Estimator):
         vocabulary_size: int | None = None,
         cell: str = "lstm",
         embedding_dim: int = 128,
+        source_embeddings: str | KeyedVectors | None = None,
+        target_embeddings: str | KeyedVectors | None = None,
         hidden_size: int = 256,
         num_layers: int = 1,
         bidirectional: bool = True,
@@ -209,6 +225,8 @@ class Seq2Seq(Estimator):
         self.vocabulary_size = vocabulary_size
         self.cell = cell
         self.embedding_dim = embedding_dim
+        self.source_embeddings = source_embeddings
+        self.target_embeddings = target_embeddings
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
@@ -676,6 +694,11 @@ class Seq2Seq(Estimator):
         self._check_attention()
         if self.tie_weights is True:
             check_tied(self.embedding_dim, self.hidden_size)
+        if self.joint_vocabulary and self.target_embeddings is not None:
+            raise ValueError(
+                "with joint_vocabulary=True there is one table of vectors: give source_embeddings, "
+                "which are for both, instead of target_embeddings"
+            )
         for name in ("embedding_dim", "hidden_size", "num_layers", "beam_size"):
             checks.positive_int(name, getattr(self, name))
         for name in ("bidirectional", "input_feeding", "tie_weights"):
@@ -728,6 +751,11 @@ class Seq2Seq(Estimator):
             max_size=self.vocabulary_size,
         )
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
+
+    def table(self, setting):
+        side = setting.removesuffix("_embeddings")
+        vocabulary = self.source_vocabulary_ if side == "source" else self.target_vocabulary_
+        return vocabulary, getattr(self.network_, side)
 
     def make_network(self, seed):
         vocabulary = self.target_vocabulary_

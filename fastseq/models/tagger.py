@@ -9,7 +9,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.batching import Batches
-from fastseq.models import inputs, word_vectors
+from fastseq.models import inputs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import check_layers
 from fastseq.models.tagger_network import SpelledBatches, Spelling, TaggerNetwork
@@ -242,7 +242,6 @@ class SequenceTagger(Estimator):
             checks.positive_int(name, getattr(self, name))
         checks.not_negative_int("char_hidden_size", self.char_hidden_size)
         checks.fraction("word_dropout", self.word_dropout)
-        word_vectors.check(self.embeddings)
         self._check_training()
 
     def read(self, X, y):
