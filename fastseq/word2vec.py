@@ -12,13 +12,13 @@ from fastseq import backend, checks, files, word2vec_states
 from fastseq.checkpoint import load_checkpoint, save_checkpoint
 from fastseq.corpus import Corpus
 from fastseq.keyed_vectors import KeyedVectors
-from fastseq.reference_word2vec import CHUNK
 from fastseq.word2vec_training import CALLS, Training, new_rows, placed
 
 if TYPE_CHECKING:
     Sentences = Iterable[Sequence[str]] | Corpus
 
 MAX_WINDOW = 10_000
+AT_ONCE = 256  # first vectors that are drawn
 
 
 class Word2Vec:
@@ -293,8 +293,8 @@ class Word2Vec:
         size, shape = len(keys), (len(keys), self.vector_size)
         rng = np.random.default_rng((self.seed, known))
         syn0 = new_rows(*shape)
-        for begin in range(known, size, CHUNK):  # a second matrix would double the memory
-            rows = syn0[begin : begin + CHUNK]
+        for begin in range(known, size, AT_ONCE):  # a second matrix would double the memory
+            rows = syn0[begin : begin + AT_ONCE]
             rows[:] = (2 * rng.random(rows.shape, np.float32) - 1) / self.vector_size
         syn1neg = new_rows(*shape) if self.negative else None
         if known:

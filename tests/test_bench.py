@@ -315,7 +315,7 @@ def test_streams_compute_the_same(name, threads):
 
 
 SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
-SAVED += ["corpus"]
+SAVED += ["corpus", "word2vec", "word2vec-memory"]
 
 
 @pytest.mark.parametrize("suite", SAVED)
