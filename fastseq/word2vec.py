@@ -207,6 +207,7 @@ class Word2Vec:
         self._store = {"memory_limit": memory_limit, "folder": folder, "progress": progress}
         self.wv = KeyedVectors(self.vector_size)
         self.syn1neg = self.syn1 = self._syn0 = self._counts = self._corpus = None
+        self._tables = None  # what follows from the counts, once it is needed
         self.losses: list[float] = []
         self.corpus_count = self.corpus_total_words = self.epochs_trained = 0
         self.stopped: str | None = None
@@ -303,7 +304,7 @@ class Word2Vec:
                 syn1neg[:known] = self.syn1neg
         self._syn0, self.syn1neg = syn0, syn1neg
         self.syn1 = new_rows(size - 1, self.vector_size) if self.hs else None
-        self._counts = counts
+        self._counts, self._tables = counts, None
         self.wv = KeyedVectors.from_arrays(keys, syn0, counts=counts)
 
     # --- training ---------------------------------------------------------------------------

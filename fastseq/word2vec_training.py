@@ -58,9 +58,7 @@ class Training:
         model.stopped, interrupt = None, Interrupt()
         if model.checkpoint is not None and word2vec_states.load_run(self):
             return
-        keep = keep_thresholds(model._counts, model.sample)
-        alias = noise_table(model._counts, model.ns_exponent) if model.negative else None
-        tree = huffman_tree(model._counts) if model.hs else None
+        tables = tables_of(model)
         total = self.corpus.raw_words * self.epochs
         bar = make_words_bar(model.progress, total, self._words_done())
         saved = time.monotonic()
@@ -70,7 +68,7 @@ class Training:
                 while self.epoch < self.epochs and not interrupt.is_noted:
                     if self.chunk == 0:
                         self._call("on_epoch_begin")
-                    rates = self._train_chunks(keep, alias, tree)
+                    rates = self._train_chunks(*tables)
                     bar.update(self._words_done(), self.epoch + 1, rates[-1], self._loss())
                     if self.chunk == self.chunks:
                         self._end_epoch()
@@ -143,6 +141,17 @@ class Training:
         for callback in self.callbacks:
             if method := getattr(callback, name, None):
                 method(self.model)
+
+
+def tables_of(model):
+    """What follows from the words' counts: kept from call to call, since trees take their time."""
+    settings = (model.sample, model.ns_exponent, bool(model.negative), bool(model.hs))
+    if model._tables is None or model._tables[0] != settings:
+        keep = keep_thresholds(model._counts, model.sample)
+        alias = noise_table(model._counts, model.ns_exponent) if model.negative else None
+        tree = huffman_tree(model._counts) if model.hs else None
+        model._tables = settings, (keep, alias, tree)
+    return model._tables[1]
 
 
 def _kernels():

@@ -195,6 +195,21 @@ def test_update_adds_words_and_keeps_vectors():
     assert not np.array_equal(model.wv["wolf"], model.wv["fox"])
 
 
+def test_tables_are_those_of_the_words_and_settings():
+    """They are kept from call to call, but not when something else is wanted."""
+    first, again = make_sentences(50), [["wolf", "fox", "dog", "dog"]] * 9
+    models = []
+    for calls in (1, 2):
+        model = make_model(first, hs=1, epochs=1)
+        model.build_vocab(again, update=True)
+        model.sample = 1e-2
+        if calls == 1:
+            model._tables = None
+        model.train(epochs=1)
+        models.append(model)
+    assert_same(*models)
+
+
 def test_vectors_given_to_wv_are_trained_on():
     sentences = make_sentences(20)
     model = make_model(sentences)

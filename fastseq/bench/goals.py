@@ -289,7 +289,7 @@ def _word2vec(rows, settings):
         if "gensim" in row.times and settings["threads"] == 1:
             bar = WORD2VEC_OVER_GENSIM[key] if row.case["what"] == "epoch" else FILE_OVER_GENSIM
             yield Goal(f"{what}: over gensim", row.ratio("gensim"), bar)
-        if "fastseq deterministic" in row.times:
+        if "fastseq deterministic" in row.times and settings["threads"] == 1:
             slower = row.ratio("fastseq deterministic")
             yield Goal(f"{what}: deterministic", slower, DETERMINISTIC_OVER_RACING, at_most=True)
         if settings["threads"] == 2 and "fastseq 1 thread" in row.times:

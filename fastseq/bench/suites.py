@@ -76,9 +76,9 @@ class Settings:
         """The rounds asked for, else the suite's own number."""
         return self.rounds or normal
 
-    def interleave(self, calls):
+    def interleave(self, calls, rounds=ROUNDS):
         pause = PAUSE_SECONDS if self.threads > 1 else 0.0
-        return interleave(calls, self.turns(), self.slot_seconds, pause)
+        return interleave(calls, self.turns(rounds), self.slot_seconds, pause)
 
     def has_peer(self, name):
         return any(peer.name == name for peer in self.peers)
@@ -294,7 +294,7 @@ def corpus(settings):
     for words in (QUICK_WORDS,) if settings.quick else WORDS:
         with texts.text_file(words) as path:
             calls = texts.readers(path, settings.threads)
-            times = interleave(calls, settings.turns(FEW_ROUNDS), settings.slot_seconds)
+            times = settings.interleave(calls, FEW_ROUNDS)
             yield Row({"words": words}, times, {"bytes": os.path.getsize(path)})
 
 
@@ -306,7 +306,7 @@ def word2vec(settings):
         with texts.text_file(words) as path:
             for what, variant, size, make in kinds:
                 calls = make(path, variant, size, settings.threads)
-                times = interleave(calls, settings.turns(FEW_ROUNDS), settings.slot_seconds)
+                times = settings.interleave(calls, FEW_ROUNDS)
                 yield Row({"what": what, "variant": variant, "D": size, "words": words}, times)
 
     yield from rows(many, [("epoch", *case, word_vectors.epochs) for case in WORD2VEC_SIZES])
