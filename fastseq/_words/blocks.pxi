@@ -258,9 +258,16 @@ cdef long take_path(Worker *w, long word) noexcept nogil:
     """A word's nodes, and in ``positives`` what they should say."""
     cdef const Plan *plan = w.plan
     cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
+    cdef const int32_t *nodes = plan.path_nodes + begin
+    cdef const uint8_t *codes = plan.path_codes + begin
     for l in range(length):
-        w.y[l] = node_row(w, plan.path_nodes[begin + l])
-        set_number(plan.tiles, w.positives, l, 1 - plan.path_codes[begin + l])
+        w.y[l] = row_of(&plan.nodes, nodes[l]) if plan.span == 0 else node_row(w, nodes[l])
+    if plan.tiles.item == sizeof(float):
+        for l in range(length):
+            (<float *>w.positives)[l] = 1 - codes[l]
+    else:
+        for l in range(length):
+            (<double *>w.positives)[l] = 1 - codes[l]
     for l in range(length, (length + 3) // 4 * 4):
         set_number(plan.tiles, w.positives, l, 0)
     return length
