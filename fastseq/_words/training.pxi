@@ -152,5 +152,6 @@ cdef void read_top(Plan *plan) noexcept nogil:
     """
     plan.top, plan.span = TOP_NODES, 0
     if plan.nodes.data != NULL and plan.workers > 1 and not plan.deferred:
-        plan.top = plan.span = min(MOST_COPIES, max(plan.block, STALE_WORDS // plan.workers))
+        plan.span = max(plan.block, STALE_WORDS // plan.workers)
+        plan.top = min(plan.span, MOST_COPIES)
     plan.top = min(plan.top, plan.words - 1)

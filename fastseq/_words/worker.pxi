@@ -4,8 +4,8 @@ cdef enum:
     CHUNK = 8192   # tokens of the corpus that a worker takes at a time
     MARKS = 4096   # bytes that say whether a word may be among the negatives
     TOP_NODES = 64 # of a tree, which many ways go through
-    MOST_COPIES = 256
-    STALE_WORDS = 512  # which all workers together train before they see each other's top nodes
+    MOST_COPIES = 256  # of nodes
+    STALE_WORDS = 1024  # which all workers together train before they see each other's top nodes
 
 
 cdef struct Matrix:
