@@ -19,6 +19,7 @@ import numpy as np
 from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
 from fastseq.models import estimator_files, inputs, word_vectors
+from fastseq.models.settings import TRAINING, Training
 from fastseq.module import Module
 from fastseq.vocabulary import Vocabulary
 
@@ -33,20 +34,6 @@ OPTIMIZERS = {
     "sgd": optim.SGD,
 }
 SCHEDULES = ("cosine", "linear", "plateau")
-TRAINING = (  # settings that all estimators share, and `_check_training` checks
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "lr",
-    "schedule",
-    "weight_decay",
-    "max_norm",
-    "patience",
-    "average",
-    "warm_start",
-    "dtype",
-    "random_state",
-)
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -63,11 +50,10 @@ class NotFittedError(ValueError, AttributeError):
     """
 
 
-class Estimator:
+class Estimator(Training):
     """Common to all estimators.
 
-    A subclass's constructor takes keyword arguments, those of ``TRAINING`` among them, stores
-    them unchanged under their names, and does nothing else.  Its other methods are
+    A subclass has settings, of which ``settings.estimator`` makes its constructor, and the methods
 
     ``check_settings()``
         Raise unless the settings make sense.

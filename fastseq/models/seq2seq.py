@@ -15,6 +15,7 @@ from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork, check_tied
+from fastseq.models.settings import estimator
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Candidate(NamedTuple):
     cut: bool
 
 
+@estimator
 class Seq2Seq(Estimator):
     """Writes a sequence for a sequence: an encoder reads it, a decoder with attention writes.
 
@@ -120,27 +122,7 @@ class Seq2Seq(Estimator):
         Passes over the data.
     batch_size : int
         How many pairs an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation has not become better for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, vocabularies and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, dropout.
+    {training}
 
     Attributes
     ----------
@@ -176,84 +158,31 @@ class Seq2Seq(Estimator):
     )
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
-    def __init__(
-        self,
-        *,
-        source_unit: str = "word",
-        target_unit: str = "word",
-        normalization: str | None = None,
-        joint_vocabulary: bool = False,
-        min_count: int = 1,
-        vocabulary_size: int | None = None,
-        cell: str = "lstm",
-        embedding_dim: int = 128,
-        source_embeddings: str | KeyedVectors | None = None,
-        target_embeddings: str | KeyedVectors | None = None,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        attention: str | None = "general",
-        input_feeding: bool = False,
-        attention_size: int | None = None,
-        tie_weights: bool = False,
-        dropout: float = 0.3,
-        word_dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        scheduled_sampling: float = 0.0,
-        beam_size: int = 5,
-        length_penalty: float | str = 0.0,
-        metric: str = "exact",
-        selection: str = "loss",
-        epochs: int = 20,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.source_unit = source_unit
-        self.target_unit = target_unit
-        self.normalization = normalization
-        self.joint_vocabulary = joint_vocabulary
-        self.min_count = min_count
-        self.vocabulary_size = vocabulary_size
-        self.cell = cell
-        self.embedding_dim = embedding_dim
-        self.source_embeddings = source_embeddings
-        self.target_embeddings = target_embeddings
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.attention = attention
-        self.input_feeding = input_feeding
-        self.attention_size = attention_size
-        self.tie_weights = tie_weights
-        self.dropout = dropout
-        self.word_dropout = word_dropout
-        self.label_smoothing = label_smoothing
-        self.scheduled_sampling = scheduled_sampling
-        self.beam_size = beam_size
-        self.length_penalty = length_penalty
-        self.metric = metric
-        self.selection = selection
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    source_unit: str = "word"
+    target_unit: str = "word"
+    normalization: str | None = None
+    joint_vocabulary: bool = False
+    min_count: int = 1
+    vocabulary_size: int | None = None
+    cell: str = "lstm"
+    embedding_dim: int = 128
+    source_embeddings: str | KeyedVectors | None = None
+    target_embeddings: str | KeyedVectors | None = None
+    hidden_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = True
+    attention: str | None = "general"
+    input_feeding: bool = False
+    attention_size: int | None = None
+    tie_weights: bool = False
+    dropout: float = 0.3
+    word_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    scheduled_sampling: float = 0.0
+    beam_size: int = 5
+    length_penalty: float | str = 0.0
+    metric: str = "exact"
+    selection: str = "loss"
 
     # --- use ------------------------------------------------------------------------------------
 
