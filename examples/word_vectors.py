@@ -31,6 +31,7 @@ NAMES = {
     "sg-hs": "skip-gram, hierarchical softmax",
     "sg-ns": "skip-gram, negative sampling",
 }
+ORDER = list(NAMES.values())
 PROGRAMS = ("fastseq", "gensim", "word2vec.c")
 SETTINGS = {"window": 5, "min_count": 5, "sample": 1e-3}
 SENTENCE = 1000  # words: the text has no sentences of its own
@@ -169,13 +170,13 @@ def compare_quality(args, words, folder):
 
 
 def place(row):
-    return list(NAMES.values()).index(row[0]), int(row[1]), PROGRAMS.index(row[2])
+    return ORDER.index(row[0]), int(row[1]), PROGRAMS.index(row[2])
 
 
 def means(rows):
     """For each variant and program the mean of the seeds, and the range of their values."""
     result = []
-    for name, program in itertools.product(NAMES.values(), PROGRAMS):
+    for name, program in itertools.product(ORDER, PROGRAMS):
         mine = [r[3:] for r in rows.values() if (r[0], r[2]) == (name, program) and r[1] != "mean"]
         if mine:
             result.append([name, "mean", program, *map(mean_and_range, zip(*mine, strict=True))])
@@ -266,11 +267,15 @@ class HeldOut:
 
 
 def compare_speed(args, words, folder):
-    """Words per second of both, in turn; gensim sees a part of the text, which takes it longer."""
+    """Words per second of both, in turn; gensim sees a part of the text, which takes it longer.
+
+    Rows of other variants stay.
+    """
     path = write_text(folder / "text.txt", words)
     part = words[len(words) // 3 :][:600_000]
     part_path = write_text(folder / "part.txt", part)
-    corpus, rows = fs.Corpus.from_file(path), []
+    corpus = fs.Corpus.from_file(path)
+    rows = {tuple(row[:2]): row for row in recorded(args.results, SPEED)}
     counts = dict(zip(corpus.index_to_key, corpus.counts.tolist(), strict=True))
     sizes = [(name, 100) for name in args.variants]
     for name, size in [*sizes, *[("sg-ns", 300)] * ("sg-ns" in args.variants)]:
@@ -295,23 +300,23 @@ def compare_speed(args, words, folder):
             rates["two"].append(len(words) / seconds(train_ours, 2))
             rates["deterministic"].append(len(words) / seconds(train_ours, 1, True))
         rate = {kind: statistics.median(values) for kind, values in rates.items()}
-        rows.append(
-            [
-                NAMES[name],
-                size,
-                f"{rate['one'] / 1e3:,.0f}",
-                f"{rate['gensim'] / 1e3:,.0f}",
-                f"{rate['one'] / rate['gensim']:.1f}",
-                f"{rate['two'] / rate['one']:.2f}",
-                f"{rate['one'] / rate['deterministic']:.2f}",
-            ]
-        )
+        rows[NAMES[name], str(size)] = [
+            NAMES[name],
+            str(size),
+            f"{rate['one'] / 1e3:,.0f}",
+            f"{rate['gensim'] / 1e3:,.0f}",
+            f"{rate['one'] / rate['gensim']:.1f}",
+            f"{rate['two'] / rate['one']:.2f}",
+            f"{rate['one'] / rate['deterministic']:.2f}",
+        ]
         record(
             args.results,
             SPEED,
             COMMAND,
             ["variant", "D", "1000 words/s", "gensim's", "ratio", "two workers", "deterministic"],
-            rows,
+            sorted(
+                rows.values(), key=lambda row: (int(row[1]), list(NAMES.values()).index(row[0]))
+            ),
             [
                 "gensim 4.4, one worker, window 5, 5 negatives, sample 1e-3; words of the text, "
                 "rare ones included, in an epoch without reading the vocabulary: medians of "

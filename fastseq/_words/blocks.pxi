@@ -274,9 +274,13 @@ cdef long take_path(Worker *w, long word) noexcept nogil:
 
 
 cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
-    """The nodes of a centre that is soon to come."""
+    """The nodes of a centre that is soon to come, and the way of one that comes later."""
     cdef const Plan *plan = w.plan
     cdef long at
+    if centre + PATHS_AHEAD < w.end:
+        at = plan.path_begins[w.words[centre + PATHS_AHEAD]]
+        __builtin_prefetch(plan.path_nodes + at, 0, 3)
+        __builtin_prefetch(plan.path_codes + at, 0, 3)
     if centre < w.end:
         for at in range(
             plan.path_begins[w.words[centre]], plan.path_begins[w.words[centre] + 1]
