@@ -732,6 +732,7 @@ class Seq2Seq(Estimator):
 
     def _train(self, batches, validation, checkpoint, progress, callbacks=()):
         self.network_.sampled = 0.0
+        self.network_.settings.pop("updates", None)  # of a run before
         if self.scheduled_sampling:
             updates = self.epochs * len(batches)
             self.network_.settings["updates"] = updates  # which a checkpoint compares
