@@ -104,6 +104,23 @@ def test_a_conversation_is_the_whole_history(settings):
     assert talk.suggest(2) == model.respond(talk.history, 2)
 
 
+def test_a_conversation_does_not_outlive_its_model():
+    model = make().fit(talks())
+    talk = model.conversation()
+    talk.hear("ab")
+    model.fit(TALKS)
+    for call in (talk.respond, talk.suggest, lambda: talk.hear("ab")):
+        with raises(ValueError, "the model was fitted anew", "reset()"):
+            call()
+    assert talk.history == ["ab"]
+    talk.reset()
+    talk.hear("who am i ?")
+    assert talk.suggest() == model.respond(["who am i ?"])
+    model.set_params(hidden_size=99)
+    with raises(ValueError, "hidden_size is 99"):
+        talk.respond()
+
+
 def test_a_conversation_reads_an_utterance_once(model, monkeypatch):
     talk, heard = model.conversation(), []
     hear = model.network_.hear
