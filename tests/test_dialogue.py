@@ -100,6 +100,8 @@ def test_a_conversation_is_the_whole_history(settings):
     assert twin.history == history and twin.suggest() == model.respond(history)
     talk.reset()
     assert talk.history == [] and talk.suggest() == model.respond([]) == model.respond([""])
+    drawn = {"sample": True, "seed": 2}
+    assert talk.suggest(20, **drawn) == model.respond([], 20, **drawn)
     assert talk.respond() == model.respond([])[0]
     assert talk.suggest(2) == model.respond(talk.history, 2)
 
