@@ -15,8 +15,8 @@ class Conversation:
     """A dialogue that goes on, at the cost of one utterance a turn.
 
     It keeps what the context has come to, so that nothing is read twice; answers are those that
-    ``respond`` of the model gives for its history.  Made by ``model.conversation()``; what the
-    model learns later it does not notice.
+    ``respond`` of the model gives for its history.  Made by ``model.conversation()``; where the
+    model is fitted anew, a conversation has to be reset.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Conversation:
     """
 
     def __init__(self, model: HRED) -> None:
-        self._model, self._network = model, model.network_
+        self._model = model
         self.reset()
 
     def __repr__(self):
@@ -57,7 +57,8 @@ class Conversation:
         return other
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin anew, with what the model knows now."""
+        self._network = self._model.network_
         self.history: list = []
         self._carried = self._heard = None
 
@@ -106,7 +107,7 @@ class Conversation:
         answers : list
             The best one first, or as they were drawn.
         """
-        model, n = self._model, checks.positive_int("n", n)
+        model, n = self._check_model(), checks.positive_int("n", n)
         how = model._read_options(n, options)
         heard = self._listen([])[0] if self._heard is None else self._heard
         (found,) = model._answer(heard, n, how)
@@ -114,7 +115,16 @@ class Conversation:
 
     def _listen(self, utterance):
         """What there is to answer to after an utterance, and what is carried on."""
-        model = self._model
-        model._check_fitted()
+        model = self._check_model()
         ((ids,),) = model._encode([model._read_dialogue("utterance", [utterance])])
         return self._network.hear(one_turn(ids, len(self.history)), self._carried)
+
+    def _check_model(self):
+        """The model, if it is still the one with which the conversation began."""
+        self._model._check_fitted()
+        if self._model.network_ is not self._network:
+            raise ValueError(
+                "the model was fitted anew, and does not know what was said: reset() the "
+                "conversation, or begin another one"
+            )
+        return self._model
