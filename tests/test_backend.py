@@ -415,6 +415,8 @@ def test_public_names():
     models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
     models += ["Word2Vec"]
     models += ["AttentionLSTM", "AttentionGRU", "DecoderState", "Seq2Seq"]
+    models += ["VAE", "SequenceVAE", "GaussianLatent"]
+    models += ["KLSchedule", "BagOfWordsLoss", "free_bits", "active_units"]
     attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
     attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
     attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]
