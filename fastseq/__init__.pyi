@@ -45,7 +45,10 @@ from fastseq.metrics import (
     word_error_rate,
 )
 from fastseq.models import (
+    HRED,
     VAE,
+    VHRED,
+    Conversation,
     LanguageModel,
     NotFittedError,
     Seq2Seq,
@@ -93,10 +96,12 @@ from fastseq.word2vec import Word2Vec
 __all__ = [
     "CRF",
     "GRU",
+    "HRED",
     "LSTM",
     "RNN",
     "SGD",
     "VAE",
+    "VHRED",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -112,6 +117,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Conversation",
     "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",

@@ -16,6 +16,7 @@ import numpy as np
 from fastseq.batching import Batches
 
 ANSWERS = ("all", "second")
+MOST_TURNS = 1 << 32
 
 
 class DialogueBatch(NamedTuple):
@@ -68,6 +69,12 @@ class DialogueBatch(NamedTuple):
         return self.targets[1:].size if self.mask is None else int(self.mask[1:].sum())
 
     @property
+    def answer_numbers(self) -> np.ndarray:
+        """A number for each answer, which no other answer of the data has, (A,)."""
+        turns, rows = self.answered
+        return self.rows[rows] * MOST_TURNS + self.begin + turns
+
+    @property
     def heard(self) -> np.ndarray:
         """Which utterance each answer follows, (A,)."""
         return self.turns.reshape(-1)[self.places]
@@ -76,6 +83,13 @@ class DialogueBatch(NamedTuple):
     def answered(self) -> tuple[np.ndarray, np.ndarray]:
         """The turn and the row of each answer, both (A,)."""
         return np.divmod(self.places, self.turns.shape[1])
+
+
+def one_turn(ids: np.ndarray, begin: int) -> DialogueBatch:
+    """A batch of one utterance, from begin to end token, after so many others."""
+    words, zero = np.asarray(ids[1:])[:, None], np.zeros(1, np.int64)
+    lengths = np.array([len(words)])
+    return DialogueBatch(words, lengths, zero[None], np.ones(1, np.int64), zero, begin=begin)
 
 
 class DialogueBatches(Batches):
