@@ -327,7 +327,7 @@ def test_streams_compute_the_same(name, threads):
 def test_dialogue_models_compute_the_same(cell, dtype):
     pytest.importorskip("torch")
     before = fs.get_num_threads()
-    calls = dialogues.prepare(cell, (5, 4, 16), 50, dtype, fs.get_num_threads())
+    calls = dialogues.prepare(cell, (5, 4, 16), 50, dtype)
     losses = {name: [call() for _ in range(5)] for name, call in calls.items()}
     fs.set_num_threads(before)
     assert list(losses) == ["fastseq", "torch", "torch flat"]

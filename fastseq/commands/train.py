@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from fastseq import files, models, readers, tensor_files
+from fastseq import dialogues, files, models, readers, tensor_files
 from fastseq.commands import data, options, pairs
 
 
@@ -21,6 +21,8 @@ def add(commands):
     add_regressor(kinds)
     add_language(kinds)
     add_seq2seq(kinds)
+    add_dialogue(kinds, "hred", models.HRED, "an answer to a dialogue")
+    add_dialogue(kinds, "vhred", models.VHRED, "answers that vary, by a latent variable")
 
 
 def add_tagger(kinds):
@@ -110,7 +112,7 @@ def add_seq2seq(kinds):
         models.Seq2Seq,
         read_pairs,
         (),
-        by_pairs=True,
+        option="pairs",
         help="a sequence for a sequence: pronunciation, translation",
         description=(
             "Learn to write a sequence for a sequence. The data are pairs: a .tsv file with a "
@@ -129,21 +131,54 @@ def add_seq2seq(kinds):
     )
 
 
-def _add_kind(kinds, name, cls, read, formats, *, by_pairs=False, **texts):
+def add_dialogue(kinds, name, cls, text):
+    command = _add_kind(
+        kinds,
+        name,
+        cls,
+        read_dialogues,
+        (),
+        option="dialogues",
+        help=text,
+        description=(
+            "Learn to answer in dialogues. The data are files with an utterance in each line and "
+            "an empty line between dialogues; or, with --format numbered, lines 'ID user<TAB>bot' "
+            "as those of dialog bAbI. fastseq chat lets the model answer."
+        ),
+        epilog=f"example: fastseq train {name} --dialogues talk.txt --validation 0.1 "
+        f"--out {name}.safetensors",
+    )
+    command.add_argument(
+        "--format", choices=dialogues.FORMATS, default="lines", help="of all files (default: lines)"
+    )
+    command.add_argument(
+        "--facts",
+        choices=dialogues.FACTS,
+        default="omit",
+        help="what becomes of numbered lines without a tab: they are left out, are utterances, or "
+        "go before the next one (default: omit)",
+    )
+
+
+# instead of DATA: one file or two of pairs; a file of dialogues
+OPTIONS = {
+    "pairs": {
+        "nargs": "+",
+        "help": "a file of pairs, or one of sources and one of targets; - is standard input",
+    },
+    "dialogues": {"help": "a file; - is standard input"},
+}
+
+
+def _add_kind(kinds, name, cls, read, formats, *, option=None, **texts):
     command = kinds.add_parser(name, **texts)
     some, source = {}, "DATA"
-    if by_pairs:  # one file or two
-        some, source = {"nargs": "+"}, "the pairs"
-        command.add_argument(
-            "--pairs",
-            dest="data",
-            required=True,
-            nargs="+",
-            metavar="FILE",
-            help="a file of pairs, or one of sources and one of targets; - is standard input",
-        )
-    else:
+    if option is None:
         command.add_argument("data", metavar="DATA", help="a file; - is standard input")
+    else:
+        given, source = OPTIONS[option], f"the {option}"
+        some = {"nargs": given["nargs"]} if "nargs" in given else {}
+        command.add_argument(f"--{option}", dest="data", required=True, metavar="FILE", **given)
     command.add_argument("--out", required=True, metavar="FILE", help="where the model goes")
     command.add_argument(
         "--validation",
@@ -274,6 +309,12 @@ def read_pairs(paths, args, estimator):
     if len(paths) > 2 or not all(isinstance(path, str) for path in paths):
         raise ValueError(f"expected a file of pairs or two of lines, got {paths}")
     return pairs.read_pairs(paths, args.columns, (estimator.source_unit, estimator.target_unit))
+
+
+def read_dialogues(path, args, estimator):
+    """Dialogues, and no targets."""
+    unit = "word" if estimator.unit == "token" else "character"
+    return (dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit),)
 
 
 def read_labelled(path, args, estimator):
