@@ -51,6 +51,8 @@ from fastseq.metrics import (
     word_error_rate,
 )
 from fastseq.models import (
+    HRED,
+    Conversation,
     LanguageModel,
     NotFittedError,
     Seq2Seq,
@@ -97,6 +99,7 @@ from fastseq.word2vec import Word2Vec
 __all__ = [
     "CRF",
     "GRU",
+    "HRED",
     "LSTM",
     "RNN",
     "SGD",
@@ -114,6 +117,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Conversation",
     "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",

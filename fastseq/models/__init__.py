@@ -1,6 +1,8 @@
 """Models with ``fit``, ``predict``, ``score``, ``save`` and ``load``, as scikit-learn has them."""
 
 from fastseq.models.classifier import SequenceClassifier
+from fastseq.models.conversation import Conversation
+from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
@@ -9,7 +11,10 @@ from fastseq.models.seq2seq import Candidate, Seq2Seq
 from fastseq.models.tagger import SequenceTagger
 
 __all__ = [
+    "HRED",
     "Candidate",
+    "Conversation",
+    "DialoguePerplexity",
     "Estimator",
     "LanguageModel",
     "NotFittedError",
