@@ -342,7 +342,7 @@ def test_dialogue_models_that_differ_are_noticed():
     batch, network = dialogues.make_batch(shape, words), dialogues.make_network("gru", shape, words)
     (twin, *_) = (make(network, "gru", 1) for make in dialogues.torch_twins().values())
     network.parameters["context.bias_hh_l0"][-1] += 0.1
-    with pytest.raises(peers.DifferentResults, match="torch: .* differs by"):
+    with pytest.raises(peers.DifferentResults, match=r"torch: .* differs by"):
         dialogues.check_twins(network, {"torch": twin}, batch)
 
 

@@ -22,7 +22,6 @@ def add(commands):
     add_language(kinds)
     add_seq2seq(kinds)
     add_dialogue(kinds, "hred", models.HRED, "an answer to a dialogue")
-    add_dialogue(kinds, "vhred", models.VHRED, "answers that vary, by a latent variable")
 
 
 def add_tagger(kinds):
@@ -279,6 +278,8 @@ def _read(path, args, estimator):
 def describe_score(estimator, test):
     """How good it is on test data."""
     score = estimator.score(*test)
+    if isinstance(estimator, models.HRED):
+        return f"exact {score:.4f}, perplexity {estimator.perplexity(*test).per_word:.3f} per token"
     if isinstance(estimator, models.Seq2Seq):
         return f"{estimator.metric} {score:.4f}"
     if not isinstance(estimator, models.LanguageModel):
