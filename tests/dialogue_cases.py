@@ -50,3 +50,15 @@ def make_dialogues(seed=0, turns=(1, 4, 6, 2, 3), longest=3):
 def make_batches(dialogues=None, **options):
     dialogues = make_dialogues() if dialogues is None else dialogues
     return DialogueBatches(dialogues, **{"batch_size": 8, "shuffle": False} | options)
+
+
+def measure(network, batches):
+    """The logarithms of the probabilities of all answers, by dialogue and place."""
+    carried, found = None, {}
+    for batch in batches:
+        heard, carried = network.hear(batch, carried)
+        turns, rows = batch.answered
+        values = network.log_prob(heard, batch)
+        for turn, row, value in zip(turns + batch.begin, batch.rows[rows], values, strict=True):
+            found[int(row), int(turn) + 1] = value
+    return found

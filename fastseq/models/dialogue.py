@@ -143,23 +143,25 @@ class HRED(Estimator):
 
     Examples
     --------
-    What "and you?" asks for was said before.
+    What the last question asks for was said before.
 
     >>> import fastseq as fs
     >>> dialogues = [
-    ...     ["i like tea", "so do i", "and you ?", "tea , please"],
-    ...     ["i like coffee", "so do i", "and you ?", "coffee , please"],
-    ... ] * 8
-    >>> sizes = {"embedding_dim": 16, "hidden_size": 32, "context_size": 32, "dropout": 0.0}
-    >>> model = fs.HRED(**sizes, epochs=20, batch_size=4, lr=0.01, random_state=0).fit(dialogues)
-    >>> model.respond(["i like coffee", "so do i", "and you ?"])
-    ['coffee , please']
+    ...     [f"my name is {name}", f"hello {name}", "who am i ?", f"you are {name}"]
+    ...     for name in ("ann", "bob", "eve", "tom")
+    ... ] * 4
+    >>> sizes = {"embedding_dim": 16, "hidden_size": 32, "context_size": 32}
+    >>> model = fs.HRED(
+    ...     **sizes, dropout=0.0, epochs=40, batch_size=4, lr=0.01, random_state=0
+    ... ).fit(dialogues)
+    >>> model.respond(["my name is bob", "hello bob", "who am i ?"])
+    ['you are bob']
     >>> model.score(dialogues)
     1.0
     >>> talk = model.conversation()
-    >>> talk.hear("i like tea")
+    >>> talk.hear("my name is eve")
     >>> talk.respond(), talk.history
-    ('so do i', ['i like tea', 'so do i'])
+    ('hello eve', ['my name is eve', 'hello eve'])
     """
 
     learned = ("vocabulary_", "longest_answer_")
