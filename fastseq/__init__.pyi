@@ -36,6 +36,7 @@ from fastseq.large_vocabulary import (
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
+from fastseq.latent import BagOfWordsLoss, GaussianLatent, KLSchedule, active_units, free_bits
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
@@ -52,6 +53,8 @@ from fastseq.metrics import (
 )
 from fastseq.models import (
     HRED,
+    VAE,
+    VHRED,
     Conversation,
     LanguageModel,
     NotFittedError,
@@ -59,6 +62,7 @@ from fastseq.models import (
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
+    SequenceVAE,
     load,
 )
 from fastseq.module import Module
@@ -103,6 +107,8 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "VAE",
+    "VHRED",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -113,6 +119,7 @@ __all__ = [
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
+    "BagOfWordsLoss",
     "Batch",
     "Batches",
     "CTCLoss",
@@ -130,10 +137,12 @@ __all__ = [
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GaussianLatent",
     "GeneralAttention",
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KLSchedule",
     "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
@@ -163,6 +172,7 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "SequenceVAE",
     "SequentialLR",
     "StepLR",
     "Stream",
@@ -171,6 +181,7 @@ __all__ = [
     "Vocabulary",
     "Word2Vec",
     "__version__",
+    "active_units",
     "beam_search",
     "bleu",
     "character_error_rate",
@@ -185,6 +196,7 @@ __all__ = [
     "embedding_greedy",
     "exact_match",
     "fit",
+    "free_bits",
     "get_backend",
     "get_num_threads",
     "greedy_search",

@@ -70,7 +70,7 @@ def test_histories_are_answered_at_their_end():
 
 def test_equal_utterances_are_one():
     hello, bye = np.array([0, 5, 1]), np.array([0, 6, 6, 1])
-    (batch,) = make_batches([[hello, bye, hello, hello, bye], [bye, hello]])
+    (batch,) = make_batches([[hello, bye, hello, hello, bye], [bye, hello]], read_answers=False)
     assert batch.lengths.tolist() == [2, 3]
     assert batch.turns.tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
     assert batch.turn_lengths.tolist() == [4, 1]
@@ -78,7 +78,7 @@ def test_equal_utterances_are_one():
 
 def test_answers_are_among_the_utterances_if_they_are_to_be_read():
     dialogues = make_dialogues(turns=TURNS)
-    for batch in make_batches(dialogues, read_answers=True, max_turns=2):
+    for batch in make_batches(dialogues, max_turns=2):
         for a, answer in enumerate(batch.answers):
             size = batch.lengths[answer]
             assert (

@@ -9,6 +9,8 @@ from dialogue_cases import (
     BEGIN,
     END,
     KINDS,
+    LATENT,
+    PLAIN,
     TOKENS,
     UNKNOWN,
     make_batches,
@@ -20,11 +22,13 @@ from helpers import assert_close, assert_identical, raises
 from layer_cases import backend_fixture, check_gradients  # noqa: F401
 
 import fastseq as fs
+from fastseq.latent import divergence
 from fastseq.models.dialogue_batches import one_turn
+from fastseq.models.latent_training import noise_of_rows
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 
-PLAIN = [name for name in KINDS if name != "noise"]
 SMALL = {"embedding_dim": 2, "hidden_size": 2, "context_size": 2}
+LATER = ["gru", "deep lstm", "last", "general", "additive", "latent general", "latent bag"]
 
 
 def check(backend, network, value):
@@ -50,7 +54,8 @@ def check(backend, network, value):
 def test_gradients(backend, name):
     network = make_network(name, **SMALL)
     (batch,) = make_batches(make_dialogues(turns=(1, 4, 2, 3)))
-    assert len(batch.lengths) < batch.turn_lengths.sum()  # some utterances come several times
+    real = np.arange(len(batch.turns))[:, None] < batch.turn_lengths
+    assert np.bincount(batch.turns[real]).max() > 1  # some utterances come several times
     assert 1 in batch.lengths  # and some have no word
     state = network.random_state
 
@@ -61,20 +66,39 @@ def test_gradients(backend, name):
     check(backend, network, value)
 
 
-@pytest.mark.parametrize("name", ["gru", "deep lstm", "last", "general", "additive"])
+@pytest.mark.parametrize("name", LATER)
 def test_gradients_of_a_later_window(backend, name):
     """What was carried counts as given."""
     network = make_network(name, **SMALL)
     first, second, _ = make_batches(make_dialogues(turns=(4, 6, 3)), max_turns=2)
     assert second.carried and len(second.rows) == len(first.rows) - 1
     network.loss_and_grad(first)
-    carried = network.training_state()
+    carried, state = network.training_state(), network.random_state
 
     def value():
         network.load_training_state(carried)
+        network.random_state = state
         return network.loss_and_grad(second)
 
     check(backend, network, value)
+
+
+def test_gradients_of_a_weighed_divergence():
+    network = make_network("latent gru", **SMALL, latent_size=4)
+    network.parameters.flat[:] /= 2
+    (batch,) = make_batches()
+    state = network.random_state
+    network.loss_and_grad(batch)
+    kl = network.report()["kl"] / 4
+    network.objective.begin(0.3, 1.0, kl)
+
+    def value():
+        network.random_state = state
+        return network.loss_and_grad(batch)
+
+    check("cython", network, value)
+    free = network.latent.parameters.flat_grad
+    assert free.any()
 
 
 def test_gradients_where_only_the_second_answers():
@@ -84,7 +108,7 @@ def test_gradients_where_only_the_second_answers():
     check("cython", network, lambda: network.loss_and_grad(batch))
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", [name for name in PLAIN if name not in LATENT])
 def test_loss_is_what_is_trained_without_noise(name):
     network = make_network(name)
     for batch in make_batches(max_turns=2):
@@ -155,6 +179,8 @@ def test_a_batch_is_its_dialogues_one_by_one(name):
     together = measure(network, make_batches(dialogues))
     alone = measure(network, make_batches(dialogues, batch_size=1, bucket=False))
     assert alone == pytest.approx(together, rel=1e-12) and len(alone) == 7
+    if name in LATENT:
+        return
     (batch,) = make_batches(dialogues)
     nats = -sum(together.values())
     assert network.loss(batch) * network.count(batch) == pytest.approx(nats, rel=1e-12)
@@ -200,7 +226,7 @@ def test_noise_acts_in_training_alone():
     assert noisy.loss_and_grad(batch) != noisy.loss_and_grad(batch)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm", "last", "general", "noise"])
+@pytest.mark.parametrize("name", ["gru", "lstm", "last", "general", "noise", "latent noise"])
 def test_copies_train_like_the_original(name):
     network, batches = make_network(name), list(make_batches(max_turns=2))
     network.loss_and_grad(batches[0])
@@ -209,8 +235,8 @@ def test_copies_train_like_the_original(name):
     assert_identical(twin.parameters.flat_grad, network.parameters.flat_grad)
 
 
-@pytest.mark.parametrize("attention", [None, "general", "additive"])
-def test_results_do_not_depend_on_the_number_of_threads(attention):
+@pytest.mark.parametrize("name", ["gru", "general", "additive", "latent bag"])
+def test_results_do_not_depend_on_the_number_of_threads(name):
     if fs.get_backend() != "cython":
         pytest.skip("only the compiled kernels promise it")
     before, results = fs.get_num_threads(), []
@@ -219,7 +245,7 @@ def test_results_do_not_depend_on_the_number_of_threads(attention):
     try:
         for threads in (1, 2, 3):
             fs.set_num_threads(threads)
-            network = make_network("gru", np.float32, **sizes, attention=attention)
+            network = make_network(name, np.float32, **sizes, tie_weights=False)
             losses = [network.loss_and_grad(batch) for batch in batches]
             results.append((losses, network.parameters.flat_grad))
     finally:
@@ -229,7 +255,7 @@ def test_results_do_not_depend_on_the_number_of_threads(attention):
         assert_identical(gradient, results[0][1])
 
 
-@pytest.mark.parametrize("name", ["gru", "last", "general"])
+@pytest.mark.parametrize("name", ["gru", "last", "general", "latent gru"])
 def test_long_dialogues_and_no_words(name):
     network = make_network(name)
     dialogues = [*make_dialogues(turns=(200, 2), longest=1), [np.array([BEGIN, END])] * 3]
@@ -260,3 +286,98 @@ def test_long_dialogues_and_no_words(name):
 def test_errors(options, error, parts):
     with raises(error, *parts):
         make_network(**options)
+
+
+# --- the latent variable ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in LATENT if name in PLAIN])
+def test_the_loss_is_the_bound(name):
+    network = make_network(name)
+    (batch,) = make_batches(max_turns=None)
+    network.objective.begin(0.0, 0.25, 0.0)
+    heard, _ = network.hear(batch)
+    noise = noise_of_rows(batch.answer_numbers, 1, 3)
+    ((fits,), (log_weights,)) = network.judge(heard, batch, noise)
+    posterior = network.latent.posterior(heard.states, heard.answers)
+    prior = network.latent.prior(heard.states)
+    kl = divergence(*posterior, *prior).sum()
+    expected = (-fits.sum() + 0.25 * kl) / batch.tokens
+    assert network.loss(batch) == pytest.approx(expected, rel=1e-12)
+    z, mean_p = posterior[0] + np.exp(posterior[1] / 2) * noise[0], prior[0]
+    ratio = (np.square(noise[0]) + posterior[1]).sum(axis=1) / 2
+    ratio -= (np.square(z - mean_p) * np.exp(-prior[1]) + prior[1]).sum(axis=1) / 2
+    assert_close(log_weights, ratio, 1e-12)
+    opening = network.open(heard, z)
+    outputs = network.decoder(
+        *(
+            np.concatenate(
+                [
+                    network.embedding(batch.targets[:-1]),
+                    np.broadcast_to(opening.known, (len(batch.targets) - 1, *opening.known.shape)),
+                ],
+                axis=2,
+            ),
+            network.bridge(np.concatenate([heard.states, z], axis=1)),
+            None,
+        ),
+        heard.memory,
+        heard.memory_lengths,
+    )[0]
+    criterion = fs.CrossEntropyLoss(reduction="sum")
+    nats = criterion(network.linear(outputs), batch.targets[1:], batch.mask[1:])
+    assert -fits.sum() == pytest.approx(nats, rel=1e-12)
+
+
+def test_without_a_weight_the_divergence_is_free_and_with_bags_all_words_are_asked_for():
+    (batch,) = make_batches()
+    plain, bag = make_network("latent gru"), make_network("latent bag")
+    for name, array in bag.parameters.items():
+        if name in plain.parameters:
+            np.copyto(array, plain.parameters[name])
+    bag.random_state = plain.random_state
+    for network in (plain, bag):
+        network.objective.begin(0.0, 1.0, 0.0)
+    loss, more = plain.loss_and_grad(batch), bag.loss_and_grad(batch)
+    report = plain.report()
+    assert loss == pytest.approx(report["reconstruction"] * len(batch.places) / batch.tokens)
+    assert report["kl"] > 0 and report["active_units"] == 3
+    words = batch.mask[1:] & (batch.targets[1:] != END)
+    assert 0.4 < (more - loss) * batch.tokens / (0.5 * words.sum() * np.log(TOKENS)) < 3
+    plain.objective.begin(1.0, 1.0, 0.0)
+    plain.random_state = bag.random_state
+    weighed = plain.loss_and_grad(batch)
+    report = plain.report()
+    bound = (report["reconstruction"] + report["kl"]) * len(batch.places) / batch.tokens
+    assert weighed == pytest.approx(bound, rel=1e-12)
+
+
+def test_the_posterior_reads_the_answer_and_the_prior_does_not():
+    network, (dialogue,) = make_network("latent gru"), make_dialogues(turns=(3,))
+    changed = [*dialogue[:2], np.array([BEGIN, 3, 4, 5, 6, END])]
+    heard = [network.hear(next(iter(make_batches([own]))))[0] for own in (dialogue, changed)]
+    priors = [network.latent.prior(own.states)[0] for own in heard]
+    posteriors = [network.latent.posterior(own.states, own.answers)[0] for own in heard]
+    assert_close(priors[0], priors[1], 1e-15)
+    assert_close(posteriors[0][0], posteriors[1][0], 1e-15)
+    assert np.abs(posteriors[0][1] - posteriors[1][1]).max() > 0.01
+
+
+def test_what_is_heard_is_not_dropped():
+    network = make_network("latent gru", word_dropout=0.9)
+    (batch,) = make_batches()
+    expected, _ = network.hear(batch)
+    heard, _ = network._hear_forward(batch)
+    assert_close(heard.states, expected.states, 1e-14)
+    assert_close(heard.answers, expected.answers, 1e-14)
+
+
+def test_training_state_goes_on():
+    network, batches = make_network("latent gru"), list(make_batches(max_turns=2))
+    network.objective.weight = 0.25
+    network.loss_and_grad(batches[0])
+    other, state = make_network("latent gru"), network.training_state()
+    other.load_training_state(copy.deepcopy(state))
+    other.random_state = network.random_state
+    assert other.loss_and_grad(batches[1]) == network.loss_and_grad(batches[1])
+    assert other.report() == network.report()

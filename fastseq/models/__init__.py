@@ -6,12 +6,17 @@ from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
+from fastseq.models.latent_dialogue import VHRED
 from fastseq.models.regressor import SequenceRegressor
 from fastseq.models.seq2seq import Candidate, Seq2Seq
+from fastseq.models.sequence_vae import SequenceVAE
 from fastseq.models.tagger import SequenceTagger
+from fastseq.models.vae import VAE
 
 __all__ = [
     "HRED",
+    "VAE",
+    "VHRED",
     "Candidate",
     "Conversation",
     "DialoguePerplexity",
@@ -22,5 +27,6 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "SequenceVAE",
     "load",
 ]

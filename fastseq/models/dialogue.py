@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -17,8 +17,12 @@ from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatc
 from fastseq.models.dialogue_network import DialogueNetwork, Heard
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import CELLS
+from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.search import beam_search, sample_sequences
+
+if TYPE_CHECKING:
+    from fastseq.keyed_vectors import KeyedVectors
 
 SCORES = ("additive", "dot", "general", "concat")
 SELECTIONS = ("loss", "score")
@@ -42,6 +46,7 @@ class DialoguePerplexity(NamedTuple):
     per_utterance: float
 
 
+@estimator
 class HRED(Estimator):
     """Answers in dialogues: a hierarchical recurrent encoder and decoder.
 
@@ -67,6 +72,9 @@ class HRED(Estimator):
         Of all recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
     hidden_size, num_layers : int
         Of the encoder, in each direction, and of the decoder.
     context_size : int
@@ -105,33 +113,15 @@ class HRED(Estimator):
         Passes over the data.
     batch_size : int
         How many dialogues an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation has not become better for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, vocabulary and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, dropout.
+    {training}
 
     Attributes
     ----------
     vocabulary_ : Vocabulary
     longest_answer_ : int
         In tokens, among those of ``fit``.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : DialogueNetwork
     history_ : History
         Losses in nats per word, and more, for each update and epoch.
@@ -164,82 +154,40 @@ class HRED(Estimator):
     ('hello eve', ['my name is eve', 'hello eve'])
     """
 
-    learned = ("vocabulary_", "longest_answer_")
+    learned = ("vocabulary_", "longest_answer_", "missing_words_")
     _free = ("answers", "max_turns", "beam_size", "length_penalty", "selection")
     _needs_targets = False
     _data = "dialogues"
+    _of_network = (  # settings that are arguments of the network
+        *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell", "bidirectional"),
+        *("context", "attention", "dropout", "word_dropout", "tie_weights", "label_smoothing"),
+        "dtype",
+    )
     _reads_answers = False  # whether its batches let the network read the answers, too
 
-    def __init__(
-        self,
-        *,
-        unit: str = "word",
-        normalization: str | None = None,
-        min_count: int = 1,
-        vocabulary_size: int | None = None,
-        cell: str = "gru",
-        embedding_dim: int = 128,
-        hidden_size: int = 256,
-        context_size: int = 256,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        attention: str | None = None,
-        context: bool = True,
-        tie_weights: bool = False,
-        dropout: float = 0.2,
-        word_dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        answers: str = "all",
-        max_turns: int | None = 50,
-        beam_size: int = 5,
-        length_penalty: float | str = 0.0,
-        selection: str = "loss",
-        epochs: int = 20,
-        batch_size: int = 16,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.unit = unit
-        self.normalization = normalization
-        self.min_count = min_count
-        self.vocabulary_size = vocabulary_size
-        self.cell = cell
-        self.embedding_dim = embedding_dim
-        self.hidden_size = hidden_size
-        self.context_size = context_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.attention = attention
-        self.context = context
-        self.tie_weights = tie_weights
-        self.dropout = dropout
-        self.word_dropout = word_dropout
-        self.label_smoothing = label_smoothing
-        self.answers = answers
-        self.max_turns = max_turns
-        self.beam_size = beam_size
-        self.length_penalty = length_penalty
-        self.selection = selection
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    unit: str = "word"
+    normalization: str | None = None
+    min_count: int = 1
+    vocabulary_size: int | None = None
+    cell: str = "gru"
+    embedding_dim: int = 128
+    embeddings: str | KeyedVectors | None = None
+    hidden_size: int = 256
+    context_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = True
+    attention: str | None = None
+    context: bool = True
+    tie_weights: bool = False
+    dropout: float = 0.2
+    word_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    answers: str = "all"
+    max_turns: int | None = 50
+    beam_size: int = 5
+    length_penalty: float | str = 0.0
+    selection: str = "loss"
+    batch_size: int = 16
 
     # --- use ------------------------------------------------------------------------------------
 
@@ -312,7 +260,7 @@ class HRED(Estimator):
         for batch in self._batches(self._encode(histories), answers=None) if count else ():
             heard, _ = self.network_.hear(batch)
             _, rows = batch.answered
-            for row, (found,) in zip(batch.rows[rows], self._answer(heard, 1, how), strict=True):
+            for row, found in zip(batch.rows[rows], self._best(heard, how), strict=True):
                 results[row] = self._text(found.tokens)
         self.network_.release()
         return results
@@ -343,10 +291,13 @@ class HRED(Estimator):
         log_prob : list of ndarray of float64
             Natural logarithms, of each dialogue's answers.
         """
+        return self._log_prob(X)
+
+    def _log_prob(self, X, **options):
         self._check_fitted()
         dialogues, _ = self.read(X)
         results = [[] for _ in dialogues]
-        for batch, log_probs in self._log_probs(dialogues):
+        for batch, log_probs in self._log_probs(dialogues, **options):
             _, rows = batch.answered
             for row, value in zip(batch.rows[rows], log_probs, strict=True):
                 results[row].append(value)
@@ -363,10 +314,13 @@ class HRED(Estimator):
         -------
         perplexity : DialoguePerplexity
         """
+        return self._perplexity(X)
+
+    def _perplexity(self, X, **options):
         self._check_fitted()
         dialogues, _ = self.read(X)
         nats, words, answers = 0.0, 0, 0
-        for batch, log_probs in self._log_probs(dialogues):
+        for batch, log_probs in self._log_probs(dialogues, **options):
             nats -= log_probs.sum()
             words, answers = words + batch.tokens, answers + len(log_probs)
         return DialoguePerplexity(float(np.exp(nats / words)), float(nats / answers))
@@ -376,7 +330,7 @@ class HRED(Estimator):
         how, right, count = self._read_options(1, {"beam_size": beam_size}), 0, 0
         for batch, heard in self._heard(dialogues):
             ends = (batch.targets == self.vocabulary_.end_id).argmax(axis=0)
-            for a, (found,) in enumerate(self._answer(heard, 1, how)):
+            for a, found in enumerate(self._best(heard, how)):
                 right += np.array_equal(found.tokens, batch.targets[1 : ends[a], a])
             count += len(ends)
         return right / count
@@ -399,6 +353,10 @@ class HRED(Estimator):
     def _read_options(self, n, options):
         """How n answers are written: what a search or drawing takes, once for all rows."""
         return _Options(self, n, **options)
+
+    def _best(self, heard: Heard, how: _Options) -> list[Hypothesis]:
+        """The answer to each of what was heard."""
+        return [found for (found,) in self._search(self.network_.open(heard), 1, how)]
 
     def _answer(self, heard: Heard, n: int, how: _Options) -> list[list[Hypothesis]]:
         """n answers to each of what was heard."""
@@ -557,23 +515,18 @@ class HRED(Estimator):
         answers = (len(utterance) for dialogue in X for utterance in dialogue[1:])
         self.longest_answer_ = max(answers, default=0)
 
+    def table(self, setting):
+        return self.vocabulary_, self.network_.embedding
+
     def make_network(self, seed):
         return DialogueNetwork(**self._network_options(), seed=seed)
 
     def _network_options(self):
         """The arguments of the network that are settings, or follow from the vocabulary."""
         vocabulary = self.vocabulary_
-        names = (
-            *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell"),
-            *("bidirectional", "context", "attention", "dropout", "word_dropout"),
-            *("tie_weights", "label_smoothing", "dtype"),
-        )
         special = {name: getattr(vocabulary, name) for name in ("begin_id", "end_id", "unknown_id")}
-        return {
-            "n_tokens": len(vocabulary),
-            **special,
-            **{name: getattr(self, name) for name in names},
-        }
+        settings = {name: getattr(self, name) for name in self._of_network}
+        return {"n_tokens": len(vocabulary), **special, **settings}
 
     def make_batches(self, X, y, seed):
         return self._batches(self._encode(X), seed)
