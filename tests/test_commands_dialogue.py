@@ -115,7 +115,10 @@ def test_chat_is_a_conversation(model, capsys, monkeypatch):
 
 
 def test_chat_goes_on_with_the_first_of_several(model, capsys, monkeypatch):
-    assert run("chat hred.safetensors --n 3 --beam 2", monkeypatch, "my name is eve\nwho am i ?\n") == 0
+    assert (
+        run("chat hred.safetensors --n 3 --beam 2", monkeypatch, "my name is eve\nwho am i ?\n")
+        == 0
+    )
     talk, expected = model.conversation(), []
     for line in ("my name is eve", "who am i ?"):
         talk.hear(line)
@@ -192,3 +195,63 @@ def test_other_models_dont_talk(model, capsys):
     fs.LanguageModel(epochs=1, hidden_size=8).fit("to be or not to be " * 30).save("lm.safetensors")
     assert run("chat lm.safetensors") == 1
     assert "holds a LanguageModel, which holds no dialogues" in capsys.readouterr().err
+
+
+# --- latent variables ---------------------------------------------------------------------------
+
+
+def test_train_vhred(capsys, monkeypatch):
+    line = epilog(["train", "vhred"]).removeprefix("fastseq ")
+    assert run(f"{line} {OPTIONS} --epochs 2 --latent-size 3 --test talk.txt") == 0
+    model = fs.load("vhred.safetensors")
+    expected = fs.VHRED(**SETTINGS | {"epochs": 2, "latent_size": 3}).fit(TALKS, validation=0.1)
+    assert np.array_equal(model.network_.parameters.flat, expected.network_.parameters.flat)
+    assert "perplexity" in capsys.readouterr().out
+    assert run("chat vhred.safetensors --seed 5", monkeypatch, "my name is bob\n" * 4) == 0
+    talk, rng, answers = model.conversation(), np.random.default_rng(5), []
+    for _ in range(4):
+        talk.hear("my name is bob")
+        answers.append(talk.respond(seed=rng))
+    assert capsys.readouterr().out.splitlines() == answers
+
+
+def test_help_describes_what_a_base_describes(capsys):
+    with pytest.raises(SystemExit):
+        run("train vhred --help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--cell NAME Of all recurrent layers: gru, lstm, rnn (default: gru)" in text
+    assert "does not see a token that it has to go on from" in text  # VHRED's own word_dropout
+
+
+def test_train_vae(capsys):
+    x = np.random.default_rng(0).standard_normal((60, 4))
+    np.savez("vectors.npz", x=x)
+    line = epilog(["train", "vae"]).removeprefix("fastseq ")
+    options = "--quiet --epochs 3 --hidden-size 8 --test vectors.npz"
+    assert run(f"{line} {options}") == 0
+    expected = fs.VAE(latent_size=4, epochs=3, hidden_size=8, random_state=0)
+    expected.fit(x, validation=0.1)
+    loaded = fs.load("vae.safetensors")
+    assert np.array_equal(loaded.network_.parameters.flat, expected.network_.parameters.flat)
+    assert f"log-probability {expected.score(x):.4f} nats" in capsys.readouterr().out
+    np.savez("labelled.npz", x=x, y=np.arange(60))
+    assert run("train vae labelled.npz --out m") == 1
+    assert "labelled.npz: expected an array x alone, got y as well" in capsys.readouterr().err
+    np.savez("ragged.npz", x=x, lengths=np.arange(60) % 4 + 1)
+    assert run("train vae ragged.npz --out m") == 1
+    assert "ragged.npz: X" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unit", ["word", "token"])
+def test_train_sequence_vae(unit, capsys):
+    lines = [line for talk in TALKS for line in talk]
+    write("lines.txt", lines)
+    line = epilog(["train", "sequence-vae"]).removeprefix("fastseq ")
+    sizes = {"embedding_dim": 8, "hidden_size": 8, "latent_size": 2, "epochs": 2, "unit": unit}
+    options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in sizes.items())
+    assert run(f"{line} {options} --quiet --test lines.txt") == 0
+    expected = fs.SequenceVAE(**sizes, random_state=0)
+    expected.fit([x.split() for x in lines] if unit == "token" else lines, validation=0.1)
+    loaded = fs.load("lines.safetensors")
+    assert np.array_equal(loaded.network_.parameters.flat, expected.network_.parameters.flat)
+    assert "active units" in capsys.readouterr().out

@@ -22,6 +22,9 @@ def add(commands):
     add_language(kinds)
     add_seq2seq(kinds)
     add_dialogue(kinds, "hred", models.HRED, "an answer to a dialogue")
+    add_dialogue(kinds, "vhred", models.VHRED, "answers that vary, by a latent variable")
+    add_vae(kinds)
+    add_sequence_vae(kinds)
 
 
 def add_tagger(kinds):
@@ -159,6 +162,40 @@ def add_dialogue(kinds, name, cls, text):
     )
 
 
+def add_vae(kinds):
+    _add_kind(
+        kinds,
+        "vae",
+        models.VAE,
+        read_vectors,
+        (),
+        help="a few numbers that stand for a vector",
+        description=(
+            "Learn an autoencoder whose code is a random variable. The data are vectors: .npz "
+            "files of np.savez with an array x (N, F)."
+        ),
+        epilog="example: fastseq train vae vectors.npz --validation 0.1 --latent-size 4 "
+        "--out vae.safetensors",
+    )
+
+
+def add_sequence_vae(kinds):
+    _add_kind(
+        kinds,
+        "sequence-vae",
+        models.SequenceVAE,
+        read_lines,
+        (),
+        help="a few numbers that stand for a line of text",
+        description=(
+            "Learn an autoencoder of lines, such as sentences, whose code is a random variable. "
+            "The unit says how lines are split into tokens; with 'token' it is at blanks."
+        ),
+        epilog="example: fastseq train sequence-vae lines.txt --validation 0.1 "
+        "--out lines.safetensors",
+    )
+
+
 # instead of DATA: one file or two of pairs; a file of dialogues
 OPTIONS = {
     "pairs": {
@@ -280,6 +317,12 @@ def describe_score(estimator, test):
     score = estimator.score(*test)
     if isinstance(estimator, models.HRED):
         return f"exact {score:.4f}, perplexity {estimator.perplexity(*test).per_word:.3f} per token"
+    if isinstance(estimator, (models.VAE, models.SequenceVAE)):
+        report = estimator.latent_report(*test)
+        return (
+            f"log-probability {score:.4f} nats, divergence {report.kl:.4f} nats, "
+            f"{report.active_units} active units"
+        )
     if isinstance(estimator, models.Seq2Seq):
         return f"{estimator.metric} {score:.4f}"
     if not isinstance(estimator, models.LanguageModel):
@@ -316,6 +359,19 @@ def read_dialogues(path, args, estimator):
     """Dialogues, and no targets."""
     unit = "word" if estimator.unit == "token" else "character"
     return (dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit),)
+
+
+def read_vectors(path, args, estimator):
+    """Vectors, and no targets."""
+    x, y = data.read_npz(path)
+    if y is not None:
+        raise ValueError(f"{files.display_name(path)}: expected an array x alone, got y as well")
+    return (np.array(x),) if len({len(row) for row in x}) < 2 else (x,)
+
+
+def read_lines(path, args, estimator):
+    """Lines, and no targets."""
+    return (pairs.read_sequences(path, estimator.unit),)
 
 
 def read_labelled(path, args, estimator):
