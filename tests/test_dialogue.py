@@ -367,6 +367,16 @@ def test_wrong_dialogues(dialogues, error, parts):
             ValueError,
             ["temperature", "-1.0"],
         ),
+        (
+            lambda m: m.respond(["a"], temperature=0.5),
+            ValueError,
+            ["temperature is for drawing: give sample=True, got 0.5"],
+        ),
+        (
+            lambda m: m.respond(["a"], sample=True, beam_size=3),
+            ValueError,
+            ["beam_size is for searching, got 3 with sample=True"],
+        ),
         (lambda m: m.conversation().hear(3), TypeError, ["utterance[0] must be a string", "3"]),
         (lambda m: m.perplexity([["hello"]]), ValueError, ["must have an answer"]),
     ],

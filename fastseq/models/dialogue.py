@@ -128,6 +128,9 @@ class HRED(Estimator):
 
     Notes
     -----
+    In a batch utterances lie side by side, as long as the longest of them: one that is much longer
+    than all others takes memory for each of them.
+
     An empty history is answered as if nothing had been said aloud: as the history of one empty
     utterance.  A dialogue of one utterance has no answer, and only its words are learned.
 
@@ -230,7 +233,7 @@ class HRED(Estimator):
         sample : bool
             Whether answers are drawn token by token instead.
         temperature, top_k, top_p
-            How tokens are drawn: see :class:`fastseq.Sampler`.
+            How tokens are drawn: see :class:`fastseq.Sampler`; with ``sample=True`` alone.
         min_length, max_length : int
             Of answers, in tokens.  By default an answer may have 10 tokens more than the longest
             in ``fit``.
@@ -565,7 +568,7 @@ class _Options:
         beam_size=None,
         length_penalty=None,
         sample=False,
-        temperature=1.0,
+        temperature=None,
         top_k=None,
         top_p=None,
         min_length=0,
@@ -593,7 +596,13 @@ class _Options:
             "excluded": excluded,
         }
         self._sampled = checks.flag("sample", sample)
-        self._drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        searched = {"beam_size": beam_size, "length_penalty": length_penalty}
+        wrong, needed = (searched, "searching") if sample else (drawn, "drawing: give sample=True")
+        for name, value in wrong.items():
+            if value is not None:
+                raise ValueError(f"{name} is for {needed}, got {value!r} with sample={sample}")
+        self._drawn = drawn | {"temperature": 1.0 if temperature is None else temperature}
         if beam_size is None:
             beam_size = max(model.beam_size, n)
         penalty = model.length_penalty if length_penalty is None else length_penalty

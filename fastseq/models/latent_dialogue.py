@@ -58,7 +58,8 @@ class VHRED(HRED, LatentEstimator):
     kl_weight : float
         The weight in the end.
     free_bits : float
-        Nats that each dimension of z may tell for free: see :func:`fastseq.free_bits`.
+        Nats that each dimension of z may tell for free: see :func:`fastseq.free_bits`.  Where
+        answers follow from the context all but entirely, these keep z from falling silent.
     unit, normalization, min_count, vocabulary_size, cell, embedding_dim, embeddings, hidden_size
         As of :class:`HRED`.
     context_size, num_layers, bidirectional, attention, tie_weights, dropout, label_smoothing
@@ -108,7 +109,7 @@ class VHRED(HRED, LatentEstimator):
     kl_updates: int | None = None
     kl_cycles: int = 4
     kl_weight: float = 1.0
-    free_bits: float = 0.0
+    free_bits: float = 0.02
 
     # --- how good it is -------------------------------------------------------------------------
 
