@@ -1,12 +1,12 @@
 """Updates of a dialogue model, forward and backward, clipping and Adam."""
 
-from fastseq.bench.dialogues import SHAPES, VOCABULARIES, prepare
+from fastseq.bench.dialogues import CELLS, SHAPES, VOCABULARIES, prepare
 
 from .common import require
 
 
 class Updates:
-    params = (["gru", "lstm"], list(SHAPES), list(VOCABULARIES), ["fastseq", "torch", "torch flat"])
+    params = (list(CELLS), list(SHAPES), list(VOCABULARIES), ["fastseq", "torch", "torch flat"])
     param_names = ("cell", "shape", "words", "competitor")
 
     def setup(self, cell, shape, words, competitor):

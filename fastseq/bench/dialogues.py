@@ -12,7 +12,8 @@ import numpy as np
 
 from fastseq.bench.peers import check_equal
 
-SHAPES = ((8, 16, 128), (8, 32, 256), (20, 16, 256))
+CELLS = ("gru", "lstm")
+SHAPES = ((8, 16, 128), (8, 32, 256))
 QUICK_SHAPES = ((3, 2, 16),)
 VOCABULARIES = (1000, 10_000)
 SHORTEST, LONGEST = 3, 20  # words of an utterance
