@@ -57,7 +57,7 @@ def things(place):
 
 
 def main():
-    parser = results.parser(__doc__.splitlines()[0], seeds=[0])
+    parser = results.parser(__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=600, metavar="N", help="default: 600")
     parser.add_argument("--epochs", type=int, default=25, metavar="N", help="default: 25")
     args = results.parse(parser, needs_data=False)
