@@ -29,6 +29,7 @@ from fastseq.large_vocabulary import (
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
+from fastseq.latent import BagOfWordsLoss, GaussianLatent, KLSchedule, active_units, free_bits
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
@@ -44,6 +45,7 @@ from fastseq.metrics import (
     word_error_rate,
 )
 from fastseq.models import (
+    VAE,
     LanguageModel,
     NotFittedError,
     Seq2Seq,
@@ -93,6 +95,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "VAE",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -103,6 +106,7 @@ __all__ = [
     "AveragedParameters",
     "BCEWithLogitsLoss",
     "BPTTWindows",
+    "BagOfWordsLoss",
     "Batch",
     "Batches",
     "CTCLoss",
@@ -119,10 +123,12 @@ __all__ = [
     "Embedding",
     "ExponentialLR",
     "GRUCell",
+    "GaussianLatent",
     "GeneralAttention",
     "History",
     "HuberLoss",
     "Hypothesis",
+    "KLSchedule",
     "KeyedVectors",
     "LSTMCell",
     "LambdaLR",
@@ -160,6 +166,7 @@ __all__ = [
     "Vocabulary",
     "Word2Vec",
     "__version__",
+    "active_units",
     "beam_search",
     "bleu",
     "character_error_rate",
@@ -170,6 +177,7 @@ __all__ = [
     "edit_distances",
     "exact_match",
     "fit",
+    "free_bits",
     "get_backend",
     "get_num_threads",
     "greedy_search",

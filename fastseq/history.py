@@ -34,6 +34,8 @@ class History:
         How many updates there were by the end of each epoch.
     seconds : list of float
         The time that each epoch took, validation included.
+    reports : dict of str to list of float
+        What else the model had to say of each epoch, by name; see :func:`fit`.
     best_epoch : int or None
         The number, from 1, of the epoch with the best validation.
     stopped : str or None
@@ -61,6 +63,7 @@ class History:
         self.validation: list[float] = []
         self.epoch_end: list[int] = []
         self.seconds: list[float] = []
+        self.reports: dict[str, list[float]] = {}
         self.best_epoch: int | None = None
         self.stopped: str | None = None
 
@@ -89,16 +92,43 @@ class History:
         history.load_state_dict(load_checkpoint(path)["history"])
         return history
 
+    def add_report(self, report: Mapping[str, float]) -> None:
+        """Take in what a model says of an epoch: the same names each time.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is something else, or has other names than before.
+        """
+        if not isinstance(report, Mapping):
+            raise TypeError(
+                f"report() must give a dict of numbers by name, got {type(report).__name__}"
+            )
+        if self.epoch_end and list(report) != list(self.reports):
+            raise ValueError(
+                f"report() must give the same names after each epoch, {list(self.reports)}, got "
+                f"{list(report)}"
+            )
+        values = {name: checks.number(f"report()[{name!r}]", report[name]) for name in report}
+        for name, value in values.items():
+            self.reports.setdefault(name, []).append(value)
+
     def state_dict(self) -> dict[str, Any]:
         """All of it, as arrays, numbers and strings by name."""
         arrays = {name: np.array(getattr(self, name)) for name in self._LISTS}
-        return arrays | {"best_epoch": self.best_epoch, "stopped": self.stopped}
+        reports = {name: list(values) for name, values in self.reports.items()}
+        return arrays | {
+            "reports": reports,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a :meth:`state_dict`."""
         checks.state_dict(state_dict, list(self.state_dict()))
         for name in self._LISTS:
             getattr(self, name)[:] = np.asarray(state_dict[name]).tolist()
+        self.reports = {name: list(values) for name, values in state_dict["reports"].items()}
         self.best_epoch, self.stopped = state_dict["best_epoch"], state_dict["stopped"]
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:

@@ -56,6 +56,9 @@ class NoBar:
     def measured(self, validation):
         """A value of the validation."""
 
+    def reported(self, report):
+        """Numbers by name that the model has to say of an epoch."""
+
     def close(self):
         """Leave the last look where it is."""
 
@@ -68,7 +71,7 @@ class Bar(NoBar):
         self._bar = None
         self._updates = self._tokens = 0  # since the last look
         self._looked = self._rate = None
-        self._loss = self._validation = ""
+        self._loss = self._validation = self._report = ""
 
     def begin(self, updates, total, epoch):
         if self._bar is None:
@@ -92,6 +95,11 @@ class Bar(NoBar):
         self._validation = f"validation {validation:.4g}"
         self._look()
 
+    def reported(self, report):
+        parts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in report.items())
+        self._report = ", ".join(parts)
+        self._look()
+
     def close(self):
         if self._bar is not None:
             self._look()
@@ -104,7 +112,7 @@ class Bar(NoBar):
 
     def _look(self):
         rate = f"{self._rate:,.0f} tokens/s" if self._rate else ""
-        parts = filter(None, (self._loss, self._validation, rate))
+        parts = filter(None, (self._loss, self._validation, self._report, rate))
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         if self._updates:
             self._bar.update(self._updates)

@@ -134,6 +134,8 @@ def fit(
     ``count(batch) -> int``, how many items a batch's mean loss is over (by default
     ``batch.tokens``, or else 1), which weighs it in the mean of an epoch; ``training_state()``,
     a dict of what is carried from batch to batch, and ``load_training_state(state)``;
+    ``report() -> dict``, numbers by name that it has collected since the epoch began, which go
+    into ``history.reports`` and the bar;
     ``settings``, its constructor's arguments by name, which a checkpoint notes and compares.
 
     **A run that was killed**, at any moment, goes on from its last checkpoint when ``fit`` is
@@ -383,6 +385,10 @@ class Trainer:
             self._schedule.step(self.history.validation[-1])
         elif self._schedule is not None and not self._steps_by_update:
             self._schedule.step()
+        if hasattr(self.model, "report"):
+            report = self.model.report()
+            self.history.add_report(report)
+            self._bar.reported(report)
         self.history.epoch_loss.append(self._mean_loss())
         self.history.epoch_end.append(self.update)
         self.history.seconds.append(self._elapsed())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import raises
-from training_cases import Shuffled, Writer, make_windows
+from training_cases import Reporter, Shuffled, Writer, make_windows
 
 import fastseq as fs
 from fastseq import progress
@@ -441,18 +441,71 @@ def test_an_interrupt_that_someone_else_raises(capsys):
     assert capsys.readouterr().err.count("interrupted after update 5, in epoch 2\n") == 2
 
 
+# --- what a model reports -------------------------------------------------------------------
+
+
+def test_reports_are_of_each_epoch(tmp_path):
+    model = Reporter(dropout=0.0)
+    path = tmp_path / "run.safetensors"
+    sgd = fs.SGD(model.parameters, 0.1)
+    history = fit(model, sgd, epochs=3, validation=HELD_OUT, checkpoint=path)
+    epochs = np.reshape(history.loss, (3, 5))
+    expected = {"least": epochs.min(axis=1).tolist(), "largest_loss": epochs.max(axis=1).tolist()}
+    assert history.reports == expected == fs.History.load(path).reports
+    other = fs.History()
+    other.load_state_dict(history.state_dict())
+    other.reports["least"].append(0.0)
+    assert history.reports == expected and other.reports != expected
+    assert fit(*make()).reports == {}
+
+
+def test_an_epoch_that_was_left_is_not_reported():
+    model = Reporter(dropout=0.0)
+    stop = Stopper(7)
+    history = fit(model, fs.SGD(model.parameters, 0.1), epochs=3, callbacks=[stop])
+    assert len(history.loss) == 7 and len(history.reports["least"]) == 1
+
+
+class Stopper:
+    def __init__(self, update):
+        self.update = update
+
+    def on_update(self, trainer):
+        if trainer.update == self.update:
+            trainer.stop()
+
+
+@pytest.mark.parametrize(
+    ("reports", "error", "parts"),
+    [
+        ([[0.5]], TypeError, ["report() must give a dict of numbers by name, got list"]),
+        ([{"a": "x"}], TypeError, ["report()['a'] must be a number, got 'x'"]),
+        ([{"a": 1}, {"b": 1}], ValueError, ["the same names after each epoch, ['a'], got ['b']"]),
+        ([{}, {"b": 1}], ValueError, ["the same names after each epoch, [], got ['b']"]),
+    ],
+)
+def test_reports_that_are_none(reports, error, parts):
+    model, sgd = make()
+    reports = iter(reports)
+    model.report = lambda: next(reports)
+    with raises(error, *parts):
+        fit(model, sgd, epochs=2)
+
+
 # --- what one sees --------------------------------------------------------------------------
 
 
 def test_the_bar(capsys, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    model, sgd = make()
+    model = Reporter(dropout=0.0)
+    sgd = fs.SGD(model.parameters, 0.1)
     history = fit(model, sgd, epochs=2, validation=HELD_OUT, progress=True)
     shown = capsys.readouterr().err
     last = shown.rstrip("\n").rpartition("\r")[2]
     assert "epoch 2" in last and "10/10" in last and "100%" in last
     assert f"loss {history.epoch_loss[-1]:.4g}" in last
     assert f"validation {history.validation[-1]:.4g}" in last and " tokens/s" in last
+    assert f"largest loss {history.reports['largest_loss'][-1]:.4g}" in last
     assert "epoch 1" in shown and "1/10" in shown
 
 

@@ -99,6 +99,29 @@ class Writer(fs.Module):
         self.state = state["state"]
 
 
+class Reporter(Writer):
+    """As before; after each epoch it says which losses there were."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.losses = []
+
+    def loss_and_grad(self, batch):
+        self.losses.append(super().loss_and_grad(batch))
+        return self.losses[-1]
+
+    def training_state(self):
+        return super().training_state() | {"losses": self.losses}
+
+    def load_training_state(self, state):
+        super().load_training_state(state)
+        self.losses = list(state["losses"])
+
+    def report(self):
+        losses, self.losses = self.losses, []
+        return {"least": min(losses), "largest_loss": max(losses)}
+
+
 def cross_entropy(logits, targets):
     """Mean of -log softmax(logits)[target], and its gradient."""
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -111,7 +134,7 @@ def cross_entropy(logits, targets):
 
 def make_stream_run():
     """A run with all there is: what ``fit`` takes, made anew."""
-    model = Writer()
+    model = Reporter()
     adam = fs.AdamW(model.parameters, 0.02, no_decay=["*bias*"])
     warm_up = fs.LinearLR(adam, total_iters=5)
     schedule = fs.SequentialLR(adam, [warm_up, fs.CosineAnnealingLR(adam, 20)], [5])

@@ -7,8 +7,10 @@ from fastseq.models.language_model import LanguageModel
 from fastseq.models.regressor import SequenceRegressor
 from fastseq.models.seq2seq import Candidate, Seq2Seq
 from fastseq.models.tagger import SequenceTagger
+from fastseq.models.vae import VAE
 
 __all__ = [
+    "VAE",
     "Candidate",
     "Estimator",
     "LanguageModel",

@@ -68,6 +68,27 @@ def read_features(name, X, expected=None):
     return arrays
 
 
+def read_vectors(name, X, expected=None):
+    """Vectors as a finite array (N, F); ``expected`` is F if it is known."""
+    array = checks.numbers(name, by_position(X))
+    if array.shape == (0,) and expected is not None:
+        array = np.empty((0, expected))  # an empty list has no features, but nothing else either
+    if array.ndim != 2 or not array.shape[1]:
+        raise ValueError(f"{name} must have shape (N, F), a vector each, got {array.shape}")
+    if expected is not None:
+        check_features(name, array, expected)
+    check_finite(name, array)
+    return array
+
+
+def check_features(name, array, expected):
+    """Raise unless vectors have as many features as they had in ``fit``."""
+    if array.shape[1] != expected:
+        raise ValueError(
+            f"{name} must have shape (N, {expected}), as it was in fit, got {array.shape}"
+        )
+
+
 def check_finite(name, array):
     """Raise unless all numbers are finite."""
     finite = np.isfinite(array)

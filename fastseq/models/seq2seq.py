@@ -14,7 +14,8 @@ from fastseq.hypotheses import Penalties
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
-from fastseq.models.seq2seq_network import Seq2SeqNetwork, check_tied
+from fastseq.models.seq2seq_network import Seq2SeqNetwork
+from fastseq.models.writing_network import check_tied
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:

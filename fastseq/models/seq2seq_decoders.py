@@ -26,6 +26,26 @@ def as_state(parts):
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
+def make_decoder(
+    input_size,
+    hidden_size,
+    num_layers,
+    *,
+    memory_size,
+    attention=None,
+    attention_size=None,
+    input_feeding=False,
+    **options,
+):
+    """The decoder that looks at a memory by this attention, or at none."""
+    sizes = input_size, hidden_size, num_layers
+    if attention is None:
+        return PlainDecoder(*sizes, **options)
+    options |= {"score": attention, "attention_size": attention_size}
+    options |= {"input_feeding": input_feeding} if attention != "additive" else {}
+    return LookingDecoder(*sizes, memory_size, **options)
+
+
 class PlainDecoder(Module):
     """Recurrent layers that know the source by their first state alone."""
 
@@ -218,6 +238,42 @@ class Bridge(Module):
 
     def _linear(self, name, layer):
         return self.children[f"{name}_l{layer}"]
+
+
+class VectorBridge(Module):
+    r"""From a vector to the first state of a decoder.
+
+    .. math:: h_0 = \tanh(W_h v + b_h), \qquad c_0 = W_c v + b_c
+
+    for each layer by itself (Serban et al., 2016); it is one product for all of them, whose rows
+    are h of the layers, from the lowest on, and then c.
+    """
+
+    def __init__(self, input_size, hidden_size, num_layers, *, cell, dtype, seed):
+        parts = 2 if cell == "lstm" else 1
+        self._shape = parts, num_layers, hidden_size
+        size = parts * num_layers * hidden_size
+        super().__init__(linear=Linear(input_size, size, dtype=dtype, seed=seed))
+
+    def __call__(self, vectors):
+        """The decoder's state, a tuple of (L, B, H), of vectors (B, F)."""
+        return self._as_state(self.linear(vectors))
+
+    def forward(self, vectors):
+        """As calling it, and ``back(dstate)``, which gives the gradient of the vectors."""
+        y, backprop = self.linear.forward(vectors)
+        state = self._as_state(y)
+
+        def back(dstate):
+            d_h = dstate[0] * (1 - np.square(state[0]))
+            parts = np.stack([d_h, *dstate[1:]])
+            return backprop(np.ascontiguousarray(parts.transpose(2, 0, 1, 3)).reshape(y.shape))
+
+        return state, back
+
+    def _as_state(self, y):
+        h, *others = y.reshape(len(y), *self._shape).transpose(1, 2, 0, 3)
+        return np.tanh(h), *map(np.ascontiguousarray, others)
 
 
 def _squash(name, array):

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.large_vocabulary import LinearCrossEntropyLoss
-from fastseq.layers import Dropout, Embedding, Linear
+from fastseq.layers import Dropout, Embedding
 from fastseq.models.networks import CELLS
-from fastseq.models.seq2seq_decoders import Bridge, LookingDecoder, PlainDecoder, as_parts
-from fastseq.module import Module
+from fastseq.models.seq2seq_decoders import Bridge, as_parts, make_decoder
+from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
 
     from fastseq.batching import Batch
 
-TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 
-
-class Seq2SeqNetwork(Module):
+class Seq2SeqNetwork(WritingNetwork):
     r"""An encoder over the source's tokens, and a decoder that writes the target.
 
     .. math::
@@ -105,9 +102,7 @@ class Seq2SeqNetwork(Module):
         seed: int | np.random.Generator | None = None,
     ) -> None:
         seeds = self.split_seed(seed, 10)
-        self._special = begin_id, end_id, unknown_id
-        self._word_dropout = checks.fraction("word_dropout", word_dropout)
-        self._rng, self.sampled = seeds[0], 0.0
+        self.sampled = 0.0
         sizes = embedding_dim, hidden_size, num_layers
         kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
         between = dropout if num_layers > 1 else 0.0
@@ -122,72 +117,60 @@ class Seq2SeqNetwork(Module):
         if not shared_embedding:
             tables["target"] = Embedding(n_target, embedding_dim, dtype=dtype, seed=seeds[3])
         target = tables["source" if shared_embedding else "target"]
-        if checks.flag("tie_weights", tie_weights):
-            _prepare_to_tie(target, hidden_size, seeds[3])
-        linear = Linear(
-            hidden_size, n_target, dtype=dtype, seed=seeds[4], tied=target if tie_weights else None
-        )
-        linear.parameters["bias"][...] = 0
         bridge = {"bridge": Bridge(encoder, seed=seeds[5])} if bidirectional else {}
-        options = {"cell": cell, "dropout": dropout, "dtype": dtype, "seed": seeds[6]}
-        if attention is None:
-            decoder = PlainDecoder(*sizes, **options)
-        else:
-            memory_size = hidden_size * (1 + bidirectional)
-            options |= {"score": attention, "attention_size": attention_size}
-            options |= {"input_feeding": input_feeding} if attention != "additive" else {}
-            decoder = LookingDecoder(*sizes, memory_size, **options)
+        decoder = make_decoder(
+            *sizes,
+            memory_size=hidden_size * (1 + bidirectional),
+            attention=attention,
+            attention_size=attention_size,
+            input_feeding=input_feeding,
+            cell=cell,
+            dropout=dropout,
+            dtype=dtype,
+            seed=seeds[6],
+        )
         super().__init__(
+            target,
+            (begin_id, end_id, unknown_id),
+            word_dropout=word_dropout,
+            label_smoothing=label_smoothing,
+            rng=seeds[0],
             **tables,
             dropout=Dropout(dropout, seed=seeds[7]),
             encoder=encoder,
             **bridge,
             decoder=decoder,
-            dropout_out=Dropout(dropout, seed=seeds[8]),
-            linear=linear,
+            **self.output_parts(
+                hidden_size,
+                target,
+                dropout=dropout,
+                tie_weights=tie_weights,
+                seeds=(seeds[3], seeds[4], seeds[8]),
+            ),
         )
-        self._target = target
-        self._loss = LinearCrossEntropyLoss(linear)
-        self._smooth = LinearCrossEntropyLoss(linear, label_smoothing=label_smoothing)
-        self.settings = {  # which a checkpoint compares
-            "network": repr(self),
-            "label_smoothing": float(label_smoothing),
-            "word_dropout": self._word_dropout,
-        }
-
-    @property
-    def n_target(self) -> int:
-        """V"""
-        return self.linear.out_features
 
     # --- training -------------------------------------------------------------------------------
 
     def loss_and_grad(self, batch: Batch) -> float:
         """The mean loss in nats per token; its gradients are added to ``parameters.grads``."""
-        inputs, targets, mask, lengths = _shifted(batch)
+        inputs, targets, mask, lengths = shifted(batch)
         if self.sampled:
             inputs = self._write_some(inputs, batch.x, batch.lengths)
         memory, state, into_source = self._read_forward(self._without_some(batch.x), batch.lengths)
         vectors, into_target = self._look_up(self._target, self._without_some(inputs))
         y, through_decoder = self.decoder.forward(vectors, state, lengths, memory, batch.lengths)
-        y, into_outputs = self.dropout_out.forward(y)
-        loss, backprop = self._smooth.forward(y, targets, mask)
-        dx, d_state, d_memory = through_decoder(into_outputs(backprop()))
+        loss, backprop = self._loss_forward(y, targets, mask)
+        dx, d_state, d_memory = through_decoder(backprop())
         into_target(dx)
         into_source(d_memory, d_state)
         return loss
 
     def loss(self, batch: Batch) -> float:
         """The mean loss without dropout, smoothing and sampling, for validation."""
-        inputs, targets, mask, lengths = _shifted(batch)
+        inputs, targets, mask, lengths = shifted(batch)
         memory, state = self.read(batch.x, batch.lengths)
         y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
         return self._loss(y, targets, mask)
-
-    def count(self, batch: Batch) -> int:
-        """How many tokens the mean loss of a batch is over."""
-        _, targets, mask, _ = _shifted(batch)
-        return targets.size if mask is None else int(np.count_nonzero(mask))
 
     def training_state(self) -> dict[str, Any]:
         """What changes from batch to batch beside parameters, for checkpoints."""
@@ -212,19 +195,6 @@ class Seq2SeqNetwork(Module):
 
         return memory, state, into_source
 
-    def _look_up(self, table, ids):
-        vectors, into_table = table.forward(ids)
-        vectors, into_dropout = self.dropout.forward(vectors)
-        return vectors, lambda d: into_table(into_dropout(d))
-
-    def _without_some(self, ids):
-        """The ids with some words as unknown ones."""
-        if not self._word_dropout:
-            return ids
-        begin, end, unknown = self._special
-        dropped = self._rng.random(ids.shape) < self._word_dropout
-        return np.where(dropped & (ids != begin) & (ids != end), unknown, ids)
-
     def _write_some(self, inputs, x, lengths):
         """Inputs some of which the network has drawn itself, each after those before it."""
         own = self._rng.random(inputs.shape) < self.sampled
@@ -246,77 +216,18 @@ class Seq2SeqNetwork(Module):
 
     def decode(self, x: np.ndarray, lengths: np.ndarray | None) -> Decoding:
         """Targets of sources (S, B), token by token; see :class:`Decoding`."""
-        return Decoding(self, x, lengths)
+        memory, state = self.read(x, lengths)
+        return Decoding(self, self.decoder.start(state, memory, lengths))
 
     def look(self, batch: Batch) -> np.ndarray | None:
         """How much each step of the targets looks at each position of its source, (T, B, S)."""
-        inputs, _, _, lengths = _shifted(batch)
+        inputs, _, _, lengths = shifted(batch)
         memory, state = self.read(batch.x, batch.lengths)
         return self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)[1]
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         """The logarithm of the probability of each row's target (B,), float64."""
-        inputs, targets, mask, lengths = _shifted(batch)
+        inputs, targets, mask, lengths = shifted(batch)
         memory, state = self.read(batch.x, batch.lengths)
         y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
-        sums = LinearCrossEntropyLoss(self.linear, reduction="sum")
-        mask = np.ones(targets.shape, bool) if mask is None else mask
-        rows = range(targets.shape[1])
-        return np.array([-sums(y[:, b], targets[:, b], mask[:, b]) for b in rows])
-
-    def release(self) -> None:
-        """Let go of the memory that is kept from call to call."""
-        super().release()
-        self._loss.release()
-        self._smooth.release()
-
-
-class Decoding:
-    """Targets that a network writes token by token, for whatever chooses the tokens.
-
-    It begins with a row for each source.  Rows may be taken several times, or be left out, at any
-    step; each keeps its state and its source.
-    """
-
-    def __init__(self, network, x, lengths):
-        memory, state = network.read(x, lengths)
-        self._network = network
-        self._steps = network.decoder.start(state, memory, lengths)
-
-    def step(self, ids: np.ndarray) -> np.ndarray:
-        """Read a token (R,) for each row; the scores (R, V) of the ones after them."""
-        network = self._network
-        return network.linear(self._steps.step(network._target(ids)))
-
-    def select(self, rows: np.ndarray) -> None:
-        """Go on with these rows alone, in this order; they may come several times."""
-        self._steps.select(rows)
-
-    @property
-    def weights(self) -> np.ndarray | None:
-        """How much each row's last step looked at each position of its source, (R, S)."""
-        return self._steps.weights
-
-
-def _shifted(batch):
-    """What the decoder reads, what it is to write, where that counts, and its lengths."""
-    targets, mask = batch.targets, batch.mask
-    if mask is None:
-        return targets[:-1], targets[1:], None, None
-    return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
-
-
-def check_tied(embedding_dim: int, hidden_size: int) -> None:
-    """Raise unless a table of vectors can be that of the output weights as well."""
-    if embedding_dim != hidden_size:
-        raise ValueError(
-            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-            f"and outputs, got {embedding_dim} and {hidden_size}"
-        )
-
-
-def _prepare_to_tie(embedding, hidden_size, rng):
-    """Draw vectors that can be output weights as well, if they can."""
-    check_tied(embedding.embedding_dim, hidden_size)
-    weight = embedding.parameters["weight"]
-    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
+        return self._log_probs(y, targets, mask)

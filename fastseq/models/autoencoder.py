@@ -1,0 +1,260 @@
+"""What the variational autoencoders have in common, be it of vectors or of sequences.
+
+N data, Z the size of the latent variable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.latent import active_units, divergence, log_mean_exp
+from fastseq.models.latent_training import LatentEstimator, noise_of_rows
+
+
+class LatentReport(NamedTuple):
+    """What a latent variable does for some data, in nats for each of them in the mean.
+
+    Attributes
+    ----------
+    reconstruction : float
+        -log p(x | z), for a z of each posterior.
+    kl : float
+        How far posteriors are from the prior; 0 if the latent variable says nothing.
+    active_units : int
+        How many of its dimensions depend on the data (Burda et al., 2016).
+    bound : float
+        The lower bound of log p(x): -(reconstruction + kl).
+    """
+
+    reconstruction: float
+    kl: float
+    active_units: int
+    bound: float
+
+
+class Autoencoder(LatentEstimator):
+    """Common to the variational autoencoders.
+
+    A subclass has, beside what :class:`Estimator` asks for, ``_read(X)``, and
+    ``_data_batches(X, seed)`` of what that returns; its network has ``posterior_of(batch)`` and
+    ``judge(batch, noise)``.
+    """
+
+    _needs_targets = False
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
+        keep_interrupted: bool = True,
+        progress: bool | None = None,
+    ) -> Self:
+        """Learn from data.
+
+        ``history_.reports`` then has, of each epoch, ``reconstruction`` and ``kl`` of a datum in
+        nats and ``active_units``, as :meth:`latent_report` explains them, all measured on the
+        way; the progress bar shows them.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        y
+            Ignored; scikit-learn's tools give it.
+        validation : data like X, pair (X, y), or float, optional
+            Data, or a fraction of X, that is not learned from: after each epoch the loss, with
+            the last weight of the divergence, is measured on it, the best epoch's parameters are
+            kept, and ``patience`` may end the training.
+        checkpoint : str or path, optional
+            A file from which a run that was killed goes on, when ``fit`` is called again with
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` where ``kl_updates`` is given, or the weight of the
+            divergence is constant, unless the learning rate's schedule depends on them.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
+            KeyboardInterrupt after the update, and the estimator is as it was.
+        progress : bool, optional
+            Whether to show a bar.  By default there is one if standard error is a terminal and
+            tqdm is installed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If settings or data are wrong, or the checkpoint is of another run; the estimator is
+            as it was.
+        OSError
+            If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
+            again goes on from the checkpoint before.
+        FloatingPointError
+            If the loss is not finite.  The estimator has the last good parameters.
+        """
+        if validation is not None and not isinstance(validation, (tuple, int, float)):
+            validation = validation, None
+        return super().fit(
+            X,
+            None,
+            validation=validation,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            keep_interrupted=keep_interrupted,
+            progress=progress,
+        )
+
+    def make_batches(self, X, y, seed):
+        return self._data_batches(X, seed)
+
+    def fit_transform(self, X: Any, y: Any = None, **options: Any) -> np.ndarray:
+        """Learn from data, and encode them: :meth:`fit` and :meth:`encode`."""
+        return self.fit(X, y, **options).encode(X)
+
+    def encode(self, X: Any) -> np.ndarray:
+        """The means of the posteriors.
+
+        Parameters
+        ----------
+        X
+            See the class.
+
+        Returns
+        -------
+        z : ndarray, (N, Z)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X is something else.
+        """
+        return self._posteriors(X)[0]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """As :meth:`encode`, by scikit-learn's name."""
+        return self.encode(X)
+
+    def predict(self, X: Any) -> Any:
+        """As :meth:`reconstruct`, for tools that ask for predictions."""
+        return self.reconstruct(X)
+
+    def interpolate(self, a: Any, b: Any, steps: int = 5, **options: Any) -> Any:
+        """What lies between two data: decoded from points on the line between their codes.
+
+        Parameters
+        ----------
+        a, b : one datum each
+        steps : int
+            How many points, both ends included; from 2 on.
+        **options
+            As for :meth:`decode`.
+
+        Returns
+        -------
+        data
+            Of the ``steps`` points, the first near to a, the last near to b.
+
+        Examples
+        --------
+        See the class.
+        """
+        if checks.integer("steps", steps) < 2:
+            raise ValueError(f"steps must be at least 2, both ends, got {steps}")
+        first, last = self.encode([a, b])
+        part = np.linspace(0, 1, steps, dtype=first.dtype)[:, None]
+        return self.decode((1 - part) * first + part * last, **options)
+
+    def log_prob(self, X: Any, n_samples: int = 50, *, seed: int = 0) -> np.ndarray:
+        r"""How probable data are, by importance weighting (Burda et al., 2016).
+
+        .. math:: \log p(x) \approx \log \frac{1}{n} \sum_{i=1}^n
+            \frac{p(x | z_i) \, p(z_i)}{q(z_i | x)}
+
+        is a lower bound in the mean, and the more samples the closer; with one sample it is
+        that of training.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        n_samples : int
+        seed : int
+            What each datum gets depends on the seed and on its place in X, not on the others.
+
+        Returns
+        -------
+        log_prob : ndarray of float64, (N,)
+            Natural logarithms.
+        """
+        n_samples, seed = _read_samples(n_samples, seed)
+        return log_mean_exp(sum(self._judge(X, n_samples, seed)))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of :meth:`log_prob`: more is better.  ``y`` is ignored."""
+        return float(np.mean(self.log_prob(X)))
+
+    def latent_report(self, X: Any, n_samples: int = 1, *, seed: int = 0) -> LatentReport:
+        """Whether and how the latent variable is used.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        n_samples : int
+            How many z of each posterior.
+        seed : int
+
+        Returns
+        -------
+        report : LatentReport
+        """
+        n_samples, seed = _read_samples(n_samples, seed)
+        mean, log_var = self._posteriors(X)
+        if not len(mean):
+            raise ValueError("X must hold at least one datum, got none")
+        kl = float(divergence(mean, log_var, 0.0, 0.0).sum(axis=1, dtype=np.float64).mean())
+        reconstruction = -float(self._judge(X, n_samples, seed)[0].mean())
+        return LatentReport(reconstruction, kl, active_units(mean), -reconstruction - kl)
+
+    def _posteriors(self, X):
+        """Means and log variances, (N, Z) each."""
+        self._check_fitted()
+        X = self._read(X)
+        results = np.empty((2, len(X), self.latent_size), checks.float_dtype(self.dtype))
+        for batch in self._data_batches(X, None) if len(X) else ():
+            results[:, batch.rows] = self.network_.posterior_of(batch)
+        self.network_.release()
+        return results
+
+    def _judge(self, X, n, seed):
+        """log p(x | z), and log p(z) - log q(z | x), for n z of each datum: (n, N) each."""
+        self._check_fitted()
+        X = self._read(X)
+        results = np.empty((2, n, len(X)))
+        for batch in self._data_batches(X, None) if len(X) else ():
+            noise = noise_of_rows(batch.rows, n, self.latent_size, seed)
+            results[:, :, batch.rows] = self.network_.judge(batch, noise)
+        self.network_.release()
+        results[0] += self._log_unit()
+        return results
+
+    def _log_unit(self):
+        """What the logarithm of a density changes by, if data are measured as users have them."""
+        return 0.0
+
+
+def _read_samples(n_samples, seed):
+    return checks.positive_int("n_samples", n_samples), checks.not_negative_int("seed", seed)

@@ -1,0 +1,204 @@
+"""What networks have in common that write a target, whatever it is that they have read before.
+
+T target steps, B rows, I the size of tokens' vectors, H hidden size, V different target tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.backend import kernels
+from fastseq.large_vocabulary import LinearCrossEntropyLoss
+from fastseq.layers import Dropout, Linear
+from fastseq.module import Module
+
+if TYPE_CHECKING:
+    from fastseq.layers import Embedding
+
+TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
+LOGITS_AT_ONCE = 1 << 22  # where targets are judged token by token
+
+
+class WritingNetwork(Module):
+    """A network that ends in a softmax over the next token of a target.
+
+    Among its parts are a ``decoder``, and those that :meth:`output_parts` makes.  A batch has
+    ``targets`` (T + 1, B), from the begin token to the end token, and perhaps a ``mask``.
+
+    Parameters
+    ----------
+    target : Embedding
+        The table of target tokens, which is one of the parts.
+    special : tuple of int
+        The ids of begin, end and unknown token.
+    word_dropout : float
+        Probability that a token passes for an unknown one, in training (Bowman et al., 2016).
+    label_smoothing : float
+        In training.
+    rng : Generator
+    **parts : Module
+    """
+
+    def __init__(
+        self,
+        target: Embedding,
+        special: tuple[int, int, int],
+        /,  # a part may be called "target", too
+        *,
+        word_dropout: float,
+        label_smoothing: float,
+        rng: np.random.Generator,
+        **parts: Module,
+    ) -> None:
+        self._word_dropout = checks.fraction("word_dropout", word_dropout)
+        self._rng, self._special = rng, special
+        super().__init__(**parts)
+        self._target = target
+        self._loss = LinearCrossEntropyLoss(self.linear)
+        self._smooth = LinearCrossEntropyLoss(self.linear, label_smoothing=label_smoothing)
+        self.settings = {  # which a checkpoint compares
+            "network": repr(self),
+            "label_smoothing": float(label_smoothing),
+            "word_dropout": self._word_dropout,
+        }
+
+    @staticmethod
+    def output_parts(hidden_size, target, *, dropout, tie_weights, seeds):
+        """Dropout and a linear map to logits, whose weight may be the target's table."""
+        if checks.flag("tie_weights", tie_weights):
+            _prepare_to_tie(target, hidden_size, seeds[0])
+        linear = Linear(
+            hidden_size,
+            target.num_embeddings,
+            dtype=target.dtype,
+            seed=seeds[1],
+            tied=target if tie_weights else None,
+        )
+        linear.parameters["bias"][...] = 0
+        return {"dropout_out": Dropout(dropout, seed=seeds[2]), "linear": linear}
+
+    @property
+    def n_target(self) -> int:
+        """V"""
+        return self.linear.out_features
+
+    def count(self, batch: Any) -> int:
+        """How many tokens the mean loss of a batch is over."""
+        _, targets, mask, _ = shifted(batch)
+        return targets.size if mask is None else int(np.count_nonzero(mask))
+
+    def release(self) -> None:
+        """Let go of the memory that is kept from call to call."""
+        super().release()
+        self._loss.release()
+        self._smooth.release()
+
+    # --- tokens ---------------------------------------------------------------------------------
+
+    def _look_up(self, table, ids):
+        vectors, into_table = table.forward(ids)
+        vectors, into_dropout = self.dropout.forward(vectors)
+        return vectors, lambda d: into_table(into_dropout(d))
+
+    def _run_over_tokens(self, layers, table, ids, lengths):
+        """Outputs and last state of layers over tokens, and ``back(dy, d_state)``."""
+        if not self.dropout.p:  # then each token's product with the weights is made only once
+            return layers.forward(ids, None, lengths, embedding=table)
+        vectors, into_table = self._look_up(table, ids)
+        y, last, through_layers = layers.forward(vectors, None, lengths)
+        return y, last, lambda dy, d_last: into_table(through_layers(dy, d_last)[0])
+
+    def _without_some(self, ids):
+        """The ids with some words as unknown ones."""
+        if not self._word_dropout:
+            return ids
+        begin, end, unknown = self._special
+        dropped = self._rng.random(ids.shape) < self._word_dropout
+        return np.where(dropped & (ids != begin) & (ids != end), unknown, ids)
+
+    # --- outputs --------------------------------------------------------------------------------
+
+    def _loss_forward(self, y, targets, mask):
+        """The training's mean loss of outputs, and the way back to them."""
+        y, into_outputs = self.dropout_out.forward(y)
+        loss, backprop = self._smooth.forward(y, targets, mask)
+        return loss, lambda: into_outputs(backprop())
+
+    def _log_probs(self, y, targets, mask):
+        """The logarithm of the probability of each row's target (B,), float64."""
+        rows, size = y.shape[1:]
+        mask = np.ones(targets.shape, bool) if mask is None else mask
+        places = np.flatnonzero(mask)
+        h, targets = y.reshape(-1, size), targets.reshape(-1)
+        sums, at_once = np.zeros(rows), max(1, LOGITS_AT_ONCE // self.n_target)
+        for begin in range(0, len(places), at_once):
+            own = places[begin : begin + at_once]
+            log_sums, picked = np.empty(len(own)), np.empty(len(own))
+            logits = self.linear(h[own])
+            kernels().softmax_cross_entropy_forward(logits, targets[own], log_sums, picked, None)
+            np.add.at(sums, own % rows, picked - log_sums)
+        return sums
+
+
+class Decoding:
+    """Targets that a network writes token by token, for whatever chooses the tokens.
+
+    It begins with a row for each source.  Rows may be taken several times, or be left out, at any
+    step; each keeps its state and its source.
+
+    Parameters
+    ----------
+    network : WritingNetwork
+    steps : what ``decoder.start`` gives
+    beside : ndarray (R, F), optional
+        What each row reads beside its tokens' vectors.
+    """
+
+    def __init__(self, network, steps, beside=None):
+        self._network, self._steps, self._beside = network, steps, beside
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Read a token (R,) for each row; the scores (R, V) of the ones after them."""
+        network = self._network
+        x = network._target(ids)
+        if self._beside is not None:
+            x = np.concatenate([x, self._beside], axis=1)
+        return network.linear(self._steps.step(x))
+
+    def select(self, rows: np.ndarray) -> None:
+        """Go on with these rows alone, in this order; they may come several times."""
+        self._steps.select(rows)
+        if self._beside is not None:
+            self._beside = self._beside[rows]
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """How much each row's last step looked at each position of its source, (R, S)."""
+        return self._steps.weights
+
+
+def shifted(batch):
+    """What the decoder reads, what it is to write, where that counts, and its lengths."""
+    targets, mask = batch.targets, batch.mask
+    if mask is None:
+        return targets[:-1], targets[1:], None, None
+    return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
+
+
+def check_tied(embedding_dim: int, hidden_size: int) -> None:
+    """Raise unless a table of vectors can be that of the output weights as well."""
+    if embedding_dim != hidden_size:
+        raise ValueError(
+            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
+            f"and outputs, got {embedding_dim} and {hidden_size}"
+        )
+
+
+def _prepare_to_tie(embedding, hidden_size, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    check_tied(embedding.embedding_dim, hidden_size)
+    weight = embedding.parameters["weight"]
+    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
