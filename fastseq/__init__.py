@@ -27,6 +27,7 @@ _LATER = {
     "attention": (
         "AdditiveAttention",
         "ConcatAttention",
+        "Conversation",
         "DotAttention",
         "GeneralAttention",
     ),
@@ -96,6 +97,8 @@ _LATER = {
         "word_error_rate",
     ),
     "models": (
+        "HRED",
+        "Conversation",
         "LanguageModel",
         "NotFittedError",
         "Seq2Seq",
@@ -164,6 +167,7 @@ _MODULES = {name: module for module, names in _LATER.items() for name in names}
 __all__ = [
     "CRF",
     "GRU",
+    "HRED",
     "LSTM",
     "RNN",
     "SGD",
@@ -183,6 +187,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Conversation",
     "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",

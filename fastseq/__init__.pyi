@@ -45,7 +45,9 @@ from fastseq.metrics import (
     word_error_rate,
 )
 from fastseq.models import (
+    HRED,
     VAE,
+    Conversation,
     LanguageModel,
     NotFittedError,
     Seq2Seq,
@@ -92,6 +94,7 @@ from fastseq.word2vec import Word2Vec
 __all__ = [
     "CRF",
     "GRU",
+    "HRED",
     "LSTM",
     "RNN",
     "SGD",
@@ -111,6 +114,7 @@ __all__ = [
     "Batches",
     "CTCLoss",
     "ConcatAttention",
+    "Conversation",
     "Corpus",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",

@@ -1,6 +1,8 @@
 """Models with ``fit``, ``predict``, ``score``, ``save`` and ``load``, as scikit-learn has them."""
 
 from fastseq.models.classifier import SequenceClassifier
+from fastseq.models.conversation import Conversation
+from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
@@ -10,8 +12,11 @@ from fastseq.models.tagger import SequenceTagger
 from fastseq.models.vae import VAE
 
 __all__ = [
+    "HRED",
     "VAE",
     "Candidate",
+    "Conversation",
+    "DialoguePerplexity",
     "Estimator",
     "LanguageModel",
     "NotFittedError",

@@ -78,6 +78,13 @@ class DialogueBatch(NamedTuple):
         return np.divmod(self.places, self.turns.shape[1])
 
 
+def one_turn(ids: np.ndarray, begin: int) -> DialogueBatch:
+    """A batch of one utterance, from begin to end token, after so many others."""
+    words, zero = np.asarray(ids[1:])[:, None], np.zeros(1, np.int64)
+    lengths = np.array([len(words)])
+    return DialogueBatch(words, lengths, zero[None], np.ones(1, np.int64), zero, begin=begin)
+
+
 class DialogueBatches(Batches):
     """Batches of dialogues of about as many turns, each in windows of turns one after the other.
 

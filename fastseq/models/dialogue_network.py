@@ -393,10 +393,10 @@ class DialogueNetwork(WritingNetwork):
         state, known, memory, lengths = opening
         return Decoding(self, self.decoder.start(state, memory, lengths), known)
 
-    def log_prob(self, opening: Opening, batch: DialogueBatch) -> np.ndarray:
+    def log_prob(self, heard: Heard, batch: DialogueBatch) -> np.ndarray:
         """The logarithm of the probability of each of a batch's answers (A,), float64."""
         _, targets, mask, _ = shifted(batch)
-        return self._log_probs(self._outputs(opening, batch), targets, mask)
+        return self._log_probs(self._outputs(self.open(heard), batch), targets, mask)
 
     def _outputs(self, opening, batch):
         """The decoder's outputs (T, A, H) for a batch's answers."""

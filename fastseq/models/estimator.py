@@ -82,6 +82,7 @@ class Estimator:
     learned: tuple[str, ...] = ()
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
+    _data = "X, y"  # what ``fit`` is given
     _mode = "min"
     _free: tuple[str, ...] = ()  # settings besides TRAINING that may change after ``fit``
 
@@ -224,7 +225,7 @@ class Estimator:
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
         (X, y), held_out = _hold_out(X, y, validation, split_seed)
-        self._check_validation(held_out, "X, y")
+        self._check_validation(held_out, self._data)
         X, y = self.read(X, y)
         if held_out is not None:
             with _naming("validation"):
@@ -355,8 +356,8 @@ class Estimator:
     def _check_fitted(self):
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(
-                f"this {type(self).__name__} has learned nothing yet: call fit(X, y) first, or "
-                f"read one that has, as with fastseq.load(path)"
+                f"this {type(self).__name__} has learned nothing yet: call fit({self._data}) "
+                "first, or read one that has, as with fastseq.load(path)"
             )
         settings = self._network_settings()
         for name, value in self.fitted_settings_.items():

@@ -15,7 +15,7 @@ from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
-from fastseq.models.writing_network import check_tied
+from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
@@ -785,11 +785,8 @@ class Seq2Seq(Estimator):
 def _check_parameters(models):
     """Raise if a model of an ensemble, of which the first is ours, is broken."""
     for i, model in enumerate(models):
-        if not np.isfinite(model.network_.parameters.flat).all():
-            which = f"ensemble[{i - 1}]'s" if i else "the model's"
-            raise FloatingPointError(
-                f"{which} parameters are not finite, got NaN or infinity: load or train it again"
-            ) from None
+        which = f"ensemble[{i - 1}]'s" if i else "the model's"
+        check_parameters(which, model.network_)
 
 
 def _check_that_all_look(models):

@@ -93,27 +93,35 @@ def join(tokens, unit):
     return ("" if unit == "character" else " ").join(tokens)
 
 
-def learn_vocabularies(sources, targets, *, joint, min_count, max_size):
-    """The vocabularies of sources and of targets: one and the same if they are joint."""
-    options = {"min_count": min_count, "max_size": max_size, **SPECIAL}
-    if joint:
-        return (Vocabulary.build([*sources, *targets], **options),) * 2
-    return _build("X", sources, options), _build("y", targets, options)
-
-
-def _build(name, sequences, options):
+def learn_vocabulary(name, sequences, *, min_count, max_size):
+    """The vocabulary of sequences, which must hold something."""
     if not any(sequences):
         raise ValueError(f"{name} must hold at least one token, got empty sequences alone")
-    return Vocabulary.build(sequences, **options)
+    return Vocabulary.build(sequences, min_count=min_count, max_size=max_size, **SPECIAL)
+
+
+def learn_vocabularies(sources, targets, *, joint, min_count, max_size):
+    """The vocabularies of sources and of targets: one and the same if they are joint."""
+    options = {"min_count": min_count, "max_size": max_size}
+    if joint:
+        return (learn_vocabulary("X and y", [*sources, *targets], **options),) * 2
+    return tuple(
+        learn_vocabulary(name, own, **options) for name, own in (("X", sources), ("y", targets))
+    )
 
 
 def check_settings(estimator):
     """Raise unless the settings of what tokens are make sense."""
     checks.choice("source_unit", estimator.source_unit, UNITS)
     checks.choice("target_unit", estimator.target_unit, UNITS)
+    checks.flag("joint_vocabulary", estimator.joint_vocabulary)
+    check_vocabulary(estimator)
+
+
+def check_vocabulary(estimator):
+    """Raise unless the settings of what tokens are known make sense."""
     if estimator.normalization is not None:
         checks.choice("normalization", estimator.normalization, NORMALIZATIONS)
-    checks.flag("joint_vocabulary", estimator.joint_vocabulary)
     checks.positive_int("min_count", estimator.min_count)
     if estimator.vocabulary_size is not None:
         size = checks.positive_int("vocabulary_size", estimator.vocabulary_size)

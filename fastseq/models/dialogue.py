@@ -1,0 +1,655 @@
+"""Dialogues: models that answer with regard to all that was said before."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from fastseq import checks, files
+from fastseq.hypotheses import Hypothesis, Penalties
+from fastseq.models import inputs, token_pairs
+from fastseq.models.conversation import Conversation
+from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatches
+from fastseq.models.dialogue_network import DialogueNetwork, Heard
+from fastseq.models.estimator import Estimator
+from fastseq.models.networks import CELLS
+from fastseq.models.writing_network import check_parameters, check_tied
+from fastseq.search import beam_search, sample_sequences
+
+SCORES = ("additive", "dot", "general", "concat")
+SELECTIONS = ("loss", "score")
+UNKNOWNS = ("exclude", "keep")
+AT_ONCE = 5_000  # words of a batch that nothing is learned from
+LONGER = 10  # tokens more than the longest answer in ``fit`` end an answer
+
+
+class DialoguePerplexity(NamedTuple):
+    """How surprising answers are.
+
+    Attributes
+    ----------
+    per_word : float
+        The exponential of the mean nats per word, ends of answers included.
+    per_utterance : float
+        The mean nats per answer.
+    """
+
+    per_word: float
+    per_utterance: float
+
+
+class HRED(Estimator):
+    """Answers in dialogues: a hierarchical recurrent encoder and decoder.
+
+    An encoder reads each utterance, a second recurrent layer, the context, reads what came of
+    them one after the other, and a decoder writes the answer, with the context as its first
+    state and beside each word (Sordoni et al., 2015; Serban et al., 2016).
+
+    A dialogue is a list of utterances.  These are strings, which the unit says how to split, or
+    lists of tokens; they may be empty.
+
+    Parameters
+    ----------
+    unit : {"word", "character", "token"}
+        What a token is: what stands between white space, a character, or an element of a list.
+        Answers have the same form: strings, or with "token" lists.
+    normalization : {"NFC", "NFD", "NFKC", "NFKD"}, optional
+        Unicode normalisation of utterances.
+    min_count : int
+        Tokens that come less often in ``fit`` are unknown, as are those that never came.
+    vocabulary_size : int, optional
+        Tokens at most, special ones included.
+    cell : {"gru", "lstm", "rnn"}
+        Of all recurrent layers.
+    embedding_dim : int
+        The size of tokens' vectors.
+    hidden_size, num_layers : int
+        Of the encoder, in each direction, and of the decoder.
+    context_size : int
+        Of the context.
+    bidirectional : bool
+        Whether the encoder also reads utterances from their ends.
+    attention : {"additive", "dot", "general", "concat"}, optional
+        How the decoder also looks at what the context was after each utterance so far; by
+        default it does not.  It takes memory for all of these for each answer.
+    context : bool
+        Whether there is a context.  Without, the last utterance is all that the decoder knows: a
+        model to compare with.
+    tie_weights : bool
+        Whether the tokens' vectors are the output weights as well (Press & Wolf, 2017); needs
+        embedding_dim = hidden_size.
+    dropout : float
+        For tokens' vectors, between layers, and for outputs.
+    word_dropout : float
+        Probability that a token passes for an unknown one, while training.
+    label_smoothing : float
+        The part of a token's probability that training gives to all alike.
+    answers : {"all", "second"}
+        Which utterances are learned and scored: all but the first, each as an answer to those
+        before it; or the second, the fourth, and so on, which are those of the other speaker.
+    max_turns : int, optional
+        How many utterances back gradients reach; the context is carried on (truncated
+        backpropagation through time).  None for whole dialogues, however long.
+    beam_size : int
+        How many beginnings a search keeps; with 1 it is greedy.
+    length_penalty : float or "average"
+        With 0 probabilities decide, which favours short answers; see
+        :func:`fastseq.beam_search`.
+    selection : {"loss", "score"}
+        What of the validation decides on the best epoch; the score is that of greedy search.
+    epochs : int
+        Passes over the data.
+    batch_size : int
+        How many dialogues an update takes.
+    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
+    lr : float
+        The learning rate.
+    schedule : {"cosine", "linear", "plateau"}, optional
+        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
+        validation has not become better for 10 epochs.
+    weight_decay : float
+        The factor of an L2 penalty's gradient; AdamW's is decoupled.
+    max_norm : float, optional
+        What the gradients' norm is clipped to.
+    patience : int, optional
+        Epochs without a better validation after which the training ends.
+    average : float, optional
+        Decay of a running average of the parameters, which then takes their place.
+    warm_start : bool
+        Whether ``fit`` goes on from what it has learned before, vocabulary and all.
+    dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
+    random_state : int, optional
+        Makes results reproducible: initial parameters, order of the data, dropout.
+
+    Attributes
+    ----------
+    vocabulary_ : Vocabulary
+    longest_answer_ : int
+        In tokens, among those of ``fit``.
+    network_ : DialogueNetwork
+    history_ : History
+        Losses in nats per word, and more, for each update and epoch.
+
+    Notes
+    -----
+    An empty history is answered as if nothing had been said aloud: as the history of one empty
+    utterance.  A dialogue of one utterance has no answer, and only its words are learned.
+
+    Examples
+    --------
+    What "and you?" asks for was said before.
+
+    >>> import fastseq as fs
+    >>> dialogues = [
+    ...     ["i like tea", "so do i", "and you ?", "tea , please"],
+    ...     ["i like coffee", "so do i", "and you ?", "coffee , please"],
+    ... ] * 8
+    >>> sizes = {"embedding_dim": 16, "hidden_size": 32, "context_size": 32, "dropout": 0.0}
+    >>> model = fs.HRED(**sizes, epochs=20, batch_size=4, lr=0.01, random_state=0).fit(dialogues)
+    >>> model.respond(["i like coffee", "so do i", "and you ?"])
+    ['coffee , please']
+    >>> model.score(dialogues)
+    1.0
+    >>> talk = model.conversation()
+    >>> talk.hear("i like tea")
+    >>> talk.respond(), talk.history
+    ('so do i', ['i like tea', 'so do i'])
+    """
+
+    learned = ("vocabulary_", "longest_answer_")
+    _free = ("answers", "max_turns", "beam_size", "length_penalty", "selection")
+    _needs_targets = False
+    _data = "dialogues"
+    _reads_answers = False  # whether its batches let the network read the answers, too
+
+    def __init__(
+        self,
+        *,
+        unit: str = "word",
+        normalization: str | None = None,
+        min_count: int = 1,
+        vocabulary_size: int | None = None,
+        cell: str = "gru",
+        embedding_dim: int = 128,
+        hidden_size: int = 256,
+        context_size: int = 256,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        attention: str | None = None,
+        context: bool = True,
+        tie_weights: bool = False,
+        dropout: float = 0.2,
+        word_dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        answers: str = "all",
+        max_turns: int | None = 50,
+        beam_size: int = 5,
+        length_penalty: float | str = 0.0,
+        selection: str = "loss",
+        epochs: int = 20,
+        batch_size: int = 16,
+        optimizer: str = "adam",
+        lr: float = 2e-3,
+        schedule: str | None = None,
+        weight_decay: float = 0.0,
+        max_norm: float | None = 1.0,
+        patience: int | None = None,
+        average: float | None = None,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        random_state: int | None = None,
+    ) -> None:
+        self.unit = unit
+        self.normalization = normalization
+        self.min_count = min_count
+        self.vocabulary_size = vocabulary_size
+        self.cell = cell
+        self.embedding_dim = embedding_dim
+        self.hidden_size = hidden_size
+        self.context_size = context_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.attention = attention
+        self.context = context
+        self.tie_weights = tie_weights
+        self.dropout = dropout
+        self.word_dropout = word_dropout
+        self.label_smoothing = label_smoothing
+        self.answers = answers
+        self.max_turns = max_turns
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.selection = selection
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.max_norm = max_norm
+        self.patience = patience
+        self.average = average
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.random_state = random_state
+
+    # --- use ------------------------------------------------------------------------------------
+
+    def respond(self, history: Sequence, n: int = 1, **options: Any) -> list:
+        """Answers to one history.
+
+        Parameters
+        ----------
+        history : list of utterances
+            What was said so far, by both; it may be empty.
+        n : int
+            How many answers: the best ones of a search, or so many that are drawn.
+        **options
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        answers : list
+            The best one first, or as they were drawn.
+        """
+        self._check_fitted()
+        n, how = checks.positive_int("n", n), self._read_options(n, options)
+        (ids,) = self._encode([self._read_history("history", history)])
+        (batch,) = self._batches([ids], answers=None)
+        heard, _ = self.network_.hear(batch)
+        (found,) = self._answer(heard, n, how)
+        return [self._text(one.tokens) for one in found]
+
+    def predict(self, X: Sequence, **options: Any) -> list:
+        """An answer to each of several histories.
+
+        Parameters
+        ----------
+        X : list of histories
+            Lists of utterances; they may be empty.
+        beam_size : int, optional
+            Instead of the setting; for n answers at least n.
+        length_penalty, no_repeat_ngram
+            See :func:`fastseq.beam_search`; by default the first one is the setting.
+        sample : bool
+            Whether answers are drawn token by token instead.
+        temperature, top_k, top_p
+            How tokens are drawn: see :class:`fastseq.Sampler`.
+        min_length, max_length : int
+            Of answers, in tokens.  By default an answer may have 10 tokens more than the longest
+            in ``fit``.
+        unknown : {"exclude", "keep"}
+            Whether the unknown token may be written.
+        seed : None, int or Generator
+            For what is drawn.
+
+        Returns
+        -------
+        answers : list
+            Strings, or lists of tokens, as ``unit`` says.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else, or an option is out of its range.
+        FloatingPointError
+            If the model's parameters are not finite.
+        """
+        self._check_fitted()
+        how, count = self._read_options(1, options), inputs.count("X", X)
+        histories = [self._read_history(f"X[{i}]", history) for i, history in enumerate(X)]
+        results = [None] * count
+        for batch in self._batches(self._encode(histories), answers=None) if count else ():
+            heard, _ = self.network_.hear(batch)
+            _, rows = batch.answered
+            for row, (found,) in zip(batch.rows[rows], self._answer(heard, 1, how), strict=True):
+                results[row] = self._text(found.tokens)
+        self.network_.release()
+        return results
+
+    def conversation(self) -> Conversation:
+        """A dialogue that goes on turn by turn; see :class:`fastseq.Conversation`."""
+        self._check_fitted()
+        return Conversation(self)
+
+    def score(self, X: Sequence, y: Any = None) -> float:
+        """The share of the answers in dialogues that are written exactly, by beam search.
+
+        Each is written after what was really said before it; ``answers`` says which they are.
+        """
+        self._check_fitted()
+        dialogues, _ = self.read(X)
+        return self._score(dialogues, self.beam_size)
+
+    def log_prob(self, X: Sequence) -> list[np.ndarray]:
+        """How probable the answers in dialogues are, each after what was said before it.
+
+        Parameters
+        ----------
+        X : list of dialogues
+
+        Returns
+        -------
+        log_prob : list of ndarray of float64
+            Natural logarithms, of each dialogue's answers.
+        """
+        self._check_fitted()
+        dialogues, _ = self.read(X)
+        results = [[] for _ in dialogues]
+        for batch, log_probs in self._log_probs(dialogues):
+            _, rows = batch.answered
+            for row, value in zip(batch.rows[rows], log_probs, strict=True):
+                results[row].append(value)
+        return [np.array(values) for values in results]
+
+    def perplexity(self, X: Sequence) -> DialoguePerplexity:
+        """How surprising the answers in dialogues are, per word and per answer.
+
+        Parameters
+        ----------
+        X : list of dialogues
+
+        Returns
+        -------
+        perplexity : DialoguePerplexity
+        """
+        self._check_fitted()
+        dialogues, _ = self.read(X)
+        nats, words, answers = 0.0, 0, 0
+        for batch, log_probs in self._log_probs(dialogues):
+            nats -= log_probs.sum()
+            words, answers = words + batch.tokens, answers + len(log_probs)
+        return DialoguePerplexity(float(np.exp(nats / words)), float(nats / answers))
+
+    def _score(self, dialogues, beam_size):
+        """The score of dialogues that were read."""
+        how, right, count = self._read_options(1, {"beam_size": beam_size}), 0, 0
+        for batch, heard in self._heard(dialogues):
+            ends = (batch.targets == self.vocabulary_.end_id).argmax(axis=0)
+            for a, (found,) in enumerate(self._answer(heard, 1, how)):
+                right += np.array_equal(found.tokens, batch.targets[1 : ends[a], a])
+            count += len(ends)
+        return right / count
+
+    def _log_probs(self, dialogues) -> Iterator[tuple[DialogueBatch, np.ndarray]]:
+        """Batches, and how probable their answers are."""
+        for batch, heard in self._heard(dialogues):
+            yield batch, self.network_.log_prob(heard, batch)
+
+    def _heard(self, dialogues) -> Iterator[tuple[DialogueBatch, Heard]]:
+        """Batches, and what there is to answer to in them."""
+        carried = None
+        for batch in self._batches(self._encode(dialogues)):
+            heard, carried = self.network_.hear(batch, carried)
+            yield batch, heard
+        self.network_.release()
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def _read_options(self, n, options):
+        """How n answers are written: what a search or drawing takes, once for all rows."""
+        return _Options(self, n, **options)
+
+    def _answer(self, heard: Heard, n: int, how: _Options) -> list[list[Hypothesis]]:
+        """n answers to each of what was heard."""
+        return self._search(self.network_.open(heard), n, how)
+
+    def _search(self, opening, n, how):
+        """n answers from each row of an opening."""
+        network, vocabulary = self.network_, self.vocabulary_
+        begins = np.full(len(opening.state[0][0]), vocabulary.begin_id)
+        try:
+            return how.write(network.decode(opening), begins, vocabulary.end_id, n)
+        except FloatingPointError:
+            check_parameters("the model's", network)
+            raise
+
+    def _text(self, ids):
+        return token_pairs.join(self.vocabulary_.decode(ids), self.unit)
+
+    def _read_history(self, name, history):
+        """A history as lists of tokens: there is always an utterance to answer to."""
+        return self._read_dialogue(name, history) or [[]]
+
+    # --- training -------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Sequence,
+        y: Any = None,
+        *,
+        validation: Sequence | float | None = None,
+        checkpoint: str | os.PathLike | None = None,
+        callbacks: Sequence = (),
+        keep_interrupted: bool = True,
+        progress: bool | None = None,
+    ) -> Self:
+        """Learn from dialogues.
+
+        Parameters
+        ----------
+        X : list of dialogues
+            Lists of utterances.
+        y
+            Ignored; scikit-learn's tools give it.
+        validation : list of dialogues, or float, optional
+            Dialogues, or a fraction of X, that are not learned from: after each epoch the loss,
+            or the score (``selection``), is measured on them, the best epoch's parameters are
+            kept, and ``patience`` may end the training.
+        checkpoint : str or path, optional
+            A file from which a run that was killed goes on, when ``fit`` is called again with
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless the schedule depends on them.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
+            KeyboardInterrupt after the update, and the model is as it was.
+        progress : bool, optional
+            Whether to show a bar.  By default there is one if standard error is a terminal and
+            tqdm is installed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If settings or data are wrong, or the checkpoint is of another run; the model is as
+            it was.
+        OSError
+            If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
+            goes on from the checkpoint before.
+        FloatingPointError
+            If the loss is not finite.  The model has the last good parameters, or with a
+            validation those of the best epoch, and the history of what was done.
+        """
+        if validation is not None and not isinstance(validation, numbers.Real):
+            validation = (validation, None)
+        return super().fit(
+            X,
+            None,
+            validation=validation,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            keep_interrupted=keep_interrupted,
+            progress=progress,
+        )
+
+    @property
+    def _mode(self):
+        return "min" if self.selection == "loss" else "max"
+
+    def check_settings(self):
+        self._check_training()
+        checks.choice("unit", self.unit, token_pairs.UNITS)
+        token_pairs.check_vocabulary(self)
+        checks.choice("cell", self.cell, tuple(CELLS))
+        for name in ("embedding_dim", "hidden_size", "context_size", "num_layers", "beam_size"):
+            checks.positive_int(name, getattr(self, name))
+        for name in ("bidirectional", "context", "tie_weights"):
+            checks.flag(name, getattr(self, name))
+        for name in ("dropout", "word_dropout", "label_smoothing"):
+            checks.fraction(name, getattr(self, name))
+        self._check_attention()
+        if self.tie_weights:
+            check_tied(self.embedding_dim, self.hidden_size)
+        Penalties(self.length_penalty, 0.0)
+        checks.choice("answers", self.answers, ANSWERS)
+        checks.choice("selection", self.selection, SELECTIONS)
+        if self.max_turns is not None:
+            checks.positive_int("max_turns", self.max_turns)
+            if self.answers == "second" and self.max_turns < 2:
+                raise ValueError(
+                    "max_turns must be at least 2 with answers='second', or some windows would "
+                    f"have no answer, got {self.max_turns}"
+                )
+
+    def _check_attention(self):
+        if self.attention is None:
+            return
+        checks.choice("attention", self.attention, SCORES)
+        if self.cell == "rnn":
+            raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
+        if not self.context:
+            raise ValueError(
+                "attention looks at the context, which context=False leaves out; take "
+                "attention=None, or a Seq2Seq for attention to words"
+            )
+        if self.attention == "dot" and self.context_size != self.hidden_size:
+            raise ValueError(
+                "attention='dot' needs context_size = hidden_size, since it compares vectors of "
+                f"one size, got {self.context_size} and {self.hidden_size}; take 'general'"
+            )
+
+    def read(self, X, y=None):
+        inputs.count("X", X)
+        return [self._read_dialogue(f"X[{i}]", dialogue) for i, dialogue in enumerate(X)], None
+
+    def _read_dialogue(self, name, dialogue):
+        """A dialogue as a list of lists of tokens."""
+        if isinstance(dialogue, (str, bytes, dict)) or not hasattr(dialogue, "__len__"):
+            raise TypeError(
+                f"{name} must be a list of utterances, got {files.shortened(repr(dialogue))}; put "
+                "a single utterance in a list"
+            )
+        dialogue = inputs.by_position(dialogue)
+        utterances = token_pairs.read_tokens(name, dialogue, self.unit, self.normalization)
+        token_pairs.check_targets(name, utterances)
+        return utterances
+
+    def learn(self, X, y):
+        utterances = [utterance for dialogue in X for utterance in dialogue]
+        self.vocabulary_ = token_pairs.learn_vocabulary(
+            "X", utterances, min_count=self.min_count, max_size=self.vocabulary_size
+        )
+        answers = (len(utterance) for dialogue in X for utterance in dialogue[1:])
+        self.longest_answer_ = max(answers, default=0)
+
+    def make_network(self, seed):
+        return DialogueNetwork(**self._network_options(), seed=seed)
+
+    def _network_options(self):
+        """The arguments of the network that are settings, or follow from the vocabulary."""
+        vocabulary = self.vocabulary_
+        names = (
+            *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell"),
+            *("bidirectional", "context", "attention", "dropout", "word_dropout"),
+            *("tie_weights", "label_smoothing", "dtype"),
+        )
+        special = {name: getattr(vocabulary, name) for name in ("begin_id", "end_id", "unknown_id")}
+        return {
+            "n_tokens": len(vocabulary),
+            **special,
+            **{name: getattr(self, name) for name in names},
+        }
+
+    def make_batches(self, X, y, seed):
+        return self._batches(self._encode(X), seed)
+
+    def _make_validation(self, X, y):
+        if self.selection == "loss":
+            return self.make_batches(X, y, None)
+        self.make_batches(X, y, None)  # which tells if there is nothing to score
+        return lambda: self._score(X, beam_size=1)
+
+    def _encode(self, dialogues):
+        """The utterances of dialogues as ids, from the begin token to the end token."""
+        encode_all = self.vocabulary_.encode_all
+        return [encode_all(utterances, begin=True, end=True) for utterances in dialogues]
+
+    def _batches(self, encoded, seed=None, answers=""):
+        """Batches of dialogues, or with ``answers=None`` of histories to answer."""
+        histories = answers is None
+        return DialogueBatches(
+            encoded,
+            answers=None if histories else self.answers,
+            max_turns=None if histories else self.max_turns,
+            read_answers=self._reads_answers and not histories,
+            **self._batch_options(seed, AT_ONCE),
+        )
+
+
+class _Options:
+    """How answers are written; all of it is checked when it is made."""
+
+    def __init__(
+        self,
+        model,
+        n,
+        *,
+        beam_size=None,
+        length_penalty=None,
+        sample=False,
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        min_length=0,
+        max_length=None,
+        no_repeat_ngram=0,
+        unknown="exclude",
+        seed=None,
+    ):
+        vocabulary = model.vocabulary_
+        self.rng = checks.generator(seed)
+        min_length = checks.not_negative_int("min_length", min_length)
+        if max_length is None:
+            max_length = max(model.longest_answer_ + LONGER, min_length)
+        if min_length > checks.not_negative_int("max_length", max_length):
+            raise ValueError(
+                f"min_length must be at most max_length = {max_length}, got {min_length}"
+            )
+        excluded = [vocabulary.begin_id]
+        if checks.choice("unknown", unknown, UNKNOWNS) == "exclude":
+            excluded.append(vocabulary.unknown_id)
+        self._common = {
+            "max_length": max_length,
+            "min_length": min_length,
+            "no_repeat_ngram": no_repeat_ngram,
+            "excluded": excluded,
+        }
+        self._sampled = checks.flag("sample", sample)
+        self._drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        if beam_size is None:
+            beam_size = max(model.beam_size, n)
+        penalty = model.length_penalty if length_penalty is None else length_penalty
+        self._searched = {"beam_size": beam_size, "length_penalty": penalty}
+
+    def write(self, decoding, begins, end_id, n):
+        """n answers for each row of a decoding."""
+        if self._sampled:
+            options = self._drawn | self._common
+            return sample_sequences(
+                decoding, begins, end_id=end_id, n_samples=n, seed=self.rng, **options
+            )
+        options = self._searched | self._common
+        return beam_search(decoding, begins, end_id=end_id, n_best=n, **options)
