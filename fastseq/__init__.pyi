@@ -54,6 +54,7 @@ from fastseq.models import (
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
+    SequenceVAE,
     load,
 )
 from fastseq.module import Module
@@ -162,6 +163,7 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "SequenceVAE",
     "SequentialLR",
     "StepLR",
     "Stream",

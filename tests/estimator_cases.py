@@ -3,6 +3,7 @@
 import numpy as np
 
 import fastseq as fs
+from fastseq.models.autoencoder import Autoencoder
 
 SMALL = {"hidden_size": 6, "epochs": 3, "batch_size": 4, "random_state": 0}
 
@@ -42,6 +43,19 @@ def spelled(count=20, seed=0):
     return words, [word[::-1] for word in words]
 
 
+def alone(data):
+    """Data without targets; the others are ignored."""
+    X, _ = data()
+    return X, X
+
+
+def vectors(count=20, seed=0):
+    """Three features that a number is behind."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((count, 1)) * [1, 2, -1] + 0.3 * rng.standard_normal((count, 3))
+    return X, np.zeros(count)
+
+
 def make_tagger(**settings):
     sizes = {"embedding_dim": 5, "char_embedding_dim": 4, "char_hidden_size": 3}
     return fs.SequenceTagger(**(SMALL | sizes | settings))
@@ -60,12 +74,23 @@ def make_seq2seq(**settings):
     return fs.Seq2Seq(**(SMALL | units | {"embedding_dim": 5} | settings))
 
 
+def make_vae(**settings):
+    return fs.VAE(**(SMALL | {"latent_size": 2, "kl_updates": 4} | settings))
+
+
+def make_sequence_vae(**settings):
+    sizes = {"unit": "character", "embedding_dim": 5, "latent_size": 2}
+    return fs.SequenceVAE(**(SMALL | sizes | {"dropout": 0.0, "kl_updates": 4} | settings))
+
+
 # name: a constructor and data
 CASES = {
     "tagger": (make_tagger, sentences),
     "classifier": (make_classifier, labelled),
     "regressor": (make_regressor, valued),
     "seq2seq": (make_seq2seq, spelled),
+    "vae": (make_vae, lambda: alone(vectors)),
+    "sequence vae": (make_sequence_vae, lambda: alone(spelled)),
 }
 
 
@@ -83,4 +108,16 @@ def soft(estimator, X):
     """What an estimator predicts, as numbers that the least change of a parameter shows in."""
     if isinstance(estimator, fs.Seq2Seq):
         return estimator.log_prob(X, X)
+    if isinstance(estimator, Autoencoder):
+        return judged(estimator, X)
     return getattr(estimator, "predict_proba", estimator.predict)(X)
+
+
+def judged(estimator, X):
+    """The codes of data, and how probable they are if these codes stand for them."""
+    results = np.empty((len(X), estimator.latent_size + 1))
+    results[:, :-1] = estimator.encode(X)
+    for batch in estimator._data_batches(estimator._read(X), None):
+        noise = np.zeros((1, len(batch.rows), estimator.latent_size))
+        results[batch.rows, -1] = estimator.network_.judge(batch, noise)[0][0]
+    return results

@@ -8,6 +8,7 @@ from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
 from fastseq.models.regressor import SequenceRegressor
 from fastseq.models.seq2seq import Candidate, Seq2Seq
+from fastseq.models.sequence_vae import SequenceVAE
 from fastseq.models.tagger import SequenceTagger
 from fastseq.models.vae import VAE
 
@@ -24,5 +25,6 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "SequenceVAE",
     "load",
 ]

@@ -210,3 +210,25 @@ def _prepare_to_tie(embedding, hidden_size, rng):
     check_tied(embedding.embedding_dim, hidden_size)
     weight = embedding.parameters["weight"]
     weight[...] = rng.uniform(-TIED, TIED, weight.shape)
+
+
+def beside(x, known):
+    """Inputs (T, B, I) with what is known of each row (B, F) behind them, at each step."""
+    return np.concatenate([x, np.broadcast_to(known, (len(x), *known.shape))], axis=2)
+
+
+def apart(dx, size):
+    """The gradients of both, of inputs with I = ``size``."""
+    return dx[:, :, :size], dx[:, :, size:].sum(axis=0)
+
+
+def highest(state, directions):
+    """The state h of an encoder's highest layer, (B, D * H), of its parts (L * D, B, H)."""
+    return np.concatenate(list(state[0][-directions:]), axis=1)
+
+
+def from_highest(d_h, state, directions):
+    """The gradient of all parts of that state."""
+    d_state = tuple(map(np.zeros_like, state))
+    d_state[0][-directions:] = np.split(d_h, directions, axis=1)
+    return d_state

@@ -1,0 +1,245 @@
+"""The network of the autoencoder for sequences: an encoder, a latent variable, a decoder.
+
+S positions, T target steps, B rows, I the size of tokens' vectors, H hidden size, D directions, Z
+latent size, V different tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq import checks
+from fastseq.latent import BagOfWordsLoss, GaussianLatent
+from fastseq.layers import Dropout, Embedding
+from fastseq.models.latent_training import Objective, noise_of_rows
+from fastseq.models.networks import CELLS
+from fastseq.models.seq2seq_decoders import PlainDecoder, VectorBridge, as_parts, as_state
+from fastseq.models.writing_network import (
+    Decoding,
+    WritingNetwork,
+    apart,
+    beside,
+    from_highest,
+    highest,
+    shifted,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from fastseq.batching import Batch
+
+
+class SequenceVAENetwork(WritingNetwork):
+    r"""From sequences of tokens to Gaussians of a latent variable, and back to sequences.
+
+    .. math::
+
+        h = \mathrm{encoder}(x_1 \dots x_S), \qquad z \sim N(\mu(h), \sigma(h)^2), \qquad
+        s_0 = \mathrm{bridge}(z)
+
+        s_t = \mathrm{decoder}([x_{t-1}; z], s_{t-1}), \qquad
+        p(x_t = v) = \mathrm{softmax}(W s_t + b)_v
+
+    h is what both directions of the encoder's highest layer have come to.  Mean and log variance
+    are linear maps of it (Bowman et al., 2016).  A batch has ``x`` (S, B) with ``lengths``, which
+    end with the end token, and as ``targets`` (T + 1, B) with a ``mask`` the same from the begin
+    token on.  Losses are in nats per token of the targets.
+
+    Parameters
+    ----------
+    n_tokens, embedding_dim, hidden_size, latent_size, num_layers : int
+    begin_id, end_id, unknown_id : int
+    cell : {"lstm", "gru", "rnn"}
+    bidirectional : bool
+        Of the encoder.
+    dropout : float
+        For tokens' vectors, between layers, and for outputs.
+    word_dropout : float
+        Probability that the decoder reads the unknown token instead of the right one, in
+        training.
+    tie_weights : bool
+        Whether W is the table of the tokens' vectors; then I must be H.
+    bag_of_words : float
+        Weight of a :class:`BagOfWordsLoss` of z, in training.
+    dtype : {float32, float64}
+    seed : int, Generator or None
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        embedding_dim: int,
+        hidden_size: int,
+        latent_size: int,
+        num_layers: int = 1,
+        *,
+        begin_id: int,
+        end_id: int,
+        unknown_id: int,
+        cell: str = "lstm",
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        tie_weights: bool = False,
+        bag_of_words: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        seeds = self.split_seed(seed, 11)
+        kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
+        between = dropout if num_layers > 1 else 0.0
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
+        directions = 1 + checks.flag("bidirectional", bidirectional)
+        own = {"cell": cell, "dtype": dtype}
+        self._bag_weight, bag = checks.not_negative("bag_of_words", bag_of_words), {}
+        if self._bag_weight:
+            bag["bag"] = BagOfWordsLoss(
+                latent_size,
+                n_tokens,
+                hidden_size=hidden_size,
+                reduction="sum",
+                dtype=dtype,
+                seed=seeds[2],
+            )
+        super().__init__(
+            embedding,
+            (begin_id, end_id, unknown_id),
+            word_dropout=word_dropout,
+            label_smoothing=0.0,
+            rng=seeds[0],
+            embedding=embedding,
+            dropout=Dropout(dropout, seed=seeds[3]),
+            encoder=kind(
+                embedding_dim,
+                hidden_size,
+                num_layers,
+                dropout=between,
+                bidirectional=bidirectional,
+                dtype=dtype,
+                seed=seeds[4],
+            ),
+            latent=GaussianLatent(
+                0, directions * hidden_size, latent_size, hidden_size=0, dtype=dtype, seed=seeds[5]
+            ),
+            bridge=VectorBridge(latent_size, hidden_size, num_layers, seed=seeds[6], **own),
+            decoder=PlainDecoder(
+                embedding_dim + latent_size,
+                hidden_size,
+                num_layers,
+                dropout=dropout,
+                seed=seeds[7],
+                **own,
+            ),
+            **bag,
+            **self.output_parts(
+                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds[8:]
+            ),
+        )
+        self._directions = directions
+        self.objective = Objective(latent_size)
+        self.settings["bag_of_words"] = self._bag_weight
+
+    # --- training -------------------------------------------------------------------------------
+
+    def loss_and_grad(self, batch: Batch) -> float:
+        """The negative bound per token; its gradients are added to ``parameters.grads``.
+
+        The divergence counts as :attr:`objective` says, and the bag of words is added.
+        """
+        inputs, targets, mask, lengths = shifted(batch)
+        evidence, into_encoder = self._read_forward(batch)
+        z, kl, into_latent = self.latent.forward(None, evidence)
+        state, into_bridge = self.bridge.forward(z)
+        vectors, into_table = self._look_up(self.embedding, self._without_some(inputs))
+        x = beside(vectors, z)
+        y, through_decoder = self.decoder.forward(x, state, lengths, None, None)
+        loss, backprop = self._loss_forward(y, targets, mask)
+        tokens, (value, d_kl) = self.count(batch), self.objective.divergence(kl)
+        self.objective.note(loss * tokens, kl, into_latent.posterior[0])
+        dx, d_state, _ = through_decoder(backprop())
+        d_vectors, dz = apart(dx, vectors.shape[2])
+        into_table(d_vectors)
+        dz += into_bridge(d_state)
+        bag, d_bag = self._bag_forward(z, targets, mask, tokens)
+        share = len(z) / tokens  # value and d_kl are for a row in the mean, this is per token
+        d_kl *= share
+        into_encoder(into_latent(dz + d_bag, d_kl)[1])
+        return loss + share * value + bag
+
+    def _read_forward(self, batch):
+        """What the encoder has come to (B, D * H), and the way back."""
+        _, last, through_encoder = self._run_over_tokens(
+            self.encoder, self.embedding, batch.x, batch.lengths
+        )
+        last = as_parts(last)
+
+        def back(d_evidence):
+            through_encoder(None, as_state(from_highest(d_evidence, last, self._directions)))
+
+        return highest(last, self._directions), back
+
+    def _bag_forward(self, z, targets, mask, tokens):
+        """The weighed loss of the bag of words per token, and its gradient of z."""
+        if not self._bag_weight:
+            return 0.0, 0
+        words = targets != self._special[1]  # the end says nothing
+        loss, backprop = self.bag.forward(z, targets, words if mask is None else words & mask)
+        scale = self._bag_weight / tokens
+        return scale * loss, backprop(scale)
+
+    def loss(self, batch: Batch) -> float:
+        """The negative bound per token without noise in words and dropout, for validation.
+
+        z is drawn by noise that is always the same, and the divergence has its last weight.
+        """
+        _, targets, mask, _ = shifted(batch)
+        noise = noise_of_rows(batch.rows, 1, self.latent.latent_size)[0].astype(self.dtype)
+        z, kl, _ = self.latent.forward(None, self.read(batch), noise)
+        kl = kl.sum(dtype=np.float64) / self.count(batch)
+        return self._loss(self._outputs(z, batch), targets, mask) + self.objective.final_weight * kl
+
+    def report(self) -> dict[str, float]:
+        """Reconstruction, divergence and active units of the epoch that ends here."""
+        return self.objective.report()
+
+    def training_state(self) -> dict[str, Any]:
+        """What changes from batch to batch beside parameters, for checkpoints."""
+        return self.objective.state()
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        self.objective.load_state(state)
+
+    # --- use ------------------------------------------------------------------------------------
+
+    def read(self, batch: Batch) -> np.ndarray:
+        """What the encoder comes to, (B, D * H)."""
+        _, last = self.encoder(batch.x, None, batch.lengths, embedding=self.embedding)
+        return highest(as_parts(last), self._directions)
+
+    def posterior_of(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log variance of z (B, Z)."""
+        return self.latent.posterior(None, self.read(batch))
+
+    def judge(self, batch: Batch, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log p(x | z), and log p(z) - log q(z | x), for noise (n, B, Z): (n, B) each."""
+        _, targets, mask, _ = shifted(batch)
+        z, log_weights = self.latent.importance_samples(
+            None, self.read(batch), len(noise), noise=noise
+        )
+        fits = [self._log_probs(self._outputs(own, batch), targets, mask) for own in z]
+        return np.stack(fits), log_weights
+
+    def decode(self, z: np.ndarray) -> Decoding:
+        """Sequences that z (B, Z) stands for, token by token; see :class:`Decoding`."""
+        return Decoding(self, self.decoder.start(self.bridge(z), None, None), z)
+
+    def _outputs(self, z, batch):
+        """The decoder's outputs (T, B, H) for a batch's targets."""
+        inputs, _, _, lengths = shifted(batch)
+        x = beside(self.embedding(inputs), z)
+        return self.decoder(x, self.bridge(z), lengths, None, None)[0]
