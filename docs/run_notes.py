@@ -1,7 +1,7 @@
 """Runs the code of the notes, and makes the pictures that they show.
 
-``python docs/run_notes.py`` runs every example of ``notes.md`` and ``notes.ja.md``, says which lines
-gave something else, and leaves the pictures in ``docs/pictures/``.
+``python docs/run_notes.py`` runs every example of ``notes.md`` and ``notes.ja.md``, says which
+lines gave something else, and leaves the pictures in ``docs/pictures/``.
 """
 
 import contextlib
