@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-NOTES = [DOCS / "notes.md"]
+NOTES = DOCS / "notes.md", DOCS / "notes.ja.md"
 
 
 def read_examples(path):
