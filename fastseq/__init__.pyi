@@ -47,6 +47,7 @@ from fastseq.metrics import (
 from fastseq.models import (
     HRED,
     VAE,
+    VHRED,
     Conversation,
     LanguageModel,
     NotFittedError,
@@ -100,6 +101,7 @@ __all__ = [
     "RNN",
     "SGD",
     "VAE",
+    "VHRED",
     "Adagrad",
     "Adam",
     "AdamW",

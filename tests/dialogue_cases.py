@@ -4,6 +4,7 @@ import numpy as np
 
 from fastseq.models.dialogue_batches import DialogueBatches
 from fastseq.models.dialogue_network import DialogueNetwork
+from fastseq.models.latent_dialogue_network import LatentDialogueNetwork
 
 BEGIN, END, UNKNOWN = 0, 1, 2
 TOKENS = 8
@@ -26,12 +27,33 @@ KINDS = {
     "noise": {"num_layers": 2, "dropout": 0.3, "word_dropout": 0.3, "label_smoothing": 0.1},
 }
 
+LATENT = {
+    "latent gru": {},
+    "latent lstm": {"cell": "lstm", "num_layers": 2},
+    "latent rnn": {"cell": "rnn", "bidirectional": False},
+    "latent general": {"attention": "general"},
+    "latent additive": {"attention": "additive", "cell": "lstm", "tie_weights": True},
+    "latent bag": {"bag_of_words": 0.5},
+    "latent noise": {
+        "num_layers": 2,
+        "dropout": 0.3,
+        "word_dropout": 0.3,
+        "label_smoothing": 0.1,
+        "bag_of_words": 0.5,
+    },
+}
+KINDS |= LATENT
+PLAIN = [name for name in KINDS if "noise" not in name]
+
 
 def make_network(name="gru", dtype=np.float64, seed=0, **options):
     sizes = {"embedding_dim": 4, "hidden_size": 4, "context_size": 3}
     special = {"begin_id": BEGIN, "end_id": END, "unknown_id": UNKNOWN}
+    kind = DialogueNetwork
+    if name in LATENT:
+        kind, sizes["latent_size"] = LatentDialogueNetwork, 3
     settings = {"n_tokens": TOKENS} | sizes | special | KINDS[name] | options
-    network = DialogueNetwork(**settings, dtype=dtype, seed=seed)
+    network = kind(**settings, dtype=dtype, seed=seed)
     network.parameters.flat[:] *= 2  # so that no gradient is small
     return network
 
@@ -49,4 +71,21 @@ def make_dialogues(seed=0, turns=(1, 4, 6, 2, 3), longest=3):
 
 def make_batches(dialogues=None, **options):
     dialogues = make_dialogues() if dialogues is None else dialogues
-    return DialogueBatches(dialogues, **{"batch_size": 8, "shuffle": False} | options)
+    usual = {
+        "batch_size": 8,
+        "shuffle": False,
+        "read_answers": options.get("answers", "") is not None,
+    }
+    return DialogueBatches(dialogues, **usual | options)
+
+
+def measure(network, batches):
+    """The logarithms of the probabilities of all answers, by dialogue and place."""
+    carried, found = None, {}
+    for batch in batches:
+        heard, carried = network.hear(batch, carried)
+        turns, rows = batch.answered
+        values = network.log_prob(heard, batch)
+        for turn, row, value in zip(turns + batch.begin, batch.rows[rows], values, strict=True):
+            found[int(row), int(turn) + 1] = value
+    return found

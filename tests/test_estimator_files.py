@@ -260,4 +260,6 @@ def test_the_readme_does_what_it_says(tmp_path, monkeypatch):
     loaded = fs.load("tagger.safetensors")
     assert loaded.score(names["X"], names["y"]) == names["tagger"].score(names["X"], names["y"])
     assert names["speller"].predict(["abc", "dab"]) == ["cba", "bad"]
+    assert names["codes"].shape == (12, 4)
+    assert names["space"].latent_report(names["texts"]).kl > 1
     assert names["low"].shape == (20, 3) and (names["low"] <= names["high"]).all()

@@ -5,38 +5,11 @@ import copy
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, raises
+from latent_cases import SIZES, C, E, N, Z, make_inputs, make_latent
 from layer_cases import backend_fixture, check_gradients  # noqa: F401
 
 import fastseq as fs
 from fastseq.latent import divergence, log_mean_exp
-
-C, E, Z, N = 3, 4, 2, 5
-
-SIZES = {
-    "no condition": {"condition_size": 0},
-    "condition": {"condition_size": C},
-    "hidden layer": {"condition_size": C, "hidden_size": 6},
-    "linear": {"condition_size": C, "hidden_size": 0},
-    "linear, no condition": {"condition_size": 0, "hidden_size": 0},
-}
-
-
-def make_latent(name="condition", dtype=np.float64, seed=0):
-    options = dict(SIZES[name])
-    latent = fs.GaussianLatent(
-        options.pop("condition_size"), E, Z, **options, dtype=dtype, seed=seed
-    )
-    rng = np.random.default_rng(seed)
-    latent.parameters.flat[:] = 0.7 * rng.standard_normal(latent.parameters.flat.size)
-    return latent
-
-
-def make_inputs(latent, rows=N, seed=1):
-    """Condition, evidence, noise."""
-    rng = np.random.default_rng(seed)
-    sizes = latent.condition_size, latent.evidence_size, latent.latent_size
-    arrays = [rng.standard_normal((rows, size)).astype(latent.dtype) for size in sizes]
-    return [arrays[0] if latent.condition_size else None, *arrays[1:]]
 
 
 @pytest.mark.parametrize("rows", [1, N])

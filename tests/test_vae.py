@@ -255,13 +255,16 @@ def test_files(fitted, tmp_path):
 
 
 def test_it_stands_in_a_pipeline():
-    sklearn = pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn")
     from sklearn.base import clone
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
+    from sklearn.utils import get_tags
 
-    assert sklearn
+    tags = get_tags(make())
+    assert tags.transformer_tags is not None and not tags.target_tags.required
+    assert tags.input_tags.two_d_array
     X = mixed(200)
     y = X[:, 0] > np.median(X[:, 0])
     pipeline = make_pipeline(make(epochs=20), LogisticRegression())

@@ -3,35 +3,21 @@
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, raises
+from latent_cases import F, Z, make_vae_network, make_vectors
 from layer_cases import backend_fixture, check_gradients  # noqa: F401
 
 import fastseq as fs
 from fastseq.models.latent_training import noise_of_rows
-from fastseq.models.vae_network import LEAST_VARIANCE, VAENetwork
-
-F, Z, H, N = 4, 2, 3, 6
-
-
-def make_network(output="gaussian", dtype=np.float64, seed=0, **options):
-    network = VAENetwork(F, Z, H, output=output, dtype=dtype, seed=seed, **options)
-    rng = np.random.default_rng(seed)
-    network.parameters.flat[:] = 0.6 * rng.standard_normal(network.parameters.flat.size)
-    return network
-
-
-def make_batch(output="gaussian", rows=N, seed=1, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    x = rng.random((rows, F)) if output == "bernoulli" else rng.standard_normal((rows, F))
-    return fs.Batch(x[None].astype(dtype), rows=np.arange(rows))
+from fastseq.models.vae_network import LEAST_VARIANCE
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("output", ["gaussian", "bernoulli"])
 def test_gradients(backend, output, layers, weight):
-    network = make_network(output, num_layers=layers, dropout=0.2)
+    network = make_vae_network(output, num_layers=layers, dropout=0.2)
     network.objective.begin(weight, 1.0, 0.0)
-    batch = make_batch(output)
+    batch = make_vectors(output)
     state = network.random_state
 
     def value():
@@ -47,7 +33,7 @@ def test_gradients(backend, output, layers, weight):
 
 @pytest.mark.parametrize("least", [0.5, 50.0])
 def test_gradients_with_free_bits(least):
-    network, batch = make_network(), make_batch()
+    network, batch = make_vae_network(), make_vectors()
     network.objective.begin(0.7, 1.0, least)
     state = network.random_state
 
@@ -82,7 +68,7 @@ def densities(network, x, z):
 
 @pytest.mark.parametrize("output", ["gaussian", "bernoulli"])
 def test_the_loss_is_the_negative_bound(output):
-    network, batch = make_network(output), make_batch(output)
+    network, batch = make_vae_network(output), make_vectors(output)
     x, noise = batch.x[0], noise_of_rows(batch.rows, 1, Z)[0]
     mean, log_var = network.posterior_of(batch)
     z = mean + np.exp(log_var / 2) * noise
@@ -98,7 +84,7 @@ def test_the_loss_is_the_negative_bound(output):
 
 
 def test_training_without_noise_has_the_loss_of_validation(monkeypatch):
-    network, batch = make_network(), make_batch()
+    network, batch = make_vae_network(), make_vectors()
     noise = noise_of_rows(batch.rows, 1, Z)[0]
     forward = network.latent.forward
     monkeypatch.setattr(
@@ -108,8 +94,8 @@ def test_training_without_noise_has_the_loss_of_validation(monkeypatch):
 
 
 def test_reports_are_of_all_rows_since_the_last_one():
-    network = make_network()
-    batches = [make_batch(rows=rows, seed=rows) for rows in (5, 2, 7)]
+    network = make_vae_network()
+    batches = [make_vectors(rows=rows, seed=rows) for rows in (5, 2, 7)]
     losses = [network.loss_and_grad(batch) for batch in batches]
     posteriors = [network.posterior_of(batch) for batch in batches]
     means = np.concatenate([mean for mean, _ in posteriors])
@@ -124,14 +110,14 @@ def test_reports_are_of_all_rows_since_the_last_one():
 
 
 def test_what_was_collected_goes_along_with_a_checkpoint():
-    network, other = make_network(), make_network()
+    network, other = make_vae_network(), make_vae_network()
     network.objective.weight = 0.5
-    network.loss_and_grad(make_batch())
+    network.loss_and_grad(make_vectors())
     state = network.training_state()
     other.load_training_state(state)
     other.random_state = network.random_state
     for _ in range(2):
-        losses = [part.loss_and_grad(make_batch(seed=5)) for part in (network, other)]
+        losses = [part.loss_and_grad(make_vectors(seed=5)) for part in (network, other)]
         assert losses[0] == losses[1]
     assert network.report() == other.report()
     other.load_training_state(state)  # it was not changed meanwhile
@@ -139,8 +125,8 @@ def test_what_was_collected_goes_along_with_a_checkpoint():
 
 
 def make_kl(network):
-    mean, log_var = network.posterior_of(make_batch())
-    return (np.exp(log_var) + np.square(mean) - 1 - log_var).sum() / 2 / N
+    mean, log_var = network.posterior_of(make_vectors())
+    return (np.exp(log_var) + np.square(mean) - 1 - log_var).sum() / 2 / 6
 
 
 def test_noise_of_a_row_does_not_depend_on_others():
@@ -153,7 +139,7 @@ def test_noise_of_a_row_does_not_depend_on_others():
 
 @pytest.mark.parametrize("output", ["gaussian", "bernoulli"])
 def test_draws_have_the_mean_of_the_output(output):
-    network, rng = make_network(output), np.random.default_rng(0)
+    network, rng = make_vae_network(output), np.random.default_rng(0)
     y = network(rng.standard_normal((1, Z)))
     drawn = network.output.draw(np.repeat(y, 20_000, axis=0), rng)
     assert_close(drawn.mean(axis=0), network.output.mean(y)[0], 0.05)
@@ -165,7 +151,7 @@ def test_draws_have_the_mean_of_the_output(output):
 
 
 def test_logits_far_out_have_finite_losses():
-    network = make_network("bernoulli", dtype=np.float32)
+    network = make_vae_network("bernoulli", dtype=np.float32)
     y = np.array([[1e4, -1e4, 1e4, -1e4]], np.float32)
     x = np.array([[1, 0, 0, 1]], np.float32)
     losses, back = network.output.forward(y, x)
@@ -173,14 +159,14 @@ def test_logits_far_out_have_finite_losses():
 
 
 def test_a_constant_feature_has_no_density_without_bound():
-    network = make_network()
+    network = make_vae_network()
     network.output.parameters["log_var"][...] = -1000
     losses = network.output.losses(np.zeros((1, F)), np.zeros((1, F)))
     assert_close(losses, np.array([F * np.log(2 * np.pi * LEAST_VARIANCE) / 2]))
 
 
 def test_dropout_acts_in_training_alone():
-    plain, noisy, batch = make_network(), make_network(dropout=0.5), make_batch()
+    plain, noisy, batch = make_vae_network(), make_vae_network(dropout=0.5), make_vectors()
     assert noisy.loss(batch) == plain.loss(batch)
     state = noisy.random_state
     noisy.loss_and_grad(batch)
@@ -189,4 +175,4 @@ def test_dropout_acts_in_training_alone():
 
 def test_errors():
     with raises(ValueError, "output must be one of 'bernoulli', 'gaussian', got 'poisson'"):
-        make_network("poisson")
+        make_vae_network("poisson")

@@ -6,6 +6,7 @@ from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.estimator import Estimator, NotFittedError
 from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
+from fastseq.models.latent_dialogue import VHRED
 from fastseq.models.regressor import SequenceRegressor
 from fastseq.models.seq2seq import Candidate, Seq2Seq
 from fastseq.models.sequence_vae import SequenceVAE
@@ -15,6 +16,7 @@ from fastseq.models.vae import VAE
 __all__ = [
     "HRED",
     "VAE",
+    "VHRED",
     "Candidate",
     "Conversation",
     "DialoguePerplexity",

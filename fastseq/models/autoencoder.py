@@ -199,7 +199,7 @@ class Autoencoder(LatentEstimator):
         log_prob : ndarray of float64, (N,)
             Natural logarithms.
         """
-        n_samples, seed = _read_samples(n_samples, seed)
+        n_samples, seed = read_samples(n_samples, seed)
         return log_mean_exp(sum(self._judge(X, n_samples, seed)))
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -221,7 +221,7 @@ class Autoencoder(LatentEstimator):
         -------
         report : LatentReport
         """
-        n_samples, seed = _read_samples(n_samples, seed)
+        n_samples, seed = read_samples(n_samples, seed)
         mean, log_var = self._posteriors(X)
         if not len(mean):
             raise ValueError("X must hold at least one datum, got none")
@@ -251,10 +251,18 @@ class Autoencoder(LatentEstimator):
         results[0] += self._log_unit()
         return results
 
+    def __sklearn_tags__(self):
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags()
+        return tags
+
     def _log_unit(self):
         """What the logarithm of a density changes by, if data are measured as users have them."""
         return 0.0
 
 
-def _read_samples(n_samples, seed):
+def read_samples(n_samples, seed):
+    """How many samples, and their seed, checked."""
     return checks.positive_int("n_samples", n_samples), checks.not_negative_int("seed", seed)

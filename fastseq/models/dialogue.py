@@ -143,29 +143,36 @@ class HRED(Estimator):
 
     Examples
     --------
-    What "and you?" asks for was said before.
+    What the last question asks for was said before.
 
     >>> import fastseq as fs
     >>> dialogues = [
-    ...     ["i like tea", "so do i", "and you ?", "tea , please"],
-    ...     ["i like coffee", "so do i", "and you ?", "coffee , please"],
-    ... ] * 8
-    >>> sizes = {"embedding_dim": 16, "hidden_size": 32, "context_size": 32, "dropout": 0.0}
-    >>> model = fs.HRED(**sizes, epochs=20, batch_size=4, lr=0.01, random_state=0).fit(dialogues)
-    >>> model.respond(["i like coffee", "so do i", "and you ?"])
-    ['coffee , please']
+    ...     [f"my name is {name}", f"hello {name}", "who am i ?", f"you are {name}"]
+    ...     for name in ("ann", "bob", "eve", "tom")
+    ... ] * 4
+    >>> sizes = {"embedding_dim": 16, "hidden_size": 32, "context_size": 32}
+    >>> model = fs.HRED(
+    ...     **sizes, dropout=0.0, epochs=40, batch_size=4, lr=0.01, random_state=0
+    ... ).fit(dialogues)
+    >>> model.respond(["my name is bob", "hello bob", "who am i ?"])
+    ['you are bob']
     >>> model.score(dialogues)
     1.0
     >>> talk = model.conversation()
-    >>> talk.hear("i like tea")
+    >>> talk.hear("my name is eve")
     >>> talk.respond(), talk.history
-    ('so do i', ['i like tea', 'so do i'])
+    ('hello eve', ['my name is eve', 'hello eve'])
     """
 
     learned = ("vocabulary_", "longest_answer_")
     _free = ("answers", "max_turns", "beam_size", "length_penalty", "selection")
     _needs_targets = False
     _data = "dialogues"
+    _of_network = (  # settings that are arguments of the network
+        *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell", "bidirectional"),
+        *("context", "attention", "dropout", "word_dropout", "tie_weights", "label_smoothing"),
+        "dtype",
+    )
     _reads_answers = False  # whether its batches let the network read the answers, too
 
     def __init__(
@@ -310,7 +317,7 @@ class HRED(Estimator):
         for batch in self._batches(self._encode(histories), answers=None) if count else ():
             heard, _ = self.network_.hear(batch)
             _, rows = batch.answered
-            for row, (found,) in zip(batch.rows[rows], self._answer(heard, 1, how), strict=True):
+            for row, found in zip(batch.rows[rows], self._best(heard, how), strict=True):
                 results[row] = self._text(found.tokens)
         self.network_.release()
         return results
@@ -341,10 +348,13 @@ class HRED(Estimator):
         log_prob : list of ndarray of float64
             Natural logarithms, of each dialogue's answers.
         """
+        return self._log_prob(X)
+
+    def _log_prob(self, X, **options):
         self._check_fitted()
         dialogues, _ = self.read(X)
         results = [[] for _ in dialogues]
-        for batch, log_probs in self._log_probs(dialogues):
+        for batch, log_probs in self._log_probs(dialogues, **options):
             _, rows = batch.answered
             for row, value in zip(batch.rows[rows], log_probs, strict=True):
                 results[row].append(value)
@@ -361,10 +371,13 @@ class HRED(Estimator):
         -------
         perplexity : DialoguePerplexity
         """
+        return self._perplexity(X)
+
+    def _perplexity(self, X, **options):
         self._check_fitted()
         dialogues, _ = self.read(X)
         nats, words, answers = 0.0, 0, 0
-        for batch, log_probs in self._log_probs(dialogues):
+        for batch, log_probs in self._log_probs(dialogues, **options):
             nats -= log_probs.sum()
             words, answers = words + batch.tokens, answers + len(log_probs)
         return DialoguePerplexity(float(np.exp(nats / words)), float(nats / answers))
@@ -374,7 +387,7 @@ class HRED(Estimator):
         how, right, count = self._read_options(1, {"beam_size": beam_size}), 0, 0
         for batch, heard in self._heard(dialogues):
             ends = (batch.targets == self.vocabulary_.end_id).argmax(axis=0)
-            for a, (found,) in enumerate(self._answer(heard, 1, how)):
+            for a, found in enumerate(self._best(heard, how)):
                 right += np.array_equal(found.tokens, batch.targets[1 : ends[a], a])
             count += len(ends)
         return right / count
@@ -397,6 +410,10 @@ class HRED(Estimator):
     def _read_options(self, n, options):
         """How n answers are written: what a search or drawing takes, once for all rows."""
         return _Options(self, n, **options)
+
+    def _best(self, heard: Heard, how: _Options) -> list[Hypothesis]:
+        """The answer to each of what was heard."""
+        return [found for (found,) in self._search(self.network_.open(heard), 1, how)]
 
     def _answer(self, heard: Heard, n: int, how: _Options) -> list[list[Hypothesis]]:
         """n answers to each of what was heard."""
@@ -561,17 +578,9 @@ class HRED(Estimator):
     def _network_options(self):
         """The arguments of the network that are settings, or follow from the vocabulary."""
         vocabulary = self.vocabulary_
-        names = (
-            *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell"),
-            *("bidirectional", "context", "attention", "dropout", "word_dropout"),
-            *("tie_weights", "label_smoothing", "dtype"),
-        )
         special = {name: getattr(vocabulary, name) for name in ("begin_id", "end_id", "unknown_id")}
-        return {
-            "n_tokens": len(vocabulary),
-            **special,
-            **{name: getattr(self, name) for name in names},
-        }
+        settings = {name: getattr(self, name) for name in self._of_network}
+        return {"n_tokens": len(vocabulary), **special, **settings}
 
     def make_batches(self, X, y, seed):
         return self._batches(self._encode(X), seed)

@@ -16,6 +16,7 @@ import numpy as np
 from fastseq.batching import Batches
 
 ANSWERS = ("all", "second")
+MOST_TURNS = 1 << 32
 
 
 class DialogueBatch(NamedTuple):
@@ -66,6 +67,12 @@ class DialogueBatch(NamedTuple):
         if self.targets is None:
             return 0
         return self.targets[1:].size if self.mask is None else int(self.mask[1:].sum())
+
+    @property
+    def answer_numbers(self) -> np.ndarray:
+        """A number for each answer, which no other answer of the data has, (A,)."""
+        turns, rows = self.answered
+        return self.rows[rows] * MOST_TURNS + self.begin + turns
 
     @property
     def heard(self) -> np.ndarray:

@@ -20,12 +20,21 @@ from fastseq.backend import kernels
 from fastseq.layers import Dropout, Embedding
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_decoders import Bridge, VectorBridge, as_parts, as_state, make_decoder
-from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
+from fastseq.models.writing_network import (
+    Decoding,
+    WritingNetwork,
+    apart,
+    beside,
+    from_highest,
+    highest,
+    shifted,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from fastseq.models.dialogue_batches import DialogueBatch
+    from fastseq.module import Module
 
 
 class Carried(NamedTuple):
@@ -138,7 +147,12 @@ class DialogueNetwork(WritingNetwork):
         decoder reads, in training (Bowman et al., 2016).
     dtype : {float32, float64}
     seed : int, Generator or None
+    **parts : Module
+        Of a subclass.
     """
+
+    _latent_size = 0  # of what the decoder knows beside the context
+    _drops_heard = True  # whether word dropout also acts on what is heard
 
     def __init__(
         self,
@@ -161,6 +175,7 @@ class DialogueNetwork(WritingNetwork):
         word_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
+        **parts: Module,
     ) -> None:
         seeds = self.split_seed(seed, 10)
         sizes = embedding_dim, hidden_size, num_layers
@@ -170,14 +185,11 @@ class DialogueNetwork(WritingNetwork):
         encoder = kind(
             *sizes, dropout=between, bidirectional=bidirectional, dtype=dtype, seed=seeds[2]
         )
-        parts, known = {}, 0
+        known = 0
         if checks.flag("context", context):
+            size, known = hidden_size * (1 + bidirectional), context_size + self._latent_size
             own = {"cell": cell, "dtype": dtype}
-            utterance_size, known = (
-                hidden_size * (1 + bidirectional),
-                self._known_size(context_size),
-            )
-            parts["context"] = kind(utterance_size, context_size, dtype=dtype, seed=seeds[3])
+            parts["context"] = kind(size, context_size, dtype=dtype, seed=seeds[3])
             parts["bridge"] = VectorBridge(known, hidden_size, num_layers, seed=seeds[4], **own)
         elif bidirectional:
             parts["bridge"] = Bridge(encoder, seed=seeds[4])
@@ -211,12 +223,9 @@ class DialogueNetwork(WritingNetwork):
                 hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds[7:]
             ),
         )
+        self._directions = 1 + bidirectional
         self._has_context, self._looks = context, attention is not None
         self._carried = None
-
-    def _known_size(self, context_size):
-        """The size of what the decoder knows of a dialogue when it begins."""
-        return context_size
 
     # --- training -------------------------------------------------------------------------------
 
@@ -227,16 +236,24 @@ class DialogueNetwork(WritingNetwork):
         """
         inputs, targets, mask, lengths = shifted(batch)
         heard, into_history = self._hear_forward(batch)
-        opening, penalty, through_opening = self._open_forward(heard, batch)
+        opening, extra, through_opening = self._open_forward(heard, batch)
         vectors, into_table = self._look_up(self.embedding, self._without_some(inputs))
-        x, (memory, memory_lengths) = _beside(vectors, opening.known), opening[2:]
-        y, through_decoder = self.decoder.forward(x, opening.state, lengths, memory, memory_lengths)
+        x = vectors if opening.known is None else beside(vectors, opening.known)
+        y, through_decoder = self.decoder.forward(
+            x, opening.state, lengths, opening.memory, opening.memory_lengths
+        )
         loss, backprop = self._loss_forward(y, targets, mask)
         dx, d_state, d_memory = through_decoder(backprop())
-        d_vectors, d_known = _apart(dx, vectors.shape[2])
-        into_table(d_vectors)
+        d_known = None
+        if opening.known is not None:
+            dx, d_known = apart(dx, vectors.shape[2])
+        into_table(dx)
         into_history(through_opening(d_state, d_known)._replace(memory=d_memory))
-        return loss + penalty
+        return self._total(loss, extra, batch)
+
+    def _total(self, loss, extra, batch):
+        """The loss with what ``_open_forward`` has to add, which is nothing here."""
+        return loss
 
     def loss(self, batch: DialogueBatch) -> float:
         """The mean loss without dropout and smoothing, for validation; carries on as well."""
@@ -260,7 +277,7 @@ class DialogueNetwork(WritingNetwork):
 
     def _hear_forward(self, batch):
         """As :meth:`hear`, which carries on, and ``back(d_heard)``."""
-        words = self._without_some(batch.utterances)
+        words = self._without_some(batch.utterances) if self._drops_heard else batch.utterances
         _, last, through_encoder = self._run_over_tokens(
             self.encoder, self.embedding, words, batch.lengths
         )
@@ -277,7 +294,7 @@ class DialogueNetwork(WritingNetwork):
 
     def _hear_context_forward(self, batch, last):
         """What the context is at each answer, and the way back to the encoder's last state."""
-        carried, utterances = self._of_rows(self._carried, batch), self._utterances(last)
+        carried, utterances = self._of_rows(self._carried, batch), highest(last, self._directions)
         x = utterances[batch.turns]
         y, state, through_context = self.context.forward(x, carried.state, batch.turn_lengths)
         heard, self._carried = self._heard(batch, utterances, y, carried, state)
@@ -292,12 +309,12 @@ class DialogueNetwork(WritingNetwork):
             _add_rows(dx.reshape(-1, dx.shape[2]), batch.turns.reshape(-1), d_utterances)
             if d_heard.answers is not None:
                 _add_rows(d_heard.answers, batch.answers, d_utterances)
-            return self._into_last(d_utterances, last)
+            return from_highest(d_utterances, last, self._directions)
 
         return heard, back
 
     def _open_forward(self, heard, batch):
-        """As :meth:`open`; what it adds to the loss; and the way back to what was heard."""
+        """As :meth:`open`; what ``_total`` must know; and the way back to what was heard."""
         if self._has_context:
             state, through_bridge = self.bridge.forward(heard.states)
             opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
@@ -309,7 +326,7 @@ class DialogueNetwork(WritingNetwork):
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
-        return Opening(state), 0.0, lambda d_state, d_known: Heard(through_bridge(d_state))
+        return Opening(state), None, lambda d_state, d_known: Heard(through_bridge(d_state))
 
     # --- what was heard -------------------------------------------------------------------------
 
@@ -333,7 +350,7 @@ class DialogueNetwork(WritingNetwork):
         last = as_parts(last)
         if not self._has_context:
             return Heard(_picked(last, batch.heard)), None
-        carried, utterances = self._of_rows(carried, batch), self._utterances(last)
+        carried, utterances = self._of_rows(carried, batch), highest(last, self._directions)
         y, state = self.context(utterances[batch.turns], carried.state, batch.turn_lengths)
         return self._heard(batch, utterances, y, carried, state)
 
@@ -367,18 +384,6 @@ class DialogueNetwork(WritingNetwork):
         _add_rows(d_memory.reshape(-1, size), at.reshape(-1), d_states.reshape(-1, size))
         return d_states[before:]
 
-    def _utterances(self, last):
-        """What the encoder's highest layer has come to, (U, D * H)."""
-        h = last[0][-1 - self.encoder.bidirectional :]
-        return np.concatenate(list(h), axis=1)
-
-    def _into_last(self, d_utterances, last):
-        """... and the gradient of the encoder's last state."""
-        d_last = tuple(map(np.zeros_like, last))
-        count = 1 + self.encoder.bidirectional
-        d_last[0][-count:] = np.split(d_utterances, count, axis=1)
-        return d_last
-
     # --- answers --------------------------------------------------------------------------------
 
     def open(self, heard: Heard) -> Opening:
@@ -402,7 +407,8 @@ class DialogueNetwork(WritingNetwork):
         """The decoder's outputs (T, A, H) for a batch's answers."""
         inputs, _, _, lengths = shifted(batch)
         state, known, memory, memory_lengths = opening
-        x = _beside(self.embedding(inputs), known)
+        x = self.embedding(inputs)
+        x = x if known is None else beside(x, known)
         return self.decoder(x, state, lengths, memory, memory_lengths)[0]
 
 
@@ -421,17 +427,3 @@ def _added(d_rows, at, count):
 
 def _add_rows(rows, at, total):
     kernels().add_rows(np.ascontiguousarray(rows), at, total)
-
-
-def _beside(x, known):
-    """Inputs (T, A, I) with what is known (A, F) behind them, at each step."""
-    if known is None:
-        return x
-    return np.concatenate([x, np.broadcast_to(known, (len(x), *known.shape))], axis=2)
-
-
-def _apart(dx, size):
-    """The gradients of both; the second one is None if there was none."""
-    if dx.shape[2] == size:
-        return dx, None
-    return dx[:, :, :size], dx[:, :, size:].sum(axis=0)

@@ -231,6 +231,11 @@ class VAE(Autoencoder):
     def _log_unit(self):
         return 0.0 if self.scale_ is None else -float(np.log(self.scale_).sum())
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = True, False
+        return tags
+
     # --- training -------------------------------------------------------------------------------
 
     def check_settings(self):

@@ -1,0 +1,378 @@
+"""Dialogue models as users have them: answers, conversations, scores, files, wrong use."""
+
+import copy
+import functools
+
+import numpy as np
+import pytest
+from helpers import raises
+
+import fastseq as fs
+from fastseq import training
+
+SMALL = {
+    "embedding_dim": 8,
+    "hidden_size": 12,
+    "context_size": 10,
+    "epochs": 3,
+    "batch_size": 4,
+    "lr": 0.01,
+    "random_state": 0,
+}
+NAMES = ("ann", "bob", "eve", "tom")
+TALKS = [
+    [f"my name is {name}", f"hello {name}", "who am i ?", f"you are {name}"] for name in NAMES
+] * 4
+VARIANTS = [
+    {},
+    {"cell": "lstm", "num_layers": 2, "bidirectional": False},
+    {"attention": "general"},
+    {"context": False},
+]
+
+
+class Killed(Exception):
+    """The end of a run, at any moment."""
+
+
+class Kill:
+    """Amid the windows of a batch."""
+
+    def on_update(self, trainer):
+        if trainer.update == 12:
+            raise Killed
+
+
+def make(**settings):
+    return fs.HRED(**(SMALL | settings))
+
+
+def talks(count=20, seed=0):
+    """Dialogues of 2 to 6 utterances of 0 to 3 words."""
+    rng = np.random.default_rng(seed)
+
+    def utter():
+        return " ".join(str(word) for word in rng.choice(["ab", "ba", "cab"], rng.integers(4)))
+
+    return [[utter() for _ in range(size)] for size in rng.integers(2, 7, count)]
+
+
+@pytest.fixture(scope="module", name="model")
+def model_fixture():
+    """One that remembers names."""
+    sizes = {"hidden_size": 32, "context_size": 32, "embedding_dim": 16}
+    return make(**sizes, dropout=0.0, epochs=40).fit(TALKS)
+
+
+# --- what it says -------------------------------------------------------------------------------
+
+
+def test_answers_depend_on_what_was_said_before(model):
+    histories = [talk[:3] for talk in TALKS[:4]]
+    assert model.predict(histories) == [f"you are {name}" for name in NAMES]
+    assert model.respond(histories[1]) == ["you are bob"]
+    assert model.score(TALKS) == 1.0
+
+
+def test_without_context_they_do_not():
+    model = make(context=False, hidden_size=32, epochs=30, dropout=0.0).fit(TALKS)
+    assert len(set(model.predict([talk[:3] for talk in TALKS[:4]]))) == 1
+    assert model.respond(["hello bob", "my name is ann"]) == ["hello ann"]
+    assert model.score(TALKS) == pytest.approx(2.25 / 3)
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_a_conversation_is_the_whole_history(settings):
+    model = make(**settings, dtype="float64").fit(talks())
+    talk, history = model.conversation(), []
+    for utterance in ("ab", "", "ba cab nobody knows", "cab cab cab"):
+        talk.hear(utterance)
+        history.append(utterance)
+        assert talk.suggest(3) == model.respond(history, 3)
+        options = {"sample": True, "seed": 1}
+        assert talk.suggest(4, **options) == model.respond(history, 4, **options)
+        expected = model.respond(history)[0]
+        assert talk.respond() == expected
+        history.append(expected)
+        assert talk.history == history
+    twin = copy.copy(talk)
+    talk.hear("ab")
+    assert twin.history == history and twin.suggest() == model.respond(history)
+    talk.reset()
+    assert talk.history == [] and talk.suggest() == model.respond([]) == model.respond([""])
+    assert talk.respond() == model.respond([])[0]
+    assert talk.suggest(2) == model.respond(talk.history, 2)
+
+
+def test_a_conversation_reads_an_utterance_once(model, monkeypatch):
+    talk, heard = model.conversation(), []
+    hear = model.network_.hear
+    monkeypatch.setattr(
+        type(model.network_), "hear", lambda self, batch, *a: heard.append(batch) or hear(batch, *a)
+    )
+    for turn in range(200):
+        talk.hear(f"hello {NAMES[turn % 4]}")
+    assert len(heard) == 200 and all(batch.utterances.shape == (3, 1) for batch in heard)
+    assert talk.suggest() == model.respond(talk.history)
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_answers_do_not_depend_on_what_else_is_answered(settings):
+    model = make(**settings, dtype="float64").fit(talks())
+    histories = [*talks(12, seed=1), [], [""], ["ab"], ["nobody knows"], ["ab"] * 200]
+    together = model.predict(histories)
+    assert together == [model.respond(history)[0] for history in histories]
+    dialogues = talks(8, seed=2)
+    for own, expected in zip(dialogues, model.log_prob(dialogues), strict=True):
+        assert model.log_prob([own])[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_several_answers_are_the_best_ones(model):
+    history = TALKS[0][:3]
+    found = model.respond(history, 4)
+    assert len(set(found)) == 4
+    scores = [model.log_prob([[*history, answer]])[0][-1] for answer in found]
+    assert scores == sorted(scores, reverse=True)
+    assert model.respond(history, 2, beam_size=4) == found[:2]
+    with raises(ValueError, "n_best must be at most beam_size = 2, got 3"):
+        model.respond(history, 3, beam_size=2)
+
+
+def test_drawn_answers_follow_their_seed(model):
+    history, options = ["who am i ?"], {"sample": True, "temperature": 2.0}
+    found = model.respond(history, 20, **options, seed=0)
+    assert found == model.respond(history, 20, **options, seed=0)
+    assert found != model.respond(history, 20, **options, seed=1) and len(set(found)) > 3
+    greedy = model.respond(history, 3, sample=True, top_k=1, seed=0)
+    assert greedy == model.respond(history, beam_size=1) * 3
+
+
+def test_lengths_and_unknown_words(model):
+    answers = model.respond(["who am i ?"], 5, min_length=4, max_length=5)
+    assert {len(answer.split()) for answer in answers} <= {4, 5}
+    rare = make(min_count=13, epochs=30, dropout=0.0).fit(TALKS)
+    history = ["my name is zoe", "hello zoe", "who am i ?"]
+    assert "ann" not in rare.vocabulary_.tokens
+    assert rare.respond(history, unknown="keep") == ["you are <unk>"]
+    assert "<unk>" not in " ".join(rare.respond(history, 5))
+    assert rare.score(TALKS) == pytest.approx(1 / 3)  # the question; other answers hold a name
+
+
+@pytest.mark.parametrize(("unit", "join"), [("character", "".join), ("token", list)])
+def test_units(unit, join):
+    dialogues = [[join(text) for text in ("ab", "ba", "")]] * 4 + [[join("b"), join("ab")]] * 4
+    model = make(unit=unit, epochs=30, dropout=0.0).fit(dialogues)
+    assert model.predict([dialogues[0][:1], dialogues[0][:2], dialogues[-1][:1]]) == [
+        join("ba"),
+        join(""),
+        join("ab"),
+    ]
+    talk = model.conversation()
+    talk.hear(join("b"))
+    assert talk.respond() == join("ab")
+
+
+# --- how good it is -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", ["all", "second"])
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_scores_are_those_of_answers_one_by_one(settings, answers):
+    model = make(**settings, answers=answers, max_turns=3, dtype="float64").fit(talks())
+    dialogues = [*talks(6, seed=1), ["ab"]]
+    step = 2 if answers == "second" else 1
+    pairs = [(own[:k], own[k]) for own in dialogues for k in range(1, len(own), step)]
+    right = [model.respond(history) == [answer] for history, answer in pairs]
+    assert model.score(dialogues) == np.mean(right)
+    log_probs = np.concatenate(model.log_prob(dialogues))
+    assert len(log_probs) == len(pairs) and len(model.log_prob(dialogues)[-1]) == 0
+    words = sum(len(answer.split()) + 1 for _, answer in pairs)
+    perplexity = model.perplexity(dialogues)
+    assert perplexity.per_word == pytest.approx(np.exp(-log_probs.sum() / words))
+    assert perplexity.per_utterance == pytest.approx(-log_probs.mean())
+    batches = model.make_batches(*model.read(dialogues), None)
+    losses = [model.network_.loss(batch) * model.network_.count(batch) for batch in batches]
+    assert sum(losses) == pytest.approx(-log_probs.sum())
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("selection", ["loss", "score"])
+def test_validation_keeps_the_best_epoch(selection):
+    settings = {"epochs": 40, "patience": 3, "lr": 0.1, "selection": selection}
+    dialogues = talks()
+    model = make(**settings, max_turns=2).fit(dialogues[5:], validation=dialogues[:5])
+    history = model.history_
+    assert history.stopped == "patience" and len(history.validation) == history.best_epoch + 3
+    best = (min if selection == "loss" else max)(history.validation)
+    if selection == "score":
+        model.beam_size = 1
+        assert model.score(dialogues[:5]) == best
+    else:
+        assert np.log(model.perplexity(dialogues[:5]).per_word) == pytest.approx(best, rel=1e-5)
+
+
+def test_a_fraction_can_be_held_out():
+    fitted = [make().fit(talks(), validation=0.25) for _ in range(2)]
+    assert fitted[0].history_.validation == fitted[1].history_.validation
+    assert len(fitted[0].history_.loss) == 3 * -(-15 // 4)
+
+
+@pytest.mark.parametrize("settings", [*VARIANTS, {"average": 0.9}])
+def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(settings, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    settings = settings | {"dropout": 0.2, "word_dropout": 0.1, "max_turns": 2}
+    path, dialogues = tmp_path / "run.safetensors", talks()
+
+    whole = make(**settings).fit(dialogues, checkpoint=tmp_path / "other.safetensors")
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+        make(**settings).fit(dialogues, checkpoint=path, callbacks=[Kill()])
+    resumed = make(**settings).fit(dialogues, checkpoint=path)
+    assert resumed.history_.loss == whole.history_.loss and len(whole.history_.loss) > 20
+    assert np.array_equal(resumed.network_.parameters.flat, whole.network_.parameters.flat)
+    dialogues[3][1] += " ab"
+    with raises(ValueError, "go on with the same"):
+        make(**settings).fit(dialogues, checkpoint=path)
+
+
+def test_truncation_ends_gradients_alone():
+    whole, cut = (make(max_turns=turns, epochs=1, optimizer="sgd") for turns in (None, 2))
+    dialogues = talks(4)
+    whole.fit(dialogues), cut.fit(dialogues)
+    assert len(whole.history_.loss) == 1 < len(cut.history_.loss)
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_what_is_loaded_is_what_was_saved(settings, tmp_path):
+    pytest.importorskip("safetensors")
+    path, dialogues = tmp_path / "model.safetensors", talks()
+    model = make(**settings, normalization="NFC").fit(dialogues)
+    model.save(path)
+    for loaded in (fs.load(path), fs.HRED.load(path)):
+        assert loaded.get_params() == model.get_params()
+        assert repr(loaded.network_) == repr(model.network_)
+        assert loaded.history_.loss == model.history_.loss
+        assert loaded.predict(dialogues) == model.predict(dialogues)
+        for ours, theirs in zip(model.log_prob(dialogues), loaded.log_prob(dialogues), strict=True):
+            assert np.array_equal(ours, theirs)
+    again = loaded.set_params(warm_start=True).fit(dialogues)
+    assert again.history_.loss[0] < model.history_.loss[0]
+
+
+def test_scikit_learn_takes_it():
+    selection = pytest.importorskip("sklearn.model_selection")
+    base = pytest.importorskip("sklearn.base")
+    dialogues = talks()
+    assert base.clone(make(cell="lstm")).get_params() == make(cell="lstm").get_params()
+    folds = selection.KFold(2)
+    scores = selection.cross_val_score(make(), dialogues, cv=folds, error_score="raise")
+    expected = []
+    for learned, tested in folds.split(dialogues):
+        model = make().fit([dialogues[i] for i in learned])
+        expected.append(model.score([dialogues[i] for i in tested]))
+    assert scores.tolist() == expected
+
+
+# --- wrong use ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"unit": "piece"}, ["unit", "'word'", "'piece'"]),
+        ({"cell": "elman"}, ["cell", "'gru'", "'elman'"]),
+        ({"context_size": 0}, ["context_size", "0"]),
+        ({"attention": "bilinear"}, ["attention", "'general'", "'bilinear'"]),
+        ({"attention": "general", "cell": "rnn"}, ["attention needs cell='lstm'"]),
+        ({"attention": "general", "context": False}, ["context=False leaves out", "Seq2Seq"]),
+        ({"attention": "dot"}, ["context_size = hidden_size", "10 and 12", "'general'"]),
+        ({"tie_weights": True}, ["embedding_dim = hidden_size", "8 and 12"]),
+        ({"answers": "third"}, ["answers", "'second'", "'third'"]),
+        ({"answers": "second", "max_turns": 1}, ["max_turns must be at least 2", "1"]),
+        ({"max_turns": 0}, ["max_turns", "0"]),
+        ({"selection": "bleu"}, ["selection", "'score'", "'bleu'"]),
+        ({"dropout": 1.0}, ["dropout", "1.0"]),
+        ({"length_penalty": "long"}, ["length_penalty", "'long'"]),
+        ({"patience": 3}, ["need a validation", "fit(dialogues, validation=0.1)"]),
+        ({"vocabulary_size": 2}, ["vocabulary_size must leave room for the 3 special tokens"]),
+    ],
+)
+def test_wrong_settings(settings, parts):
+    model = make(**settings)
+    with raises(ValueError, *parts):
+        model.fit(talks())
+    assert not model.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize(
+    ("dialogues", "error", "parts"),
+    [
+        ("hello", TypeError, ["X must be a list", "str"]),
+        (
+            ["hello", "you"],
+            TypeError,
+            ["X[0] must be a list of utterances", "'hello'", "in a list"],
+        ),
+        ([["hello", 3]], TypeError, ["X[0][1] must be a string or a list of tokens", "3"]),
+        ([["hello", ["you", 3]]], TypeError, ["X[0][1][1] must be a string", "3"]),
+        ([["hello", "you </s>"]], ValueError, ["X[0][1] has the token '</s>'"]),
+        ([["hello"], ["you"]], ValueError, ["must have an answer", "got 2 without any"]),
+        ([["", ""]], ValueError, ["X must hold at least one token"]),
+        ([], ValueError, ["X must hold at least one token"]),
+    ],
+)
+def test_wrong_dialogues(dialogues, error, parts):
+    model = make()
+    with raises(error, *parts):
+        model.fit(dialogues)
+    assert not model.__sklearn_is_fitted__()
+    if "at least one token" not in parts[0]:
+        with raises(error, "validation: ", *parts):
+            model.fit(talks(), validation=dialogues)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "parts"),
+    [
+        (lambda m: m.respond("hello"), TypeError, ["history must be a list of utterances"]),
+        (lambda m: m.predict(["hello"]), TypeError, ["X[0] must be a list of utterances"]),
+        (lambda m: m.respond(["hello"], 0), ValueError, ["n", "0"]),
+        (lambda m: m.respond(["a"], max_length=-1), ValueError, ["max_length", "-1"]),
+        (
+            lambda m: m.respond(["a"], max_length=2, min_length=3),
+            ValueError,
+            ["min_length must be at most max_length = 2, got 3"],
+        ),
+        (lambda m: m.respond(["a"], unknown="copy"), ValueError, ["unknown", "'copy'"]),
+        (lambda m: m.respond(["a"], seed="x"), TypeError, ["seed", "'x'"]),
+        (lambda m: m.respond(["a"], sample=1), TypeError, ["sample", "1"]),
+        (
+            lambda m: m.respond(["a"], sample=True, temperature=-1.0),
+            ValueError,
+            ["temperature", "-1.0"],
+        ),
+        (lambda m: m.conversation().hear(3), TypeError, ["utterance[0] must be a string", "3"]),
+        (lambda m: m.perplexity([["hello"]]), ValueError, ["must have an answer"]),
+    ],
+)
+def test_wrong_use(model, call, error, parts):
+    with raises(error, *parts):
+        call(model)
+
+
+def test_what_is_not_fitted_says_what_to_do():
+    for call in ("predict", "respond", "score", "log_prob", "perplexity"):
+        with raises(fs.NotFittedError, "this HRED has learned nothing yet: call fit(dialogues)"):
+            getattr(make(), call)([["ab"]])
+    with raises(fs.NotFittedError, "this HRED has learned nothing yet"):
+        make().conversation()
+
+
+def test_weights_that_are_not_finite_are_told(model):
+    broken = copy.deepcopy(model)
+    broken.network_.parameters.flat[:] = np.nan
+    with raises(FloatingPointError, "the model's parameters are not finite"):
+        broken.respond(["hello"])
