@@ -39,6 +39,10 @@ STREAMS = (
     "Called from Python at batch 1. ONNX Runtime's buffers are bound and its input is not "
     "copied; PyTorch's cell runs in inference mode."
 )
+WORD_VECTORS = (
+    "Texts of made-up words, window 5, 5 negatives, sample 1e-3. An epoch is one without counting "
+    "words; from a file to vectors is everything. gensim reads the file by itself."
+)
 SECTIONS = {
     "layers-1": Section("Layers, one thread", ("layers", "--threads", "1"), RATIOS),
     "layers-2": Section("Layers, two threads", ("layers", "--threads", "2"), RATIOS),
@@ -77,6 +81,17 @@ SECTIONS = {
         ("corpus",),
         "From a text file of made-up words to a vocabulary; fastseq also encodes the text on the "
         "way, which gensim does anew in each epoch.",
+    ),
+    "word2vec-1": Section("Word vectors, one thread", ("word2vec",), WORD_VECTORS),
+    "word2vec-2": Section(
+        "Word vectors, two threads", ("word2vec", "--threads", "2"), WORD_VECTORS
+    ),
+    "word2vec-memory": Section(
+        "Memory of word vectors",
+        ("word2vec-memory",),
+        "Growth of a fresh process from a text of 10 million made-up words to vectors, one epoch, "
+        "against the numbers of vectors and encoded text. What comes on top are the words "
+        "themselves and their counts, rows that end at whole cache lines, and trees.",
     ),
     "binary-addition": Section(
         "Binary addition",
@@ -264,7 +279,7 @@ def not_ahead_text(merged):
 
 
 def has_rivals(name):
-    return name not in ("first-call", "backends", "memory", "import")
+    return name not in ("first-call", "backends", "memory", "word2vec-memory", "import")
 
 
 def min_ratio(row):

@@ -11,6 +11,7 @@ from fastseq.config import get_config
 from fastseq.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
+PLACES = ("--data", "--results", "--word2vec-c")  # options that say where things lie
 HEAD = """# Results
 
 What the scripts in `examples/` measured, each written here by the script itself. Seeds fix
@@ -76,9 +77,16 @@ def record(path, title, command, columns, rows, notes=()):
     write_atomically(path, ("\n".join([HEAD, *sections.values()])).encode())
 
 
+def recorded(path, title):
+    """Rows of the table in a section that is there; none if it isn't."""
+    section = _read_sections(path).get(title, "")
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
 def _options(argv):
     """Options of a command line but those that say where things lie on this machine."""
-    places = {i for i, word in enumerate(argv) if word in ("--data", "--results")}
+    places = {i for i, word in enumerate(argv) if word in PLACES}
     return [word for i, word in enumerate(argv) if not {i, i - 1} & places]
 
 

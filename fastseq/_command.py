@@ -1,4 +1,4 @@
-"""What the ``fastseq`` command says of errors.
+"""What the ``fastseq`` command says of errors, and of training that was interrupted.
 
 Importing the package comes before the command's own code, and refuses wrong environment
 variables.  So this has to be known that early, and imports nothing of the package.
@@ -12,6 +12,14 @@ def report(error):
     """Print an error as one line on standard error."""
     message = " ".join(str(error).split())
     print(f"fastseq: error: {message or type(error).__name__}", file=sys.stderr)
+
+
+def code_of(stopped):
+    """The exit code of a training that was saved, though perhaps it ended early."""
+    if stopped != "interrupted":
+        return 0
+    print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
+    return 130
 
 
 def is_running():

@@ -242,16 +242,20 @@ def _forms(arrays):
 # --- checkpoints ----------------------------------------------------------------------------
 
 
-def save_checkpoint(path, state):
+def save_checkpoint(path, state, kind="checkpoint"):
     """Write a state: a tree of dicts, lists and tuples."""
     arrays = {}
     metadata = {"state": _pack(state, (), arrays)}
-    tensor_files.write(path, "checkpoint", arrays, metadata)
+    tensor_files.write(path, kind, arrays, metadata)
 
 
-def load_checkpoint(path):
+def load_checkpoint(path, kind="checkpoint"):
     """Read a state."""
-    file = _read(path, "checkpoint")
+    return state_in(_read(path, kind))
+
+
+def state_in(file):
+    """The state that a TensorFile of :func:`save_checkpoint` holds."""
     return _unpack(file.metadata["state"], file.arrays)
 
 
@@ -328,9 +332,10 @@ def describe_kind(kind):
 
 
 _KINDS = {
-    "checkpoint": "the checkpoint of a training run, for fit(..., checkpoint=path)",
+    "checkpoint": "the checkpoint of a training run, to go on from with checkpoint=path",
     "estimator": "an estimator, for fastseq.load",
     "model": "a model, for load_model",
     "tensors": "arrays, for load_tensors",
     "vectors": "word vectors, for KeyedVectors.load",
+    "word2vec": "a Word2Vec model, for Word2Vec.load",
 }

@@ -292,7 +292,7 @@ class Corpus:
         counts = counts[order]
         n_ids = int(counts.sum())
         if not n_ids:
-            raise ValueError(f"{source.name}: expected words that are among the keys, got none")
+            raise ValueError(f"{source.name}: {settings.why_none()}")
         numbers = [numbers, *(numbers[each] for each in maps)] if maps else [numbers] * workers
         renumber = _Renumbering(numbers, chunk_tables)
         store.append(np.full(1, SENTENCE_END, np.int32))  # the last line may have none
@@ -367,6 +367,15 @@ class _Settings:
         if self.keys is not None:
             return np.arange(len(counts))
         return np.argsort(-counts, kind="stable")
+
+    def why_none(self):
+        """What is wrong where no word of a text is in the vocabulary."""
+        if self.update:
+            return (
+                "expected words that are among the keys, or come often enough to join them, got "
+                f"none with min_count={self.min_count}; lower it"
+            )
+        return "expected words that are among the keys, got none"
 
     def _final_min_count(self, counts):
         counts = counts[counts > 0]  # some that were known may not have come

@@ -73,6 +73,11 @@ class LatentBackprop(Backprop):
         """Mean and log variance (N, Z) of what z was drawn from, until it has run."""
         return tuple(self._read_tape()[1])
 
+    @property
+    def prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log variance of the prior, (N, Z) or without a condition (1, Z)."""
+        return tuple(self._read_tape()[2])
+
     def _read(self, name, value, shape, dtype):
         if value is None:
             return np.zeros(shape, dtype)
@@ -438,6 +443,16 @@ def divergence(mean_q, log_var_q, mean_p, log_var_p):
 
 
 @_quiet
+@_quiet
+def shifts(posterior, prior):
+    """How far posteriors' means (N, Z) are from those of their priors, in standard deviations.
+
+    What :func:`active_units` asks for where priors differ, and means vary with them.
+    """
+    (mean_q, _), (mean_p, log_var_p) = posterior, prior
+    return (mean_q - mean_p) * np.exp(-log_var_p / 2)
+
+
 def divergence_slopes(mean_q, log_var_q, mean_p, log_var_p):
     """Its derivatives with respect to each of the four."""
     ratio = np.exp(log_var_q - log_var_p)

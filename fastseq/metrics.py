@@ -249,7 +249,8 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Any], *, tokenize: str 
 def chrf(hypotheses: Sequence[str], references: Sequence[Any], *, word_order: int = 0) -> float:
     """chrF (Popović, 2015) of a corpus, by sacreBLEU: ``pip install 'fastseq[text]'``.
 
-    An F-score of n-grams of characters, in which recall counts twice.
+    An F-score of n-grams of characters, in which recall counts twice.  They are counted over the
+    whole corpus: a text that is empty, where the reference is not, has none that are wrong.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def make_words_bar(wanted, total, done):
 
 def _tqdm(wanted):
     """What draws a bar; None if there is to be none."""
-    if wanted is False or (wanted is None and not _is_terminal()):
+    if wanted is False or (wanted is None and not is_terminal()):
         return None
     try:
         from tqdm import tqdm
@@ -40,7 +40,8 @@ def _tqdm(wanted):
     return tqdm
 
 
-def _is_terminal():
+def is_terminal():
+    """Whether somebody may be watching standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 

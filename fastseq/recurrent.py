@@ -14,6 +14,7 @@ import numpy as np
 
 from fastseq import checks, module, packing, stack
 from fastseq.layers import Embedding
+from fastseq.lookup import Beside
 from fastseq.streaming import Stream
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class RecurrentLayer(stack.Stack):
         lengths: ArrayLike | None = None,
         *,
         embedding: Embedding | None = None,
+        beside: ArrayLike | None = None,
     ) -> tuple[np.ndarray, State]:
         """Run over whole sequences, saving nothing for a backward pass and without dropout.
 
@@ -103,6 +105,10 @@ class RecurrentLayer(stack.Stack):
             (B, T), without a batch (T,).  The same as ``embedding(x)`` for x, but each vector
             in use is multiplied once, however often it comes: with small vocabularies this
             saves up to half of the time.
+        beside : array of floats, (B, F), without a batch (F,), optional
+            A vector for each row that stands behind its x at every step, such as what a decoder
+            knows of a whole sequence.  x, or the embedding's vectors, then have I - F features.
+            The same as concatenating, but each vector is multiplied once.
 
         Returns
         -------
@@ -118,8 +124,8 @@ class RecurrentLayer(stack.Stack):
             If an argument has the wrong type, dtype, rank, shape or value.
         """
         buffers = self._pool.borrow()
-        x, states, packed = self._read(x, state, lengths, buffers, embedding)
-        y, finals, _ = self._run(x, states, packed, buffers, embedding, training=False)
+        x, states, packed, beside = self._read(x, state, lengths, buffers, embedding, beside)
+        y, finals, _ = self._run(x, states, packed, buffers, embedding, beside, training=False)
         y, state = packed.scatter(y), self._hand_out(finals, packed.unsort)
         self._pool.give_back(buffers)
         return y, state
@@ -131,6 +137,7 @@ class RecurrentLayer(stack.Stack):
         lengths: ArrayLike | None = None,
         *,
         embedding: Embedding | None = None,
+        beside: ArrayLike | None = None,
     ) -> tuple[np.ndarray, State, LayerBackprop]:
         """As calling the layer, with dropout, and with a function that runs the backward pass.
 
@@ -143,7 +150,8 @@ class RecurrentLayer(stack.Stack):
             As from a call of the layer.
         backprop : LayerBackprop
             ``dx, dstate = backprop(dy, dstate=None)`` adds to ``parameters.grads``, and with an
-            embedding to that one's; dx then is None.  It can run once.
+            embedding to that one's; dx then is None.  With vectors beside x their gradient comes
+            as a third one.  It can run once.
 
         Examples
         --------
@@ -155,8 +163,8 @@ class RecurrentLayer(stack.Stack):
         ((4, 1, 2), (1, 1, 3), (9, 3))
         """
         buffers = self._pool.borrow()
-        x, states, packed = self._read(x, state, lengths, buffers, embedding)
-        y, finals, tape = self._run(x, states, packed, buffers, embedding, training=True)
+        x, states, packed, beside = self._read(x, state, lengths, buffers, embedding, beside)
+        y, finals, tape = self._run(x, states, packed, buffers, embedding, beside, training=True)
         y = packed.scatter(y)
         return y, self._hand_out(finals, packed.unsort), LayerBackprop(self, tape, y.shape)
 
@@ -177,15 +185,19 @@ class RecurrentLayer(stack.Stack):
 
     # --- arguments and results --------------------------------------------------------------
 
-    def _read(self, x, state, lengths, buffers, embedding):
-        """Checked arguments as packed tokens (N, I), states (L * D, B, H), and the packing."""
+    def _read(self, x, state, lengths, buffers, embedding, beside):
+        """Checked arguments: packed tokens (N, I), states (L * D, B, H), the packing, vectors."""
+        size = self._input_size
+        if beside is not None:
+            beside = checks.floats("beside", beside, self._dtype)
+            size = self._size_without(beside)
         if embedding is None:
             x = checks.floats("x", x, self._dtype, _IF_INDICES)
             lead = x.shape[:-1]
-            if len(lead) not in (1, 2) or x.shape[-1] != self._input_size:
-                raise self._wrong_shape(x.shape)
+            if len(lead) not in (1, 2) or x.shape[-1] != size:
+                raise self._wrong_shape(x.shape, size)
         else:
-            x = self._read_indices(x, embedding)
+            x = self._read_indices(x, embedding, size)
             lead = x.shape
         if lengths is not None:
             lengths = self._read_lengths(lengths, lead)
@@ -194,18 +206,37 @@ class RecurrentLayer(stack.Stack):
             states = self._initial_zeros(packed.rows)
         else:
             states = self._read_layer_states("state", state, packed)
+        if beside is not None:
+            beside = self._read_beside(beside, packed)
         if embedding is None:
-            return packed.gather(x, buffers, "x"), states, packed
-        return packed.gather_indices(x), states, packed
+            return packed.gather(x, buffers, "x"), states, packed, beside
+        return packed.gather_indices(x), states, packed, beside
 
-    def _read_indices(self, x, embedding):
+    def _size_without(self, beside):
+        """How many features x has where these vectors stand beside it."""
+        size = self._input_size - (beside.shape[-1] if beside.ndim else 0)
+        if beside.ndim not in (1, 2) or not 0 < size < self._input_size:
+            raise ValueError(
+                "beside must have shape (B, F), or (F,) without a batch, where F is less than "
+                f"input_size, {self._input_size}, got {beside.shape}"
+            )
+        return size
+
+    def _read_beside(self, beside, packed):
+        """The vectors (B, F) in the kernels' order of rows."""
+        expected = (packed.rows, beside.shape[-1])[not packed.batched :]
+        checks.shape("beside", beside, expected, "(B, F)" if packed.batched else "(F,)")
+        return np.take(beside.reshape(packed.rows, -1), packed.order, axis=0)
+
+    def _read_indices(self, x, embedding, size):
         if not isinstance(embedding, Embedding):
             raise TypeError(f"embedding must be an Embedding, got {type(embedding).__name__}")
-        expected, got = (self._input_size, self._dtype), (embedding.embedding_dim, embedding.dtype)
+        expected, got = (size, self._dtype), (embedding.embedding_dim, embedding.dtype)
         if got != expected:
+            without = " without what is beside x" * (size < self._input_size)
             raise ValueError(
-                "embedding must have vectors of {} features of {}, the layer's input_size and "
-                "dtype, got {} of {}".format(*expected, *got)
+                f"embedding must have vectors of {size} features of {self._dtype}, the layer's "
+                "input_size{} and dtype, got {} of {}".format(without, *got)
             )
         x = checks.indices("x", x, embedding.num_embeddings, "embeddings")
         if x.ndim not in (1, 2):
@@ -216,12 +247,11 @@ class RecurrentLayer(stack.Stack):
             )
         return x
 
-    def _wrong_shape(self, shape):
-        size = self._input_size
+    def _wrong_shape(self, shape, size):
         axes = f"(B, T, {size})" if self._batch_first else f"(T, B, {size})"
         return ValueError(
             f"x must have shape {axes}, or (T, {size}) without a batch, got {shape}; "
-            "the last axis is input_size"
+            f"the last axis is input_size{' without what is beside x' * (size < self._input_size)}"
         )
 
     def _read_lengths(self, lengths, lead):
@@ -268,6 +298,8 @@ class LayerBackprop(module.Backprop):
             are indices.
         dstate : array or pair of arrays
             Gradient with respect to the initial state.
+        d_beside : ndarray, the shape of ``beside``, or None
+            Only where vectors stood beside x; None if not wanted.
 
         Raises
         ------
@@ -277,7 +309,7 @@ class LayerBackprop(module.Backprop):
             If an argument has the wrong type, dtype or shape; it can still run after that.
         """
         layer, tape = self._owner, self._read_tape()
-        packed, buffers, states, *_ = tape
+        packed, buffers, states, _, lookup = tape
         input_grad = checks.flag("input_grad", input_grad)
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)
@@ -293,7 +325,10 @@ class LayerBackprop(module.Backprop):
         dx = layer._run_back(tape, packed.gather(dy, buffers, "dy"), dstates, input_grad)
         dx = None if dx is None else packed.scatter(dx)
         layer._pool.give_back(buffers)
-        return dx, layer._hand_out(dstates, packed.unsort)
+        dstate = layer._hand_out(dstates, packed.unsort)
+        if not isinstance(lookup, Beside):
+            return dx, dstate
+        return dx, dstate, packed.unsort(lookup.d_beside[None])[0] if input_grad else None
 
 
 class RNN(RecurrentLayer):

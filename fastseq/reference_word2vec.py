@@ -324,65 +324,10 @@ class Block(NamedTuple):
         return [np.concatenate([np.arange(a, i), np.arange(i + 1, b)]) for i, a, b in windows]
 
 
-def train_with(
-    functions,
-    syn0,
-    syn1neg,
-    syn1,
-    ids,
-    offsets,
-    keep,
-    alias,
-    paths,
-    settings,
-    streams,
-    first_chunk,
-    rates,
-    losses,
-):
+def make_train_words(functions):
     """``train_words`` with the block functions of a module."""
-    losses[:] = 0
-    matrices, corpus = (syn0, syn1neg, syn1), (ids, offsets, keep)
-    workers = [
-        Worker(functions, matrices, corpus, alias, paths, settings, streams)
-        for _ in range(settings.virtual_workers or 1)
-    ]
-    queues = [iter(range(i, len(rates), len(workers))) for i in range(len(workers))]
-    working = True
-    while working:
-        working = False
-        for worker, queue in zip(workers, queues, strict=True):
-            while worker.at == worker.end:
-                chunk = next(queue, None)
-                if chunk is None:
-                    break
-                worker.take(first_chunk + chunk, rates[chunk], losses[chunk])
-            else:
-                worker.train_block()
-                working = True
-        for worker in workers:
-            worker.changes.add()
 
-
-def train_words(
-    syn0,
-    syn1neg,
-    syn1,
-    ids,
-    offsets,
-    keep,
-    alias,
-    paths,
-    settings,
-    streams,
-    first_chunk,
-    rates,
-    losses,
-    workers,
-):
-    """Train on some chunks of the corpus, in place."""
-    train_with(
-        sys.modules[__name__],
+    def train_words(
         syn0,
         syn1neg,
         syn1,
@@ -396,4 +341,32 @@ def train_words(
         first_chunk,
         rates,
         losses,
-    )
+        workers,
+    ):
+        """Train on some chunks of the corpus, in place."""
+        losses[:] = 0
+        matrices, corpus = (syn0, syn1neg, syn1), (ids, offsets, keep)
+        parts = [
+            Worker(functions, matrices, corpus, alias, paths, settings, streams)
+            for _ in range(settings.virtual_workers or 1)
+        ]
+        queues = [iter(range(i, len(rates), len(parts))) for i in range(len(parts))]
+        working = True
+        while working:
+            working = False
+            for worker, queue in zip(parts, queues, strict=True):
+                while worker.at == worker.end:
+                    chunk = next(queue, None)
+                    if chunk is None:
+                        break
+                    worker.take(first_chunk + chunk, rates[chunk], losses[chunk])
+                else:
+                    worker.train_block()
+                    working = True
+            for worker in parts:
+                worker.changes.add()
+
+    return train_words
+
+
+train_words = make_train_words(sys.modules[__name__])

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.lookup import Lookup
+from fastseq.lookup import Beside, Lookup
 from fastseq.module import Module, fixed
 from fastseq.packing import BufferPool
 from fastseq.parameters import Parameters
@@ -181,10 +181,11 @@ class Stack(Module):
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(self, x, states, packing, buffers, embedding=None, *, training):
+    def _run(self, x, states, packing, buffers, embedding=None, beside=None, *, training):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
-        With an embedding x are indices (N,) of its rows.  The tape is what a backward pass needs:
+        With an embedding x are indices (N,) of its rows; beside are vectors (B, F), in the kernels'
+        order, that stand behind each token's x.  The tape is what a backward pass needs:
         (packing, buffers, states, layers, lookup), with (given, y, saved, kept) for each layer,
         where ``given`` are the kernel's first arguments, and ``kept`` tells what dropout let
         through, or is None.
@@ -194,8 +195,11 @@ class Stack(Module):
         output = packing.result(buffers, "y", self._width, self._dtype)
         finals = [state.copy() for state in states]  # and so they stay without tokens
         lookup, weights, layers = None, self._weights, []
-        if embedding is not None:
+        if beside is not None:
+            lookup = Beside(embedding, x, beside, packing.offsets, weights[0], buffers)
+        elif embedding is not None:
             lookup = Lookup(embedding, x, weights[0], buffers)
+        if lookup is not None:
             x, weights = lookup.ids, [lookup.weights, *weights[1:]]
         for layer in range(top + 1 if tokens else 0):
             # without a backward pass two arrays in turn are enough between the layers
@@ -236,7 +240,7 @@ class Stack(Module):
             if lookup is not None:
                 lookup.add_to_weights(grads[0], self._grads[0])
         if lookup is not None and input_grad:
-            lookup.add_to_table(grads[0], self._weights[0])
+            dx = lookup.input_gradient(grads[0], self._weights[0])
         return dx
 
     def _of_layer(self, layer, states):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from pathlib import PurePath
+import re
+import zlib
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -20,6 +22,8 @@ ENDINGS = {
 }
 COMPRESSED = (".gz", ".xz")
 KIND = "vectors"  # in safetensors files
+MARK = "vectors"  # in files of keys
+MARKED = 1000  # vectors
 
 
 def format_of(path):
@@ -45,14 +49,21 @@ def write_npy(path, keys, vectors, attributes):
             f"{path}: a .npy file has no room for the attributes {', '.join(rest)}; save a "
             ".safetensors file"
         )
-    vocabulary = Vocabulary(keys, counts=attributes.get("count"))
+    text = Vocabulary(keys, counts=attributes.get("count")).to_json()
+    mark = f'{{\n "{MARK}": "{_mark(vectors)}",'
     with files.replacing(path) as file:
         np.save(file, np.ascontiguousarray(vectors), allow_pickle=False)
-    vocabulary.save(_beside(path))
+    files.write_atomically(_beside(path), (mark + text.removeprefix("{")).encode())
 
 
 def _beside(path):
     return os.fspath(PurePath(path).with_suffix(".json"))
+
+
+def _mark(vectors):
+    """What tells these vectors from others, by some of them: the rest may stay on the disk."""
+    some = np.ascontiguousarray(vectors[:: max(1, len(vectors) // MARKED)])
+    return f"{zlib.crc32(some.reshape(-1).view(np.uint8)):08x}"
 
 
 def read_npy(path, mmap):
@@ -66,14 +77,31 @@ def read_npy(path, mmap):
             f"{os.fspath(path)}: expected numbers of shape (N, D), got {vectors.dtype} and "
             f"{vectors.shape}"
         )
-    vocabulary = Vocabulary.load(_beside(path))
+    mark, vocabulary = _read_keys(_beside(path))
     if len(vocabulary) != len(vectors):
         raise ValueError(
             f"{os.fspath(path)}: has {len(vectors):,} vectors, but there are {len(vocabulary):,} "
             f"keys in {_beside(path)}"
         )
+    if mark not in (None, _mark(vectors)):
+        raise ValueError(
+            f"{os.fspath(path)}: has other vectors than those whose keys are in {_beside(path)}: "
+            "saving them was broken off; save them again"
+        )
     attributes = {"count": vocabulary.counts} if vocabulary.counts.any() else {}
     return list(vocabulary.tokens), vectors if mmap else np.array(vectors), attributes
+
+
+def _read_keys(path):
+    """The mark of the vectors, None if there is none; and the keys."""
+    try:
+        text = Path(path).read_text("utf-8")
+        mark = re.match(r'\{\n "' + MARK + r'": "([0-9a-f]{8})",', text)
+        if mark:
+            text = "{" + text[mark.end() :]
+        return mark and mark[1], Vocabulary.from_json(text)
+    except ValueError as error:  # also of bytes that are no UTF-8
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_safetensors(path, keys, vectors, attributes):

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-import math
 import os
-import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import backend, checks, files
-from fastseq.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
+from fastseq import backend, checks, files, word2vec_states
+from fastseq.checkpoint import load_checkpoint, save_checkpoint
 from fastseq.corpus import Corpus
-from fastseq.interrupts import Interrupt
 from fastseq.keyed_vectors import KeyedVectors
-from fastseq.progress import make_words_bar
-from fastseq.reference_word2vec import CHUNK, Settings, random_bits
-from fastseq.word_counts import huffman_tree, keep_thresholds, noise_table
+from fastseq.word2vec_training import CALLS, Training, new_rows, placed
 
 if TYPE_CHECKING:
     Sentences = Iterable[Sequence[str]] | Corpus
 
-CHUNKS_AT_ONCE = 64  # between two looks at the clock and at Ctrl-C: half a million words
-VIRTUAL_WORKERS = 4  # whose changes are added together when training is deterministic
-BLOCK = 16  # words trained at once: more than there are negatives would cost quality
-MOST_DRAWS = 64
 MAX_WINDOW = 10_000
-ALIGNMENT = 64
-KERNELS = {
-    "cython": "fastseq._word2vec",
-    "numba": "fastseq.jit.word2vec",
-    "numpy": "fastseq.reference_word2vec",
-}
+AT_ONCE = 256  # first vectors that are drawn
 
 
 class Word2Vec:
     r"""Vectors of words, learned from the words around them (Mikolov et al., 2013).
 
     With sentences the vocabulary is built and the vectors are trained at once; without, call
-    :meth:`build_vocab` and :meth:`train`.  Names and meanings are gensim's.
+    :meth:`build_vocab` and :meth:`train`.  Names and meanings are gensim's; README says what of
+    gensim's there is not.
 
     Parameters
     ----------
@@ -203,9 +188,7 @@ class Word2Vec:
             )
         self.ns_exponent = checks.finite("ns_exponent", ns_exponent)
         self.epochs = checks.positive_int("epochs", epochs)
-        self.workers = workers and backend.thread_count("workers", workers)
-        if workers is not None and not self.workers:
-            checks.positive_int("workers", workers)
+        self.workers = None if workers is None else backend.thread_count("workers", workers)
         self.shrink_windows = checks.flag("shrink_windows", shrink_windows)
         self.compute_loss = checks.flag("compute_loss", compute_loss)
         self.deterministic = checks.flag("deterministic", deterministic)
@@ -224,6 +207,7 @@ class Word2Vec:
         self._store = {"memory_limit": memory_limit, "folder": folder, "progress": progress}
         self.wv = KeyedVectors(self.vector_size)
         self.syn1neg = self.syn1 = self._syn0 = self._counts = self._corpus = None
+        self._tables = None  # what follows from the counts, once it is needed
         self.losses: list[float] = []
         self.corpus_count = self.corpus_total_words = self.epochs_trained = 0
         self.stopped: str | None = None
@@ -309,18 +293,18 @@ class Word2Vec:
         """Matrices for these words; the first of them are ``known``, and keep their vectors."""
         size, shape = len(keys), (len(keys), self.vector_size)
         rng = np.random.default_rng((self.seed, known))
-        syn0 = _rows(*shape)
-        for begin in range(known, size, CHUNK):  # a second matrix would double the memory
-            rows = syn0[begin : begin + CHUNK]
+        syn0 = new_rows(*shape)
+        for begin in range(known, size, AT_ONCE):  # a second matrix would double the memory
+            rows = syn0[begin : begin + AT_ONCE]
             rows[:] = (2 * rng.random(rows.shape, np.float32) - 1) / self.vector_size
-        syn1neg = _rows(*shape) if self.negative else None
+        syn1neg = new_rows(*shape) if self.negative else None
         if known:
             syn0[:known] = self.wv.vectors
             if syn1neg is not None:
                 syn1neg[:known] = self.syn1neg
         self._syn0, self.syn1neg = syn0, syn1neg
-        self.syn1 = _rows(size - 1, self.vector_size) if self.hs else None
-        self._counts = counts
+        self.syn1 = new_rows(size - 1, self.vector_size) if self.hs else None
+        self._counts, self._tables = counts, None
         self.wv = KeyedVectors.from_arrays(keys, syn0, counts=counts)
 
     # --- training ---------------------------------------------------------------------------
@@ -382,7 +366,7 @@ class Word2Vec:
         called = self.callbacks if callbacks is None else _callbacks(callbacks)
         corpus = self._corpus_to_train(corpus_iterable, corpus_file)
         self._take_vectors()
-        _Training(self, corpus, epochs, (alpha, end), loss, called).run()
+        Training(self, corpus, epochs, (alpha, end), loss, called).run()
 
     def get_latest_training_loss(self) -> float:
         """The mean loss of a pair in the latest epoch.
@@ -427,12 +411,12 @@ class Word2Vec:
             )
         if not np.may_share_memory(vectors, self._syn0):
             self._syn0[:] = vectors
-        self._syn0 = _placed(self._syn0)  # a copy's matrices, and a user's own, lie otherwise
+        self._syn0 = placed(self._syn0)  # a copy's matrices, and a user's own, lie otherwise
         self.wv.vectors = self._syn0
         for name in ("syn1neg", "syn1"):
             matrix = getattr(self, name)
             if matrix is not None:
-                setattr(self, name, _placed(matrix))
+                setattr(self, name, placed(matrix))
 
     # --- files ------------------------------------------------------------------------------
 
@@ -462,7 +446,7 @@ class Word2Vec:
         if self._syn0 is None:
             raise ValueError("there is nothing to save yet: call build_vocab first")
         self._take_vectors()
-        save_checkpoint(path, {"kind": "Word2Vec", **self._state()})
+        save_checkpoint(path, word2vec_states.state_of(self), word2vec_states.KIND)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Word2Vec:
@@ -477,270 +461,14 @@ class Word2Vec:
         OSError
             If it can't be read.
         """
-        state = load_checkpoint(path)
-        if state.get("kind") != "Word2Vec":
-            raise ValueError(f"{path}: expected a Word2Vec model, got another state")
+        return cls._from_state(load_checkpoint(path, word2vec_states.KIND))
+
+    @classmethod
+    def _from_state(cls, state):
         model = cls(**state["settings"])
         model._set_vocabulary(state["keys"], state["counts"], 0)
-        model._load_state(state)
+        word2vec_states.load_state(model, state)
         return model
-
-    def _settings(self):
-        """What the vectors depend on, and load() gives to the class."""
-        choice = {name: value for name, value in self._choice.items() if name != "trim_rule"}
-        names = (
-            "vector_size alpha window sample seed min_alpha sg hs negative ns_exponent cbow_mean "
-            "epochs shrink_windows compute_loss deterministic"
-        )
-        return {name: getattr(self, name) for name in names.split()} | choice
-
-    def _state(self):
-        matrices = {"syn0": self._syn0, "syn1neg": self.syn1neg, "syn1": self.syn1}
-        return {
-            "settings": self._settings(),
-            "keys": self.wv.index_to_key,
-            "counts": self._counts,
-            "matrices": {
-                name: np.ascontiguousarray(matrix)
-                for name, matrix in matrices.items()
-                if matrix is not None
-            },
-            "losses": self.losses,
-            "epochs_trained": self.epochs_trained,
-            "corpus": [self.corpus_count, self.corpus_total_words],
-        }
-
-    def _load_state(self, state):
-        for name, matrix in state["matrices"].items():
-            getattr(self, "_syn0" if name == "syn0" else name)[:] = matrix
-        self.wv.vectors = self._syn0
-        self.losses, self.epochs_trained = list(state["losses"]), state["epochs_trained"]
-        self.corpus_count, self.corpus_total_words = state["corpus"]
-
-
-class _Training:
-    """One call of ``train``: some chunks of the corpus at a time, from epoch to epoch."""
-
-    def __init__(self, model, corpus, epochs, alphas, with_loss, callbacks):
-        self.model, self.corpus, self.epochs, self.alphas = model, corpus, epochs, alphas
-        self.with_loss, self.callbacks = with_loss, callbacks
-        self.chunks = -(-len(corpus.ids) // CHUNK)
-        self.epoch = self.chunk = 0
-        self.sums = np.zeros(2)  # the epoch's losses and pairs so far
-        self.first_epoch = model.epochs_trained
-        draws = 2 * BLOCK if model.sg else BLOCK  # fewer cost skip-gram some analogies
-        while draws < 2 * model.negative and draws < MOST_DRAWS:
-            draws *= 2
-        self.settings = Settings(
-            skip_gram=bool(model.sg),
-            mean=bool(model.cbow_mean),
-            window=model.window,
-            shrink=model.shrink_windows,
-            negative=model.negative,
-            draws=draws,
-            block=BLOCK,
-            with_loss=with_loss,
-            virtual_workers=VIRTUAL_WORKERS if model.deterministic else 0,
-        )
-
-    def run(self):
-        model = self.model
-        model.stopped, interrupt = None, Interrupt()
-        if self._load():
-            return
-        keep = keep_thresholds(model._counts, model.sample)
-        alias = noise_table(model._counts, model.ns_exponent) if model.negative else None
-        tree = huffman_tree(model._counts) if model.hs else None
-        total = self.corpus.raw_words * self.epochs
-        bar = make_words_bar(model.progress, total, self._words_done())
-        saved = time.monotonic()
-        self._call("on_train_begin")
-        with interrupt:
-            try:
-                while self.epoch < self.epochs and not interrupt.is_noted:
-                    if self.chunk == 0:
-                        self._call("on_epoch_begin")
-                    rates = self._train_chunks(keep, alias, tree)
-                    bar.update(self._words_done(), self.epoch + 1, rates[-1], self._loss())
-                    if self.chunk == self.chunks:
-                        self._end_epoch()
-                    due = time.monotonic() - saved >= model.checkpoint_every
-                    if model.checkpoint is not None and due:
-                        self._save()
-                        saved = time.monotonic()
-            finally:
-                bar.close()
-                model.wv.vectors = model._syn0  # whose norms are others now
-            if self.epoch < self.epochs:
-                model.stopped = "interrupted"
-            if model.checkpoint is not None:
-                self._save()
-        self._call("on_train_end")
-
-    def _train_chunks(self, keep, alias, tree):
-        """Train the next chunks; returns their learning rates."""
-        model, corpus = self.model, self.corpus
-        chunks = np.arange(self.chunk, min(self.chunk + CHUNKS_AT_ONCE, self.chunks))
-        done = (self.epoch + chunks * CHUNK / max(1, len(corpus.ids))) / self.epochs
-        rates = self.alphas[0] - (self.alphas[0] - self.alphas[1]) * done
-        losses = np.zeros((len(chunks), 2))
-        if len(chunks):
-            _kernels().train_words(
-                model._syn0,
-                model.syn1neg,
-                model.syn1,
-                corpus.ids,
-                corpus.offsets,
-                keep,
-                alias,
-                tree,
-                self.settings,
-                _streams(model.seed, self.first_epoch + self.epoch),
-                self.chunk,
-                rates,
-                losses,
-                model.workers or backend.get_num_threads(),
-            )
-        self.sums += losses.sum(axis=0)
-        self.chunk += len(chunks)
-        return rates
-
-    def _loss(self):
-        if not self.with_loss:
-            return None
-        return self.sums[0] / self.sums[1] if self.sums[1] else math.nan
-
-    def _words_done(self):
-        share = self.chunk / max(1, self.chunks)
-        return int(self.corpus.raw_words * (self.epoch + share))
-
-    def _end_epoch(self):
-        self.model.losses.append(float(self._loss()) if self.with_loss else math.nan)
-        self.model.epochs_trained += 1
-        self.sums[:] = 0
-        self.chunk = 0
-        self.epoch += 1
-        self.model.wv.vectors = self.model._syn0
-        if not np.isfinite(self.model._syn0).all():
-            raise FloatingPointError(
-                f"vectors are no finite numbers any more after epoch {self.epoch}: train anew with "
-                f"a lower alpha than {self.alphas[0]}"
-            )
-        self._call("on_epoch_end")
-
-    def _call(self, name):
-        for callback in self.callbacks:
-            if method := getattr(callback, name, None):
-                method(self.model)
-
-    # --- checkpoints ------------------------------------------------------------------------
-
-    def _save(self):
-        state = {
-            "kind": "Word2Vec training",
-            **self.model._state(),
-            "run": self._description(),
-            "epoch": self.epoch,
-            "chunk": self.chunk,
-            "sums": self.sums,
-            "first_epoch": self.first_epoch,
-        }
-        try:
-            save_checkpoint(self.model.checkpoint, state)
-        except OSError as error:  # no reason to lose what is being learned
-            warnings.warn(f"no checkpoint was written: {error}", RuntimeWarning, stacklevel=4)
-
-    def _description(self):
-        """What another run must have in common with the one that wrote a checkpoint."""
-        ids = self.corpus.ids
-        return {
-            "epochs": self.epochs,
-            "alphas": list(self.alphas),
-            "ids": len(ids),
-            "sentences": len(self.corpus.offsets) - 1,
-            "text": _fingerprint(ids),
-        }
-
-    def _load(self):
-        """Go on from the checkpoint if it is of this call; True if the call has ended already."""
-        path, model = self.model.checkpoint, self.model
-        if path is None:
-            return False
-        remove_leftovers(path)
-        if not os.path.exists(path):
-            return False
-        state = load_checkpoint(path)
-        if state.get("kind") != "Word2Vec training":
-            raise ValueError(f"{path}: expected a checkpoint of Word2Vec, got another state")
-        if state["first_epoch"] < self.first_epoch:  # of a call before, which has ended
-            return False
-        if state["first_epoch"] > self.first_epoch:  # of a call to come, so this one had ended
-            model.epochs_trained += self.epochs
-            return True
-        ours = {**model._settings(), **self._description()}
-        theirs = {**state["settings"], **state["run"]}
-        changed = [name for name in ours if ours[name] != theirs.get(name)]
-        if state["keys"] != model.wv.index_to_key:
-            changed.append("vocabulary")
-        if changed:
-            raise ValueError(
-                f"{path}: the checkpoint of another training, it differs in {', '.join(changed)}: "
-                "go on with the same corpus and settings, or name another file"
-            )
-        model._load_state(state)
-        self.epoch, self.chunk = state["epoch"], state["chunk"]
-        self.sums = state["sums"].copy()
-        return self.epoch >= self.epochs
-
-
-def _kernels():
-    """The module whose ``train_words`` runs."""
-    name = backend.get_backend()
-    try:
-        return importlib.import_module(KERNELS[name])
-    except ImportError as error:
-        if name != "cython":
-            raise
-        warnings.warn(
-            "fastseq runs on its slower NumPy code for word vectors, since its second extension "
-            f"is not usable ({error}): build it where a C compiler is installed",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return importlib.import_module(KERNELS["numpy"])
-
-
-def _streams(seed, epoch):
-    """Starts of an epoch's random numbers: of tokens and of negatives."""
-    start = random_bits(seed % 2**64, [0])[0]
-    return tuple(int(bits) for bits in random_bits(start, [2 * epoch, 2 * epoch + 1]))
-
-
-def _rows(count, size):
-    """Zeros (count, size) whose rows begin at whole cache lines."""
-    numbers = ALIGNMENT // 4
-    width = -(-size // numbers) * numbers
-    memory = np.zeros(count * width + numbers, np.float32)
-    begin = -memory.ctypes.data % ALIGNMENT // 4
-    return memory[begin : begin + count * width].reshape(count, width)[:, :size]
-
-
-def _placed(matrix):
-    """The matrix where kernels can work on it: itself if it lies as :func:`_rows` makes them."""
-    rows = _rows(0, matrix.shape[1])
-    is_placed = matrix.strides == rows.strides and matrix.ctypes.data % ALIGNMENT == 0
-    if is_placed and matrix.dtype == np.float32 and matrix.flags.writeable:
-        return matrix
-    rows = _rows(*matrix.shape)
-    rows[:] = matrix
-    return rows
-
-
-def _fingerprint(ids):
-    """A number for the text, from at most a million of its words."""
-    words = np.asarray(ids[:: max(1, len(ids) // 1_000_000)], np.uint64)
-    places = np.arange(len(words), dtype=np.uint64) << np.uint64(32)
-    return int(np.bitwise_xor.reduce(random_bits(0, places + words)))
 
 
 def _zero_or_one(name, value):
@@ -752,4 +480,12 @@ def _zero_or_one(name, value):
 def _callbacks(callbacks):
     if not isinstance(callbacks, (list, tuple)):
         raise TypeError(f"callbacks must be a list of objects, got {type(callbacks).__name__}")
+    for i, callback in enumerate(callbacks):
+        if isinstance(callback, type):
+            name = callback.__name__
+            raise TypeError(f"callbacks[{i}] must be an object, got a class; give {name}()")
+        if not any(hasattr(callback, name) for name in CALLS):
+            raise TypeError(
+                f"callbacks[{i}] must have one of the methods {', '.join(CALLS)}, got {callback!r}"
+            )
     return tuple(callbacks)

@@ -415,6 +415,8 @@ def test_public_names():
     models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
     models += ["Word2Vec"]
     models += ["AttentionLSTM", "AttentionGRU", "DecoderState", "Seq2Seq"]
+    models += ["HRED", "VHRED", "Conversation", "VAE", "SequenceVAE", "GaussianLatent"]
+    models += ["KLSchedule", "BagOfWordsLoss", "free_bits", "active_units"]
     attention = ["MultiheadAttention", "ScaledDotProductAttention", "scaled_dot_product_attention"]
     attention += ["AdditiveAttention", "ConcatAttention", "DotAttention", "GeneralAttention"]
     attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]
@@ -436,8 +438,8 @@ SIGNATURES = {
     "GRUCell": "input_size, hidden_size, *, reset_after=True, bias=True",
 }
 METHODS = {
-    "__call__": "x, state=None, lengths=None, *, embedding=None",
-    "forward": "x, state=None, lengths=None, *, embedding=None",
+    "__call__": "x, state=None, lengths=None, *, embedding=None, beside=None",
+    "forward": "x, state=None, lengths=None, *, embedding=None, beside=None",
     "stream": "batch_size=1",
     "state_dict": "",
     "load_state_dict": "state_dict",

@@ -284,6 +284,24 @@ def test_goals_of_streams():
         assert (goal.what, goal.met) == ("gru step H=64: over onnxruntime, bound buffers", True)
 
 
+def test_goals_of_word_vectors():
+    case = {"what": "epoch", "variant": "sg-ns", "D": 100, "words": 9}
+    times = {"fastseq": [1.0], "fastseq deterministic": [1.5], "gensim": [12.5]}
+    row = Row(case, times)
+    over, deterministic = goals.goals("word2vec", [row], {"threads": 1})
+    assert (over.value, over.met, over.what) == (12.5, True, "epoch, sg-ns, D = 100: over gensim")
+    assert (deterministic.value, deterministic.met) == (1.5, False)
+    row.times["fastseq 1 thread"] = [1.6]
+    (scaling,) = goals.goals("word2vec", [row], {"threads": 2})
+    assert (scaling.value, scaling.met) == (1.6, False)
+    row = Row({**case, "what": "file, 5 epochs"}, {"fastseq": [1.0], "gensim": [8.5]})
+    (over,) = goals.goals("word2vec", [row], {"threads": 1})
+    assert (over.bar, over.met) == (8.0, True)
+    row = Row({"variant": "sg-ns", "D": 300}, {"fastseq": [1.2], "kept": [1.0]})
+    (memory,) = goals.goals("word2vec-memory", [row], {"threads": 1})
+    assert (memory.value, memory.met) == (1.2, False)
+
+
 def test_goal_of_ragged_batches_counts_tokens():
     row = Row(
         {"cell": "gru", "mode": "training", "shape": [100, 16, 128]},
@@ -315,7 +333,7 @@ def test_streams_compute_the_same(name, threads):
 
 
 SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
-SAVED += ["corpus"]
+SAVED += ["corpus", "word2vec", "word2vec-memory"]
 
 
 @pytest.mark.parametrize("suite", SAVED)

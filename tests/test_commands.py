@@ -554,3 +554,10 @@ def test_info_of_files_that_are_no_estimators(models, capsys):
     capsys.readouterr()
     assert run("info state") == 0
     assert "kind            checkpoint\n" in capsys.readouterr().out
+    words = fs.Word2Vec([["to", "be"]], min_count=1, vector_size=3, epochs=2, workers=1)
+    words.save("words")
+    assert run("info words") == 0
+    out = capsys.readouterr().out
+    assert "kind            word2vec\n" in out and "words           be to\n" in out
+    assert "model           Word2Vec, 2 words, vectors of 3 numbers\n" in out
+    assert "sample=0.001" in out and "epochs          2\n" in out

@@ -43,7 +43,7 @@ def calls_fixture(monkeypatch):
     def train(sentences=None, **options):
         seen.append((sentences, options))
         wv = fs.KeyedVectors.from_arrays(KEYS, ROWS, counts=[9, 7, 5, 3, 2])
-        return types.SimpleNamespace(wv=wv)
+        return types.SimpleNamespace(wv=wv, stopped=None)
 
     monkeypatch.setattr(fs, "Word2Vec", train, raising=False)
     return seen
@@ -64,6 +64,15 @@ def test_train(calls, capsys):
     assert run("word2vec train corpus.txt --out v.txt.gz --vocab counts") == 0
     assert Path("counts").read_text() == "king 9\nqueen 7\nman 5\nwoman 3\nMan 2\n"
     assert fs.KeyedVectors.load("v.txt.gz").index_to_key == KEYS
+
+
+def test_training_that_is_interrupted_saves_what_it_has(monkeypatch, capsys):
+    wv = fs.KeyedVectors.from_arrays(KEYS, ROWS)
+    model = types.SimpleNamespace(wv=wv, stopped="interrupted")
+    monkeypatch.setattr(fs, "Word2Vec", lambda **options: model, raising=False)
+    assert run("word2vec train corpus.txt --out v.bin") == 130
+    assert capsys.readouterr().err.startswith("fastseq: interrupted; the model")
+    assert fs.KeyedVectors.load("v.bin").index_to_key == KEYS
 
 
 def test_settings_of_training(calls):

@@ -247,6 +247,16 @@ def test_the_demo_of_pronunciation(monkeypatch, tmp_path, capsys):
 # --- the whole demo, with and without its extras ---------------------------------------------
 
 
+def test_progress_is_lines_where_nobody_watches(monkeypatch, capsys):
+    for is_terminal in (False, True):
+        monkeypatch.setattr(character_model, "is_terminal", lambda seen=is_terminal: seen)
+        with character_model.progress(9.0) as report:
+            report(1.0, 0.5, 20)
+        captured = capsys.readouterr()
+        assert ("characters/s, 8 s left\n" in captured.out) == (not is_terminal)
+        assert ("\r" in captured.err) == is_terminal
+
+
 def test_demo_without_extras(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -260,9 +270,10 @@ def test_demo_without_extras(monkeypatch, tmp_path, capsys):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_demo_with_extras(tmp_path, capsys):
+def test_demo_with_extras(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     pytest.importorskip("tqdm")
+    monkeypatch.setattr(character_model, "is_terminal", lambda: True)
     demo.run(out=tmp_path, seconds=0.3, short=True, updates=101)
     captured = capsys.readouterr()
     assert "characters/s" in captured.err  # the progress bar

@@ -276,6 +276,19 @@ def test_scikit_learn_takes_it():
     assert scores.tolist() == expected
 
 
+def test_it_begins_with_word_vectors():
+    words = ["hello", "who", "ann"]
+    vectors = fs.KeyedVectors.from_arrays(words, np.random.default_rng(0).normal(size=(3, 8)))
+    with pytest.warns(UserWarning, match="embeddings have no vector for"):
+        model = make(embeddings=vectors, epochs=1, lr=1e-9).fit(TALKS)
+    table = model.network_.embedding.parameters["weight"]
+    for word in words:
+        row = table[model.vocabulary_.encode([word])[0]]
+        np.testing.assert_allclose(row, vectors[word], atol=1e-5)
+    assert "bob" in model.missing_words_ and "ann" not in model.missing_words_
+    assert make().fit(TALKS).missing_words_ is None
+
+
 # --- wrong use ----------------------------------------------------------------------------------
 
 
@@ -354,6 +367,16 @@ def test_wrong_dialogues(dialogues, error, parts):
             ValueError,
             ["temperature", "-1.0"],
         ),
+        (
+            lambda m: m.respond(["a"], temperature=0.5),
+            ValueError,
+            ["temperature is for drawing: give sample=True, got 0.5"],
+        ),
+        (
+            lambda m: m.respond(["a"], sample=True, beam_size=3),
+            ValueError,
+            ["beam_size is for searching, got 3 with sample=True"],
+        ),
         (lambda m: m.conversation().hear(3), TypeError, ["utterance[0] must be a string", "3"]),
         (lambda m: m.perplexity([["hello"]]), ValueError, ["must have an answer"]),
     ],
@@ -376,3 +399,144 @@ def test_weights_that_are_not_finite_are_told(model):
     broken.network_.parameters.flat[:] = np.nan
     with raises(FloatingPointError, "the model's parameters are not finite"):
         broken.respond(["hello"])
+
+
+# --- with a latent variable ---------------------------------------------------------------------
+
+QUESTIONS = ["how are you", "what is new", "did you sleep well", "are you hungry"]
+ASKED = [["hello", question] for question in QUESTIONS] * 8
+
+
+def make_latent(**settings):
+    return fs.VHRED(**(SMALL | {"latent_size": 4} | settings))
+
+
+@pytest.fixture(scope="module", name="asking")
+def asking_fixture():
+    """One that has several answers."""
+    sizes = {"hidden_size": 32, "context_size": 16, "embedding_dim": 16}
+    return make_latent(**sizes, epochs=40, batch_size=8, random_state=1).fit(ASKED)
+
+
+def test_answers_vary_where_hred_repeats_itself(asking):
+    repeating = make(hidden_size=32, epochs=20).fit(ASKED)
+    assert len({repeating.respond(["hello"])[0] for _ in range(8)}) == 1
+    drawn = asking.respond(["hello"], 40, seed=0)
+    assert len(set(drawn) & set(QUESTIONS)) > 2
+    assert asking.respond(["hello"], 40, seed=0) == drawn != asking.respond(["hello"], 40, seed=1)
+    assert len(set(asking.predict([["hello"]] * 5))) == 1
+    one_by_one = [asking.respond(["hello"], seed=seed)[0] for seed in range(30)]
+    assert len(set(one_by_one)) > 2
+
+
+def test_what_is_drawn_is_searched_for_and_drawn_words_follow_their_seed(asking):
+    options = {"sample": True, "temperature": 3.0, "seed": 1}
+    drawn = asking.respond(["hello"], 10, **options)
+    assert drawn == asking.respond(["hello"], 10, **options) and not set(drawn) <= set(QUESTIONS)
+    greedy = asking.respond(["hello"], 5, beam_size=1, seed=0)
+    assert greedy == asking.respond(["hello"], 5, sample=True, top_k=1, seed=0)
+
+
+def test_the_latent_variable_is_used(asking):
+    report = asking.latent_report(ASKED)
+    assert 0.5 < report.kl < 4 and 0 < report.active_units <= 4
+    assert report.bound == -(report.reconstruction + report.kl)
+    reports = asking.history_.reports
+    assert list(reports) == ["reconstruction", "kl", "active_units"]
+    assert all(len(values) == 40 for values in reports.values())
+    assert reports["kl"][-1] == pytest.approx(report.kl, rel=0.3)
+
+
+def test_importance_weights_come_near_what_is_known(asking):
+    """Each of four answers has a probability of 1/4 at most, in the mean."""
+    bound = asking.latent_report(ASKED, 50).bound
+    one, many = asking.perplexity(ASKED, 1), asking.perplexity(ASKED, 200)
+    assert -one.per_utterance == pytest.approx(bound, abs=0.3)
+    assert np.log(4) < many.per_utterance < one.per_utterance < np.log(4) + 1
+    log_probs = asking.log_prob(ASKED, 200)
+    assert np.mean(log_probs) == pytest.approx(-many.per_utterance)
+    words = sum(len(question.split()) + 1 for _, question in ASKED)
+    assert many.per_word == pytest.approx(np.exp(-np.sum(log_probs) / words))
+    assert np.mean(asking.log_prob(ASKED, 200, seed=1)) == pytest.approx(
+        np.mean(log_probs), abs=0.1
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"attention": "general"}, {"cell": "lstm"}])
+def test_a_latent_conversation_is_the_whole_history(settings):
+    model = make_latent(**settings, dtype="float64").fit(talks())
+    talk, history = model.conversation(), []
+    for turn, utterance in enumerate(("ab", "", "ba cab nobody knows")):
+        talk.hear(utterance)
+        history.append(utterance)
+        assert talk.suggest(4, seed=turn) == model.respond(history, 4, seed=turn)
+        history += model.respond(history, seed=turn)
+        assert talk.respond(seed=turn) == history[-1]
+    assert talk.history == history
+
+
+def test_latent_scores_do_not_depend_on_what_else_is_scored():
+    model = make_latent(dtype="float64", max_turns=2).fit(talks(), validation=talks(5, seed=1))
+    dialogues = talks(6, seed=2)
+    expected = model.log_prob(dialogues, 3)
+    model.max_turns = None
+    again = model.log_prob(dialogues, 3)
+    first = model.log_prob(dialogues[:1], 3)[0]
+    for ours, theirs in zip([*again, first], [*expected, expected[0]], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-10)
+    right = [model.predict([own[:k]]) == [own[k]] for own in dialogues for k in range(1, len(own))]
+    assert model.score(dialogues) == np.mean(right)
+
+
+@pytest.mark.parametrize("settings", [{}, {"kl_schedule": "cyclical", "free_bits": 0.1}])
+def test_a_latent_run_goes_on_from_its_checkpoint_bit_for_bit(settings, tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    settings = settings | {"max_turns": 2, "attention": "general"}
+    path, dialogues = tmp_path / "run.safetensors", talks()
+    whole = make_latent(**settings).fit(dialogues, validation=0.2)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+        make_latent(**settings).fit(dialogues, validation=0.2, checkpoint=path, callbacks=[Kill()])
+    resumed = make_latent(**settings).fit(dialogues, validation=0.2, checkpoint=path)
+    assert resumed.history_.loss == whole.history_.loss and len(whole.history_.loss) > 13
+    assert resumed.history_.reports == whole.history_.reports
+    assert resumed.history_.validation == whole.history_.validation
+    assert np.array_equal(resumed.network_.parameters.flat, whole.network_.parameters.flat)
+    with raises(ValueError, "free_bits", "but here it is 0.5", "delete the file"):
+        make_latent(**settings | {"free_bits": 0.5}).fit(dialogues, validation=0.2, checkpoint=path)
+
+
+def test_a_latent_model_in_a_file(tmp_path):
+    pytest.importorskip("safetensors")
+    path, dialogues = tmp_path / "model.safetensors", talks()
+    model = make_latent().fit(dialogues)
+    model.save(path)
+    loaded = fs.load(path)
+    assert type(loaded) is fs.VHRED and isinstance(fs.HRED.load(path), fs.VHRED)
+    assert loaded.get_params() == model.get_params() and "context" not in model.get_params()
+    assert loaded.history_.reports == model.history_.reports
+    assert loaded.respond(["ab"], 5, seed=0) == model.respond(["ab"], 5, seed=0)
+    for ours, theirs in zip(loaded.log_prob(dialogues), model.log_prob(dialogues), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"latent_size": 0}, ["latent_size", "0"]),
+        ({"kl_schedule": "square"}, ["kl_schedule", "'linear'", "'square'"]),
+        ({"free_bits": -1.0}, ["free_bits", "-1.0"]),
+        ({"bag_of_words": -1.0}, ["bag_of_words", "-1.0"]),
+        ({"attention": "bilinear"}, ["attention", "'bilinear'"]),
+    ],
+)
+def test_wrong_latent_settings(settings, parts):
+    with raises(ValueError, *parts):
+        make_latent(**settings).fit(talks())
+
+
+def test_wrong_samples(asking):
+    with raises(ValueError, "n_samples", "0"):
+        asking.perplexity(ASKED, 0)
+    with raises(ValueError, "seed", "-1"):
+        asking.latent_report(ASKED, seed=-1)

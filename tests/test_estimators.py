@@ -5,6 +5,7 @@ import functools
 import inspect
 import itertools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import training
+from fastseq.models.settings import TRAINING
 
 
 @pytest.fixture(name="case", params=CASES)
@@ -48,9 +50,21 @@ def test_settings_are_stored_unchanged(case):
     settings = {name: object() for name in names}
     estimator = cls(**settings)
     assert estimator.get_params() == estimator.get_params(deep=False) == settings
-    assert list(vars(estimator)) == names
+    assert list(estimator.get_params()) == names and vars(estimator) == settings
     other = object()
     assert estimator.set_params(lr=other) is estimator and estimator.lr is other
+
+
+def test_settings_of_training_come_last_and_are_described(case):
+    make, _ = case
+    cls = type(make())
+    names = list(inspect.signature(cls).parameters)
+    assert names[-len(TRAINING) :] == list(TRAINING)
+    for name in names:
+        assert re.search(rf"^    (\w+, )*{name}(, \w+)* : ", cls.__doc__, re.M), name
+    assert "{training}" not in cls.__doc__
+    with pytest.raises(TypeError, match="positional"):
+        cls(3)
 
 
 def test_an_unknown_setting_changes_nothing(case):

@@ -121,3 +121,18 @@ def test_a_section_is_replaced_and_others_stay(run, tmp_path, monkeypatch):
     assert text.startswith("# Results\n") and text.count("## ") == 2
     assert table(text, "One") == [["3", "a"]] and table(text, "Two") == [["2", "a"]]
     assert text.count("A note.") == 2 and "`python Two --seeds 3`: " in text
+
+
+def test_sentences_become_points_of_a_space(run, monkeypatch):
+    data = shared_data("small_parallel_enja", "dev.en").parents[1]
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    example = importlib.import_module("sentence_vae")
+    small = {"latent_size": 4, "embedding_dim": 8, "hidden_size": 16, "batch_size": 64, "lr": 0.01}
+    monkeypatch.setattr(example, "MODEL", small | {"epochs": 1})
+    monkeypatch.setattr(example, "SAMPLES", 2)
+    text = run("sentence_vae", "--data", data, "--lines", 400, "--epochs", 2)
+    rows = table(text, "Sentences as points of a space")
+    assert [row[0] for row in rows] == list(example.HELPS)
+    assert float(rows[2][3]) > float(rows[0][3])  # free bits are told
+    assert all(1 < float(row[5]) < 2000 for row in rows)
+    assert len(table(text, "New sentences, and sentences between two others")) == 6

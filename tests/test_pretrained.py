@@ -201,3 +201,56 @@ def test_all_words_have_vectors():
     model, data = make("tagger", embeddings=words_of(words=("ab", "b", "ba", "cab")))
     model.fit(*data)  # without a warning, and special tokens don't count
     assert model.missing_words_ is None
+
+
+# --- two tables ---------------------------------------------------------------------------------
+
+
+def translator(**options):
+    model = fs.Seq2Seq(**SMALL | {"embedding_dim": 5, "random_state": 0} | options)
+    return model, [("ab ba", "x y"), ("ba cab", "y z"), ("cab b", "z w")]
+
+
+def test_a_translator_begins_with_vectors_of_both_languages(monkeypatch):
+    sources, targets = words_of(), words_of(words=("x", "y", "z"), seed=4)
+    model, pairs = translator(source_embeddings=sources, target_embeddings=targets)
+    seen = []
+
+    def look(self, *args):
+        network = self.network_
+        seen.append(
+            [table.parameters["weight"].copy() for table in (network.source, network.target)]
+        )
+
+    monkeypatch.setattr(fs.Seq2Seq, "_train", look)
+    with pytest.warns(UserWarning) as warned:
+        model.fit(pairs)
+    assert [str(one.message).split(" have")[0] for one in warned] == [*model.missing_words]
+    for table, vectors, vocabulary in zip(
+        seen[0],
+        (sources, targets),
+        (model.source_vocabulary_, model.target_vocabulary_),
+        strict=True,
+    ):
+        known = vocabulary.encode(list(vectors.index_to_key))
+        assert_identical(table[known], vectors.vectors.astype(np.float32))
+    assert model.missing_source_words_.tolist() == ["b"]
+    assert model.missing_target_words_.tolist() == ["w"]
+
+
+def test_one_table_for_both_languages(tmp_path):
+    pytest.importorskip("safetensors")
+    words = words_of(words=("ab", "b", "ba", "cab", "w", "x", "y", "z"))
+    model, pairs = translator(source_embeddings=words, joint_vocabulary=True)
+    model.fit(pairs).save(tmp_path / "model")
+    again = fs.load(tmp_path / "model")
+    assert again.missing_source_words_ is None and again.missing_target_words_ is None
+    assert again.predict(["ab ba"]) == model.predict(["ab ba"])
+    model, pairs = translator(target_embeddings=words, joint_vocabulary=True)
+    with raises(ValueError, "joint_vocabulary=True", "source_embeddings"):
+        model.fit(pairs)
+    model, pairs = translator(target_embeddings=words_of(7))
+    with raises(ValueError, "size of the target_embeddings", "7", "5"):
+        model.fit(pairs)
+    with raises(TypeError, "source_embeddings must be KeyedVectors", "ndarray"):
+        translator(source_embeddings=np.ones((3, 5)))[0].fit(pairs)

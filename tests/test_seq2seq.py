@@ -336,6 +336,9 @@ def test_scheduled_sampling_grows():
     np.testing.assert_allclose(seen, [0.2, 0.4, 0.6])
     assert model.history_.loss[0] == plain.history_.loss[0]
     assert model.history_.loss[-1] != plain.history_.loss[-1]
+    assert "updates" in model.network_.settings  # which a checkpoint of a run like this compares
+    model.set_params(scheduled_sampling=0.0, warm_start=True).fit(X, y)
+    assert "updates" not in model.network_.settings
 
 
 def test_models_decide_together(fitted):

@@ -337,6 +337,23 @@ def test_npy(tmp_path):
         wv.save(path)
 
 
+def test_keys_of_other_vectors_are_noticed(tmp_path):
+    """As when a process was killed between the two files."""
+    path, wv = tmp_path / "vectors.npy", make(30)
+    wv.save(path)
+    keys = path.with_suffix(".json")
+    before = keys.read_text("utf-8")
+    wv.vectors = wv.vectors + 1
+    wv.save(path)
+    assert_same(KeyedVectors.load(path), wv)
+    keys.write_text(before, "utf-8")
+    for mmap in (None, "r"):
+        with raises(ValueError, "vectors.npy", "other vectors", "save them again"):
+            KeyedVectors.load(path, mmap=mmap)
+    fs.Vocabulary(wv.index_to_key).save(keys)  # of someone's own making
+    assert_same(KeyedVectors.load(path), wv)
+
+
 def test_damaged_npy(tmp_path):
     path, wv = tmp_path / "vectors.npy", make()
     wv.save(path)

@@ -11,7 +11,7 @@ import pytest
 from word2vec_cases import BACKENDS
 
 import fastseq as fs
-from fastseq import backend, word2vec
+from fastseq import backend, word2vec_states, word2vec_training
 from fastseq.checkpoint import load_checkpoint
 from fastseq.word_counts import huffman_tree
 
@@ -195,6 +195,21 @@ def test_update_adds_words_and_keeps_vectors():
     assert not np.array_equal(model.wv["wolf"], model.wv["fox"])
 
 
+def test_tables_are_those_of_the_words_and_settings():
+    """They are kept from call to call, but not when something else is wanted."""
+    first, again = make_sentences(50), [["wolf", "fox", "dog", "dog"]] * 9
+    models = []
+    for calls in (1, 2):
+        model = make_model(first, hs=1, epochs=1)
+        model.build_vocab(again, update=True)
+        model.sample = 1e-2
+        if calls == 1:
+            model._tables = None
+        model.train(epochs=1)
+        models.append(model)
+    assert_same(*models)
+
+
 def test_vectors_given_to_wv_are_trained_on():
     sentences = make_sentences(20)
     model = make_model(sentences)
@@ -217,12 +232,18 @@ def test_saved_models_are_as_they_were_and_go_on(tmp_path):
     assert copy.losses == model.losses
     assert np.array_equal(copy.wv.expandos["count"], model.wv.expandos["count"])
     copy.workers = 1
+    assert_same(model, fs.load(tmp_path / "model.safetensors"))
     for each in (model, copy):
         each.train(sentences, epochs=2)
     assert_same(model, copy)
     fs.save_model(fs.GRU(1, 1), tmp_path / "gru.safetensors")
     with pytest.raises(ValueError, match="gru"):
         fs.Word2Vec.load(tmp_path / "gru.safetensors")
+    with pytest.raises(ValueError, match=r"holds a Word2Vec model, .* not word vectors"):
+        fs.KeyedVectors.load(tmp_path / "model.safetensors")
+    model.wv.save(tmp_path / "vectors.safetensors")
+    with pytest.raises(ValueError, match=r"holds word vectors, .* not a Word2Vec model"):
+        fs.Word2Vec.load(tmp_path / "vectors.safetensors")
 
 
 class Stop:
@@ -243,7 +264,7 @@ def fail():
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_run_that_was_broken_off_goes_on(tmp_path, monkeypatch, deterministic):
     pytest.importorskip("safetensors")
-    monkeypatch.setattr(word2vec, "CHUNKS_AT_ONCE", 1)
+    monkeypatch.setattr(word2vec_training, "CHUNKS_AT_ONCE", 1)
     sentences, path = make_sentences(2500), tmp_path / "state.safetensors"
     options = {"epochs": 3, "compute_loss": True, "deterministic": deterministic, "hs": 1}
     whole = make_model(sentences, **options)
@@ -296,6 +317,12 @@ WRONG = [
     ({"workers": 0}, ValueError, "workers"),
     ({"workers": 257}, ValueError, "workers"),
     ({"callbacks": print}, TypeError, "callbacks"),
+    (
+        {"callbacks": [print]},
+        TypeError,
+        r"callbacks\[0\] must have one of the methods on_train",
+    ),
+    ({"callbacks": [Stop]}, TypeError, r"got a class; give Stop\(\)"),
     ({"ns_exponent": math.inf}, ValueError, "ns_exponent"),
     ({"seed": -1}, ValueError, "seed"),
     ({"sentences": "a text"}, TypeError, "corpus_file="),
@@ -326,6 +353,9 @@ def test_what_is_missing_is_said():
     model.wv.add_vector("c", np.zeros(12))
     with pytest.raises(ValueError, match="update=True"):
         model.train([["a", "b"]])
+    model = make_model([["a", "b"]] * 3, min_count=3)
+    with pytest.raises(ValueError, match="often enough to join them, got none with min_count=3"):
+        model.build_vocab([["c"], ["c"]], update=True)
 
 
 def test_a_corpus_of_one_word_or_one_sentence_trains():
@@ -379,7 +409,7 @@ def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(word2vec, "save_checkpoint", fail)
+    monkeypatch.setattr(word2vec_states, "save_checkpoint", fail)
     with pytest.warns(RuntimeWarning, match="no checkpoint was written: .*No space left"):
         model = fs.Word2Vec(
             make_sentences(), vector_size=8, min_count=1, epochs=2, checkpoint=tmp_path / "state"

@@ -180,13 +180,37 @@ def test_deterministic_training_does_not_depend_on_threads(cython_kernels, varia
         assert_equal_results(case.train(cython_kernels, workers=workers), first, 0)
 
 
-def test_threads_that_race_train_everything(cython_kernels):
-    case = Case(make_corpus(length=60_000), VARIANTS[0], dtype=np.float32, sample=0)
+@pytest.mark.parametrize("variant", [VARIANTS[i] for i in (0, 1, 5)], ids=["ns", "hs", "cbow-hs"])
+def test_threads_that_race_train_everything(cython_kernels, variant):
+    case = Case(make_corpus(length=60_000), variant, dtype=np.float32, sample=0)
     after, losses = case.train(cython_kernels, workers=3)
     theirs, exact = case.train(cython_kernels, workers=1)
     assert (losses[:, 1] == exact[:, 1]).all()
-    assert np.isfinite(after["syn0"]).all()
-    assert np.corrcoef(after["syn0"].ravel(), theirs["syn0"].ravel())[0, 1] > 0.9
+    for name in after:
+        assert np.isfinite(after[name]).all()
+        assert np.corrcoef(after[name].ravel(), theirs[name].ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("variant", [VARIANTS[1], VARIANTS[5]], ids=["sg", "cbow"])
+@pytest.mark.parametrize("words", [1, 2, 60, 700])
+@pytest.mark.parametrize("workers", [2, 5, 64])
+def test_copies_of_the_tree_change_nothing(cython_kernels, isa, variant, words, workers):
+    """There is one chunk: a thread works on copies of the tree's top, and nobody else trains."""
+    if isa not in cython_kernels.available_isas():
+        pytest.skip(f"this machine or build has no {isa}")
+    cython_kernels.set_isa(isa)
+    corpus = make_corpus(words=words, length=4000)
+    case = Case(corpus, variant, words=words, sample=0, block=11)
+    alone = case.train(cython_kernels)
+    after, losses = case.train(cython_kernels, workers=workers)
+    assert np.allclose(losses, alone[1], rtol=1e-12)
+    for name, matrix in alone[0].items():
+        assert np.abs(after[name] - matrix).max(initial=0) < 1e-12, name
+    begins, nodes, _ = case.paths
+    met = {node for word in set(case.ids) for node in nodes[begins[word] : begins[word + 1]]}
+    changed = set(np.flatnonzero((after["syn1"] != case.syn1).any(axis=1)))
+    assert changed <= met and len(changed) >= 0.95 * len(met)  # a word may be a sentence alone
 
 
 # --- chunks and chance ----------------------------------------------------------------------

@@ -1,43 +1,57 @@
-"""Training of word vectors: an epoch of a text, and gensim's."""
+"""Training of word vectors: an epoch of a text, and all from a file to vectors; gensim's, too."""
 
-import fastseq as fs
-from fastseq.bench import texts
+from fastseq.bench import texts, word_vectors
 
 from .common import require, require_cores
 
-WORDS = 2_000_000
-VARIANTS = {
-    "cbow-ns": {"sg": 0, "hs": 0, "negative": 5},
-    "cbow-hs": {"sg": 0, "hs": 1, "negative": 0},
-    "sg-ns": {"sg": 1, "hs": 0, "negative": 5},
-    "sg-hs": {"sg": 1, "hs": 1, "negative": 0},
+WORDS = 1_000_000
+COMPETITORS = {
+    "fastseq": "fastseq",
+    "deterministic": "fastseq deterministic",
+    "gensim": "gensim",
 }
 
 
-class Training:
-    """One epoch over an encoded text; gensim's reads the text again, as it always does."""
+class _File:
+    timeout = 600
 
-    params = (list(VARIANTS), ["fastseq", "deterministic", "gensim"], [1, 2])
+    def teardown(self, *case):
+        self.file.__exit__(None, None, None)
+
+    def make(self, calls, competitor, threads, *arguments):
+        """The competitor's call, whose text is there until the end."""
+        require_cores(threads)
+        if competitor == "gensim":
+            require("gensim")
+        self.file = texts.text_file(WORDS)
+        self.call = calls(self.file.__enter__(), *arguments, threads)[COMPETITORS[competitor]]
+
+
+class Training(_File):
+    """One epoch; gensim's reads the text again, as it always does."""
+
+    params = (list(word_vectors.VARIANTS), list(COMPETITORS), [1, 2])
     param_names = ("variant", "competitor", "threads")
-    timeout = 300
 
     def setup(self, variant, competitor, threads):
-        require_cores(threads)
-        with texts.text_file(WORDS) as path:
-            self.corpus = fs.Corpus.from_file(path)
-            with open(path, encoding="ascii") as file:
-                lines = [line.split() for line in file] if competitor == "gensim" else None
-        if competitor == "gensim":
-            gensim = require("gensim.models")
-            model = gensim.Word2Vec(workers=threads, **VARIANTS[variant])
-            model.build_vocab(lines)
-            self.call = lambda: model.train(lines, total_examples=len(lines), epochs=1)
-        else:
-            model = fs.Word2Vec(
-                workers=threads, deterministic=competitor == "deterministic", **VARIANTS[variant]
-            )
-            model.build_vocab(self.corpus)
-            self.call = lambda: model.train(epochs=1)
+        self.make(word_vectors.epochs, competitor, threads, variant, 100)
+        self.call()
 
     def time_epoch(self, variant, competitor, threads):
+        self.call()
+
+
+class FromFile(_File):
+    """The vocabulary and all epochs."""
+
+    params = (["fastseq", "gensim"], [1, 2])
+    param_names = ("competitor", "threads")
+
+    def setup(self, competitor, threads):
+        self.make(word_vectors.from_file, competitor, threads, "sg-ns", 100)
+
+    def time_all(self, competitor, threads):
+        self.call()
+
+    def peakmem_all(self, competitor, threads):
         self.call()

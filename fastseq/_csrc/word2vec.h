@@ -7,6 +7,14 @@
 #ifndef FASTSEQ_WORD2VEC_H
 #define FASTSEQ_WORD2VEC_H
 
+/* A row is to become more by scale * delta. */
+typedef struct {
+    char *row;
+    const char *delta;
+    double scale;
+    long index; /* of the row in its matrix */
+} fs_change;
+
 typedef struct {
     /* out[i] = x . y[i]; there is room in out for count rounded up to a multiple of four. */
     void (*dots)(long vectors, long count, const char *x, const char *const *y, char *out);
@@ -14,7 +22,8 @@ typedef struct {
     /* The same for as many rows of x, which lie side by side: out[i] = x[i] . y[i]. */
     void (*row_dots)(long vectors, long count, const char *x, const char *const *y, char *out);
 
-    /* dx += errors[i] y[i] and dy[i] += errors[i] x, one i after the other; dy may be y. */
+    /* dx += errors[i] y[i] and dy[i] += errors[i] x, one i after the other; dy may be y, or NULL
+     * for dx alone. */
     void (*pairs)(long vectors, long count, const char *errors, const char *x, char *dx,
                   const char *const *y, char *const *dy);
 
@@ -45,8 +54,12 @@ typedef struct {
     void (*add_windows)(long vectors, const char *difference, char *sum, const char *own,
                         double scale, char *out);
 
-    /* out += scale * x */
-    void (*add)(long vectors, double scale, const char *x, char *out);
+    /* row += scale * delta for those of the changes whose index is `part` modulo `parts`, one
+     * after the other. */
+    void (*add_changes)(long vectors, long count, const fs_change *changes, int part, int parts);
+
+    /* row += copy - before; then both are what the row is. */
+    void (*exchange)(long vectors, char *copy, char *before, char *row);
 } fs_word2vec;
 
 #endif

@@ -70,9 +70,9 @@ static void FS_NAME(word_row_dots)(long vectors, long count, const char *x, cons
 
 /* --- pairs ------------------------------------------------------------------------------- */
 
-FS_INLINE void FS_NAME(pair_columns)(const int columns, long at, long count, const REAL *errors,
-                                     const char *x, char *dx, const char *const *y,
-                                     char *const *dy) {
+FS_INLINE void FS_NAME(pair_columns)(const int columns, const int both, long at, long count,
+                                     const REAL *errors, const char *x, char *dx,
+                                     const char *const *y, char *const *dy) {
     VEC a[PAIR_VECTORS], sum[PAIR_VECTORS];
     _Pragma("GCC unroll 8") for (int v = 0; v < columns; v++) {
         a[v] = ((const VEC *)x)[at + v];
@@ -80,11 +80,11 @@ FS_INLINE void FS_NAME(pair_columns)(const int columns, long at, long count, con
     }
     for (long i = 0; i < count; i++) {
         const VEC *b = (const VEC *)y[i] + at;
-        VEC *db = (VEC *)dy[i] + at;
+        VEC *db = both ? (VEC *)dy[i] + at : 0;
         const VEC error = errors[i] - (VEC){0};
         _Pragma("GCC unroll 8") for (int v = 0; v < columns; v++) {
             sum[v] += error * b[v];
-            db[v] += error * a[v];
+            if (both) db[v] += error * a[v];
         }
     }
     _Pragma("GCC unroll 8") for (int v = 0; v < columns; v++) ((VEC *)dx)[at + v] = sum[v];
@@ -97,7 +97,10 @@ static void FS_NAME(pairs)(long vectors, long count, const char *errors, const c
         const long left = vectors - at;
 #define COLUMNS(n)                                                        \
     case n:                                                               \
-        FS_NAME(pair_columns)(n, at, count, e, x, dx, y, dy);             \
+        if (dy)                                                           \
+            FS_NAME(pair_columns)(n, 1, at, count, e, x, dx, y, dy);      \
+        else                                                              \
+            FS_NAME(pair_columns)(n, 0, at, count, e, x, dx, y, dy);      \
         break;
         switch (left < PAIR_VECTORS ? left : PAIR_VECTORS) {
             COLUMNS(1)
@@ -253,12 +256,26 @@ static void FS_NAME(add_windows)(long vectors, const char *difference, char *sum
     }
 }
 
-static void FS_NAME(add)(long vectors, double scale, const char *x, char *out) {
-    for (long v = 0; v < vectors; v++) ((VEC *)out)[v] += (REAL)scale * ((const VEC *)x)[v];
+/* --- changes ----------------------------------------------------------------------------- */
+
+static void FS_NAME(add_changes)(long vectors, long count, const fs_change *changes, int part,
+                                 int parts) {
+    for (long i = 0; i < count; i++) {
+        if (parts > 1 && changes[i].index % parts != part) continue;
+        const VEC scale = (REAL)changes[i].scale - (VEC){0};
+        const VEC *x = (const VEC *)changes[i].delta;
+        VEC *row = (VEC *)changes[i].row;
+        for (long v = 0; v < vectors; v++) row[v] += scale * x[v];
+    }
+}
+
+static void FS_NAME(exchange)(long vectors, char *copy, char *before, char *row) {
+    VEC *c = (VEC *)copy, *b = (VEC *)before, *r = (VEC *)row;
+    for (long v = 0; v < vectors; v++) r[v] = c[v] = b[v] = r[v] + (c[v] - b[v]);
 }
 
 static const fs_word2vec FS_NAME(word2vec) = {
-    FS_NAME(word_dots), FS_NAME(word_row_dots), FS_NAME(pairs),  FS_NAME(products),
-    FS_NAME(errors),    FS_NAME(loss),          FS_NAME(running_sums), FS_NAME(window),
-    FS_NAME(open_window), FS_NAME(add_windows), FS_NAME(add),
+    FS_NAME(word_dots),    FS_NAME(word_row_dots), FS_NAME(pairs),       FS_NAME(products),
+    FS_NAME(errors),       FS_NAME(loss),          FS_NAME(running_sums), FS_NAME(window),
+    FS_NAME(open_window),  FS_NAME(add_windows),   FS_NAME(add_changes), FS_NAME(exchange),
 };

@@ -14,7 +14,8 @@ cdef void train_block(Worker *w, long count) noexcept nogil:
     cdef const Plan *plan = w.plan
     cdef long t
     ask_for_words(w, w.at + count)
-    memset(w.top, 0, sizeof(w.top))
+    if plan.deferred:
+        memset(w.top, 0, sizeof(w.top))
     if plan.skip_gram:
         for t in range(w.at, w.at + count):
             w.pairs += w.last[t] - w.first[t] - 1
@@ -25,6 +26,9 @@ cdef void train_block(Worker *w, long count) noexcept nogil:
     else:
         train_bags(w, w.at, count)
     w.at += count
+    w.waiting += count
+    if plan.span and (w.waiting >= plan.span or w.at == w.end):
+        exchange_copies(w)
 
 
 cdef void ask_for_words(Worker *w, long begin) noexcept nogil:
@@ -254,23 +258,34 @@ cdef long take_path(Worker *w, long word) noexcept nogil:
     """A word's nodes, and in ``positives`` what they should say."""
     cdef const Plan *plan = w.plan
     cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
+    cdef const int32_t *nodes = plan.path_nodes + begin
+    cdef const uint8_t *codes = plan.path_codes + begin
     for l in range(length):
-        w.y[l] = row_of(&plan.nodes, plan.path_nodes[begin + l])
-        set_number(plan.tiles, w.positives, l, 1 - plan.path_codes[begin + l])
+        w.y[l] = row_of(&plan.nodes, nodes[l]) if plan.span == 0 else node_row(w, nodes[l])
+    if plan.tiles.item == sizeof(float):
+        for l in range(length):
+            (<float *>w.positives)[l] = 1 - codes[l]
+    else:
+        for l in range(length):
+            (<double *>w.positives)[l] = 1 - codes[l]
     for l in range(length, (length + 3) // 4 * 4):
         set_number(plan.tiles, w.positives, l, 0)
     return length
 
 
 cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
-    """The nodes of a centre that is soon to come."""
+    """The nodes of a centre that is soon to come, and the way of one that comes later."""
     cdef const Plan *plan = w.plan
     cdef long at
+    if centre + PATHS_AHEAD < w.end:
+        at = plan.path_begins[w.words[centre + PATHS_AHEAD]]
+        __builtin_prefetch(plan.path_nodes + at, 0, 3)
+        __builtin_prefetch(plan.path_codes + at, 0, 3)
     if centre < w.end:
         for at in range(
             plan.path_begins[w.words[centre]], plan.path_begins[w.words[centre] + 1]
         ):
-            if plan.path_nodes[at] < plan.words - 1 - TOP_NODES:
+            if place_of(plan, plan.path_nodes[at]) < 0:
                 ask_for(&plan.nodes, plan.path_nodes[at])
 
 
@@ -315,19 +330,19 @@ cdef void descend_bag(Worker *w, long word, const char *x, char *d) noexcept nog
     if plan.with_loss:
         w.loss += plan.rows.loss(length, w.positives, w.ones, w.scores)
     plan.rows.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
-    for l in range(length):
-        w.dn[l] = change_by(w, &plan.nodes, nodes[l], w.scores, l, x)
-    plan.rows.pairs(plan.vectors, length, w.scores, x, d, w.y, w.dn)
+    if plan.deferred:
+        for l in range(length):
+            note_pair(w, &plan.nodes, nodes[l], w.scores, l, x)
+    plan.rows.pairs(
+        plan.vectors, length, w.scores, x, d, w.y, NULL if plan.deferred else <char **>w.y
+    )
 
 
-cdef inline char *change_by(
+cdef inline void note_pair(
     Worker *w, const Matrix *matrix, long index, const char *errors, long i, const char *x
 ) noexcept nogil:
-    """``change`` for a row that becomes more by errors[i] * x, which needs no zeros to add to."""
-    if not w.plan.deferred:
-        return row_of(matrix, index)
+    """A row is to become more by errors[i] * x, which needs no zeros to add to."""
     note_change(w, row_of(matrix, index), x, number_at(w.plan.tiles, errors, i), index)
-    return w.unused
 
 
 cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept nogil:
@@ -342,11 +357,11 @@ cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept
         w.loss += plan.rows.loss(count, w.labels, w.labels, w.positives)
     plan.rows.errors(rounded(plan, count), w.labels, w.labels, w.rate, w.positives)
     for t in range(count):
-        w.dy[t] = change_by(
-            w, &plan.outputs, w.words[begin + t], w.positives, t, w.x + t * row
-        )
+        if plan.deferred:
+            note_pair(w, &plan.outputs, w.words[begin + t], w.positives, t, w.x + t * row)
         plan.rows.pairs(
-            plan.vectors, 1, w.positives + t * item, w.x + t * row, bags[t], w.y + t, w.dy + t
+            plan.vectors, 1, w.positives + t * item, w.x + t * row, bags[t], w.y + t,
+            NULL if plan.deferred else <char **>w.y + t,
         )
     weigh_negatives(w, count, NULL, begin, begin, begin + count)
     add_negatives(w, count, w.x, bags)

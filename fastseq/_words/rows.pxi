@@ -1,6 +1,11 @@
 """What C offers training: functions on rows (``word2vec.h``), products (``tiles.h``), threads."""
 
 cdef extern from "tiles.h" nogil:
+    ctypedef struct fs_change:
+        char *row
+        const char *delta
+        double scale
+        long index
     ctypedef struct fs_word2vec:
         void (*dots)(long, long, const char *, const char **, char *) noexcept nogil
         void (*row_dots)(long, long, const char *, const char **, char *) noexcept nogil
@@ -16,7 +21,8 @@ cdef extern from "tiles.h" nogil:
         void (*open_window)(long, double, const char *, char *, char *) noexcept nogil
         void (*add_windows)(long, const char *, char *, const char *, double,
                             char *) noexcept nogil
-        void (*add)(long, double, const char *, char *) noexcept nogil
+        void (*add_changes)(long, long, const fs_change *, int, int) noexcept nogil
+        void (*exchange)(long, char *, char *, char *) noexcept nogil
     ctypedef struct fs_tiles:
         long item, lanes
         void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil

@@ -22,6 +22,7 @@ def train_words(
     plan.last_chunk = first_chunk + rates.shape[0]
     plan.workers = settings.virtual_workers if plan.deferred else workers
     parts = min(parts, plan.workers)
+    read_top(&plan)
     plan.worker = <Worker *>calloc(plan.workers, sizeof(Worker))
     scratch.data, scratch.used = NULL, 0
     for i in range(plan.workers if plan.worker != NULL else 0):
@@ -77,7 +78,9 @@ cdef void train_together(int part, int parts, void *argument) noexcept nogil:
         busy = False
         for i in range(plan.workers):
             busy |= plan.worker[i].chunk < plan.last_chunk
-            add_changes(&plan.worker[i], part, parts)
+            plan.rows.add_changes(
+                plan.vectors, plan.worker[i].changed, plan.worker[i].changes, part, parts
+            )
         fs_barrier_wait(&plan.barrier, parts)
 
 
@@ -93,16 +96,6 @@ cdef void train_next_block(Worker *w, int index) noexcept nogil:
             read_chunk(w, w.chunk)
     if w.at < w.end:
         train_block(w, min(plan.block, w.end - w.at))
-
-
-cdef void add_changes(Worker *w, int part, int parts) noexcept nogil:
-    cdef const Plan *plan = w.plan
-    cdef long i
-    for i in range(w.changed):
-        if w.changes[i].index % parts == part:
-            plan.rows.add(
-                plan.vectors, w.changes[i].scale, w.changes[i].delta, w.changes[i].row
-            )
 
 
 # --- from Python to C ---------------------------------------------------------------------------
@@ -148,3 +141,17 @@ cdef read_settings(Plan *plan, settings, streams):
     plan.block, plan.with_loss = settings.block, settings.with_loss
     plan.deferred = settings.virtual_workers > 0
     plan.token_stream, plan.draw_stream = streams
+
+
+cdef void read_top(Plan *plan) noexcept nogil:
+    """How many nodes are the top of the tree, and for how long workers have copies of them.
+
+    One of the first n nodes is met about once in n words or less often, so that a copy of it
+    would not pay for itself.  The more workers there are, the shorter they go on alone: else all
+    of them would make the same way from the same place, and together go too far.
+    """
+    plan.top, plan.span = TOP_NODES, 0
+    if plan.nodes.data != NULL and plan.workers > 1 and not plan.deferred:
+        plan.span = max(plan.block, STALE_WORDS // plan.workers)
+        plan.top = min(plan.span, MOST_COPIES)
+    plan.top = min(plan.top, plan.words - 1)

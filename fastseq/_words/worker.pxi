@@ -4,6 +4,8 @@ cdef enum:
     CHUNK = 8192   # tokens of the corpus that a worker takes at a time
     MARKS = 4096   # bytes that say whether a word may be among the negatives
     TOP_NODES = 64 # of a tree, which many ways go through
+    MOST_COPIES = 256  # of nodes
+    STALE_WORDS = 1024  # which all workers together train before they see each other's top nodes
 
 
 cdef struct Matrix:
@@ -35,16 +37,11 @@ cdef struct Plan:
     double *losses                 # loss and pairs of each chunk
     long first_chunk, last_chunk, next_chunk
     bint deferred
+    long top                       # nodes at the tree's top
+    long span                      # words for which workers have copies of them, 0: none
     int workers
     Worker *worker
     fs_barrier barrier
-
-
-cdef struct Change:
-    char *row
-    const char *delta
-    double scale
-    long index
 
 
 cdef struct Worker:
@@ -62,7 +59,6 @@ cdef struct Worker:
     char *n              # outputs, likewise
     char *sums           # running sums of inputs; and differences of gradients
     char *d              # gradients of CBOW's inputs
-    char *unused         # a row for changes that are noted elsewhere
     char *panel
     char *scores
     char *weights
@@ -80,10 +76,15 @@ cdef struct Worker:
     long *pair_begins
     uint8_t *marks
     # deferred changes
-    Change *changes
+    fs_change *changes
     char *deltas
     long changed
-    char *top[TOP_NODES] # changes of the tree's top nodes in this block, NULL: none yet
+    # the tree's top nodes: their changes in this block, or copies of them; NULL: none yet
+    char *top[MOST_COPIES]
+    uint8_t used[MOST_COPIES]  # whether a copy was, since the workers' changes were added up
+    char *copies
+    char *before         # what the copies were when their changes were last added up
+    long waiting         # words since then
 
 
 cdef inline uint64_t random_bits(uint64_t stream, uint64_t position) noexcept nogil:
@@ -119,7 +120,7 @@ cdef inline void note_change(
     Worker *w, char *row, const char *delta, double scale, long index
 ) noexcept nogil:
     """A row is to become more by scale * delta."""
-    cdef Change *noted = &w.changes[w.changed]
+    cdef fs_change *noted = &w.changes[w.changed]
     noted.row, noted.delta, noted.scale, noted.index = row, delta, scale, index
     w.changed += 1
 
@@ -128,10 +129,49 @@ cdef inline double number_at(const fs_tiles *tiles, const char *array, long i) n
     return (<const float *>array)[i] if tiles.item == sizeof(float) else (<const double *>array)[i]
 
 
+cdef inline long place_of(const Plan *plan, long node) noexcept nogil:
+    """A node's place at the top of the tree, where the root is last; negative: it is below."""
+    return node - (plan.words - 1 - plan.top)
+
+
+cdef inline char *node_row(Worker *w, long node) noexcept nogil:
+    """A node's vector: at the top of the tree the worker's own copy, if it has copies.
+
+    Every way goes through there.  Without copies, threads would wait for each other's cache lines.
+    """
+    cdef long place = place_of(w.plan, node), row = w.plan.nodes.row_bytes
+    if place < 0 or w.plan.span == 0:
+        return row_of(&w.plan.nodes, node)
+    if w.top[place] == NULL:
+        w.top[place] = w.copies + place * row
+        memcpy(w.top[place], row_of(&w.plan.nodes, node), row)
+        memcpy(w.before + place * row, w.top[place], row)
+    w.used[place] = 1
+    return w.top[place]
+
+
+cdef void exchange_copies(Worker *w) noexcept nogil:
+    """Add what the copies became more to the nodes, and what others added to them to the copies."""
+    cdef const Plan *plan = w.plan
+    cdef long place, row = plan.nodes.row_bytes
+    for place in range(plan.top):
+        if w.used[place]:
+            plan.rows.exchange(
+                plan.vectors, w.top[place], w.before + place * row,
+                row_of(&plan.nodes, plan.words - 1 - plan.top + place),
+            )
+            w.used[place] = 0
+        else:
+            w.top[place] = NULL  # too old
+    w.waiting = 0
+
+
 cdef inline char *change_node(Worker *w, long node) noexcept nogil:
     """``change`` for a node; the block's changes of a node at the top go into one row."""
-    cdef long place = node - (w.plan.words - 1 - TOP_NODES)
-    if not w.plan.deferred or place < 0:
+    cdef long place = place_of(w.plan, node)
+    if not w.plan.deferred:
+        return node_row(w, node)
+    if place < 0:
         return change(w, &w.plan.nodes, node)
     if w.top[place] == NULL:
         w.top[place] = change(w, &w.plan.nodes, node)
@@ -255,7 +295,6 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.n = take(scratch, (columns + 64) * row)
     w.sums = take(scratch, (places + 1) * row)
     w.d = take(scratch, plan.block * row)
-    w.unused = take(scratch, row)
     w.panel = take(scratch, plan.draws * row)
     w.scores = take(scratch, (max(plan.block, around + 1) * (columns + 64)) * item)
     w.weights = take(scratch, (max(plan.block, around + 1) * (columns + 64)) * item)
@@ -272,9 +311,14 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.pair_begins = <long *>take(scratch, (plan.block + 1) * sizeof(long))
     w.marks = <uint8_t *>take(scratch, MARKS)
     if plan.deferred:
-        w.changes = <Change *>take(scratch, changes * sizeof(Change))
+        w.changes = <fs_change *>take(scratch, changes * sizeof(fs_change))
         w.deltas = take(scratch, changes * row)
-    w.changed, w.chunk, w.at, w.end = 0, -1, 0, 0
+    if plan.span:
+        w.copies = take(scratch, plan.top * row)
+        w.before = take(scratch, plan.top * row)
+    w.changed, w.chunk, w.at, w.end, w.waiting = 0, -1, 0, 0, 0
+    memset(w.top, 0, sizeof(w.top))
+    memset(w.used, 0, sizeof(w.used))
     if scratch.data != NULL:
         memset(w.marks, 0, MARKS)
         for i in range(pairs):

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 
+import fastseq as fs
 from fastseq import processes
 from fastseq.bench.peers import Fastseq, Torch
 from fastseq.bench.problems import make_problem
+from fastseq.bench.word_vectors import VARIANTS
 
 _IMPORT = """
 import time
@@ -68,6 +70,21 @@ def peak_memory(library, cell, shape):
     return {"grown": grown}
 
 
+def word2vec_memory(path, variant, size):
+    """Bytes by which Word2Vec grows the process from a file to vectors, and those that it keeps."""
+    options = {"vector_size": size, "workers": 1, "progress": False, **VARIANTS[variant]}
+    fs.Word2Vec([["to", "be"]], min_count=1, **options)  # code that loads on use
+    before = _reset_peak()
+    corpus = fs.Corpus.from_file(path, workers=1, progress=False)
+    model = fs.Word2Vec(**options)
+    model.build_vocab(corpus)
+    model.train(epochs=1)
+    grown = _peak() - before
+    matrices = (model.wv.vectors, model.syn1neg, model.syn1)
+    kept = [matrix for matrix in matrices if matrix is not None]
+    return {"grown": grown, "kept": sum(a.nbytes for a in [corpus.ids, corpus.offsets, *kept])}
+
+
 def kept_bytes(cell, shape, itemsize=4):
     """What a training call has to hold at once besides inputs and parameters, in bytes.
 
@@ -112,8 +129,8 @@ def _peak():
 
 def _main():
     job = json.loads(sys.argv[1])
-    measure = {"first_call": first_call, "peak_memory": peak_memory}[job.pop("measure")]
-    print(json.dumps(measure(**job)))
+    measures = {each.__name__: each for each in (first_call, peak_memory, word2vec_memory)}
+    print(json.dumps(measures[job.pop("measure")](**job)))
 
 
 if __name__ == "__main__":

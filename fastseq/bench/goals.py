@@ -45,6 +45,16 @@ FIRST_OVER_SECOND = 2.0
 NUMBA_OVER_CYTHON = 2.5
 ADDITION_OVER_TUTORIAL = 20.0
 MEMORY_OVER_KEPT = 1.1
+WORD2VEC_OVER_GENSIM = {  # an epoch, D
+    ("cbow-ns", 100): 3.5,
+    ("cbow-hs", 100): 4.0,
+    ("sg-ns", 100): 12.0,
+    ("sg-hs", 100): 3.5,
+    ("sg-ns", 300): 8.0,
+}
+FILE_OVER_GENSIM = 8.0
+THREADS_OVER_ONE, DETERMINISTIC_OVER_RACING = 1.7, 1.3
+CORPUS_OVER_GENSIM = 6.0
 IMPORT_SECONDS = 0.05
 
 TIE = 0.05  # ratios of 0.95 to 1.05 are a draw
@@ -265,6 +275,33 @@ def _imports(rows, settings):
         yield Goal("seconds that fastseq adds to numpy", added, IMPORT_SECONDS, at_most=True)
 
 
+def _corpus(rows, settings):
+    for row in rows:
+        if "gensim build_vocab" in row.times:
+            what = f"{row.case['words']:,} words: over gensim's vocabulary"
+            yield Goal(what, row.ratio("gensim build_vocab"), CORPUS_OVER_GENSIM)
+
+
+def _word2vec(rows, settings):
+    for row in rows:
+        what = f"{row.case['what']}, {row.case['variant']}, D = {row.case['D']}"
+        key = row.case["variant"], row.case["D"]
+        if "gensim" in row.times and settings["threads"] == 1:
+            bar = WORD2VEC_OVER_GENSIM[key] if row.case["what"] == "epoch" else FILE_OVER_GENSIM
+            yield Goal(f"{what}: over gensim", row.ratio("gensim"), bar)
+        if "fastseq deterministic" in row.times and settings["threads"] == 1:
+            slower = row.ratio("fastseq deterministic")
+            yield Goal(f"{what}: deterministic", slower, DETERMINISTIC_OVER_RACING, at_most=True)
+        if settings["threads"] == 2 and "fastseq 1 thread" in row.times:
+            yield Goal(f"{what}: over one thread", row.ratio("fastseq 1 thread"), THREADS_OVER_ONE)
+
+
+def _word2vec_memory(rows, settings):
+    for row in rows:
+        what = f"{row.case['variant']}, D = {row.case['D']}: memory grown over kept"
+        yield Goal(what, row.ratio("fastseq", over="kept"), MEMORY_OVER_KEPT, at_most=True)
+
+
 _GOALS = {
     "layers": _layers,
     "float64": _float64,
@@ -276,6 +313,9 @@ _GOALS = {
     "first-call": _first_call,
     "backends": _backends,
     "binary-addition": _addition,
+    "corpus": _corpus,
+    "word2vec": _word2vec,
+    "word2vec-memory": _word2vec_memory,
     "memory": _memory,
     "import": _imports,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastseq.bench import beams, decoders, fresh, streams, texts, tutorial
+from fastseq.bench import beams, decoders, fresh, streams, texts, tutorial, word_vectors
 from fastseq.bench.attention import LIBRARIES, make_heads
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
@@ -40,6 +40,9 @@ QUICK_RAGGED = ((Shape(20, 4, 32), 5, 20),)
 QUICK_UPDATES = 50
 WORDS = (1_000_000, 5_000_000)
 QUICK_WORDS = 20_000
+WORD2VEC_WORDS = (300_000, 1_000_000)  # from file to vectors, and of an epoch
+WORD2VEC_MEMORY_WORDS = 10_000_000
+WORD2VEC_SIZES = [*((variant, 100) for variant in word_vectors.VARIANTS), ("sg-ns", 300)]
 
 
 @dataclass
@@ -73,9 +76,9 @@ class Settings:
         """The rounds asked for, else the suite's own number."""
         return self.rounds or normal
 
-    def interleave(self, calls):
+    def interleave(self, calls, rounds=ROUNDS):
         pause = PAUSE_SECONDS if self.threads > 1 else 0.0
-        return interleave(calls, self.turns(), self.slot_seconds, pause)
+        return interleave(calls, self.turns(rounds), self.slot_seconds, pause)
 
     def has_peer(self, name):
         return any(peer.name == name for peer in self.peers)
@@ -291,8 +294,39 @@ def corpus(settings):
     for words in (QUICK_WORDS,) if settings.quick else WORDS:
         with texts.text_file(words) as path:
             calls = texts.readers(path, settings.threads)
-            times = interleave(calls, settings.turns(FEW_ROUNDS), settings.slot_seconds)
+            times = settings.interleave(calls, FEW_ROUNDS)
             yield Row({"words": words}, times, {"bytes": os.path.getsize(path)})
+
+
+def word2vec(settings):
+    """Word vectors against gensim's: an epoch of all kinds, and from a file to vectors."""
+    few, many = (QUICK_WORDS, QUICK_WORDS) if settings.quick else WORD2VEC_WORDS
+
+    def rows(words, kinds):
+        with texts.text_file(words) as path:
+            for what, variant, size, make in kinds:
+                calls = make(path, variant, size, settings.threads)
+                times = settings.interleave(calls, FEW_ROUNDS)
+                yield Row({"what": what, "variant": variant, "D": size, "words": words}, times)
+
+    yield from rows(many, [("epoch", *case, word_vectors.epochs) for case in WORD2VEC_SIZES])
+    from_file = (f"file, {word_vectors.EPOCHS} epochs", "sg-ns", 100, word_vectors.from_file)
+    yield from rows(few, [from_file])
+
+
+def word2vec_memory(settings):
+    """Bytes by which Word2Vec grows a fresh process, against vectors and encoded text."""
+    with texts.text_file(QUICK_WORDS if settings.quick else WORD2VEC_MEMORY_WORDS) as path:
+        for variant, size in WORD2VEC_SIZES[: 1 if settings.quick else None]:
+            runs = [
+                fresh.in_fresh_process("word2vec_memory", path=path, variant=variant, size=size)
+                for _ in range(settings.turns(FEW_ROUNDS))
+            ]
+            times = {
+                name: [run[key] for run in runs]
+                for name, key in (("fastseq", "grown"), ("kept", "kept"))
+            }
+            yield Row({"variant": variant, "D": size}, times)
 
 
 SUITES = {
@@ -307,6 +341,8 @@ SUITES = {
     "beam-search": beam_search,
     "binary-addition": binary_addition,
     "corpus": corpus,
+    "word2vec": word2vec,
+    "word2vec-memory": word2vec_memory,
     "memory": memory,
     "import": imports,
 }
@@ -325,6 +361,8 @@ OPTIONS = {
     "beam-search": ("threads", "peers"),
     "binary-addition": (),
     "corpus": ("threads",),
+    "word2vec": ("threads",),
+    "word2vec-memory": (),
     "memory": ("cells", "peers"),
     "import": ("peers",),
 }

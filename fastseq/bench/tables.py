@@ -22,6 +22,7 @@ VIEWS = {
     "backends": View("ms", "cython"),
     "binary-addition": View("s"),
     "memory": View("MB", "kept"),
+    "word2vec-memory": View("MB", "kept"),
     "import": View("ms", "numpy"),
 }
 

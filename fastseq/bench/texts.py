@@ -1,13 +1,13 @@
 """Texts to read: words as often as in a language, and what reads them."""
 
 import contextlib
-import importlib.util
 import os
 import tempfile
 
 import numpy as np
 
 import fastseq as fs
+from fastseq.bench.word_vectors import has_gensim
 
 WORDS_A_LINE = 20
 
@@ -36,7 +36,7 @@ def text_file(size, vocabulary=100_000, seed=0):
 def readers(path, threads):
     """Calls that count and encode a text; gensim's, if it is installed, counts alone."""
     calls = {"fastseq": lambda: fs.Corpus.from_file(path, workers=threads)}
-    if importlib.util.find_spec("gensim"):
+    if has_gensim():
         from gensim.models.word2vec import Word2Vec
 
         calls["gensim build_vocab"] = lambda: Word2Vec(vector_size=1).build_vocab(corpus_file=path)

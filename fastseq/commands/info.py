@@ -1,5 +1,7 @@
 """``fastseq info``: what the package runs on, or what is in a file."""
 
+import numpy as np
+
 import fastseq
 
 
@@ -29,7 +31,7 @@ def run(args):
 
 def describe(path):
     """Names and values of what there is to say about a file."""
-    from fastseq import tensor_files
+    from fastseq import checkpoint, tensor_files, word2vec_states
     from fastseq.models import estimator_files
 
     file = tensor_files.read(path)
@@ -38,6 +40,8 @@ def describe(path):
     yield "fastseq", file.version
     if file.kind == estimator_files.KIND:
         yield from _describe_estimator(estimator_files.load(path))
+    elif file.kind == word2vec_states.KIND:
+        yield from _describe_word2vec(checkpoint.state_in(file))
     else:
         yield "arrays", len(file.arrays)
         yield "numbers", f"{sum(array.size for array in file.arrays.values()):,}"
@@ -53,6 +57,16 @@ def _describe_estimator(estimator):
     yield "parameters", f"{parameters.flat.size:,} of {parameters.flat.dtype}"
     yield from ((f"  {name}", view.shape) for name, view in parameters.items())
     yield "history", estimator.history_
+
+
+def _describe_word2vec(state):
+    settings = state["settings"]
+    size = settings.pop("vector_size")
+    yield "model", f"Word2Vec, {len(state['keys']):,} words, vectors of {size} numbers"
+    yield "settings", ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    yield "words", _shortened(np.array(state["keys"]))
+    yield "epochs", state["epochs_trained"]
+    yield "losses", _shortened(np.array(state["losses"]))
 
 
 def _shortened(value, most=12):

@@ -70,7 +70,7 @@ def add_settings(parser, cls):
         options = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if kind == "bool":
             options["action"] = argparse.BooleanOptionalAction
-        elif name == "embeddings":  # in Python also the vectors themselves
+        elif name.endswith("embeddings"):  # in Python also the vectors themselves
             options |= {"metavar": "FILE"}
         elif kind == "float | str":
             options |= {"type": number_or_average, "metavar": "X"}

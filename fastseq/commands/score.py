@@ -21,7 +21,8 @@ def add(commands):
             "Compare lines with those that are right. All numbers are percentages or go to 100: "
             "exact, lines that are equal; ser, lines that are not (what tasks of pronunciation "
             "call WER); wer and per, edits for each word or phone, with blanks between them; cer, "
-            "edits for each character; bleu and chrf, by sacrebleu."
+            "edits for each character; bleu and chrf, by sacrebleu, which counts over all lines: a "
+            "line that is empty on one side has nothing to be counted for chrf."
         ),
         epilog="example: fastseq score written.txt right.txt --metrics bleu chrf",
     )

@@ -1,10 +1,8 @@
 """``fastseq train``: models from files of data."""
 
-import sys
-
 import numpy as np
 
-from fastseq import files, models, readers, tensor_files
+from fastseq import _command, files, models, readers, tensor_files
 from fastseq.commands import data, options, pairs
 
 
@@ -216,10 +214,7 @@ def run(args):
         print(f"{pairs.describe(args.test)}: {describe_score(estimator, test)}")
     if failure is not None:
         raise failure
-    if history.stopped == "interrupted":
-        print("fastseq: interrupted; the model is as good as it came to be", file=sys.stderr)
-        return 130
-    return 0
+    return _command.code_of(history.stopped)
 
 
 def _single(validation):

@@ -5,7 +5,7 @@ import re
 import sys
 
 import fastseq
-from fastseq import files
+from fastseq import _command, files
 from fastseq.commands.options import positive_number, whole_number
 
 
@@ -178,7 +178,7 @@ def train(args):
     if args.vocab is not None:
         word2vec_files.write_counts(args.vocab, model.wv.index_to_key, model.wv.expandos["count"])
     print(f"{args.out}: {len(model.wv):,} words, vectors of {model.wv.vector_size} numbers")
-    return 0
+    return _command.code_of(model.stopped)
 
 
 # --- questions ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from importlib import resources
 import numpy as np
 
 import fastseq as fs
+from fastseq.progress import is_terminal
 
 HELD_OUT = 0.05  # the share of the text that is kept from training
 MANY = 1_000_000  # epochs: a clock ends the training
@@ -93,12 +94,12 @@ def train(model, text, *, seconds, updates=np.inf):
 
 @contextlib.contextmanager
 def progress(seconds, unit="characters"):
-    """Gives a function report(elapsed, loss, count): a bar, or lines without tqdm."""
+    """Gives a function report(elapsed, loss, count): a bar, or lines without tqdm or terminal."""
     try:
         from tqdm import tqdm
     except ImportError:
         tqdm = None
-    if tqdm is None:
+    if tqdm is None or not is_terminal():
         yield line_reporter(seconds, unit)
         return
     layout = "{percentage:3.0f}%|{bar:30}| {elapsed}, {remaining} left{postfix}"

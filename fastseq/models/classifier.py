@@ -11,6 +11,7 @@ from fastseq.models import inputs
 from fastseq.models.estimator import check_pairs
 from fastseq.models.networks import softmax
 from fastseq.models.sequence_estimator import SequenceEstimator
+from fastseq.models.settings import estimator
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fastseq.keyed_vectors import KeyedVectors
 
 
+@estimator
 class SequenceClassifier(SequenceEstimator):
     """Classes of whole sequences, by recurrent layers: time series, or texts.
 
@@ -57,27 +59,7 @@ class SequenceClassifier(SequenceEstimator):
         Passes over the data.
     batch_size : int
         How many sequences an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation's loss has not become less for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, classes and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, dropout.
+    {training}
 
     Attributes
     ----------
@@ -109,58 +91,18 @@ class SequenceClassifier(SequenceEstimator):
     _estimator_type = "classifier"
     learned = ("classes_", *SequenceEstimator.learned)
 
-    def __init__(
-        self,
-        *,
-        cell: str = "lstm",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        pooling: str = "mean",
-        dropout: float = 0.0,
-        memory: int | None = None,
-        standardize: bool = True,
-        unit: str = "word",
-        embedding_dim: int = 64,
-        embeddings: str | KeyedVectors | None = None,
-        min_count: int = 2,
-        epochs: int = 20,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.dropout = dropout
-        self.memory = memory
-        self.standardize = standardize
-        self.unit = unit
-        self.embedding_dim = embedding_dim
-        self.embeddings = embeddings
-        self.min_count = min_count
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    cell: str = "lstm"
+    hidden_size: int = 64
+    num_layers: int = 1
+    bidirectional: bool = True
+    pooling: str = "mean"
+    dropout: float = 0.0
+    memory: int | None = None
+    standardize: bool = True
+    unit: str = "word"
+    embedding_dim: int = 64
+    embeddings: str | KeyedVectors | None = None
+    min_count: int = 2
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each sequence.

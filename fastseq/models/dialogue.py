@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -17,8 +17,12 @@ from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatc
 from fastseq.models.dialogue_network import DialogueNetwork, Heard
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import CELLS
+from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.search import beam_search, sample_sequences
+
+if TYPE_CHECKING:
+    from fastseq.keyed_vectors import KeyedVectors
 
 SCORES = ("additive", "dot", "general", "concat")
 SELECTIONS = ("loss", "score")
@@ -42,6 +46,7 @@ class DialoguePerplexity(NamedTuple):
     per_utterance: float
 
 
+@estimator
 class HRED(Estimator):
     """Answers in dialogues: a hierarchical recurrent encoder and decoder.
 
@@ -67,6 +72,9 @@ class HRED(Estimator):
         Of all recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
     hidden_size, num_layers : int
         Of the encoder, in each direction, and of the decoder.
     context_size : int
@@ -105,39 +113,24 @@ class HRED(Estimator):
         Passes over the data.
     batch_size : int
         How many dialogues an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation has not become better for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, vocabulary and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, dropout.
+    {training}
 
     Attributes
     ----------
     vocabulary_ : Vocabulary
     longest_answer_ : int
         In tokens, among those of ``fit``.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : DialogueNetwork
     history_ : History
         Losses in nats per word, and more, for each update and epoch.
 
     Notes
     -----
+    In a batch utterances lie side by side, as long as the longest of them: one that is much longer
+    than all others takes memory for each of them.
+
     An empty history is answered as if nothing had been said aloud: as the history of one empty
     utterance.  A dialogue of one utterance has no answer, and only its words are learned.
 
@@ -164,7 +157,7 @@ class HRED(Estimator):
     ('hello eve', ['my name is eve', 'hello eve'])
     """
 
-    learned = ("vocabulary_", "longest_answer_")
+    learned = ("vocabulary_", "longest_answer_", "missing_words_")
     _free = ("answers", "max_turns", "beam_size", "length_penalty", "selection")
     _needs_targets = False
     _data = "dialogues"
@@ -175,76 +168,29 @@ class HRED(Estimator):
     )
     _reads_answers = False  # whether its batches let the network read the answers, too
 
-    def __init__(
-        self,
-        *,
-        unit: str = "word",
-        normalization: str | None = None,
-        min_count: int = 1,
-        vocabulary_size: int | None = None,
-        cell: str = "gru",
-        embedding_dim: int = 128,
-        hidden_size: int = 256,
-        context_size: int = 256,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        attention: str | None = None,
-        context: bool = True,
-        tie_weights: bool = False,
-        dropout: float = 0.2,
-        word_dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        answers: str = "all",
-        max_turns: int | None = 50,
-        beam_size: int = 5,
-        length_penalty: float | str = 0.0,
-        selection: str = "loss",
-        epochs: int = 20,
-        batch_size: int = 16,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.unit = unit
-        self.normalization = normalization
-        self.min_count = min_count
-        self.vocabulary_size = vocabulary_size
-        self.cell = cell
-        self.embedding_dim = embedding_dim
-        self.hidden_size = hidden_size
-        self.context_size = context_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.attention = attention
-        self.context = context
-        self.tie_weights = tie_weights
-        self.dropout = dropout
-        self.word_dropout = word_dropout
-        self.label_smoothing = label_smoothing
-        self.answers = answers
-        self.max_turns = max_turns
-        self.beam_size = beam_size
-        self.length_penalty = length_penalty
-        self.selection = selection
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    unit: str = "word"
+    normalization: str | None = None
+    min_count: int = 1
+    vocabulary_size: int | None = None
+    cell: str = "gru"
+    embedding_dim: int = 128
+    embeddings: str | KeyedVectors | None = None
+    hidden_size: int = 256
+    context_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = True
+    attention: str | None = None
+    context: bool = True
+    tie_weights: bool = False
+    dropout: float = 0.2
+    word_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    answers: str = "all"
+    max_turns: int | None = 50
+    beam_size: int = 5
+    length_penalty: float | str = 0.0
+    selection: str = "loss"
+    batch_size: int = 16
 
     # --- use ------------------------------------------------------------------------------------
 
@@ -287,7 +233,7 @@ class HRED(Estimator):
         sample : bool
             Whether answers are drawn token by token instead.
         temperature, top_k, top_p
-            How tokens are drawn: see :class:`fastseq.Sampler`.
+            How tokens are drawn: see :class:`fastseq.Sampler`; with ``sample=True`` alone.
         min_length, max_length : int
             Of answers, in tokens.  By default an answer may have 10 tokens more than the longest
             in ``fit``.
@@ -572,6 +518,9 @@ class HRED(Estimator):
         answers = (len(utterance) for dialogue in X for utterance in dialogue[1:])
         self.longest_answer_ = max(answers, default=0)
 
+    def table(self, setting):
+        return self.vocabulary_, self.network_.embedding
+
     def make_network(self, seed):
         return DialogueNetwork(**self._network_options(), seed=seed)
 
@@ -619,7 +568,7 @@ class _Options:
         beam_size=None,
         length_penalty=None,
         sample=False,
-        temperature=1.0,
+        temperature=None,
         top_k=None,
         top_p=None,
         min_length=0,
@@ -647,7 +596,13 @@ class _Options:
             "excluded": excluded,
         }
         self._sampled = checks.flag("sample", sample)
-        self._drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        searched = {"beam_size": beam_size, "length_penalty": length_penalty}
+        wrong, needed = (searched, "searching") if sample else (drawn, "drawing: give sample=True")
+        for name, value in wrong.items():
+            if value is not None:
+                raise ValueError(f"{name} is for {needed}, got {value!r} with sample={sample}")
+        self._drawn = drawn | {"temperature": 1.0 if temperature is None else temperature}
         if beam_size is None:
             beam_size = max(model.beam_size, n)
         penalty = model.length_penalty if length_penalty is None else length_penalty

@@ -23,8 +23,6 @@ from fastseq.models.seq2seq_decoders import Bridge, VectorBridge, as_parts, as_s
 from fastseq.models.writing_network import (
     Decoding,
     WritingNetwork,
-    apart,
-    beside,
     from_highest,
     highest,
     shifted,
@@ -237,17 +235,10 @@ class DialogueNetwork(WritingNetwork):
         inputs, targets, mask, lengths = shifted(batch)
         heard, into_history = self._hear_forward(batch)
         opening, extra, through_opening = self._open_forward(heard, batch)
-        vectors, into_table = self._look_up(self.embedding, self._without_some(inputs))
-        x = vectors if opening.known is None else beside(vectors, opening.known)
-        y, through_decoder = self.decoder.forward(
-            x, opening.state, lengths, opening.memory, opening.memory_lengths
-        )
+        state, *given = opening
+        y, through_decoder = self._decode_forward(inputs, state, lengths, *given)
         loss, backprop = self._loss_forward(y, targets, mask)
-        dx, d_state, d_memory = through_decoder(backprop())
-        d_known = None
-        if opening.known is not None:
-            dx, d_known = apart(dx, vectors.shape[2])
-        into_table(dx)
+        d_state, d_known, d_memory = through_decoder(backprop())
         into_history(through_opening(d_state, d_known)._replace(memory=d_memory))
         return self._total(loss, extra, batch)
 
@@ -317,12 +308,11 @@ class DialogueNetwork(WritingNetwork):
         """As :meth:`open`; what ``_total`` must know; and the way back to what was heard."""
         if self._has_context:
             state, through_bridge = self.bridge.forward(heard.states)
-            opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
-            return (
-                opening,
-                0.0,
-                lambda d_state, d_known: Heard(states=d_known + through_bridge(d_state)),
-            )
+
+            def back(d_state, d_known):
+                return Heard(states=d_known + through_bridge(d_state))
+
+            return Opening(state, heard.states, *heard[2:4]), None, back
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
@@ -406,10 +396,8 @@ class DialogueNetwork(WritingNetwork):
     def _outputs(self, opening, batch):
         """The decoder's outputs (T, A, H) for a batch's answers."""
         inputs, _, _, lengths = shifted(batch)
-        state, known, memory, memory_lengths = opening
-        x = self.embedding(inputs)
-        x = x if known is None else beside(x, known)
-        return self.decoder(x, state, lengths, memory, memory_lengths)[0]
+        state, *given = opening
+        return self._decode(inputs, state, lengths, *given)
 
 
 def _picked(parts, rows):

@@ -12,15 +12,19 @@ import inspect
 import os
 import zlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
 from fastseq.models import estimator_files, inputs, word_vectors
+from fastseq.models.settings import TRAINING, Training
 from fastseq.module import Module
 from fastseq.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fastseq.layers import Embedding
 
 OPTIMIZERS = {
     "adam": optim.Adam,
@@ -30,20 +34,6 @@ OPTIMIZERS = {
     "sgd": optim.SGD,
 }
 SCHEDULES = ("cosine", "linear", "plateau")
-TRAINING = (  # settings that all estimators share, and `_check_training` checks
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "lr",
-    "schedule",
-    "weight_decay",
-    "max_norm",
-    "patience",
-    "average",
-    "warm_start",
-    "dtype",
-    "random_state",
-)
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -60,11 +50,10 @@ class NotFittedError(ValueError, AttributeError):
     """
 
 
-class Estimator:
+class Estimator(Training):
     """Common to all estimators.
 
-    A subclass's constructor takes keyword arguments, those of ``TRAINING`` among them, stores
-    them unchanged under their names, and does nothing else.  Its other methods are
+    A subclass has settings, of which ``settings.estimator`` makes its constructor, and the methods
 
     ``check_settings()``
         Raise unless the settings make sense.
@@ -85,6 +74,8 @@ class Estimator:
     _data = "X, y"  # what ``fit`` is given
     _mode = "min"
     _free: tuple[str, ...] = ()  # settings besides TRAINING that may change after ``fit``
+    # settings of vectors to begin with, and where the tokens without one get to stand
+    missing_words: ClassVar[dict[str, str]] = {"embeddings": "missing_words_"}
 
     network_: Module
     history_: History
@@ -163,6 +154,7 @@ class Estimator:
         checks.float_dtype(self.dtype)
         if self.random_state is not None:
             checks.not_negative_int("random_state", self.random_state)
+        word_vectors.check(self)
 
     # --- training -------------------------------------------------------------------------------
 
@@ -246,6 +238,11 @@ class Estimator:
             self._check_interrupted(keep_interrupted)
         return self
 
+    def table(self, setting: str) -> tuple[Vocabulary | None, Embedding | None]:
+        """The tokens, and the layer, that a setting of vectors is for; without tokens None."""
+        network = getattr(self.network_, "encoder", self.network_)
+        return self.vocabulary_, getattr(network, "embedding", None)
+
     def _check_validation(self, held_out, data):
         """Raise if there is none, and settings need one."""
         if held_out is None and (self.patience is not None or self.schedule == "plateau"):
@@ -325,7 +322,7 @@ class Estimator:
     def _describe_run(self, goes_on):
         """Give the network what makes it another run if it changes; a checkpoint compares it."""
         # of embeddings the network knows a checksum
-        may_differ = {"patience", "warm_start", "embeddings"}
+        may_differ = {"patience", "warm_start", *self.missing_words}
         if self.schedule in (None, "plateau"):  # others go by how many updates there will be
             may_differ.add("epochs")
         settings = {n: v for n, v in self.get_params().items() if n not in may_differ}

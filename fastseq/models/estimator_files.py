@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checkpoint, tensor_files
+from fastseq import checkpoint, tensor_files, word2vec_states
 from fastseq.history import History
 from fastseq.keyed_vectors import KeyedVectors
 from fastseq.subwords import Subwords
 from fastseq.vocabulary import Vocabulary
+from fastseq.word2vec import Word2Vec
 
 if TYPE_CHECKING:
     from fastseq.models.estimator import Estimator
@@ -30,17 +31,17 @@ def class_name(cls: type[Estimator]) -> str:
     return cls.__name__ if is_ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def load(path: str | os.PathLike) -> Estimator:
-    """The estimator in a file, whichever it is.
+def load(path: str | os.PathLike) -> Estimator | Word2Vec:
+    """The estimator in a file, whichever it is; or the Word2Vec model.
 
     Parameters
     ----------
     path : str or path
-        What ``save`` of an estimator wrote.
+        What ``save`` of an estimator wrote, or that of ``Word2Vec``.
 
     Returns
     -------
-    estimator : SequenceTagger, SequenceClassifier, ...
+    estimator : SequenceTagger, SequenceClassifier, ..., Word2Vec
         Of the class that the file names.
 
     Raises
@@ -64,7 +65,10 @@ def load(path: str | os.PathLike) -> Estimator:
     >>> type(again).__name__, again.classes_.tolist()
     ('SequenceTagger', ['ADV', 'PRON', 'VERB'])
     """
-    return read(path)
+    file = tensor_files.read(path)
+    if file.kind == word2vec_states.KIND:
+        return Word2Vec._from_state(checkpoint.state_in(file))
+    return _read(path, file, None)
 
 
 def write(estimator: Estimator, path: str | os.PathLike) -> None:
@@ -88,7 +92,10 @@ def write(estimator: Estimator, path: str | os.PathLike) -> None:
 
 def read(path: str | os.PathLike, cls: type[Estimator] | None = None) -> Estimator:
     """The estimator in a file; if a class is given it must be of this one."""
-    file = tensor_files.read(path)
+    return _read(path, tensor_files.read(path), cls)
+
+
+def _read(path, file, cls):
     if file.kind != KIND:
         raise ValueError(
             f"{path}: holds {checkpoint.describe_kind(file.kind)}, not "

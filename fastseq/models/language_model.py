@@ -16,6 +16,7 @@ from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
 from fastseq.models.networks import CELLS, softmax
+from fastseq.models.settings import estimator
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ SCORES_AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps
 
 
+@estimator
 class LanguageModel(Estimator):
     """A model of text, by recurrent layers: it judges texts, and writes them.
 
@@ -76,27 +78,7 @@ class LanguageModel(Estimator):
         Passes over the text.
     batch_size : int
         Parts of the text that are read side by side.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        What makes updates of gradients.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation's loss has not become less for 10 epochs.
-    weight_decay : float
-        The optimiser's, by which parameters shrink.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, vocabulary and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, dropout.
+    {training}
 
     Attributes
     ----------
@@ -133,62 +115,21 @@ class LanguageModel(Estimator):
     learned = ("vocabulary_", "n_tokens_", "missing_words_")
     _free = ("steps",)
 
-    def __init__(
-        self,
-        *,
-        unit: str = "character",
-        cell: str = "lstm",
-        embedding_dim: int = 128,
-        embeddings: str | KeyedVectors | None = None,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        tie_weights: bool = False,
-        softmax: str = "full",
-        cutoffs: Sequence[int] | None = None,
-        num_sampled: int = 1000,
-        min_count: int = 1,
-        vocabulary_size: int | None = None,
-        steps: int = 64,
-        epochs: int = 5,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.unit = unit
-        self.cell = cell
-        self.embedding_dim = embedding_dim
-        self.embeddings = embeddings
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.dropout = dropout
-        self.tie_weights = tie_weights
-        self.softmax = softmax
-        self.cutoffs = cutoffs
-        self.num_sampled = num_sampled
-        self.min_count = min_count
-        self.vocabulary_size = vocabulary_size
-        self.steps = steps
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    unit: str = "character"
+    cell: str = "lstm"
+    embedding_dim: int = 128
+    embeddings: str | KeyedVectors | None = None
+    hidden_size: int = 256
+    num_layers: int = 1
+    dropout: float = 0.0
+    tie_weights: bool = False
+    softmax: str = "full"
+    cutoffs: Sequence[int] | None = None
+    num_sampled: int = 1000
+    min_count: int = 1
+    vocabulary_size: int | None = None
+    steps: int = 64
+    epochs: int = 5
 
     def check_settings(self):
         self._check_training()
@@ -202,7 +143,6 @@ class LanguageModel(Estimator):
         checks.fraction("dropout", self.dropout)
         checks.flag("tie_weights", self.tie_weights)
         checks.choice("softmax", self.softmax, SOFTMAXES)
-        word_vectors.check(self.embeddings)
         if self.embeddings is not None and self.unit == "id":
             raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import BagOfWordsLoss, GaussianLatent
+from fastseq.latent import BagOfWordsLoss, GaussianLatent, shifts
 from fastseq.models.dialogue_network import DialogueNetwork, Heard, Opening
 from fastseq.models.latent_training import Objective, noise_of_rows
 from fastseq.models.writing_network import shifted
@@ -109,7 +109,7 @@ class LatentDialogueNetwork(DialogueNetwork):
         value, d_kl = self.objective.divergence(kl)
         share = len(z) / batch.tokens  # both are for an answer in the mean, the loss is per word
         bag, d_bag = self._bag_forward(known, batch)
-        extra = share * value + bag, kl, into_latent.posterior[0]
+        extra = share * value + bag, kl, shifts(into_latent.posterior, into_latent.prior)
 
         def back(d_state, d_known):
             d_known = d_known + through_bridge(d_state) + d_bag

@@ -13,9 +13,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.latent import ACTIVE, KL_SCHEDULES, KLSchedule, free_bits
 from fastseq.models.estimator import Estimator
-
-# settings that are about training alone
-TRAINING = ("kl_schedule", "kl_updates", "kl_cycles", "kl_weight", "free_bits")
+from fastseq.models.settings import estimator
 
 
 def noise_of_rows(rows: np.ndarray, n: int, size: int, seed: int = 0) -> np.ndarray:
@@ -25,13 +23,18 @@ def noise_of_rows(rows: np.ndarray, n: int, size: int, seed: int = 0) -> np.ndar
     return np.stack(noise, axis=1) if noise else np.empty((n, 0, size))
 
 
+@estimator
 class LatentEstimator(Estimator):
-    """Common to estimators whose network has an ``objective``: an :class:`Objective`.
+    """Common to estimators whose network has an ``objective``: an :class:`Objective`."""
 
-    The constructor takes ``latent_size``, the names of ``TRAINING``, and stores them.
-    """
+    _free = ("kl_schedule", "kl_updates", "kl_cycles", "kl_weight", "free_bits")
 
-    _free = TRAINING
+    latent_size: int = 32
+    kl_schedule: str = "linear"
+    kl_updates: int | None = None
+    kl_cycles: int = 4
+    kl_weight: float = 1.0
+    free_bits: float = 0.0
 
     def _check_latent(self):
         """Raise unless the settings of the latent variable make sense."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
+from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from fastseq.keyed_vectors import KeyedVectors
 
 SCORES = ("additive", "dot", "general", "concat")
 METRICS = ("exact", "wer", "bleu", "chrf")
@@ -55,6 +58,7 @@ class Candidate(NamedTuple):
     cut: bool
 
 
+@estimator
 class Seq2Seq(Estimator):
     """Writes a sequence for a sequence: an encoder reads it, a decoder with attention writes.
 
@@ -81,6 +85,9 @@ class Seq2Seq(Estimator):
     cell : {"lstm", "gru", "rnn"}
     embedding_dim : int
         The size of tokens' vectors.
+    source_embeddings, target_embeddings : str or KeyedVectors, optional
+        Vectors to begin with, of size ``embedding_dim``: a file, or what it holds.  Tokens without
+        one begin at random.  With a joint vocabulary the first is for both.
     hidden_size, num_layers : int
         Of the encoder, in each direction, and of the decoder.
     bidirectional : bool
@@ -116,33 +123,15 @@ class Seq2Seq(Estimator):
         Passes over the data.
     batch_size : int
         How many pairs an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation has not become better for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, vocabularies and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, dropout.
+    {training}
 
     Attributes
     ----------
     source_vocabulary_, target_vocabulary_ : Vocabulary
     length_ratio_ : float
         How many target tokens there are for a source token.
+    missing_source_words_, missing_target_words_ : ndarray of object, or None
+        The tokens without a vector in ``source_embeddings`` or ``target_embeddings``.
     network_ : Module
     history_ : History
         Losses and more, for each update and epoch.
@@ -160,83 +149,41 @@ class Seq2Seq(Estimator):
     ['cba', 'bad']
     """
 
-    learned = ("source_vocabulary_", "target_vocabulary_", "length_ratio_")
+    missing_words: ClassVar[dict[str, str]] = {
+        "source_embeddings": "missing_source_words_",
+        "target_embeddings": "missing_target_words_",
+    }
+    learned = (
+        *("source_vocabulary_", "target_vocabulary_", "length_ratio_"),
+        *("missing_source_words_", "missing_target_words_"),
+    )
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
-    def __init__(
-        self,
-        *,
-        source_unit: str = "word",
-        target_unit: str = "word",
-        normalization: str | None = None,
-        joint_vocabulary: bool = False,
-        min_count: int = 1,
-        vocabulary_size: int | None = None,
-        cell: str = "lstm",
-        embedding_dim: int = 128,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        attention: str | None = "general",
-        input_feeding: bool = False,
-        attention_size: int | None = None,
-        tie_weights: bool = False,
-        dropout: float = 0.3,
-        word_dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        scheduled_sampling: float = 0.0,
-        beam_size: int = 5,
-        length_penalty: float | str = 0.0,
-        metric: str = "exact",
-        selection: str = "loss",
-        epochs: int = 20,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.source_unit = source_unit
-        self.target_unit = target_unit
-        self.normalization = normalization
-        self.joint_vocabulary = joint_vocabulary
-        self.min_count = min_count
-        self.vocabulary_size = vocabulary_size
-        self.cell = cell
-        self.embedding_dim = embedding_dim
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.attention = attention
-        self.input_feeding = input_feeding
-        self.attention_size = attention_size
-        self.tie_weights = tie_weights
-        self.dropout = dropout
-        self.word_dropout = word_dropout
-        self.label_smoothing = label_smoothing
-        self.scheduled_sampling = scheduled_sampling
-        self.beam_size = beam_size
-        self.length_penalty = length_penalty
-        self.metric = metric
-        self.selection = selection
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    source_unit: str = "word"
+    target_unit: str = "word"
+    normalization: str | None = None
+    joint_vocabulary: bool = False
+    min_count: int = 1
+    vocabulary_size: int | None = None
+    cell: str = "lstm"
+    embedding_dim: int = 128
+    source_embeddings: str | KeyedVectors | None = None
+    target_embeddings: str | KeyedVectors | None = None
+    hidden_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = True
+    attention: str | None = "general"
+    input_feeding: bool = False
+    attention_size: int | None = None
+    tie_weights: bool = False
+    dropout: float = 0.3
+    word_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    scheduled_sampling: float = 0.0
+    beam_size: int = 5
+    length_penalty: float | str = 0.0
+    metric: str = "exact"
+    selection: str = "loss"
 
     # --- use ------------------------------------------------------------------------------------
 
@@ -677,6 +624,11 @@ class Seq2Seq(Estimator):
         self._check_attention()
         if self.tie_weights is True:
             check_tied(self.embedding_dim, self.hidden_size)
+        if self.joint_vocabulary and self.target_embeddings is not None:
+            raise ValueError(
+                "with joint_vocabulary=True there is one table of vectors: give source_embeddings, "
+                "which are for both, instead of target_embeddings"
+            )
         for name in ("embedding_dim", "hidden_size", "num_layers", "beam_size"):
             checks.positive_int(name, getattr(self, name))
         for name in ("bidirectional", "input_feeding", "tie_weights"):
@@ -730,6 +682,11 @@ class Seq2Seq(Estimator):
         )
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
 
+    def table(self, setting):
+        side = setting.removesuffix("_embeddings")
+        vocabulary = self.source_vocabulary_ if side == "source" else self.target_vocabulary_
+        return vocabulary, getattr(self.network_, side)
+
     def make_network(self, seed):
         vocabulary = self.target_vocabulary_
         return Seq2SeqNetwork(
@@ -775,6 +732,7 @@ class Seq2Seq(Estimator):
 
     def _train(self, batches, validation, checkpoint, progress, callbacks=()):
         self.network_.sampled = 0.0
+        self.network_.settings.pop("updates", None)  # of a run before
         if self.scheduled_sampling:
             updates = self.epochs * len(batches)
             self.network_.settings["updates"] = updates  # which a checkpoint compares

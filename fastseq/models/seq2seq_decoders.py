@@ -55,17 +55,24 @@ class PlainDecoder(Module):
         layers = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seed)
         super().__init__(layers=layers)
 
-    def __call__(self, x, state, lengths, memory, memory_lengths):
-        """Outputs (T, B, H) for inputs (T, B, I), and the source's weights, if there are any."""
-        return self.layers(x, as_state(state), lengths)[0], None
+    def __call__(self, x, state, lengths, memory, memory_lengths, **given):
+        """Outputs (T, B, H) for inputs (T, B, I), and the source's weights, if there are any.
 
-    def forward(self, x, state, lengths, memory, memory_lengths):
-        """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory (None for zeros)."""
-        y, _, through_layers = self.layers.forward(x, as_state(state), lengths)
+        What is given may be an ``embedding``, of which x are indices, and ``beside``, which are
+        vectors of the rows; see the layers.
+        """
+        return self.layers(x, as_state(state), lengths, **given)[0], None
+
+    def forward(self, x, state, lengths, memory, memory_lengths, **given):
+        """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory (None for zeros).
+
+        With vectors beside x their gradient comes behind these.
+        """
+        y, _, through_layers = self.layers.forward(x, as_state(state), lengths, **given)
 
         def back(dy):
-            dx, dstate = through_layers(dy)
-            return dx, as_parts(dstate), None
+            dx, dstate, *d_beside = through_layers(dy)
+            return dx, as_parts(dstate), None, *d_beside
 
         return y, back
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.batching import Batches
-from fastseq.models import inputs, word_vectors
+from fastseq.models import inputs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import Encoder, SequenceNetwork, check_layers
 from fastseq.models.pooling import POOLINGS
@@ -38,7 +38,6 @@ class SequenceEstimator(Estimator):
         checks.choice("unit", self.unit, UNITS)
         checks.positive_int("embedding_dim", self.embedding_dim)
         checks.positive_int("min_count", self.min_count)
-        word_vectors.check(self.embeddings)
         self._check_training()
 
     # --- inputs ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from fastseq.models import inputs, token_pairs
 from fastseq.models.autoencoder import Autoencoder
 from fastseq.models.networks import CELLS
 from fastseq.models.sequence_vae_network import SequenceVAENetwork
+from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_tied
 from fastseq.search import beam_search, sample_sequences
 
@@ -38,6 +39,7 @@ class Perplexity(NamedTuple):
     nats: float
 
 
+@estimator
 class SequenceVAE(Autoencoder):
     r"""Sentences as points of a space, and points of the space as sentences.
 
@@ -85,7 +87,7 @@ class SequenceVAE(Autoencoder):
     bag_of_words : float
         Weight of a loss that asks z alone for all words of the text (Zhao et al., 2017).
     kl_schedule : {"constant", "linear", "cyclical"}
-        How the weight of the divergence goes up to ``kl_weight``: see
+        How the weight of the divergence goes up to ``kl_weight``, in each ``fit`` anew: see
         :class:`fastseq.KLSchedule`.
     kl_updates : int, optional
         How many updates a rise takes; by default so many that the weight rises during half of
@@ -102,28 +104,7 @@ class SequenceVAE(Autoencoder):
         Passes over the data.
     batch_size : int
         How many texts an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation has not become better for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, vocabulary and all; the
-        divergence's weight begins anew.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, noise, dropout.
+    {training}
 
     Attributes
     ----------
@@ -159,74 +140,20 @@ class SequenceVAE(Autoencoder):
     learned = ("vocabulary_", "longest_")
     _free = (*Autoencoder._free, "beam_size")
 
-    def __init__(
-        self,
-        *,
-        unit: str = "word",
-        normalization: str | None = None,
-        min_count: int = 1,
-        vocabulary_size: int | None = None,
-        latent_size: int = 32,
-        cell: str = "lstm",
-        embedding_dim: int = 128,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        tie_weights: bool = False,
-        dropout: float = 0.2,
-        word_dropout: float = 0.4,
-        bag_of_words: float = 0.0,
-        kl_schedule: str = "linear",
-        kl_updates: int | None = None,
-        kl_cycles: int = 4,
-        kl_weight: float = 1.0,
-        free_bits: float = 0.0,
-        beam_size: int = 5,
-        epochs: int = 20,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.unit = unit
-        self.normalization = normalization
-        self.min_count = min_count
-        self.vocabulary_size = vocabulary_size
-        self.latent_size = latent_size
-        self.cell = cell
-        self.embedding_dim = embedding_dim
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.tie_weights = tie_weights
-        self.dropout = dropout
-        self.word_dropout = word_dropout
-        self.bag_of_words = bag_of_words
-        self.kl_schedule = kl_schedule
-        self.kl_updates = kl_updates
-        self.kl_cycles = kl_cycles
-        self.kl_weight = kl_weight
-        self.free_bits = free_bits
-        self.beam_size = beam_size
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    unit: str = "word"
+    normalization: str | None = None
+    min_count: int = 1
+    vocabulary_size: int | None = None
+    cell: str = "lstm"
+    embedding_dim: int = 128
+    hidden_size: int = 256
+    num_layers: int = 1
+    bidirectional: bool = True
+    tie_weights: bool = False
+    dropout: float = 0.2
+    word_dropout: float = 0.4
+    bag_of_words: float = 0.0
+    beam_size: int = 5
 
     # --- use ------------------------------------------------------------------------------------
 

@@ -20,8 +20,6 @@ from fastseq.models.seq2seq_decoders import PlainDecoder, VectorBridge, as_parts
 from fastseq.models.writing_network import (
     Decoding,
     WritingNetwork,
-    apart,
-    beside,
     from_highest,
     highest,
     shifted,
@@ -154,15 +152,11 @@ class SequenceVAENetwork(WritingNetwork):
         evidence, into_encoder = self._read_forward(batch)
         z, kl, into_latent = self.latent.forward(None, evidence)
         state, into_bridge = self.bridge.forward(z)
-        vectors, into_table = self._look_up(self.embedding, self._without_some(inputs))
-        x = beside(vectors, z)
-        y, through_decoder = self.decoder.forward(x, state, lengths, None, None)
+        y, through_decoder = self._decode_forward(inputs, state, lengths, z)
         loss, backprop = self._loss_forward(y, targets, mask)
         tokens, (value, d_kl) = self.count(batch), self.objective.divergence(kl)
         self.objective.note(loss * tokens, kl, into_latent.posterior[0])
-        dx, d_state, _ = through_decoder(backprop())
-        d_vectors, dz = apart(dx, vectors.shape[2])
-        into_table(d_vectors)
+        d_state, dz, _ = through_decoder(backprop())
         dz += into_bridge(d_state)
         bag, d_bag = self._bag_forward(z, targets, mask, tokens)
         share = len(z) / tokens  # value and d_kl are for a row in the mean, this is per token
@@ -241,5 +235,4 @@ class SequenceVAENetwork(WritingNetwork):
     def _outputs(self, z, batch):
         """The decoder's outputs (T, B, H) for a batch's targets."""
         inputs, _, _, lengths = shifted(batch)
-        x = beside(self.embedding(inputs), z)
-        return self.decoder(x, self.bridge(z), lengths, None, None)[0]
+        return self._decode(inputs, self.bridge(z), lengths, z)

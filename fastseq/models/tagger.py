@@ -9,9 +9,10 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.batching import Batches
-from fastseq.models import inputs, word_vectors
+from fastseq.models import inputs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import check_layers
+from fastseq.models.settings import estimator
 from fastseq.models.tagger_network import SpelledBatches, Spelling, TaggerNetwork
 from fastseq.vocabulary import Vocabulary
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 WORDS_AT_ONCE = 5_000  # words of a batch that nothing is learned from
 
 
+@estimator
 class SequenceTagger(Estimator):
     """Tags of words, by recurrent layers over words and their spelling.
 
@@ -66,27 +68,7 @@ class SequenceTagger(Estimator):
         Passes over the data.
     batch_size : int
         How many sentences an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation's loss has not become less for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before, tags and words and all.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, dropout.
+    {training}
 
     Attributes
     ----------
@@ -115,60 +97,19 @@ class SequenceTagger(Estimator):
 
     learned = ("classes_", "vocabulary_", "characters_", "missing_words_")
 
-    def __init__(
-        self,
-        *,
-        cell: str = "lstm",
-        hidden_size: int = 100,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        crf: bool = False,
-        embedding_dim: int = 100,
-        embeddings: str | KeyedVectors | None = None,
-        char_embedding_dim: int = 32,
-        char_hidden_size: int = 50,
-        dropout: float = 0.3,
-        word_dropout: float = 0.1,
-        min_count: int = 1,
-        memory: int | None = None,
-        epochs: int = 20,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = 1.0,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.crf = crf
-        self.embedding_dim = embedding_dim
-        self.embeddings = embeddings
-        self.char_embedding_dim = char_embedding_dim
-        self.char_hidden_size = char_hidden_size
-        self.dropout = dropout
-        self.word_dropout = word_dropout
-        self.min_count = min_count
-        self.memory = memory
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    cell: str = "lstm"
+    hidden_size: int = 100
+    num_layers: int = 1
+    bidirectional: bool = True
+    crf: bool = False
+    embedding_dim: int = 100
+    embeddings: str | KeyedVectors | None = None
+    char_embedding_dim: int = 32
+    char_hidden_size: int = 50
+    dropout: float = 0.3
+    word_dropout: float = 0.1
+    min_count: int = 1
+    memory: int | None = None
 
     def predict(self, X: Sequence[Sequence[str]]) -> list[list]:
         """The most probable tags.
@@ -242,7 +183,6 @@ class SequenceTagger(Estimator):
             checks.positive_int(name, getattr(self, name))
         checks.not_negative_int("char_hidden_size", self.char_hidden_size)
         checks.fraction("word_dropout", self.word_dropout)
-        word_vectors.check(self.embeddings)
         self._check_training()
 
     def read(self, X, y):

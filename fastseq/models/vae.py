@@ -10,11 +10,13 @@ from fastseq import checks
 from fastseq.batching import Batches
 from fastseq.models import inputs
 from fastseq.models.autoencoder import Autoencoder
+from fastseq.models.settings import estimator
 from fastseq.models.vae_network import OUTPUTS, VAENetwork
 
 ROWS_AT_ONCE = 1_000  # of a batch that nothing is learned from
 
 
+@estimator
 class VAE(Autoencoder):
     r"""Finds a few numbers behind vectors, and makes new vectors from such numbers.
 
@@ -39,7 +41,7 @@ class VAE(Autoencoder):
     dropout : float
         For the outputs of the layers, while training.
     kl_schedule : {"constant", "linear", "cyclical"}
-        How the weight of the divergence goes up to ``kl_weight``: see
+        How the weight of the divergence goes up to ``kl_weight``, in each ``fit`` anew: see
         :class:`fastseq.KLSchedule`.
     kl_updates : int, optional
         How many updates a rise takes; by default so many that the weight rises during half of
@@ -54,28 +56,7 @@ class VAE(Autoencoder):
         Passes over the data.
     batch_size : int
         How many vectors an update takes.
-    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
-        How gradients become updates.
-    lr : float
-        The learning rate.
-    schedule : {"cosine", "linear", "plateau"}, optional
-        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
-        validation has not become better for 10 epochs.
-    weight_decay : float
-        The factor of an L2 penalty's gradient; AdamW's is decoupled.
-    max_norm : float, optional
-        What the gradients' norm is clipped to.
-    patience : int, optional
-        Epochs without a better validation after which the training ends.
-    average : float, optional
-        Decay of a running average of the parameters, which then takes their place.
-    warm_start : bool
-        Whether ``fit`` goes on from what it has learned before; the divergence's weight begins
-        anew.
-    dtype : {"float32", "float64"}
-        Of parameters and all arithmetic.
-    random_state : int, optional
-        Makes results reproducible: initial parameters, order of the data, noise.
+    {training}
 
     Attributes
     ----------
@@ -107,56 +88,14 @@ class VAE(Autoencoder):
 
     learned = ("n_features_in_", "mean_", "scale_")
 
-    def __init__(
-        self,
-        *,
-        latent_size: int = 8,
-        hidden_size: int = 128,
-        num_layers: int = 1,
-        output: str = "gaussian",
-        standardize: bool = True,
-        dropout: float = 0.0,
-        kl_schedule: str = "linear",
-        kl_updates: int | None = None,
-        kl_cycles: int = 4,
-        kl_weight: float = 1.0,
-        free_bits: float = 0.0,
-        epochs: int = 30,
-        batch_size: int = 32,
-        optimizer: str = "adam",
-        lr: float = 2e-3,
-        schedule: str | None = None,
-        weight_decay: float = 0.0,
-        max_norm: float | None = None,
-        patience: int | None = None,
-        average: float | None = None,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        random_state: int | None = None,
-    ) -> None:
-        self.latent_size = latent_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.output = output
-        self.standardize = standardize
-        self.dropout = dropout
-        self.kl_schedule = kl_schedule
-        self.kl_updates = kl_updates
-        self.kl_cycles = kl_cycles
-        self.kl_weight = kl_weight
-        self.free_bits = free_bits
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.lr = lr
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.max_norm = max_norm
-        self.patience = patience
-        self.average = average
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.random_state = random_state
+    latent_size: int = 8
+    hidden_size: int = 128
+    num_layers: int = 1
+    output: str = "gaussian"
+    standardize: bool = True
+    dropout: float = 0.0
+    epochs: int = 30
+    max_norm: float | None = None
 
     # --- use ------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.large_vocabulary import LinearCrossEntropyLoss
 from fastseq.layers import Dropout, Linear
+from fastseq.models.seq2seq_decoders import PlainDecoder
 from fastseq.module import Module
 
 if TYPE_CHECKING:
@@ -118,6 +119,42 @@ class WritingNetwork(Module):
         begin, end, unknown = self._special
         dropped = self._rng.random(ids.shape) < self._word_dropout
         return np.where(dropped & (ids != begin) & (ids != end), unknown, ids)
+
+    def _decode(self, ids, state, lengths, known, memory=None, memory_lengths=None):
+        """The decoder's outputs (T, B, H) where it reads ids and, beside them, what is known."""
+        given = state, lengths, memory, memory_lengths
+        if isinstance(self.decoder, PlainDecoder):
+            return self.decoder(ids, *given, embedding=self._target, beside=known)[0]
+        x = self._target(ids)
+        return self.decoder(x if known is None else beside(x, known), *given)[0]
+
+    def _decode_forward(self, ids, state, lengths, known, memory=None, memory_lengths=None):
+        """As :meth:`_decode` in training, and the way back.
+
+        The way back gives the gradients of state, of what is known, and of the memory.
+        """
+        given, ids = (state, lengths, memory, memory_lengths), self._without_some(ids)
+        is_plain = isinstance(self.decoder, PlainDecoder)
+        looks_up = is_plain and not self.dropout.p
+        x, options = ids, {"embedding": self._target} if looks_up else {}
+        if not looks_up:
+            x, into_table = self._look_up(self._target, ids)
+            size = x.shape[2]
+        if is_plain:  # each row's product with what is known is made only once
+            options["beside"] = known
+        elif known is not None:
+            x = beside(x, known)
+        y, through_decoder = self.decoder.forward(x, *given, **options)
+
+        def back(dy):
+            dx, d_state, d_memory, *d_known = through_decoder(dy)
+            if known is not None and not d_known:
+                dx, *d_known = apart(dx, size)
+            if not looks_up:
+                into_table(dx)
+            return d_state, d_known[0] if d_known else None, d_memory
+
+        return y, back
 
     # --- outputs --------------------------------------------------------------------------------
 

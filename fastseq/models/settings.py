@@ -1,0 +1,87 @@
+"""Settings of estimators: class attributes with a type and a default, and what all share.
+
+::
+
+    @estimator
+    class Tagger(Estimator):
+        '''Tags.
+
+        Parameters
+        ----------
+        hidden_size : int
+        {training}
+        '''
+
+        hidden_size: int = 100
+        epochs: int = 30  # another default than in Training
+
+makes a constructor of keyword arguments that stores them and does nothing else, and describes the
+settings of training in the place of {training}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import dataclass_transform
+
+_DESCRIBED = """optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        How gradients become updates.
+    lr : float
+        The learning rate.
+    schedule : {"cosine", "linear", "plateau"}, optional
+        How the learning rate goes to 0 over all updates; "plateau" divides it by 10 when the
+        validation has not become better for 10 epochs.
+    weight_decay : float
+        The factor of an L2 penalty's gradient; AdamW's is decoupled.
+    max_norm : float, optional
+        What the gradients' norm is clipped to.
+    patience : int, optional
+        Epochs without a better validation after which the training ends.
+    average : float, optional
+        Decay of a running average of the parameters, which then takes their place.
+    warm_start : bool
+        Whether ``fit`` goes on from all that it has learned before.
+    dtype : {"float32", "float64"}
+        Of parameters and all arithmetic.
+    random_state : int, optional
+        Makes results reproducible: initial parameters, order of the data, dropout."""
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class Training:
+    """The settings that all estimators share."""
+
+    epochs: int = 20
+    batch_size: int = 32
+    optimizer: str = "adam"
+    lr: float = 2e-3
+    schedule: str | None = None
+    weight_decay: float = 0.0
+    max_norm: float | None = 1.0
+    patience: int | None = None
+    average: float | None = None
+    warm_start: bool = False
+    dtype: str = "float32"
+    random_state: int | None = None
+
+
+TRAINING = tuple(field.name for field in dataclasses.fields(Training))
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False)
+def estimator(cls: type) -> type:
+    """Give a class the constructor that its settings call for; those of training come last."""
+    cls = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+    fields = sorted(dataclasses.fields(cls), key=lambda field: field.name in TRAINING)
+    self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    settings = [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type
+        )
+        for f in fields
+    ]
+    cls.__init__.__signature__ = inspect.Signature([self, *settings], return_annotation="None")
+    if cls.__doc__ is not None:  # python -OO takes it away
+        cls.__doc__ = cls.__doc__.replace("{training}", _DESCRIBED)
+    return cls
