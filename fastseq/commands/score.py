@@ -35,8 +35,8 @@ def add(commands):
             "call WER); wer and per, edits for each word or phone, with blanks between them; cer, "
             "edits for each character; bleu and chrf, by sacrebleu, which counts over all lines: a "
             "line that is empty on one side has nothing to be counted for chrf; distinct-1 and "
-            "distinct-2, different words and pairs of words for each word written; average, extrema "
-            "and greedy, how similar vectors of words are in meaning."
+            "distinct-2, different words and pairs of words for each word written; average, "
+            "extrema and greedy, how similar vectors of words are in meaning."
         ),
         epilog="example: fastseq score written.txt right.txt --metrics bleu chrf",
     )
