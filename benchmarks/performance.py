@@ -62,6 +62,13 @@ SECTIONS = {
         "T target steps, as many source positions, B rows, H of everything: a loop over steps in "
         "PyTorch with a fused cell, what can wait done after it; without feeding no loop at all.",
     ),
+    "dialogue": Section(
+        "Dialogue models, one thread",
+        ("dialogue",),
+        "Updates of HRED: forward, backward, clipping and Adam. K turns at most, B dialogues, H of "
+        "everything, utterances of 3 to 20 words. In PyTorch a turn at a time, as one writes it; "
+        "or flat, all utterances at once, as fastseq has it.",
+    ),
     "attention": Section("Scaled dot-product attention, one thread", ("attention",), RATIOS),
     "first-call": Section(
         "First call, fresh process", ("first-call",), "In brackets: over the second call."

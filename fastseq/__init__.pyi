@@ -20,6 +20,13 @@ from fastseq.crf import CRF
 from fastseq.ctc import CTCLoss
 from fastseq.decoders import AttentionGRU, AttentionLSTM
 from fastseq.decoding import DecoderState
+from fastseq.dialogue_metrics import (
+    distinct_n,
+    embedding_average,
+    embedding_extrema,
+    embedding_greedy,
+)
+from fastseq.dialogues import read_dialogues
 from fastseq.elementwise import sigmoid
 from fastseq.history import History
 from fastseq.hypotheses import Hypothesis, copy_unknown
@@ -182,7 +189,11 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "copy_unknown",
+    "distinct_n",
     "edit_distances",
+    "embedding_average",
+    "embedding_extrema",
+    "embedding_greedy",
     "exact_match",
     "fit",
     "free_bits",
@@ -197,6 +208,7 @@ __all__ = [
     "phone_error_rate",
     "prefetch",
     "read_conll",
+    "read_dialogues",
     "read_model",
     "read_text",
     "read_ts",

@@ -13,6 +13,7 @@ import warnings
 import fastseq
 from fastseq import _command, processes
 from fastseq.commands import (
+    chat,
     demo,
     generate,
     info,
@@ -84,7 +85,7 @@ def build_parser():
     )
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, train, predict, generate, translate, score, word2vec, info):
+    for command in (demo, train, predict, generate, translate, chat, score, word2vec, info):
         command.add(commands)
     # For the list in --help only: dispatch() never lets `bench` come this far.
     commands.add_parser("bench", help="compare speed with PyTorch, ONNX Runtime and NumPy")

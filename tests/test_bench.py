@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 import fastseq as fs
-from fastseq.bench import command, fresh, goals, machine, peers, roofline, streams, suites, tables
+from fastseq.bench import (
+    command,
+    dialogues,
+    fresh,
+    goals,
+    machine,
+    peers,
+    roofline,
+    streams,
+    suites,
+    tables,
+)
 from fastseq.bench.problems import make_problem, spread_lengths
 from fastseq.bench.shapes import CELLS, MODES, SHAPES, Shape, parse_shapes
 from fastseq.bench.timing import Row, geometric_mean, interleave
@@ -329,11 +340,46 @@ def test_streams_compute_the_same(name, threads):
     np.testing.assert_allclose(state(), expected(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_dialogue_models_compute_the_same(cell, dtype):
+    pytest.importorskip("torch")
+    before = fs.get_num_threads()
+    calls = dialogues.prepare(cell, (5, 4, 16), 50, dtype)
+    losses = {name: [call() for _ in range(5)] for name, call in calls.items()}
+    fs.set_num_threads(before)
+    assert list(losses) == ["fastseq", "torch", "torch flat"]
+    assert losses["fastseq"][-1] < losses["fastseq"][0]
+    for name in ("torch", "torch flat"):
+        np.testing.assert_allclose(losses[name], losses["fastseq"], rtol=1e-5)
+
+
+def test_dialogue_models_that_differ_are_noticed():
+    pytest.importorskip("torch")
+    shape, words = (5, 4, 16), 50
+    batch, network = dialogues.make_batch(shape, words), dialogues.make_network("gru", shape, words)
+    (twin, *_) = (make(network, "gru", 1) for make in dialogues.torch_twins().values())
+    network.parameters["context.bias_hh_l0"][-1] += 0.1
+    with pytest.raises(peers.DifferentResults, match=r"torch: .* differs by"):
+        dialogues.check_twins(network, {"torch": twin}, batch)
+
+
+def test_goals_of_dialogue_models():
+    case = {"cell": "gru", "mode": "training", "shape": [8, 16, 128]}
+    rows = [
+        Row({**case, "words": words}, {"fastseq": [1.0], "torch": [time], "torch flat": [9.0]})
+        for words, time in ((1000, 4.0), (10_000, 2.0))
+    ]
+    (goal,) = goals.goals("dialogue", rows, {"threads": 1, "dtype": "float32"})
+    assert (round(goal.value, 3), goal.met) == (2.828, False) and "2 rows" in goal.what
+    assert not goals.goals("dialogue", [Row(case, {"fastseq": [1.0]})], {})
+
+
 # --- suites and command ---------------------------------------------------------------------
 
 
 SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
-SAVED += ["corpus", "word2vec", "word2vec-memory"]
+SAVED += ["corpus", "dialogue", "word2vec", "word2vec-memory"]
 
 
 @pytest.mark.parametrize("suite", SAVED)

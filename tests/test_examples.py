@@ -111,6 +111,28 @@ def test_translations_beside_the_twin(run):
     assert all(0 <= float(row[5]) < 100 for row in rows)
 
 
+def test_conversations_show_what_each_model_is_like(run):
+    title = "Conversations: what was said before, and what else might be said"
+    rows = table(run("conversations", "--seeds", 0), title)
+    seq2seq, hred, vhred = ([row[0], *map(float, row[2:5])] for row in rows)
+    assert [seq2seq[0], hred[0], vhred[0]] == ["Seq2Seq", "HRED", "VHRED"]
+    assert seq2seq[1:3] == [0.25, 1.0]  # whatever the place, it says the same
+    assert hred[1] == 1.0 and hred[2] == 1.0
+    assert vhred[1] >= 0.7 and vhred[2] > 2 and vhred[3] > hred[3]
+
+
+def test_tables_are_booked_in_dialogues(run):
+    data = shared_data("dialog_babi", "dialog-babi-task1trn.txt.gz").parents[1]
+    argv = ["--dialogues", 60, "--epochs", 8, "--seeds", 0, "--tasks", 1, "--variety", 1]
+    text = run("dialogue", "--data", data, *argv)
+    rows = table(text, "Dialog bAbI: answers written exactly")
+    exact = {row[1]: float(row[3]) for row in rows}
+    assert list(exact) == ["attention", "no context", "no attention"]
+    assert all(10 < percent < 100 for percent in exact.values())
+    ((seed, kl, *_),) = table(text, "Dialog bAbI, task 1: a latent variable")
+    assert seed == "0" and float(kl) > 0
+
+
 def test_a_section_is_replaced_and_others_stay(run, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["two", "--data", "a/b", "--seeds", "3", "--results", "c"])
     results = importlib.import_module("results")

@@ -8,6 +8,7 @@ timing.py     interleaved rounds; medians, ratios and geometric means of their t
 peers.py      one class per library: same weights in, one call to time out
 streams.py    the same for single steps from Python
 beams.py      beam search, and the same in PyTorch
+dialogues.py  updates of HRED, and in torch_dialogues.py the same in PyTorch, plain and flat
 tutorial.py   plain NumPy loops, as a tutorial writes them: the slowest peer
 onnx_models.py  a layer as an ONNX graph, for ONNX Runtime and OpenVINO
 texts.py      texts to read, and what reads them

@@ -39,6 +39,7 @@ STREAM_OVER_ONNXRUNTIME, STREAM_HIDDEN = 2.0, (64, 128, 256)
 DECODER = {"training": 2.0, "inference": 1.8}
 SMALL_DECODER, SMALL_BATCH = 4.0, 8
 UNFED_DECODER = 1.2
+DIALOGUE_OVER_TORCH = 3.0
 ATTENTION_OVER_TORCH = 1 / 1.2
 BEAM_SEARCH_OVER_TORCH = 3.0
 FIRST_OVER_SECOND = 2.0
@@ -224,6 +225,15 @@ def _decoder(rows, settings):
         yield Goal(f"{_name(row)} {row.case['kind']}: over torch", row.ratio("torch"), bar)
 
 
+def _dialogue(rows, settings):
+    for cell in dict.fromkeys(row.case["cell"] for row in rows):
+        mine = [row for row in rows if row.case["cell"] == cell and "torch" in row.times]
+        if mine:
+            mean = geometric_mean(row.ratio("torch") for row in mine)
+            what = f"{cell} HRED training: geometric mean over torch, a turn at a time"
+            yield Goal(f"{what}, {len(mine)} rows", mean, DIALOGUE_OVER_TORCH)
+
+
 def _beam_search(rows, settings):
     for row in rows:
         if row.case["model"] == "decoder" and "torch" in row.times:
@@ -308,6 +318,7 @@ _GOALS = {
     "ragged": _ragged,
     "stream": _stream,
     "decoder": _decoder,
+    "dialogue": _dialogue,
     "attention": _attention,
     "beam-search": _beam_search,
     "first-call": _first_call,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastseq.bench import beams, decoders, fresh, streams, texts, tutorial, word_vectors
+from fastseq.bench import beams, decoders, dialogues, fresh, streams, texts, tutorial, word_vectors
 from fastseq.bench.attention import LIBRARIES, make_heads
 from fastseq.bench.peers import Fastseq, check_equal, load_peers, prepare_all
 from fastseq.bench.problems import make_problem, spread_lengths
@@ -157,6 +157,18 @@ def decoder(settings):
             given = case["cell"], kind, case["mode"], case["shape"], *settings_of_all
             calls = decoders.prepare(*given, torch=settings.has_peer("torch"))
             yield Row({**case, "kind": kind}, settings.interleave(calls))
+
+
+def dialogue(settings):
+    """Updates of HRED over (turns, B, H), H of everything, against two ways of PyTorch."""
+    shapes = settings.pick(dialogues.SHAPES, dialogues.QUICK_SHAPES)
+    vocabularies = dialogues.VOCABULARIES[: 1 if settings.quick else None]
+    cells = [cell for cell in settings.cells if cell in dialogues.CELLS]
+    for cell, shape, words in itertools.product(cells, shapes, vocabularies):
+        given = cell, shape, words, settings.dtype, settings.threads
+        calls = dialogues.prepare(*given, torch=settings.has_peer("torch"))
+        case = {"cell": cell, "mode": "training", "shape": list(shape), "words": words}
+        yield Row(case, settings.interleave(calls))
 
 
 def attention(settings):
@@ -335,6 +347,7 @@ SUITES = {
     "ragged": ragged,
     "stream": stream,
     "decoder": decoder,
+    "dialogue": dialogue,
     "attention": attention,
     "first-call": first_call,
     "backends": backends,
@@ -355,6 +368,7 @@ OPTIONS = {
     "ragged": ("cells", "modes", "threads", "peers", "dtype"),
     "stream": ("cells", "threads", "peers"),
     "decoder": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
+    "dialogue": ("cells", "shapes", "threads", "peers", "dtype"),
     "attention": ("modes", "threads", "peers", "dtype"),
     "first-call": ("cells", "modes", "shapes", "threads"),
     "backends": ("cells", "modes", "shapes", "threads", "dtype"),

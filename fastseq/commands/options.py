@@ -117,12 +117,19 @@ def _settings(cls):
 
 
 def _descriptions(cls):
-    """The first sentence on each setting in the class's docstring, or its type."""
-    lines = (inspect.getdoc(cls) or "").partition("Parameters\n")[2].partition("Attributes\n")[0]
+    """The first sentence on each setting in the docstring of the class or a base, or its type."""
     texts = dict.fromkeys(_settings(cls), "")
+    for base in reversed(cls.__mro__):  # a class may describe a base's setting anew
+        described = _described(inspect.cleandoc(base.__doc__ or ""))
+        texts |= {name: text for name, text in described if name in texts}
+    return texts
+
+
+def _described(doc):
+    """Names of settings, and the first sentence on each."""
+    lines = doc.partition("Parameters\n")[2].partition("Attributes\n")[0]
     for names, kind, text in re.findall(r"^(\w[\w, ]*) : (.+)\n((?:    .*\n)*)", lines, re.M):
         sentence = re.split(r"[.;:](?: |$)", " ".join(text.split()))[0]
         choices = ", ".join(re.findall(r'"(\w+)"', kind))
         for name in names.split(", "):
-            texts[name] = sentence.replace("`", "") + f": {choices}" * bool(choices)
-    return texts
+            yield name, sentence.replace("`", "") + f": {choices}" * bool(choices)

@@ -55,8 +55,10 @@ def run(args):
     if args.out is not None:
         files.check_writable(args.out)
     model = models.load(args.model)
-    if isinstance(model, models.Seq2Seq):
-        raise ValueError(f"{args.model}: holds a Seq2Seq: let fastseq translate have it")
+    for kind, command in ((models.Seq2Seq, "translate"), (models.HRED, "chat")):
+        if isinstance(model, kind):
+            name = type(model).__name__
+            raise ValueError(f"{args.model}: holds a {name}: let fastseq {command} have it")
     predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
     if predict is None:
         raise ValueError(f"{args.model}: holds a {type(model).__name__}, which predicts nothing")

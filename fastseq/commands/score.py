@@ -1,6 +1,11 @@
 """``fastseq score``: how far lines that were written are from those that are right."""
 
-from fastseq import files, metrics, readers
+import sys
+
+import numpy as np
+
+from fastseq import dialogue_metrics, files, metrics, readers
+from fastseq.keyed_vectors import KeyedVectors
 
 METRICS = {  # name: a function of lines, and what its value is multiplied by
     "exact": (metrics.exact_match, 100),
@@ -11,6 +16,13 @@ METRICS = {  # name: a function of lines, and what its value is multiplied by
     "bleu": (metrics.bleu, 1),
     "chrf": (metrics.chrf, 1),
 }
+VARIETY = {"distinct-1": 1, "distinct-2": 2}  # of what was written alone
+SIMILARITIES = {  # those that need vectors
+    "average": dialogue_metrics.embedding_average,
+    "extrema": dialogue_metrics.embedding_extrema,
+    "greedy": dialogue_metrics.embedding_greedy,
+}
+NAMES = (*METRICS, *VARIETY, *SIMILARITIES)
 
 
 def add(commands):
@@ -22,7 +34,9 @@ def add(commands):
             "exact, lines that are equal; ser, lines that are not (what tasks of pronunciation "
             "call WER); wer and per, edits for each word or phone, with blanks between them; cer, "
             "edits for each character; bleu and chrf, by sacrebleu, which counts over all lines: a "
-            "line that is empty on one side has nothing to be counted for chrf."
+            "line that is empty on one side has nothing to be counted for chrf; distinct-1 and "
+            "distinct-2, different words and pairs of words for each word written; average, "
+            "extrema and greedy, how similar vectors of words are in meaning."
         ),
         epilog="example: fastseq score written.txt right.txt --metrics bleu chrf",
     )
@@ -31,10 +45,13 @@ def add(commands):
     command.add_argument(
         "--metrics",
         nargs="+",
-        choices=METRICS,
+        choices=NAMES,
         default=["exact", "wer"],
         metavar="NAME",
-        help=f"of {', '.join(METRICS)} (default: exact wer)",
+        help=f"of {', '.join(NAMES)} (default: exact wer)",
+    )
+    command.add_argument(
+        "--vectors", metavar="FILE", help="of words, for average, extrema and greedy"
     )
     command.add_argument(
         "--tokenize",
@@ -42,22 +59,56 @@ def add(commands):
         metavar="NAME",
         help="how sacrebleu cuts lines for bleu: none where they are cut (default: 13a)",
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, parser=command)
 
 
 def run(args):
     """Read two files, print a line for each metric."""
+    _check_vectors(args)
     written, right = (readers.read_text(path, unit="character") for path in _paths(args))
     if len(written) != len(right):
         raise ValueError(
             f"{files.display_name(args.written)}: expected a line for each of the {len(right)} of "
             f"{files.display_name(args.right)}, got {len(written)}"
         )
+    vectors = None if args.vectors is None else KeyedVectors.load(args.vectors)
     for name in args.metrics:
-        function, factor = METRICS[name]
-        options = {"tokenize": args.tokenize} if name == "bleu" else {}
-        print(f"{name}\t{factor * function(written, right, **options):.2f}")
+        print(f"{name}\t{_measure(name, written, right, vectors, args.tokenize):.2f}")
     return 0
+
+
+def _check_vectors(args):
+    """End the command if vectors are missing, or there is nothing to do with them."""
+    wanted = [name for name in args.metrics if name in SIMILARITIES]
+    if wanted and args.vectors is None:
+        args.parser.error(f"{wanted[0]} needs vectors of words, as with --vectors FILE")
+    if args.vectors is not None and not wanted:
+        args.parser.error(f"--vectors is for {', '.join(SIMILARITIES)}")
+
+
+def _measure(name, written, right, vectors, tokenize):
+    """A metric's value, a percentage or a number up to 100."""
+    if name in VARIETY:
+        return 100 * dialogue_metrics.distinct_n(written, VARIETY[name])
+    if name in SIMILARITIES:
+        return 100 * _mean(name, SIMILARITIES[name](written, right, vectors))
+    function, factor = METRICS[name]
+    options = {"tokenize": tokenize} if name == "bleu" else {}
+    return factor * function(written, right, **options)
+
+
+def _mean(name, similarities):
+    """The mean over the lines of which something can be said."""
+    unknown = np.count_nonzero(np.isnan(similarities))
+    if unknown == len(similarities):
+        raise ValueError(f"{name}: no line that is right has a word with a vector")
+    if unknown:
+        print(
+            f"fastseq: {name} is without {unknown} of {len(similarities)} lines, which have no "
+            "word with a vector",
+            file=sys.stderr,
+        )
+    return np.nanmean(similarities)
 
 
 def _paths(args):

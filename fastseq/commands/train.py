@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastseq import _command, files, models, readers, tensor_files
+from fastseq import _command, dialogues, files, models, readers, tensor_files
 from fastseq.commands import data, options, pairs
 
 
@@ -19,6 +19,10 @@ def add(commands):
     add_regressor(kinds)
     add_language(kinds)
     add_seq2seq(kinds)
+    add_dialogue(kinds, "hred", models.HRED, "an answer to a dialogue")
+    add_dialogue(kinds, "vhred", models.VHRED, "answers that vary, by a latent variable")
+    add_vae(kinds)
+    add_sequence_vae(kinds)
 
 
 def add_tagger(kinds):
@@ -108,7 +112,7 @@ def add_seq2seq(kinds):
         models.Seq2Seq,
         read_pairs,
         (),
-        by_pairs=True,
+        option="pairs",
         help="a sequence for a sequence: pronunciation, translation",
         description=(
             "Learn to write a sequence for a sequence. The data are pairs: a .tsv file with a "
@@ -127,21 +131,88 @@ def add_seq2seq(kinds):
     )
 
 
-def _add_kind(kinds, name, cls, read, formats, *, by_pairs=False, **texts):
+def add_dialogue(kinds, name, cls, text):
+    command = _add_kind(
+        kinds,
+        name,
+        cls,
+        read_dialogues,
+        (),
+        option="dialogues",
+        help=text,
+        description=(
+            "Learn to answer in dialogues. The data are files with an utterance in each line and "
+            "an empty line between dialogues; or, with --format numbered, lines 'ID user<TAB>bot' "
+            "as those of dialog bAbI. fastseq chat lets the model answer."
+        ),
+        epilog=f"example: fastseq train {name} --dialogues talk.txt --validation 0.1 "
+        f"--out {name}.safetensors",
+    )
+    command.add_argument(
+        "--format", choices=dialogues.FORMATS, default="lines", help="of all files (default: lines)"
+    )
+    command.add_argument(
+        "--facts",
+        choices=dialogues.FACTS,
+        default="omit",
+        help="what becomes of numbered lines without a tab: they are left out, are utterances, or "
+        "go before the next one (default: omit)",
+    )
+
+
+def add_vae(kinds):
+    _add_kind(
+        kinds,
+        "vae",
+        models.VAE,
+        read_vectors,
+        (),
+        help="a few numbers that stand for a vector",
+        description=(
+            "Learn an autoencoder whose code is a random variable. The data are vectors: .npz "
+            "files of np.savez with an array x (N, F)."
+        ),
+        epilog="example: fastseq train vae vectors.npz --validation 0.1 --latent-size 4 "
+        "--out vae.safetensors",
+    )
+
+
+def add_sequence_vae(kinds):
+    _add_kind(
+        kinds,
+        "sequence-vae",
+        models.SequenceVAE,
+        read_lines,
+        (),
+        help="a few numbers that stand for a line of text",
+        description=(
+            "Learn an autoencoder of lines, such as sentences, whose code is a random variable. "
+            "The unit says how lines are split into tokens; with 'token' it is at blanks."
+        ),
+        epilog="example: fastseq train sequence-vae lines.txt --validation 0.1 "
+        "--out lines.safetensors",
+    )
+
+
+# instead of DATA: one file or two of pairs; a file of dialogues
+OPTIONS = {
+    "pairs": {
+        "nargs": "+",
+        "help": "a file of pairs, or one of sources and one of targets; - is standard input",
+    },
+    "dialogues": {"help": "a file; - is standard input"},
+}
+
+
+def _add_kind(kinds, name, cls, read, formats, *, option=None, **texts):
     command = kinds.add_parser(name, **texts)
     some, source = {}, "DATA"
-    if by_pairs:  # one file or two
-        some, source = {"nargs": "+"}, "the pairs"
-        command.add_argument(
-            "--pairs",
-            dest="data",
-            required=True,
-            nargs="+",
-            metavar="FILE",
-            help="a file of pairs, or one of sources and one of targets; - is standard input",
-        )
-    else:
+    if option is None:
         command.add_argument("data", metavar="DATA", help="a file; - is standard input")
+    else:
+        given, source = OPTIONS[option], f"the {option}"
+        some = {"nargs": given["nargs"]} if "nargs" in given else {}
+        command.add_argument(f"--{option}", dest="data", required=True, metavar="FILE", **given)
     command.add_argument("--out", required=True, metavar="FILE", help="where the model goes")
     command.add_argument(
         "--validation",
@@ -239,6 +310,14 @@ def _read(path, args, estimator):
 def describe_score(estimator, test):
     """How good it is on test data."""
     score = estimator.score(*test)
+    if isinstance(estimator, models.HRED):
+        return f"exact {score:.4f}, perplexity {estimator.perplexity(*test).per_word:.3f} per token"
+    if isinstance(estimator, (models.VAE, models.SequenceVAE)):
+        report = estimator.latent_report(*test)
+        return (
+            f"log-probability {score:.4f} nats, divergence {report.kl:.4f} nats, "
+            f"{report.active_units} active units"
+        )
     if isinstance(estimator, models.Seq2Seq):
         return f"{estimator.metric} {score:.4f}"
     if not isinstance(estimator, models.LanguageModel):
@@ -269,6 +348,25 @@ def read_pairs(paths, args, estimator):
     if len(paths) > 2 or not all(isinstance(path, str) for path in paths):
         raise ValueError(f"expected a file of pairs or two of lines, got {paths}")
     return pairs.read_pairs(paths, args.columns, (estimator.source_unit, estimator.target_unit))
+
+
+def read_dialogues(path, args, estimator):
+    """Dialogues, and no targets."""
+    unit = "word" if estimator.unit == "token" else "character"
+    return (dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit),)
+
+
+def read_vectors(path, args, estimator):
+    """Vectors, and no targets."""
+    x, y = data.read_npz(path)
+    if y is not None:
+        raise ValueError(f"{files.display_name(path)}: expected an array x alone, got y as well")
+    return (np.array(x),) if len({len(row) for row in x}) < 2 else (x,)
+
+
+def read_lines(path, args, estimator):
+    """Lines, and no targets."""
+    return (pairs.read_sequences(path, estimator.unit),)
 
 
 def read_labelled(path, args, estimator):

@@ -27,13 +27,15 @@ class BinaryAdder(fs.Module):
     Parameters
     ----------
     hidden_size : int
+    nonlinearity : {"sigmoid", "tanh", "relu"}
+        Of the hidden units.
     learning_rate : float
     seed : int or None
     """
 
-    def __init__(self, hidden_size=16, *, learning_rate=0.1, seed=None):
+    def __init__(self, hidden_size=16, *, nonlinearity="sigmoid", learning_rate=0.1, seed=None):
         super().__init__(
-            rnn=fs.RNN(2, hidden_size, nonlinearity="sigmoid", bias=False, dtype=np.float64),
+            rnn=fs.RNN(2, hidden_size, nonlinearity=nonlinearity, bias=False, dtype=np.float64),
             output=fs.Linear(hidden_size, 1, bias=False, dtype=np.float64),
         )
         self.weights = self.parameters.flat  # W_in, W and w_out in one array,

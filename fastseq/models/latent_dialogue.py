@@ -60,9 +60,11 @@ class VHRED(HRED, LatentEstimator):
     free_bits : float
         Nats that each dimension of z may tell for free: see :func:`fastseq.free_bits`.  Where
         answers follow from the context all but entirely, these keep z from falling silent.
-    unit, normalization, min_count, vocabulary_size, cell, embedding_dim, embeddings, \
-hidden_size, context_size, num_layers, bidirectional, attention, tie_weights, dropout, \
-label_smoothing, answers, max_turns, beam_size, length_penalty, selection, epochs, batch_size
+    unit, normalization, min_count, vocabulary_size, cell, embedding_dim, embeddings, hidden_size
+        As of :class:`HRED`.
+    context_size, num_layers, bidirectional, attention, tie_weights, dropout, label_smoothing
+        As of :class:`HRED`.
+    answers, max_turns, beam_size, length_penalty, selection, epochs, batch_size
         As of :class:`HRED`.
     {training}
 
