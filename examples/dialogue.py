@@ -22,6 +22,7 @@ RECIPE = {
     "context_size": 128,
     "dropout": 0.0,
     "beam_size": 1,
+    "selection": "score",
     "batch_size": 8,
     "lr": 3e-3,
     "schedule": "cosine",
@@ -31,7 +32,7 @@ KINDS = {
     "no context": {"context": False},
     "no attention": {},
 }
-LATENT = {"attention": "additive", "latent_size": 16, "free_bits": 0.2}
+LATENT = {"latent_size": 16, "free_bits": 0.3}
 VALIDATED = 200  # dialogues that choose the best epoch
 CONTEXTS, TIMES = 200, 5  # how many answers are looked at for their variety
 
@@ -79,7 +80,7 @@ def compare_contexts(args, pool):
 def count_answers(args, task, kind, seed):
     """A row of the table."""
     data = read(args, task)
-    model, seconds = fit(fs.HRED, data, args, seed, selection="score", **KINDS[kind])
+    model, seconds = fit(fs.HRED, data, args, seed, **KINDS[kind])
     scores = [f"{100 * model.score(data[part]):.1f}" for part in ("tst", "tst-OOV")]
     return show([task, kind, seed, *scores, f"{seconds:.0f}"])
 
@@ -100,8 +101,9 @@ def compare_variety(args, pool, task):
             "KL in nats",
             "active units",
             "distinct-2",
-            "HRED's",
-            "HRED's best five",
+            "words drawn, too",
+            "HRED's beam",
+            "its best five",
             "different answers",
             "exact",
             "HRED's",
@@ -109,14 +111,15 @@ def compare_variety(args, pool, task):
         ],
         list(pool.map(count_varieties, *zip(*cases, strict=True))),
         [
-            f"`VHRED({recipe(args)}, {latent})`, and HRED with the same settings but for the "
-            "latent ones; KL for each answer, and units that are active, on the test set. In "
-            f"{CONTEXTS} contexts of it each model is asked {TIMES} times: VHRED draws its latent "
-            "variable, and then writes the most probable words, HRED writes what a beam of "
-            f"{TIMES} finds, every time the same. Distinct-2 counts different pairs of words in "
-            f"all of these answers for each word; beside it that of the {TIMES} best answers on "
-            "HRED's beam. Different answers are VHRED's for one context. Exact: answers of the "
-            "test set that are written exactly, in percent.",
+            f"`VHRED({recipe(args)}, {latent})`, and HRED without the latent settings; KL for each "
+            f"answer, and active units, on the test set. In {CONTEXTS} contexts of it each model "
+            f"is asked {TIMES} times. VHRED draws its latent variable, and then writes the most "
+            f"probable words, or draws them as well; HRED writes what a beam of {TIMES} finds, "
+            "every time the same. Distinct-2 counts different pairs of words in all of these "
+            f"answers for each word; beside it that of the {TIMES} best answers on HRED's beam, "
+            "most of which are wrong. Different answers are VHRED's for one context, by its latent "
+            "variable alone. Exact: answers of the test set that are written exactly, in percent, "
+            "where VHRED takes the prior's mean.",
         ],
     )
 
@@ -124,19 +127,22 @@ def compare_variety(args, pool, task):
 def count_varieties(args, task, seed):
     """A row of the table."""
     data = read(args, task)
-    shared = {name: value for name, value in LATENT.items() if name == "attention"}
-    hred, _ = fit(fs.HRED, data, args, seed, **shared)
+    hred, _ = fit(fs.HRED, data, args, seed)
     vhred, seconds = fit(fs.VHRED, data, args, seed, **LATENT)
     contexts = histories(data["tst"])
     contexts = [contexts[i] for i in np.linspace(0, len(contexts) - 1, CONTEXTS).astype(int)]
-    drawn = [vhred.respond(h, TIMES, beam_size=1, seed=i) for i, h in enumerate(contexts)]
-    found = [hred.respond(h, beam_size=TIMES) * TIMES for h in contexts]
-    best = [hred.respond(h, TIMES, beam_size=TIMES) for h in contexts]
-    answers = [list(itertools.chain(*lists)) for lists in (drawn, found, best)]
-    varieties = [f"{fs.distinct_n(texts, 2):.4f}" for texts in answers]
-    different = np.mean([len(set(answers)) for answers in drawn])
+    ways = {
+        "latent": lambda i, h: vhred.respond(h, TIMES, beam_size=1, seed=i),
+        "words": lambda i, h: vhred.respond(h, TIMES, sample=True, seed=i),
+        "beam": lambda i, h: hred.respond(h, beam_size=TIMES) * TIMES,
+        "best": lambda i, h: hred.respond(h, TIMES, beam_size=TIMES),
+    }
+    answers = {name: [way(i, h) for i, h in enumerate(contexts)] for name, way in ways.items()}
+    varieties = [fs.distinct_n(itertools.chain(*lists), 2) for lists in answers.values()]
+    different = np.mean([len(set(own)) for own in answers["latent"]])
     report = vhred.latent_report(data["tst"])
-    row = [seed, f"{report.kl:.2f}", report.active_units, *varieties, f"{different:.2f}"]
+    row = [seed, f"{report.kl:.2f}", report.active_units]
+    row += [*(f"{value:.4f}" for value in varieties), f"{different:.2f}"]
     row += [f"{100 * model.score(data['tst']):.1f}" for model in (vhred, hred)]
     return show([*row, f"{seconds:.0f}"])
 
