@@ -104,6 +104,7 @@ def compare_variety(args, pool, task):
             "words drawn, too",
             "HRED's beam",
             "its best five",
+            "its words drawn",
             "different answers",
             "exact",
             "HRED's",
@@ -117,9 +118,9 @@ def compare_variety(args, pool, task):
             f"probable words, or draws them as well; HRED writes what a beam of {TIMES} finds, "
             "every time the same. Distinct-2 counts different pairs of words in all of these "
             f"answers for each word; beside it that of the {TIMES} best answers on HRED's beam, "
-            "most of which are wrong. Different answers are VHRED's for one context, by its latent "
-            "variable alone. Exact: answers of the test set that are written exactly, in percent, "
-            "where VHRED takes the prior's mean.",
+            "most of which are wrong, and of words drawn by HRED. Different answers are VHRED's "
+            "for one context, by its latent variable alone. Exact: answers of the test set that "
+            "are written exactly, in percent, where VHRED takes the prior's mean.",
         ],
     )
 
@@ -136,6 +137,7 @@ def count_varieties(args, task, seed):
         "words": lambda i, h: vhred.respond(h, TIMES, sample=True, seed=i),
         "beam": lambda i, h: hred.respond(h, beam_size=TIMES) * TIMES,
         "best": lambda i, h: hred.respond(h, TIMES, beam_size=TIMES),
+        "drawn": lambda i, h: hred.respond(h, TIMES, sample=True, seed=i),
     }
     answers = {name: [way(i, h) for i, h in enumerate(contexts)] for name, way in ways.items()}
     varieties = [fs.distinct_n(itertools.chain(*lists), 2) for lists in answers.values()]
