@@ -443,7 +443,6 @@ def divergence(mean_q, log_var_q, mean_p, log_var_p):
 
 
 @_quiet
-@_quiet
 def shifts(posterior, prior):
     """How far posteriors' means (N, Z) are from those of their priors, in standard deviations.
 
@@ -453,6 +452,7 @@ def shifts(posterior, prior):
     return (mean_q - mean_p) * np.exp(-log_var_p / 2)
 
 
+@_quiet
 def divergence_slopes(mean_q, log_var_q, mean_p, log_var_p):
     """Its derivatives with respect to each of the four."""
     ratio = np.exp(log_var_q - log_var_p)

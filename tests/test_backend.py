@@ -410,7 +410,7 @@ def test_public_names():
     schedules += ["LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR"]
     data = ["Batch", "Batches", "BPTTWindows", "Prefetcher", "prefetch", "pad", "to_sequences"]
     data += ["Vocabulary", "Subwords", "TimeSeries", "Corpus"]
-    data += ["read_text", "read_tsv", "read_conll", "read_ts"]
+    data += ["read_text", "read_tsv", "read_conll", "read_ts", "read_dialogues"]
     models = ["LanguageModel", "SequenceTagger", "SequenceClassifier", "SequenceRegressor"]
     models += ["CRF", "Sampler", "NotFittedError", "load", "KeyedVectors", "Phrases"]
     models += ["Word2Vec"]
@@ -422,7 +422,8 @@ def test_public_names():
     attention += ["LocalAttention", "MonotonicAttention", "CoverageAttention", "CoverageLoss"]
     models += ["beam_search", "greedy_search", "sample_sequences", "Hypothesis", "copy_unknown"]
     metrics = ["edit_distances", "word_error_rate", "phone_error_rate", "character_error_rate"]
-    metrics += ["exact_match", "sequence_error_rate", "bleu", "chrf", "perplexity"]
+    metrics += ["exact_match", "sequence_error_rate", "bleu", "chrf", "perplexity", "distinct_n"]
+    metrics += ["embedding_average", "embedding_extrema", "embedding_greedy"]
     models += metrics
     training = [*optimizers, *schedules, *data, *models, *attention]
     assert sorted(fs.__all__) == sorted([*layers, *training, *settings, "__version__"])
