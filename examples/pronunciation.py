@@ -1,14 +1,15 @@
 """Pronunciations in 15 languages (SIGMORPHON 2020, task 1), by one recipe for all of them.
 
 A few small models of the same kind, from different random numbers, decide together; two of them
-train at a time, each in a thread of its own.
+train at a time, each in a process of its own.
 
 Data: sigmorphon2020_g2p/ of --data, where a language without a test set is tested on none.
 """
 
 import ast
+import multiprocessing
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import results
@@ -49,22 +50,19 @@ def main():
         metavar="NAME=VALUE",
         help="settings instead of the recipe's",
     )
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="default: 2")
     args = results.parse(parser)
     args.recipe = RECIPE | dict(map(read_setting, args.set))
     folder = args.data / "sigmorphon2020_g2p"
     languages = args.languages or sorted(
         path.name.removesuffix("_train.tsv") for path in (folder / "train").iterdir()
     )
-    before, rows = fs.get_num_threads(), []
-    fs.set_num_threads(1)  # for each model
-    try:
+    rows, fresh = [], multiprocessing.get_context("spawn")  # threads don't survive a fork
+    with ProcessPoolExecutor(args.processes, fresh, fs.set_num_threads, (1,)) as pool:
         for language in languages:
             for seed in args.seeds:
-                rows.append([language, seed, *run(folder, language, seed, args)])
+                rows.append([language, seed, *run(pool, folder, language, seed, args)])
                 print(*rows[-1], sep=" | ", flush=True)
-    finally:
-        fs.set_num_threads(before)
     recipe = ", ".join(f"{name}={value!r}" for name, value in args.recipe.items())
     results.record(
         args.results,
@@ -83,19 +81,19 @@ def main():
         ],
         rows,
         [
-            f"`Seq2Seq({recipe})`, {args.models} of them together, {args.threads} trained at a "
-            "time; WER is the percentage of words with any mistake, PER that of wrong phones. "
+            f"`Seq2Seq({recipe})`, {args.models} of them together, {args.processes} trained at "
+            "a time; WER is the percentage of words with any mistake, PER that of wrong phones. "
             "The training set alone is learned from, the best epoch is that with the fewest "
             "mistakes on the development set.",
         ],
     )
 
 
-def run(folder, language, seed, args):
+def run(pool, folder, language, seed, args):
     """Errors on development and test set beside what was published, and seconds of training."""
     train, dev, test = (read(folder / part, language, part) for part in ("train", "dev", "test"))
     begin = time.perf_counter()
-    models = fit(train, dev, seed, args)
+    models = fit(pool, train, dev, seed, args)
     seconds = time.perf_counter() - begin
     alone = np.mean([100 * (1 - model.score(*dev)) for model in models])
     wer, _ = errors(models, dev)
@@ -105,15 +103,15 @@ def run(folder, language, seed, args):
     return [f"{wer:.2f}", f"{alone:.2f}", *pairs, f"{seconds:.0f}"]
 
 
-def fit(train, dev, seed, args):
+def fit(pool, train, dev, seed, args):
     """Several models from different random numbers."""
+    seeds = [1000 * seed + number for number in range(args.models)]
+    settings = [args.recipe | {"random_state": number} for number in seeds]
+    return list(pool.map(fit_one, settings, *([data] * args.models for data in (train, dev))))
 
-    def fit_one(number):
-        settings = args.recipe | {"random_state": 1000 * seed + number}
-        return fs.Seq2Seq(**settings).fit(*train, validation=dev, progress=False)
 
-    with ThreadPoolExecutor(args.threads) as pool:
-        return list(pool.map(fit_one, range(args.models)))
+def fit_one(settings, train, dev):
+    return fs.Seq2Seq(**settings).fit(*train, validation=dev, progress=False)
 
 
 def errors(models, pairs):
