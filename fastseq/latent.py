@@ -516,7 +516,23 @@ class KLSchedule:
         return f"KLSchedule({self.kind!r}{options}, weight={self.weight})"
 
     def __call__(self, update: int) -> float:
-        """The weight after so many updates."""
+        """The weight after so many updates.
+
+        Parameters
+        ----------
+        update : int
+            From 0.
+
+        Returns
+        -------
+        weight : float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no such number.
+        """
+        update = checks.not_negative_int("update", update)
         if self.kind == "constant":
             return self.weight
         period = 2 * self.updates
@@ -565,7 +581,7 @@ def free_bits(kl: ArrayLike, least: float = 0.0) -> tuple[float, np.ndarray]:
     if not len(kl):
         return 0.0, np.zeros_like(kl)
     means = kl.mean(axis=0, dtype=np.float64)
-    counts = means >= least if least else np.ones(len(means), bool)
+    counts = ~(means < least)  # NaN counts, too, or a broken model would look like a silent one
     value = float(np.where(counts, means, least).sum())
     return value, np.broadcast_to(counts / len(kl), kl.shape).astype(kl.dtype)
 
@@ -591,7 +607,7 @@ def active_units(means: ArrayLike, threshold: float = ACTIVE) -> int:
     Raises
     ------
     TypeError, ValueError
-        If means are no such array.
+        If means are no such array, or the threshold is below 0.
 
     Examples
     --------
@@ -600,6 +616,7 @@ def active_units(means: ArrayLike, threshold: float = ACTIVE) -> int:
     1
     """
     means = checks.floats_of_any_precision("means", means)
+    threshold = checks.not_negative("threshold", threshold)
     if means.ndim != 2:
         raise ValueError(f"means must have shape (N, Z), got {means.shape}")
     if not len(means):
