@@ -195,8 +195,11 @@ def test_data_that_are_refused_leave_the_model_as_it_was(model):
 def test_wrong_uses(model):
     z = np.zeros((2, 4))
     wrong = {
-        "z must have shape (N, 4), as it was in fit, got (2, 3)": lambda: model.decode(z[:, :3]),
+        "z must have shape (N, 4), since latent_size is 4": lambda: model.decode(z[:, :3]),
         "z must hold finite numbers, got nan": lambda: model.decode(z * np.nan),
+        "z must hold numbers that float32 can hold, got 1e+300 at z[0, 0]": lambda: model.decode(
+            z + 1e300
+        ),
         "beam_size is for a search, got 3 with sample=True": lambda: model.decode(
             z, sample=True, beam_size=3
         ),

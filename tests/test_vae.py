@@ -209,13 +209,28 @@ def test_data_that_are_refused_leave_the_estimator_as_it_was():
     assert_identical(vae.encode(X), before)
     with raises(ValueError, "X must have shape (N, 5), as it was in fit, got (40, 4)"):
         vae.encode(X[:, :4])
-    with raises(ValueError, "z must have shape (N, 4)", "got (2, 3)"):
+    with raises(ValueError, "X must hold numbers that float32 can hold", "at X[0, 0]; divide"):
+        vae.encode(X * 1e300)
+    with raises(ValueError, "z must have shape (N, 4), since latent_size is 4, got (2, 3)"):
         vae.decode(np.zeros((2, 3)))
+    with raises(ValueError, "z must hold finite numbers, got inf at z[0, 1]", "leave the row out"):
+        vae.decode([[0, np.inf, 0, 0]])
+    with raises(ValueError, "z must hold numbers that float32 can hold, got 1e+300 at z[0, 0]"):
+        vae.decode([[1e300, 0, 0, 0]])
     with raises(ValueError, "n_samples must be at least 1"):
         vae.log_prob(X, 0)
     with raises(ValueError, "from 0 to 1 with output='bernoulli', got -", "at X[0, 0]"):
         make(output="bernoulli").fit(-abs(X))
     assert vae.fit(X[:, :4]).encode(X[:, :4]).shape == (40, 4)  # a new fit may be of others
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_without_a_warning():
+    X = mixed(60)
+    for settings, data in (({"standardize": False}, X * 1e30), ({"lr": 1e4}, X)):
+        vae = make(**settings)
+        with raises(FloatingPointError, "the loss is "):
+            vae.fit(data)
+        assert np.isfinite(vae.network_.parameters.flat).all()
 
 
 @pytest.mark.parametrize(

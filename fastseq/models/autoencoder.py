@@ -13,6 +13,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.latent import active_units, divergence, log_mean_exp
+from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
 
 
@@ -228,6 +229,18 @@ class Autoencoder(LatentEstimator):
         kl = float(divergence(mean, log_var, 0.0, 0.0).sum(axis=1, dtype=np.float64).mean())
         reconstruction = -float(self._judge(X, n_samples, seed)[0].mean())
         return LatentReport(reconstruction, kl, active_units(mean), -reconstruction - kl)
+
+    def _read_codes(self, z):
+        """Latent variables (N, Z) as the network takes them."""
+        z, size = checks.numbers("z", inputs.by_position(z)), self.latent_size
+        if z.shape == (0,):
+            z = np.empty((0, size))
+        if z.ndim != 2 or z.shape[1] != size:
+            raise ValueError(
+                f"z must have shape (N, {size}), since latent_size is {size}, got {z.shape}"
+            )
+        inputs.check_finite("z", z, "row")
+        return inputs.standardized_array("z", z, None, None, checks.float_dtype(self.dtype))
 
     def _posteriors(self, X):
         """Means and log variances, (N, Z) each."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # a feature that is constant would have a density without bound
 LEAST_VARIANCE = 1e-4
 
+_quiet = np.errstate(over="ignore", invalid="ignore")  # infinity and NaN show in the loss
+
 
 class VAENetwork(Module):
     r"""From vectors to Gaussians of a latent variable, and back to distributions of vectors.
@@ -212,19 +214,21 @@ class GaussianOutput(Module):
     def __repr__(self):
         return f"GaussianOutput({len(self._parameters['log_var'])})"
 
+    @_quiet
     def _variance(self):
         return np.exp(self._parameters["log_var"]) + self.dtype.type(LEAST_VARIANCE)
 
+    @_quiet
     def losses(self, y, x):
         """-log p(x) of each row (N,), float64."""
         variance = self._variance()
-        with np.errstate(over="ignore"):  # infinity, which shows in the loss
-            values = np.square(x - y) / variance + np.log(2 * np.pi * variance)
+        values = np.square(x - y) / variance + np.log(2 * np.pi * variance)
         return values.sum(axis=1, dtype=np.float64) / 2
 
     def forward(self, y, x):
         """The rows' losses, and ``back(scale)``, which gives dy of scale times their sum."""
 
+        @_quiet
         def back(scale):
             variance, steps = self._variance(), y - x
             dy = steps / variance * y.dtype.type(scale)
