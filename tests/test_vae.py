@@ -255,8 +255,9 @@ def test_nothing_of_nothing(fitted):
     vae, _ = fitted
     assert vae.encode([]).shape == (0, 4) and vae.reconstruct(np.empty((0, 5))).shape == (0, 5)
     assert vae.log_prob([]).shape == (0,)
-    with raises(ValueError, "X must hold at least one datum, got none"):
-        vae.latent_report([])
+    for use in (vae.latent_report, vae.score):
+        with raises(ValueError, "X must hold at least one datum, got none"):
+            use([])
 
 
 def test_files(fitted, tmp_path):

@@ -205,7 +205,10 @@ class Autoencoder(LatentEstimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`log_prob`: more is better.  ``y`` is ignored."""
-        return float(np.mean(self.log_prob(X)))
+        log_prob = self.log_prob(X)
+        if not len(log_prob):
+            raise ValueError("X must hold at least one datum, got none")
+        return float(log_prob.mean())
 
     def latent_report(self, X: Any, n_samples: int = 1, *, seed: int = 0) -> LatentReport:
         """Whether and how the latent variable is used.
