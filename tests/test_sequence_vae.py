@@ -219,6 +219,16 @@ def test_wrong_uses(model):
             use()
 
 
+def test_a_broken_network_says_so():
+    model = make(epochs=1).fit(TEXTS)
+    model.network_.embedding.parameters.flat[:] = np.nan
+    uses = [model.encode, model.log_prob, model.perplexity, model.score, model.latent_report]
+    uses += [lambda _: model.decode(np.zeros((1, 4))), lambda _: model.sample()]
+    for use in uses:
+        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
+            use(TEXTS)
+
+
 def test_what_is_not_fitted_says_so():
     model = make()
     uses = [lambda: model.decode(np.zeros((1, 4))), model.sample, lambda: model.log_prob(TEXTS)]

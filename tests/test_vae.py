@@ -233,6 +233,24 @@ def test_a_loss_that_is_not_finite_ends_the_training_without_a_warning():
         assert np.isfinite(vae.network_.parameters.flat).all()
 
 
+@pytest.mark.parametrize("part", ["encoder", "linear"])
+def test_a_broken_network_says_so(part):
+    X = mixed(20)
+    vae = make(epochs=1).fit(X)
+    getattr(vae.network_, part).parameters.flat[0] = np.nan
+    uses = [vae.log_prob, vae.score, vae.latent_report, vae.reconstruct]
+    uses += [vae.encode] * (part == "encoder")
+    uses += [lambda _: vae.decode(np.zeros((1, 4))), lambda _: vae.sample()]
+    for use in uses:
+        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
+            use(X)
+
+
+def test_far_data_have_no_probability_in_a_network_that_is_sound():
+    vae = make(epochs=1, standardize=False).fit(mixed(20) / 1e5)
+    assert (vae.log_prob(np.full((2, 5), 1e37)) == -np.inf).all()
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [

@@ -15,6 +15,7 @@ from fastseq import checks
 from fastseq.latent import active_units, divergence, log_mean_exp
 from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
+from fastseq.models.writing_network import check_parameters
 
 
 class LatentReport(NamedTuple):
@@ -141,6 +142,8 @@ class Autoencoder(LatentEstimator):
             Before ``fit``.
         TypeError, ValueError
             If X is something else.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._posteriors(X)[0]
 
@@ -199,6 +202,11 @@ class Autoencoder(LatentEstimator):
         -------
         log_prob : ndarray of float64, (N,)
             Natural logarithms.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`encode`.
         """
         n_samples, seed = read_samples(n_samples, seed)
         return log_mean_exp(sum(self._judge(X, n_samples, seed)))
@@ -234,7 +242,9 @@ class Autoencoder(LatentEstimator):
         return LatentReport(reconstruction, kl, active_units(mean), -reconstruction - kl)
 
     def _read_codes(self, z):
-        """Latent variables (N, Z) as the network takes them."""
+        """Latent variables (N, Z) as the network takes them; raise if it is broken."""
+        self._check_fitted()
+        check_parameters("the model's", self.network_)
         z, size = checks.numbers("z", inputs.by_position(z)), self.latent_size
         if z.shape == (0,):
             z = np.empty((0, size))
@@ -253,7 +263,7 @@ class Autoencoder(LatentEstimator):
         for batch in self._data_batches(X, None) if len(X) else ():
             results[:, batch.rows] = self.network_.posterior_of(batch)
         self.network_.release()
-        return results
+        return self._sound(results)
 
     def _judge(self, X, n, seed):
         """log p(x | z), and log p(z) - log q(z | x), for n z of each datum: (n, N) each."""
@@ -265,6 +275,12 @@ class Autoencoder(LatentEstimator):
             results[:, :, batch.rows] = self.network_.judge(batch, noise)
         self.network_.release()
         results[0] += self._log_unit()
+        return self._sound(results)
+
+    def _sound(self, results):
+        """The results; raise if it is the network that is broken where they are not finite."""
+        if not np.isfinite(results).all():
+            check_parameters("the model's", self.network_)
         return results
 
     def __sklearn_tags__(self):

@@ -211,7 +211,6 @@ class SequenceVAE(Autoencoder):
         --------
         See the class.
         """
-        self._check_fitted()
         z = self._read_codes(z)
         checks.choice("unknown", unknown, UNKNOWNS)
         checks.flag("sample", sample)

@@ -117,6 +117,8 @@ class VAE(Autoencoder):
             Before ``fit``.
         TypeError, ValueError
             If z is something else.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._measured(self.network_.output.mean(self._outputs(z)))
 
@@ -159,7 +161,6 @@ class VAE(Autoencoder):
 
     def _outputs(self, z):
         """What z says of x, as the network's output takes it."""
-        self._check_fitted()
         return self.network_(self._read_codes(z))
 
     def _measured(self, x):
