@@ -171,6 +171,9 @@ def test_validation_and_history():
     assert len(model.history_.validation) == 3
     pair = make(epochs=3).fit(TEXTS[::2], validation=(TEXTS[1::2], None))
     assert pair.history_.validation == model.history_.validation
+    for texts in (TEXTS[1::2], TEXTS[1:3]):
+        fits = [make(epochs=1).fit(TEXTS, validation=kind(texts)) for kind in (list, tuple)]
+        assert fits[0].history_.validation == fits[1].history_.validation
     assert list(model.history_.reports) == ["reconstruction", "kl", "active_units"]
     assert all(len(values) == 3 for values in model.history_.reports.values())
 

@@ -183,7 +183,13 @@ def test_validation_is_data_alone_or_a_pair():
         make(epochs=2).fit(X[:40], validation=validation).history_.validation
         for validation in (X[40:], (X[40:], None), (X[40:], np.zeros(20)), X[40:].tolist())
     ]
+    fits.append(make(epochs=2).fit(X[:40], validation=tuple(X[40:])).history_.validation)
     assert len(fits[0]) == 2 and all(values == fits[0] for values in fits)
+    parts = [
+        make(epochs=2).fit(X, validation=part).history_.validation
+        for part in (0.25, np.float64(0.25), np.float32(0.25))
+    ]
+    assert len(parts[0]) == 2 and parts[0] == parts[1] == parts[2]
     with raises(ValueError, "validation: X must have shape (N, 5), as it was in fit, got (20, 4)"):
         make().fit(X[:40], validation=X[40:, :4])
 

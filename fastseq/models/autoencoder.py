@@ -5,6 +5,7 @@ N data, Z the size of the latent variable.
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -73,7 +74,8 @@ class Autoencoder(LatentEstimator):
         y
             Ignored; scikit-learn's tools give it.
         validation : data like X, pair (X, y), or float, optional
-            Data, or a fraction of X, that is not learned from: after each epoch the loss, with
+            Data, or a fraction of X, that is not learned from; a tuple of two is a pair, unless
+            they are strings, and its y is ignored.  After each epoch the loss, with
             the last weight of the divergence, is measured on it, the best epoch's parameters are
             kept, and ``patience`` may end the training.
         checkpoint : str or path, optional
@@ -105,7 +107,7 @@ class Autoencoder(LatentEstimator):
         FloatingPointError
             If the loss is not finite.  The estimator has the last good parameters.
         """
-        if validation is not None and not isinstance(validation, (tuple, int, float)):
+        if not (validation is None or isinstance(validation, numbers.Real) or _is_pair(validation)):
             validation = validation, None
         return super().fit(
             X,
@@ -293,6 +295,12 @@ class Autoencoder(LatentEstimator):
     def _log_unit(self):
         """What the logarithm of a density changes by, if data are measured as users have them."""
         return 0.0
+
+
+def _is_pair(validation):
+    """Whether these are data and targets, as scikit-learn's users have them, not texts."""
+    is_pair = isinstance(validation, tuple) and len(validation) == 2
+    return is_pair and not isinstance(validation[0], str)
 
 
 def read_samples(n_samples, seed):
