@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import active_units, divergence, log_mean_exp
+from fastseq.latent import divergence, log_mean_exp
+from fastseq.latent_losses import active_units
 from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
 from fastseq.models.writing_network import check_parameters
