@@ -239,14 +239,18 @@ def test_a_loss_that_is_not_finite_ends_the_training_without_a_warning():
         assert np.isfinite(vae.network_.parameters.flat).all()
 
 
-@pytest.mark.parametrize("part", ["encoder", "linear"])
+@pytest.mark.parametrize("part", ["encoder", "linear", "output"])
 def test_a_broken_network_says_so(part):
     X = mixed(20)
     vae = make(epochs=1).fit(X)
     getattr(vae.network_, part).parameters.flat[0] = np.nan
-    uses = [vae.log_prob, vae.score, vae.latent_report, vae.reconstruct]
-    uses += [vae.encode] * (part == "encoder")
-    uses += [lambda _: vae.decode(np.zeros((1, 4))), lambda _: vae.sample()]
+    uses = [vae.log_prob, vae.score, vae.latent_report]
+    if part == "encoder":
+        uses += [vae.encode, vae.reconstruct]
+    elif part == "linear":
+        uses += [lambda _: vae.decode(np.zeros((1, 4))), lambda _: vae.sample(), vae.reconstruct]
+    else:
+        uses += [lambda _: vae.sample(noise=True)]
     for use in uses:
         with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
             use(X)

@@ -245,9 +245,8 @@ class Autoencoder(LatentEstimator):
         return LatentReport(reconstruction, kl, active_units(mean), -reconstruction - kl)
 
     def _read_codes(self, z):
-        """Latent variables (N, Z) as the network takes them; raise if it is broken."""
+        """Latent variables (N, Z) as the network takes them."""
         self._check_fitted()
-        check_parameters("the model's", self.network_)
         z, size = checks.numbers("z", inputs.by_position(z)), self.latent_size
         if z.shape == (0,):
             z = np.empty((0, size))

@@ -165,6 +165,7 @@ class VAE(Autoencoder):
 
     def _measured(self, x):
         """Vectors of the network as users measure them."""
+        self._sound(x)
         return x if self.mean_ is None else (x * self.scale_ + self.mean_).astype(x.dtype)
 
     def _log_unit(self):
