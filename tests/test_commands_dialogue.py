@@ -116,13 +116,13 @@ def test_chat_is_a_conversation(model, capsys, monkeypatch):
 
 def test_chat_goes_on_with_the_first_of_several(model, capsys, monkeypatch):
     assert (
-        run("chat hred.safetensors --n 3 --beam 2", monkeypatch, "my name is eve\nwho am i ?\n")
+        run("chat hred.safetensors --n 3 --beam 4", monkeypatch, "my name is eve\nwho am i ?\n")
         == 0
     )
     talk, expected = model.conversation(), []
     for line in ("my name is eve", "who am i ?"):
         talk.hear(line)
-        answers = talk.suggest(3, beam_size=3)
+        answers = talk.suggest(3, beam_size=4)
         talk.hear(answers[0])
         expected += [f"{i}\t{answer}" for i, answer in enumerate(answers, 1)]
     assert capsys.readouterr().out.splitlines() == expected
@@ -171,7 +171,19 @@ def test_someone_types(model, capsys, monkeypatch):
 def test_a_word_that_cant_be_said_ends_a_pipe(model, capsys, monkeypatch):
     assert run("chat hred.safetensors", monkeypatch, "my name is eve\n</s>\n") == 1
     out, err = capsys.readouterr()
-    assert out == "hello eve\n" and "'</s>'" in err
+    assert out == "hello eve\n" and "standard input, line 2: " in err and "'</s>'" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("--sample --top-p 3", "top_p"), ("--n 3 --beam 2", "beam_size = 2, got 3")],
+)
+def test_options_are_checked_before_anything_is_said(model, options, message, capsys, monkeypatch):
+    for stdin in (io.TextIOWrapper(io.BytesIO(b"hi\n")), Terminal("hi\nhi\n")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert run(f"chat hred.safetensors {options}") == 1
+        out, err = capsys.readouterr()
+        assert not out and message in err and "line 1" not in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -213,6 +225,12 @@ def test_train_vhred(capsys, monkeypatch):
         talk.hear("my name is bob")
         answers.append(talk.respond(seed=rng))
     assert capsys.readouterr().out.splitlines() == answers
+    line = "chat vhred.safetensors --n 4 --beam 1 --seed 5"  # each is drawn, then searched alone
+    assert run(line, monkeypatch, "my name is bob\n") == 0
+    talk.reset()
+    talk.hear("my name is bob")
+    answers = talk.suggest(4, beam_size=1, seed=5)
+    assert capsys.readouterr().out.splitlines() == [f"{i}\t{a}" for i, a in enumerate(answers, 1)]
 
 
 def test_help_describes_what_a_base_describes(capsys):
