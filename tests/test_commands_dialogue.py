@@ -218,7 +218,10 @@ def test_train_vhred(capsys, monkeypatch):
     model = fs.load("vhred.safetensors")
     expected = fs.VHRED(**SETTINGS | {"epochs": 2, "latent_size": 3}).fit(TALKS, validation=0.1)
     assert np.array_equal(model.network_.parameters.flat, expected.network_.parameters.flat)
-    assert "perplexity" in capsys.readouterr().out
+    out, report = capsys.readouterr().out, expected.latent_report(TALKS)
+    used = f"divergence {report.kl:.4f} nats, {report.active_units} active units"
+    assert "perplexity" in out and out.endswith(f" per token, {used}\n")
+    assert f"active_units: {expected.history_.reports['active_units'][-1]:.4g}}}" in out
     assert run("chat vhred.safetensors --seed 5", monkeypatch, "my name is bob\n" * 4) == 0
     talk, rng, answers = model.conversation(), np.random.default_rng(5), []
     for _ in range(4):

@@ -34,8 +34,8 @@ def add(commands):
         "--beam",
         type=positive_number,
         metavar="K",
-        help="how many beginnings to keep; 1 is greedy (default: as in the model's settings); for N "
-        "answers of an HRED at least N",
+        help="how many beginnings to keep; 1 is greedy (default: as in the model's settings); "
+        "for N answers of an HRED at least N",
     )
     command.add_argument("--sample", action="store_true", help="draw answers word by word")
     command.add_argument(
@@ -71,11 +71,11 @@ def run(args):
     answers = Answers(model, args)
     if args.data == files.STDIN and sys.stdin is not None and sys.stdin.isatty():
         return _talk(model, answers)
-    for number, line in files.numbered_lines(args.data):
+    for place, line in files.numbered_lines(args.data):
         try:
             _write(answers(line))
         except ValueError as error:
-            raise files.located(args.data, number, str(error)) from error
+            raise files.located(args.data, place, str(error)) from error
     return 0
 
 

@@ -311,19 +311,23 @@ def describe_score(estimator, test):
     """How good it is on test data."""
     score = estimator.score(*test)
     if isinstance(estimator, models.HRED):
-        return f"exact {score:.4f}, perplexity {estimator.perplexity(*test).per_word:.3f} per token"
+        per_word = estimator.perplexity(*test).per_word
+        latent = _describe_latent(estimator, test) if isinstance(estimator, models.VHRED) else ""
+        return f"exact {score:.4f}, perplexity {per_word:.3f} per token{latent}"
     if isinstance(estimator, (models.VAE, models.SequenceVAE)):
-        report = estimator.latent_report(*test)
-        return (
-            f"log-probability {score:.4f} nats, divergence {report.kl:.4f} nats, "
-            f"{report.active_units} active units"
-        )
+        return f"log-probability {score:.4f} nats" + _describe_latent(estimator, test)
     if isinstance(estimator, models.Seq2Seq):
         return f"{estimator.metric} {score:.4f}"
     if not isinstance(estimator, models.LanguageModel):
         return f"score {score:.4f}"
     bits = -score / np.log(2)
     return f"perplexity {np.exp(-score):.3f}, {bits:.4f} bits per {estimator.unit}"
+
+
+def _describe_latent(estimator, test):
+    """Whether the latent variable is used."""
+    report = estimator.latent_report(*test)
+    return f", divergence {report.kl:.4f} nats, {report.active_units} active units"
 
 
 # --- data ---------------------------------------------------------------------------------------
