@@ -203,10 +203,12 @@ def test_wrong_options(model, options, message, capsys):
 
 def test_other_models_dont_talk(model, capsys):
     assert run("predict hred.safetensors talk.txt") == 1
-    assert "holds a HRED: let fastseq chat have it" in capsys.readouterr().err
+    assert "holds an HRED: let fastseq chat have it" in capsys.readouterr().err
+    assert run("generate hred.safetensors") == 1
+    assert "holds an HRED: let fastseq chat have it" in capsys.readouterr().err
     fs.LanguageModel(epochs=1, hidden_size=8).fit("to be or not to be " * 30).save("lm.safetensors")
     assert run("chat lm.safetensors") == 1
-    assert "holds a LanguageModel, which holds no dialogues" in capsys.readouterr().err
+    assert "holds a LanguageModel: let fastseq generate have it" in capsys.readouterr().err
 
 
 # --- latent variables ---------------------------------------------------------------------------
@@ -255,6 +257,12 @@ def test_train_vae(capsys):
     loaded = fs.load("vae.safetensors")
     assert np.array_equal(loaded.network_.parameters.flat, expected.network_.parameters.flat)
     assert f"log-probability {expected.score(x):.4f} nats" in capsys.readouterr().out
+    for command in ("predict", "generate", "chat", "translate"):
+        assert run(f"{command} vae.safetensors") == 1
+        expected = (
+            "holds a VAE, which no command uses; in Python fastseq.load('vae.safetensors') has"
+        )
+        assert expected in capsys.readouterr().err
     np.savez("labelled.npz", x=x, y=np.arange(60))
     assert run("train vae labelled.npz --out m") == 1
     assert "labelled.npz: expected an array x alone, got y as well" in capsys.readouterr().err

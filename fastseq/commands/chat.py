@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from fastseq import _command, files, models
+from fastseq.commands import uses
 from fastseq.commands.options import number, positive_number, whole_number
 from fastseq.models import token_pairs
 
@@ -67,7 +68,7 @@ def run(args):
     _check_options(args)
     model = models.load(args.model)
     if not isinstance(model, models.HRED):
-        raise ValueError(f"{args.model}: holds a {type(model).__name__}, which holds no dialogues")
+        raise uses.wrong_model(args.model, model, "holds no dialogues")
     answers = Answers(model, args)
     if args.data == files.STDIN and sys.stdin is not None and sys.stdin.isatty():
         return _talk(model, answers)

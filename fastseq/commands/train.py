@@ -170,7 +170,8 @@ def add_vae(kinds):
         help="a few numbers that stand for a vector",
         description=(
             "Learn an autoencoder whose code is a random variable. The data are vectors: .npz "
-            "files of np.savez with an array x (N, F)."
+            "files of np.savez with an array x (N, F). Its encode, decode and sample are for "
+            "Python, where fastseq.load reads the model."
         ),
         epilog="example: fastseq train vae vectors.npz --validation 0.1 --latent-size 4 "
         "--out vae.safetensors",
@@ -187,7 +188,8 @@ def add_sequence_vae(kinds):
         help="a few numbers that stand for a line of text",
         description=(
             "Learn an autoencoder of lines, such as sentences, whose code is a random variable. "
-            "The unit says how lines are split into tokens; with 'token' it is at blanks."
+            "The unit says how lines are split into tokens; with 'token' it is at blanks. Its "
+            "encode, decode and sample are for Python, where fastseq.load reads the model."
         ),
         epilog="example: fastseq train sequence-vae lines.txt --validation 0.1 "
         "--out lines.safetensors",
