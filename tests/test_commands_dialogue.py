@@ -265,10 +265,31 @@ def test_train_vae(capsys):
         assert expected in capsys.readouterr().err
     np.savez("labelled.npz", x=x, y=np.arange(60))
     assert run("train vae labelled.npz --out m") == 1
-    assert "labelled.npz: expected an array x alone, got y as well" in capsys.readouterr().err
-    np.savez("ragged.npz", x=x, lengths=np.arange(60) % 4 + 1)
-    assert run("train vae ragged.npz --out m") == 1
-    assert "ragged.npz: X" in capsys.readouterr().err
+    assert "labelled.npz: expected an array x alone, got x, y" in capsys.readouterr().err
+
+
+def test_wrong_files_of_vectors(capsys):
+    np.savez("other.npz", z=np.ones((2, 3)))
+    np.savez("none.npz")
+    np.savez("few.npz", x=np.ones((0, 4)))
+    np.savez("series.npz", x=np.ones((2, 3, 4)))
+    np.savez("texts.npz", x=np.array([["a", "b"]]))
+    np.savez("objects.npz", x=np.array([[None, 1]]))
+    np.save("single.npy", np.ones((2, 3)))
+    write("text.txt", ["1 2 3"])
+    messages = {
+        "other.npz": "expected an array x alone, got z",
+        "none.npz": "expected an array x alone, got none",
+        "few.npz": "expected x of shape (N, F), at least one vector, got (0, 4)",
+        "series.npz": "expected x of shape (N, F), at least one vector, got (2, 3, 4)",
+        "texts.npz": "X",
+        "objects.npz": "expected an archive of arrays of np.savez: ",
+        "single.npy": "expected an archive of arrays of np.savez, got a single array of np.save",
+        "text.txt": "expected an archive of arrays of np.savez, got something else",
+    }
+    for path, message in messages.items():
+        assert run(f"train vae {path} --out m") == 1
+        assert f"error: {path}: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("unit", ["word", "token"])

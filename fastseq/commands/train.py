@@ -364,10 +364,7 @@ def read_dialogues(path, args, estimator):
 
 def read_vectors(path, args, estimator):
     """Vectors, and no targets."""
-    x, y = data.read_npz(path)
-    if y is not None:
-        raise ValueError(f"{files.display_name(path)}: expected an array x alone, got y as well")
-    return (np.array(x),) if len({len(row) for row in x}) < 2 else (x,)
+    return (data.read_vectors(path),)
 
 
 def read_lines(path, args, estimator):
