@@ -85,6 +85,16 @@ def test_train_on_tokens_and_facts():
     assert fs.load("m").unit == "token"
 
 
+def test_data_without_an_answer_are_refused_before_training(capsys):
+    write("single.txt", ["hello", "", "bye"])
+    for options in ("single.txt", "talk.txt --test single.txt", "talk.txt --validation single.txt"):
+        assert run(f"train hred --dialogues {options} --out m {OPTIONS}") == 1
+        out, err = capsys.readouterr()
+        assert not out and "single.txt: expected an answer" in err and "2 dialogues" in err
+        with pytest.raises(FileNotFoundError):
+            fs.load("m")
+
+
 def test_the_examples_work(model, capsys, monkeypatch):
     line = epilog(["train", "hred"]).removeprefix("fastseq ")
     assert run(f"{line} {OPTIONS}") == 0

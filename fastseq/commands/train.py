@@ -359,7 +359,13 @@ def read_pairs(paths, args, estimator):
 def read_dialogues(path, args, estimator):
     """Dialogues, and no targets."""
     unit = "word" if estimator.unit == "token" else "character"
-    return (dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit),)
+    read = dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit)
+    if max(map(len, read)) < 2:
+        raise ValueError(
+            f"{files.display_name(path)}: expected an answer, which is an utterance after another "
+            f"one, got {len(read)} dialogues without any"
+        )
+    return (read,)
 
 
 def read_vectors(path, args, estimator):
