@@ -73,6 +73,8 @@ class VHRED(HRED, LatentEstimator):
     vocabulary_ : Vocabulary
     longest_answer_ : int
         In tokens, among those of ``fit``.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : LatentDialogueNetwork
     history_ : History
         Losses in nats per word, and more, for each update and epoch; ``reports`` has
