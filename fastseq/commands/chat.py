@@ -74,9 +74,10 @@ def run(args):
         return _talk(model, answers)
     for place, line in files.numbered_lines(args.data):
         try:
-            _write(answers(line))
+            lines = answers(line)
         except ValueError as error:
             raise files.located(args.data, place, str(error)) from error
+        _write(lines)
     return 0
 
 
