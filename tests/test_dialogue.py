@@ -257,6 +257,34 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(settings, tmp_path, monke
         make(**settings).fit(dialogues, checkpoint=path)
 
 
+class Look:
+    """Measures and answers amid the windows of a batch."""
+
+    def __init__(self, model):
+        self._model, self.seen = model, 0
+
+    def on_update(self, trainer):
+        model = self._model
+        model.predict([["ab"]]), model.score(talks(3, seed=5)), model.perplexity(talks(3, seed=6))
+        for batch in model.make_batches(*model.read(talks(4, seed=7)), None):
+            trainer.model.loss(batch)
+        self.seen += 1
+
+
+@pytest.mark.parametrize("kind", [fs.HRED, fs.VHRED])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_who_looks_at_a_model_does_not_change_its_training(kind, warm_start):
+    settings = SMALL | {"max_turns": 2, "warm_start": warm_start, "dtype": "float64"}
+    dialogues, results = talks(), []
+    for looks in (False, True):
+        model = kind(**settings)
+        for _ in range(1 + warm_start):
+            callbacks = [Look(model)] if looks else []
+            model.fit(dialogues, callbacks=callbacks)
+        results.append(model.network_.parameters.flat)
+    assert callbacks[0].seen > 10 and np.array_equal(*results)
+
+
 def test_truncation_ends_gradients_alone():
     whole, cut = (make(max_turns=turns, epochs=1, optimizer="sgd") for turns in (None, 2))
     dialogues = talks(4)

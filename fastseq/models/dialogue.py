@@ -540,6 +540,10 @@ class HRED(Estimator):
         self.make_batches(X, y, None)  # which tells if there is nothing to score
         return lambda: self._score(X, beam_size=1)
 
+    def _train(self, *args):
+        super()._train(*args)
+        self.network_.forget()
+
     def _encode(self, dialogues):
         """The utterances of dialogues as ids, from the begin token to the end token."""
         encode_all = self.vocabulary_.encode_all
