@@ -123,6 +123,58 @@ def test_a_conversation_does_not_outlive_its_model():
         talk.respond()
 
 
+def test_a_conversation_does_not_go_on_with_other_parameters():
+    model = make(warm_start=True).fit(talks())
+    talk = model.conversation()
+    talk.hear("ab")
+    model.fit(talks())
+    for call in (talk.respond, talk.suggest, lambda: talk.hear("ab")):
+        with raises(ValueError, "the model was fitted anew", "reset()"):
+            call()
+    talk.reset()
+    before = model.network_.parameters.flat.copy()
+    with raises(TypeError, "X[0] must be a list"):
+        model.fit(["ab"])
+    assert np.array_equal(model.network_.parameters.flat, before)
+    talk.hear("ab")
+    assert talk.suggest() == model.respond(["ab"])
+
+
+def test_what_a_conversation_has_heard_does_not_change():
+    model = make(unit="token").fit([[talk.split() for talk in own] for own in TALKS])
+    talk, said = model.conversation(), ["my", "name"]
+    talk.hear(said)
+    answer = talk.respond()
+    expected = [["my", "name"], list(answer)]
+    said.append("is"), answer.append("tom")
+    history = talk.history
+    assert history == expected
+    history[0].append("is"), history.append(["tom"])
+    twin = copy.copy(talk)
+    twin.hear(said)
+    assert talk.history == expected and twin.history == [*expected, said]
+    assert talk.suggest(2) == model.respond(expected, 2)
+    with pytest.raises(AttributeError):
+        talk.history = []
+
+
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_an_unknown_token_that_was_written_is_heard_as_one(unit, monkeypatch):
+    model = make(unit=unit).fit(TALKS)
+    talk, heard = model.conversation(), []
+    hear = type(model.network_).hear
+    monkeypatch.setattr(
+        type(model.network_),
+        "hear",
+        lambda self, batch, *a: heard.append(batch) or hear(self, batch, *a),
+    )
+    model.network_.linear.parameters["bias"][model.vocabulary_.unknown_id] = 100
+    assert talk.respond(unknown="keep", max_length=3).split() == (
+        ["<unk>"] * 3 if unit == "word" else ["<unk>" * 3]
+    )
+    assert heard[-1].utterances.shape == (4, 1)  # and the end
+
+
 def test_a_conversation_reads_an_utterance_once(model, monkeypatch):
     talk, heard = model.conversation(), []
     hear = model.network_.hear
@@ -424,7 +476,13 @@ def test_wrong_dialogues(dialogues, error, parts):
             ValueError,
             ["beam_size is for searching, got 3 with sample=True"],
         ),
-        (lambda m: m.conversation().hear(3), TypeError, ["utterance[0] must be a string", "3"]),
+        (lambda m: m.conversation().hear(3), TypeError, ["utterance must be a string", "3"]),
+        (
+            lambda m: m.conversation().hear("hello <s>"),
+            ValueError,
+            ["utterance has the token '<s>'"],
+        ),
+        (lambda m: m.conversation().respond(n=2), TypeError, ["suggest(n) gives several"]),
         (lambda m: m.perplexity([["hello"]]), ValueError, ["must have an answer"]),
     ],
 )

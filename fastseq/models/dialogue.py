@@ -510,6 +510,12 @@ class HRED(Estimator):
         token_pairs.check_targets(name, utterances)
         return utterances
 
+    def _read_utterance(self, name, utterance):
+        """An utterance as a list of tokens."""
+        tokens = token_pairs.read_one(name, utterance, self.unit, self.normalization)
+        token_pairs.check_target(name, tokens)
+        return tokens
+
     def learn(self, X, y):
         utterances = [utterance for dialogue in X for utterance in dialogue]
         self.vocabulary_ = token_pairs.learn_vocabulary(
