@@ -9,6 +9,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import training
+from fastseq.models import dialogue, writing_options
 
 SMALL = {
     "embedding_dim": 8,
@@ -207,6 +208,24 @@ def test_several_answers_are_the_best_ones(model):
     assert model.respond(history, 2, beam_size=4) == found[:2]
     with raises(ValueError, "n_best must be at most beam_size = 2, got 3"):
         model.respond(history, 3, beam_size=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"sample": True, "temperature": 2.0}])
+def test_several_answers_to_several_histories(model, options, monkeypatch):
+    histories = [[], *(talk[:3] for talk in TALKS[:4]), ["hello"]]
+    found = model.predict(histories, 3, **options, seed=1)
+    assert all(len(answers) == 3 for answers in found)
+    assert model.predict([], 3) == []
+    for history, answers in zip(histories, found, strict=True):
+        assert model.predict([history], n=4, **options, seed=1) == [
+            model.respond(history, 4, **options, seed=1)
+        ]
+        if not options:
+            assert answers == model.respond(history, 3)
+    assert [[answer] for answer in model.predict(histories)] == model.predict(histories, 1)
+    if not options:
+        monkeypatch.setattr(dialogue, "ROWS_AT_ONCE", 7)
+        assert model.predict(histories, 3) == found
 
 
 def test_drawn_answers_follow_their_seed(model):
@@ -432,8 +451,8 @@ def test_wrong_settings(settings, parts):
         ([["hello", ["you", 3]]], TypeError, ["X[0][1][1] must be a string", "3"]),
         ([["hello", "you </s>"]], ValueError, ["X[0][1] has the token '</s>'"]),
         ([["hello"], ["you"]], ValueError, ["must have an answer", "got 2 without any"]),
-        ([["", ""]], ValueError, ["X must hold at least one token"]),
-        ([], ValueError, ["X must hold at least one token"]),
+        ([["", ""]], ValueError, ["X must hold at least one token, got empty utterances alone"]),
+        ([], ValueError, ["X must hold at least one token, got no dialogues"]),
     ],
 )
 def test_wrong_dialogues(dialogues, error, parts):
@@ -452,6 +471,11 @@ def test_wrong_dialogues(dialogues, error, parts):
         (lambda m: m.respond("hello"), TypeError, ["history must be a list of utterances"]),
         (lambda m: m.predict(["hello"]), TypeError, ["X[0] must be a list of utterances"]),
         (lambda m: m.respond(["hello"], 0), ValueError, ["n", "0"]),
+        (lambda m: m.predict([["hello"]], n=0), ValueError, ["n", "0"]),
+        (lambda m: m.respond(["a"], beam=3), TypeError, ["among beam_size, ", "got 'beam'"]),
+        (lambda m: m.respond(["a"], beam_size=0), ValueError, ["beam_size", "0"]),
+        (lambda m: m.respond(["a"], sample=True, top_p=3), ValueError, ["top_p", "3"]),
+        (lambda m: m.predict([], sample=True, top_k=0), ValueError, ["top_k", "0"]),
         (lambda m: m.respond(["a"], max_length=-1), ValueError, ["max_length", "-1"]),
         (
             lambda m: m.respond(["a"], max_length=2, min_length=3),
@@ -499,11 +523,23 @@ def test_what_is_not_fitted_says_what_to_do():
         make().conversation()
 
 
-def test_weights_that_are_not_finite_are_told(model):
-    broken = copy.deepcopy(model)
+@pytest.mark.parametrize("kind", ["model", "asking"])
+def test_weights_that_are_not_finite_are_told(kind, request):
+    broken = copy.deepcopy(request.getfixturevalue(kind))
+    measures = ["score", "log_prob", "perplexity"] + ["latent_report"] * (kind == "asking")
     broken.network_.parameters.flat[:] = np.nan
-    with raises(FloatingPointError, "the model's parameters are not finite"):
-        broken.respond(["hello"])
+    calls = [lambda: broken.respond(["hello"])]
+    calls += [lambda c=call: getattr(broken, c)(TALKS) for call in measures]
+    for call in calls:
+        with raises(FloatingPointError, "the model's parameters are not finite"):
+            call()
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite(model):
+    wrong = copy.deepcopy(model)
+    wrong.network_.linear.parameters["bias"][wrong.vocabulary_.unknown_id] = 1e4
+    perplexity = wrong.perplexity(TALKS)
+    assert perplexity.per_word == np.inf and 1e4 < perplexity.per_utterance < 1e5
 
 
 # --- with a latent variable ---------------------------------------------------------------------
@@ -540,6 +576,31 @@ def test_what_is_drawn_is_searched_for_and_drawn_words_follow_their_seed(asking)
     assert drawn == asking.respond(["hello"], 10, **options) and not set(drawn) <= set(QUESTIONS)
     greedy = asking.respond(["hello"], 5, beam_size=1, seed=0)
     assert greedy == asking.respond(["hello"], 5, sample=True, top_k=1, seed=0)
+
+
+def test_answers_do_not_depend_on_how_many_are_asked_for(monkeypatch):
+    model, widths = make_latent(epochs=2, beam_size=2).fit(ASKED), set()
+    search = writing_options.beam_search
+    monkeypatch.setattr(
+        writing_options,
+        "beam_search",
+        lambda *a, beam_size, **k: widths.add(beam_size) or search(*a, beam_size=beam_size, **k),
+    )
+    many = model.respond(["hello"], 40, seed=1)
+    assert many[:4] == model.respond(["hello"], 4, seed=1) and widths == {2}
+    assert many == model.respond(["hello"], 40, seed=1, beam_size=2)
+    talk = model.conversation()
+    talk.hear("hello")
+    assert talk.suggest(40, seed=1) == many
+
+
+def test_several_drawn_answers_to_several_histories(asking):
+    histories = [["hello"], [], ["hello", "how are you"], ["hello"]]
+    found = asking.predict(histories, 20, seed=0)
+    assert asking.predict(histories[:1], 20, seed=0) == [asking.respond(["hello"], 20, seed=0)]
+    assert found == asking.predict(histories, 20, seed=0) != asking.predict(histories, 20, seed=1)
+    assert len(set(found[0])) > 2 and found[0] != found[3]
+    assert [len(answers) for answers in found] == [20] * 4
 
 
 def test_the_latent_variable_is_used(asking):

@@ -66,6 +66,7 @@ class Conversation:
 
     @property
     def history(self) -> list:
+        """All utterances so far, those of both sides; a copy."""
         return [_copy(utterance) for utterance in self._history]
 
     def hear(self, utterance: Any) -> None:

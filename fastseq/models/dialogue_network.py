@@ -51,7 +51,9 @@ class Carried(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What there is to answer to, for A answers; or the gradients of all that.
+    """What there is to answer to, for A answers.
+
+    On the way back the gradients of all that come in the same form.
 
     Attributes
     ----------
@@ -72,8 +74,13 @@ class Heard(NamedTuple):
     memory_lengths: np.ndarray | None = None
     answers: np.ndarray | None = None
 
+    @property
+    def count(self) -> int:
+        """A"""
+        return self.last[0].shape[1] if self.states is None else len(self.states)
+
     def take(self, rows: np.ndarray) -> Heard:
-        """Some of the rows, perhaps several times; without answers."""
+        """Some of the rows, perhaps several times, to write answers; what came does not count."""
         return Heard(
             None if self.last is None else tuple(part[:, rows] for part in self.last),
             None if self.states is None else self.states[rows],
@@ -314,7 +321,8 @@ class DialogueNetwork(WritingNetwork):
             def back(d_state, d_known):
                 return Heard(states=d_known + through_bridge(d_state))
 
-            return Opening(state, heard.states, *heard[2:4]), None, back
+            opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
+            return opening, None, back
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
