@@ -30,7 +30,7 @@ class WritingOptions:
     beam_size, length_penalty
         What a search takes where the user gives nothing.
     given : dict
-        What the user gives, by the names of :data:`OPTIONS`; None is nothing.
+        What the user gives, by the names of :data:`OPTIONS`.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class WritingOptions:
         wrong = next((name for name in given if name not in OPTIONS), None)
         if wrong is not None:
             raise TypeError(f"options must be among {', '.join(OPTIONS)}, got {wrong!r}")
-        given = OPTIONS | {name: value for name, value in given.items() if value is not None}
+        given = OPTIONS | given
         self.rng = checks.generator(given["seed"])
         self._common = _read_common(vocabulary, longest, given)
         self._is_drawn = checks.flag("sample", given["sample"])
