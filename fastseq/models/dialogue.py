@@ -239,7 +239,7 @@ class HRED(Estimator):
         unknown : {"exclude", "keep"}
             Whether the unknown token may be written.
         seed : None, int or Generator
-            For what is drawn.
+            For what is drawn, which also depends on what else is in X.
 
         Returns
         -------
