@@ -9,6 +9,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import training
+from fastseq.models import dialogue, writing_options
 
 SMALL = {
     "embedding_dim": 8,
@@ -123,6 +124,58 @@ def test_a_conversation_does_not_outlive_its_model():
         talk.respond()
 
 
+def test_a_conversation_does_not_go_on_with_other_parameters():
+    model = make(warm_start=True).fit(talks())
+    talk = model.conversation()
+    talk.hear("ab")
+    model.fit(talks())
+    for call in (talk.respond, talk.suggest, lambda: talk.hear("ab")):
+        with raises(ValueError, "the model was fitted anew", "reset()"):
+            call()
+    talk.reset()
+    before = model.network_.parameters.flat.copy()
+    with raises(TypeError, "X[0] must be a list"):
+        model.fit(["ab"])
+    assert np.array_equal(model.network_.parameters.flat, before)
+    talk.hear("ab")
+    assert talk.suggest() == model.respond(["ab"])
+
+
+def test_what_a_conversation_has_heard_does_not_change():
+    model = make(unit="token").fit([[talk.split() for talk in own] for own in TALKS])
+    talk, said = model.conversation(), ["my", "name"]
+    talk.hear(said)
+    answer = talk.respond()
+    expected = [["my", "name"], list(answer)]
+    said.append("is"), answer.append("tom")
+    history = talk.history
+    assert history == expected
+    history[0].append("is"), history.append(["tom"])
+    twin = copy.copy(talk)
+    twin.hear(said)
+    assert talk.history == expected and twin.history == [*expected, said]
+    assert talk.suggest(2) == model.respond(expected, 2)
+    with pytest.raises(AttributeError):
+        talk.history = []
+
+
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_an_unknown_token_that_was_written_is_heard_as_one(unit, monkeypatch):
+    model = make(unit=unit).fit(TALKS)
+    talk, heard = model.conversation(), []
+    hear = type(model.network_).hear
+    monkeypatch.setattr(
+        type(model.network_),
+        "hear",
+        lambda self, batch, *a: heard.append(batch) or hear(self, batch, *a),
+    )
+    model.network_.linear.parameters["bias"][model.vocabulary_.unknown_id] = 100
+    assert talk.respond(unknown="keep", max_length=3).split() == (
+        ["<unk>"] * 3 if unit == "word" else ["<unk>" * 3]
+    )
+    assert heard[-1].utterances.shape == (4, 1)  # and the end
+
+
 def test_a_conversation_reads_an_utterance_once(model, monkeypatch):
     talk, heard = model.conversation(), []
     hear = model.network_.hear
@@ -155,6 +208,24 @@ def test_several_answers_are_the_best_ones(model):
     assert model.respond(history, 2, beam_size=4) == found[:2]
     with raises(ValueError, "n_best must be at most beam_size = 2, got 3"):
         model.respond(history, 3, beam_size=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"sample": True, "temperature": 2.0}])
+def test_several_answers_to_several_histories(model, options, monkeypatch):
+    histories = [[], *(talk[:3] for talk in TALKS[:4]), ["hello"]]
+    found = model.predict(histories, 3, **options, seed=1)
+    assert all(len(answers) == 3 for answers in found)
+    assert model.predict([], 3) == []
+    for history, answers in zip(histories, found, strict=True):
+        assert model.predict([history], n=4, **options, seed=1) == [
+            model.respond(history, 4, **options, seed=1)
+        ]
+        if not options:
+            assert answers == model.respond(history, 3)
+    assert [[answer] for answer in model.predict(histories)] == model.predict(histories, 1)
+    if not options:
+        monkeypatch.setattr(dialogue, "ROWS_AT_ONCE", 7)
+        assert model.predict(histories, 3) == found
 
 
 def test_drawn_answers_follow_their_seed(model):
@@ -257,6 +328,34 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(settings, tmp_path, monke
         make(**settings).fit(dialogues, checkpoint=path)
 
 
+class Look:
+    """Measures and answers amid the windows of a batch."""
+
+    def __init__(self, model):
+        self._model, self.seen = model, 0
+
+    def on_update(self, trainer):
+        model = self._model
+        model.predict([["ab"]]), model.score(talks(3, seed=5)), model.perplexity(talks(3, seed=6))
+        for batch in model.make_batches(*model.read(talks(4, seed=7)), None):
+            trainer.model.loss(batch)
+        self.seen += 1
+
+
+@pytest.mark.parametrize("kind", [fs.HRED, fs.VHRED])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_who_looks_at_a_model_does_not_change_its_training(kind, warm_start):
+    settings = SMALL | {"max_turns": 2, "warm_start": warm_start, "dtype": "float64"}
+    dialogues, results = talks(), []
+    for looks in (False, True):
+        model = kind(**settings)
+        for _ in range(1 + warm_start):
+            callbacks = [Look(model)] if looks else []
+            model.fit(dialogues, callbacks=callbacks)
+        results.append(model.network_.parameters.flat)
+    assert callbacks[0].seen > 10 and np.array_equal(*results)
+
+
 def test_truncation_ends_gradients_alone():
     whole, cut = (make(max_turns=turns, epochs=1, optimizer="sgd") for turns in (None, 2))
     dialogues = talks(4)
@@ -353,8 +452,8 @@ def test_wrong_settings(settings, parts):
         ([["hello", ["you", 3]]], TypeError, ["X[0][1][1] must be a string", "3"]),
         ([["hello", "you </s>"]], ValueError, ["X[0][1] has the token '</s>'"]),
         ([["hello"], ["you"]], ValueError, ["must have an answer", "got 2 without any"]),
-        ([["", ""]], ValueError, ["X must hold at least one token"]),
-        ([], ValueError, ["X must hold at least one token"]),
+        ([["", ""]], ValueError, ["X must hold at least one token, got empty utterances alone"]),
+        ([], ValueError, ["X must hold at least one token, got no dialogues"]),
     ],
 )
 def test_wrong_dialogues(dialogues, error, parts):
@@ -373,6 +472,11 @@ def test_wrong_dialogues(dialogues, error, parts):
         (lambda m: m.respond("hello"), TypeError, ["history must be a list of utterances"]),
         (lambda m: m.predict(["hello"]), TypeError, ["X[0] must be a list of utterances"]),
         (lambda m: m.respond(["hello"], 0), ValueError, ["n", "0"]),
+        (lambda m: m.predict([["hello"]], n=0), ValueError, ["n", "0"]),
+        (lambda m: m.respond(["a"], beam=3), TypeError, ["among beam_size, ", "got 'beam'"]),
+        (lambda m: m.respond(["a"], beam_size=0), ValueError, ["beam_size", "0"]),
+        (lambda m: m.respond(["a"], sample=True, top_p=3), ValueError, ["top_p", "3"]),
+        (lambda m: m.predict([], sample=True, top_k=0), ValueError, ["top_k", "0"]),
         (lambda m: m.respond(["a"], max_length=-1), ValueError, ["max_length", "-1"]),
         (
             lambda m: m.respond(["a"], max_length=2, min_length=3),
@@ -397,7 +501,13 @@ def test_wrong_dialogues(dialogues, error, parts):
             ValueError,
             ["beam_size is for searching, got 3 with sample=True"],
         ),
-        (lambda m: m.conversation().hear(3), TypeError, ["utterance[0] must be a string", "3"]),
+        (lambda m: m.conversation().hear(3), TypeError, ["utterance must be a string", "3"]),
+        (
+            lambda m: m.conversation().hear("hello <s>"),
+            ValueError,
+            ["utterance has the token '<s>'"],
+        ),
+        (lambda m: m.conversation().respond(n=2), TypeError, ["suggest(n) gives several"]),
         (lambda m: m.perplexity([["hello"]]), ValueError, ["must have an answer"]),
     ],
 )
@@ -414,11 +524,23 @@ def test_what_is_not_fitted_says_what_to_do():
         make().conversation()
 
 
-def test_weights_that_are_not_finite_are_told(model):
-    broken = copy.deepcopy(model)
+@pytest.mark.parametrize("kind", ["model", "asking"])
+def test_weights_that_are_not_finite_are_told(kind, request):
+    broken = copy.deepcopy(request.getfixturevalue(kind))
+    measures = ["score", "log_prob", "perplexity"] + ["latent_report"] * (kind == "asking")
     broken.network_.parameters.flat[:] = np.nan
-    with raises(FloatingPointError, "the model's parameters are not finite"):
-        broken.respond(["hello"])
+    calls = [lambda: broken.respond(["hello"])]
+    calls += [lambda c=call: getattr(broken, c)(TALKS) for call in measures]
+    for call in calls:
+        with raises(FloatingPointError, "the model's parameters are not finite"):
+            call()
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite(model):
+    wrong = copy.deepcopy(model)
+    wrong.network_.linear.parameters["bias"][wrong.vocabulary_.unknown_id] = 1e4
+    perplexity = wrong.perplexity(TALKS)
+    assert perplexity.per_word == np.inf and 1e4 < perplexity.per_utterance < 1e5
 
 
 # --- with a latent variable ---------------------------------------------------------------------
@@ -455,6 +577,31 @@ def test_what_is_drawn_is_searched_for_and_drawn_words_follow_their_seed(asking)
     assert drawn == asking.respond(["hello"], 10, **options) and not set(drawn) <= set(QUESTIONS)
     greedy = asking.respond(["hello"], 5, beam_size=1, seed=0)
     assert greedy == asking.respond(["hello"], 5, sample=True, top_k=1, seed=0)
+
+
+def test_answers_do_not_depend_on_how_many_are_asked_for(monkeypatch):
+    model, widths = make_latent(epochs=2, beam_size=2).fit(ASKED), set()
+    search = writing_options.beam_search
+    monkeypatch.setattr(
+        writing_options,
+        "beam_search",
+        lambda *a, beam_size, **k: widths.add(beam_size) or search(*a, beam_size=beam_size, **k),
+    )
+    many = model.respond(["hello"], 40, seed=1)
+    assert many[:4] == model.respond(["hello"], 4, seed=1) and widths == {2}
+    assert many == model.respond(["hello"], 40, seed=1, beam_size=2)
+    talk = model.conversation()
+    talk.hear("hello")
+    assert talk.suggest(40, seed=1) == many
+
+
+def test_several_drawn_answers_to_several_histories(asking):
+    histories = [["hello"], [], ["hello", "how are you"], ["hello"]]
+    found = asking.predict(histories, 20, seed=0)
+    assert asking.predict(histories[:1], 20, seed=0) == [asking.respond(["hello"], 20, seed=0)]
+    assert found == asking.predict(histories, 20, seed=0) != asking.predict(histories, 20, seed=1)
+    assert len(set(found[0])) > 2 and found[0] != found[3]
+    assert [len(answers) for answers in found] == [20] * 4
 
 
 def test_the_latent_variable_is_used(asking):

@@ -57,6 +57,15 @@ def test_windows_go_on_with_the_first_rows():
         before = batch
 
 
+def test_data_differ_where_their_last_utterances_do():
+    a, b, c = (np.array([0, word, 1]) for word in (3, 4, 5))
+    ones, others = [[a, b], [a, c], [a, b], [a, c]], [[a, b], [a, c], [a, c], [a, b]]
+    state = make_batches(ones).state_dict()
+    make_batches(ones).load_state_dict(state)
+    with raises(ValueError, "data"):
+        make_batches(others).load_state_dict(state)
+
+
 def test_histories_are_answered_at_their_end():
     dialogues = make_dialogues(turns=TURNS)
     rows = []

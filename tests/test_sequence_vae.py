@@ -1,5 +1,7 @@
 """The autoencoder for sequences: what it codes, what it writes, and what it refuses."""
 
+import copy
+
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, raises
@@ -178,22 +180,6 @@ def test_validation_and_history():
     assert all(len(values) == 3 for values in model.history_.reports.values())
 
 
-def test_a_broken_network_says_so():
-    model = make(epochs=1).fit(TEXTS)
-    model.network_.embedding.parameters.flat[:] = np.nan
-    uses = [
-        model.encode,
-        model.reconstruct,
-        model.log_prob,
-        model.perplexity,
-        model.score,
-        model.latent_report,
-    ]
-    for use in uses:
-        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
-            use(TEXTS)
-
-
 def test_data_that_are_refused_leave_the_model_as_it_was(model):
     before = model.encode(TEXTS)
     with raises(ValueError, "X must hold at least one text, got none"):
@@ -215,11 +201,11 @@ def test_wrong_uses(model):
     z = np.zeros((2, 4))
     wrong = {
         "z must have shape (N, 4), since latent_size is 4": lambda: model.decode(z[:, :3]),
+        "z must hold finite numbers, got nan": lambda: model.decode(z * np.nan),
         "z must hold numbers that float32 can hold, got 1e+300 at z[0, 0]": lambda: model.decode(
             z + 1e300
         ),
-        "z must hold finite numbers, got nan": lambda: model.decode(z * np.nan),
-        "beam_size is for a search, got 3 with sample=True": lambda: model.decode(
+        "beam_size is for searching, got 3 with sample=True": lambda: model.decode(
             z, sample=True, beam_size=3
         ),
         "sample must be True or False": lambda: model.decode(z, sample=1),
@@ -227,6 +213,15 @@ def test_wrong_uses(model):
             z, unknown="copy"
         ),
         "temperature must be": lambda: model.decode(z, sample=True, temperature=-1),
+        "temperature is for drawing: give sample=True, got -1": lambda: model.decode(
+            z, temperature=-1
+        ),
+        "top_k is for drawing": lambda: model.sample(2, top_k=0),
+        "top_p is for drawing": lambda: model.reconstruct(TEXTS[:1], top_p=0.5),
+        "top_p must": lambda: model.decode(z[:0], sample=True, top_p=1.5),
+        "min_length must be at most max_length = 2, got 3": lambda: model.decode(
+            z[:0], min_length=3, max_length=2
+        ),
         "steps must be at least 2": lambda: model.interpolate(TEXTS[0], TEXTS[1], steps=1),
         "n must be at least 1": lambda: model.sample(0),
         "n_samples must be at least 1": lambda: model.log_prob(TEXTS, 0),
@@ -235,6 +230,24 @@ def test_wrong_uses(model):
     }
     for message, use in wrong.items():
         with raises((TypeError, ValueError), message):
+            use()
+
+
+def test_a_broken_network_says_so():
+    model = make(epochs=1).fit(TEXTS)
+    model.network_.embedding.parameters.flat[:] = np.nan
+    uses = [model.encode, model.log_prob, model.perplexity, model.score, model.latent_report]
+    uses += [lambda _: model.decode(np.zeros((1, 4))), lambda _: model.sample()]
+    for use in uses:
+        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
+            use(TEXTS)
+
+
+def test_writing_with_weights_that_are_not_finite_says_what_to_do(model):
+    broken = copy.deepcopy(model)
+    broken.network_.linear.parameters["weight"][...] = np.nan
+    for use in (broken.sample, lambda: broken.decode(np.zeros((2, 4)), sample=True)):
+        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
             use()
 
 

@@ -16,7 +16,7 @@ class Conversation:
 
     It keeps what the context has come to, so that nothing is read twice; answers are those that
     ``respond`` of the model gives for its history.  Made by ``model.conversation()``; where the
-    model is fitted anew, a conversation has to be reset.
+    model is fitted anew, or further, a conversation has to be reset.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Conversation:
     Attributes
     ----------
     history : list
-        All utterances so far, those of both sides.
+        All utterances so far, those of both sides; a copy.
 
     Examples
     --------
@@ -48,19 +48,26 @@ class Conversation:
         self.reset()
 
     def __repr__(self):
-        return f"<Conversation of {len(self.history)} utterances with {type(self._model).__name__}>"
+        return (
+            f"<Conversation of {len(self._history)} utterances with {type(self._model).__name__}>"
+        )
 
     def __copy__(self):
         """A conversation that goes on from here by itself."""
         other = type(self)(self._model)
-        other.__dict__.update(self.__dict__, history=list(self.history))
+        other.__dict__.update(self.__dict__, _history=list(self._history))
         return other
 
     def reset(self) -> None:
         """Begin anew, with what the model knows now."""
-        self._network = self._model.network_
-        self.history: list = []
+        self._network, self._fit = self._model.network_, self._model.history_
+        self._history: list = []
         self._carried = self._heard = None
+
+    @property
+    def history(self) -> list:
+        """All utterances so far, those of both sides; a copy."""
+        return [_copy(utterance) for utterance in self._history]
 
     def hear(self, utterance: Any) -> None:
         """Take in what was said.
@@ -74,8 +81,7 @@ class Conversation:
         TypeError, ValueError
             If it is something else; nothing has changed then.
         """
-        self._heard, self._carried = self._listen(utterance)
-        self.history.append(utterance)
+        self._take_in(self._read(utterance), utterance)
 
     def respond(self, **options: Any) -> Any:
         """An answer, which the conversation then has heard as well.
@@ -83,14 +89,18 @@ class Conversation:
         Parameters
         ----------
         **options
-            As for :meth:`HRED.predict`.
+            As for :meth:`HRED.predict`.  An unknown token, if one may be written, is heard as
+            that one token, whatever its text is split into.
 
         Returns
         -------
         answer : str or list of tokens
         """
-        (answer,) = self.suggest(1, **options)
-        self.hear(answer)
+        if "n" in options:
+            raise TypeError("respond gives one answer, got n; suggest(n) gives several")
+        (found,) = self._find(1, options)
+        answer, vocabulary = self._model._text(found.tokens), self._model.vocabulary_
+        self._take_in([vocabulary.begin_id, *found.tokens, vocabulary.end_id], answer)
         return answer
 
     def suggest(self, n: int = 1, **options: Any) -> list:
@@ -107,24 +117,42 @@ class Conversation:
         answers : list
             The best one first, or as they were drawn.
         """
+        return [self._model._text(one.tokens) for one in self._find(n, options)]
+
+    def _find(self, n, options):
+        """n answers to what was heard, as ids."""
         model, n = self._check_model(), checks.positive_int("n", n)
         how = model._read_options(n, options)
-        heard = self._listen([])[0] if self._heard is None else self._heard
+        heard = self._listen(self._read([]))[0] if self._heard is None else self._heard
         (found,) = model._answer(heard, n, how)
-        return [model._text(one.tokens) for one in found]
+        return found
 
-    def _listen(self, utterance):
-        """What there is to answer to after an utterance, and what is carried on."""
+    def _read(self, utterance):
+        """An utterance as ids."""
         model = self._check_model()
-        ((ids,),) = model._encode([model._read_dialogue("utterance", [utterance])])
-        return self._network.hear(one_turn(ids, len(self.history)), self._carried)
+        ((ids,),) = model._encode([[model._read_utterance("utterance", utterance)]])
+        return ids
+
+    def _take_in(self, ids, utterance):
+        self._heard, self._carried = self._listen(ids)
+        self._history.append(_copy(utterance))
+
+    def _listen(self, ids):
+        """What there is to answer to after an utterance, and what is carried on."""
+        return self._network.hear(one_turn(ids, len(self._history)), self._carried)
 
     def _check_model(self):
-        """The model, if it is still the one with which the conversation began."""
-        self._model._check_fitted()
-        if self._model.network_ is not self._network:
+        """The model, if it still knows what it did when the conversation began."""
+        model = self._model
+        model._check_fitted()
+        # each fit makes a history; one that goes on keeps the network
+        if model.network_ is not self._network or model.history_ is not self._fit:
             raise ValueError(
                 "the model was fitted anew, and does not know what was said: reset() the "
                 "conversation, or begin another one"
             )
-        return self._model
+        return model
+
+
+def _copy(utterance):
+    return utterance if isinstance(utterance, str) else list(utterance)

@@ -19,16 +19,15 @@ from fastseq.models.estimator import Estimator
 from fastseq.models.networks import CELLS
 from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_parameters, check_tied
-from fastseq.search import beam_search, sample_sequences
+from fastseq.models.writing_options import WritingOptions
 
 if TYPE_CHECKING:
     from fastseq.keyed_vectors import KeyedVectors
 
 SCORES = ("additive", "dot", "general", "concat")
 SELECTIONS = ("loss", "score")
-UNKNOWNS = ("exclude", "keep")
 AT_ONCE = 5_000  # words of a batch that nothing is learned from
-LONGER = 10  # tokens more than the longest answer in ``fit`` end an answer
+ROWS_AT_ONCE = 1_000  # answers that are written at a time, where there are several to each
 
 
 class DialoguePerplexity(NamedTuple):
@@ -212,20 +211,20 @@ class HRED(Estimator):
             The best one first, or as they were drawn.
         """
         self._check_fitted()
-        n, how = checks.positive_int("n", n), self._read_options(n, options)
-        (ids,) = self._encode([self._read_history("history", history)])
-        (batch,) = self._batches([ids], answers=None)
-        heard, _ = self.network_.hear(batch)
-        (found,) = self._answer(heard, n, how)
-        return [self._text(one.tokens) for one in found]
+        n = checks.positive_int("n", n)
+        how = self._read_options(n, options)
+        (answers,) = self._respond([self._read_history("history", history)], n, how)
+        return answers
 
-    def predict(self, X: Sequence, **options: Any) -> list:
-        """An answer to each of several histories.
+    def predict(self, X: Sequence, n: int | None = None, **options: Any) -> list:
+        """An answer, or several, to each of several histories.
 
         Parameters
         ----------
         X : list of histories
             Lists of utterances; they may be empty.
+        n : int, optional
+            How many answers to each, as :meth:`respond` gives them; by default one, by itself.
         beam_size : int, optional
             Instead of the setting; for n answers at least n.
         length_penalty, no_repeat_ngram
@@ -240,12 +239,12 @@ class HRED(Estimator):
         unknown : {"exclude", "keep"}
             Whether the unknown token may be written.
         seed : None, int or Generator
-            For what is drawn.
+            For what is drawn, which also depends on what else is in X.
 
         Returns
         -------
         answers : list
-            Strings, or lists of tokens, as ``unit`` says.
+            Strings, or lists of tokens, as ``unit`` says; with n a list of them for each history.
 
         Raises
         ------
@@ -257,14 +256,24 @@ class HRED(Estimator):
             If the model's parameters are not finite.
         """
         self._check_fitted()
-        how, count = self._read_options(1, options), inputs.count("X", X)
+        n = None if n is None else checks.positive_int("n", n)
+        how, _ = self._read_options(n or 1, options), inputs.count("X", X)
         histories = [self._read_history(f"X[{i}]", history) for i, history in enumerate(X)]
-        results = [None] * count
-        for batch in self._batches(self._encode(histories), answers=None) if count else ():
+        return self._respond(histories, n, how)
+
+    def _respond(self, histories, n, how):
+        """n answers to each of these histories; or one, by itself."""
+        results = [None] * len(histories)
+        for batch in self._batches(self._encode(histories), answers=None) if histories else ():
             heard, _ = self.network_.hear(batch)
             _, rows = batch.answered
-            for row, found in zip(batch.rows[rows], self._best(heard, how), strict=True):
-                results[row] = self._text(found.tokens)
+            if n is None:
+                answers = [self._text(found.tokens) for found in self._best(heard, how)]
+            else:
+                found = self._answer(heard, n, how)
+                answers = [[self._text(one.tokens) for one in several] for several in found]
+            for row, answer in zip(batch.rows[rows], answers, strict=True):
+                results[row] = answer
         self.network_.release()
         return results
 
@@ -326,7 +335,8 @@ class HRED(Estimator):
         for batch, log_probs in self._log_probs(dialogues, **options):
             nats -= log_probs.sum()
             words, answers = words + batch.tokens, answers + len(log_probs)
-        return DialoguePerplexity(float(np.exp(nats / words)), float(nats / answers))
+        with np.errstate(over="ignore"):
+            return DialoguePerplexity(float(np.exp(nats / words)), float(nats / answers))
 
     def _score(self, dialogues, beam_size):
         """The score of dialogues that were read."""
@@ -345,6 +355,7 @@ class HRED(Estimator):
 
     def _heard(self, dialogues) -> Iterator[tuple[DialogueBatch, Heard]]:
         """Batches, and what there is to answer to in them."""
+        check_parameters("the model's", self.network_)
         carried = None
         for batch in self._batches(self._encode(dialogues)):
             heard, carried = self.network_.hear(batch, carried)
@@ -354,15 +365,29 @@ class HRED(Estimator):
     # --- answers --------------------------------------------------------------------------------
 
     def _read_options(self, n, options):
-        """How n answers are written: what a search or drawing takes, once for all rows."""
-        return _Options(self, n, **options)
+        """How answers are written, of which n come from one search."""
+        return WritingOptions(
+            self.vocabulary_,
+            self.longest_answer_,
+            beam_size=max(self.beam_size, n),
+            length_penalty=self.length_penalty,
+            given=options,
+        )
 
-    def _best(self, heard: Heard, how: _Options) -> list[Hypothesis]:
+    def _best(self, heard: Heard, how: WritingOptions) -> list[Hypothesis]:
         """The answer to each of what was heard."""
         return [found for (found,) in self._search(self.network_.open(heard), 1, how)]
 
-    def _answer(self, heard: Heard, n: int, how: _Options) -> list[list[Hypothesis]]:
+    def _answer(self, heard: Heard, n: int, how: WritingOptions) -> list[list[Hypothesis]]:
         """n answers to each of what was heard."""
+        found, step = [], max(1, ROWS_AT_ONCE // n)
+        for begin in range(0, heard.count, step):
+            own = heard.take(np.arange(begin, min(begin + step, heard.count)))
+            found += self._answer_some(own, n, how)
+        return found
+
+    def _answer_some(self, heard, n, how):
+        """As :meth:`_answer`, all at once."""
         return self._search(self.network_.open(heard), n, how)
 
     def _search(self, opening, n, how):
@@ -370,7 +395,7 @@ class HRED(Estimator):
         network, vocabulary = self.network_, self.vocabulary_
         begins = np.full(len(opening.state[0][0]), vocabulary.begin_id)
         try:
-            return how.write(network.decode(opening), begins, vocabulary.end_id, n)
+            return how.write(network.decode(opening), begins, n)
         except FloatingPointError:
             check_parameters("the model's", network)
             raise
@@ -510,8 +535,17 @@ class HRED(Estimator):
         token_pairs.check_targets(name, utterances)
         return utterances
 
+    def _read_utterance(self, name, utterance):
+        """An utterance as a list of tokens."""
+        tokens = token_pairs.read_one(name, utterance, self.unit, self.normalization)
+        token_pairs.check_target(name, tokens)
+        return tokens
+
     def learn(self, X, y):
         utterances = [utterance for dialogue in X for utterance in dialogue]
+        if not any(utterances):
+            found = "empty utterances alone" if X else "no dialogues"
+            raise ValueError(f"X must hold at least one token, got {found}")
         self.vocabulary_ = token_pairs.learn_vocabulary(
             "X", utterances, min_count=self.min_count, max_size=self.vocabulary_size
         )
@@ -540,6 +574,10 @@ class HRED(Estimator):
         self.make_batches(X, y, None)  # which tells if there is nothing to score
         return lambda: self._score(X, beam_size=1)
 
+    def _train(self, *args):
+        super()._train(*args)
+        self.network_.forget()
+
     def _encode(self, dialogues):
         """The utterances of dialogues as ids, from the begin token to the end token."""
         encode_all = self.vocabulary_.encode_all
@@ -555,65 +593,3 @@ class HRED(Estimator):
             read_answers=self._reads_answers and not histories,
             **self._batch_options(seed, AT_ONCE),
         )
-
-
-class _Options:
-    """How answers are written; all of it is checked when it is made."""
-
-    def __init__(
-        self,
-        model,
-        n,
-        *,
-        beam_size=None,
-        length_penalty=None,
-        sample=False,
-        temperature=None,
-        top_k=None,
-        top_p=None,
-        min_length=0,
-        max_length=None,
-        no_repeat_ngram=0,
-        unknown="exclude",
-        seed=None,
-    ):
-        vocabulary = model.vocabulary_
-        self.rng = checks.generator(seed)
-        min_length = checks.not_negative_int("min_length", min_length)
-        if max_length is None:
-            max_length = max(model.longest_answer_ + LONGER, min_length)
-        if min_length > checks.not_negative_int("max_length", max_length):
-            raise ValueError(
-                f"min_length must be at most max_length = {max_length}, got {min_length}"
-            )
-        excluded = [vocabulary.begin_id]
-        if checks.choice("unknown", unknown, UNKNOWNS) == "exclude":
-            excluded.append(vocabulary.unknown_id)
-        self._common = {
-            "max_length": max_length,
-            "min_length": min_length,
-            "no_repeat_ngram": no_repeat_ngram,
-            "excluded": excluded,
-        }
-        self._sampled = checks.flag("sample", sample)
-        drawn = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        searched = {"beam_size": beam_size, "length_penalty": length_penalty}
-        wrong, needed = (searched, "searching") if sample else (drawn, "drawing: give sample=True")
-        for name, value in wrong.items():
-            if value is not None:
-                raise ValueError(f"{name} is for {needed}, got {value!r} with sample={sample}")
-        self._drawn = drawn | {"temperature": 1.0 if temperature is None else temperature}
-        if beam_size is None:
-            beam_size = max(model.beam_size, n)
-        penalty = model.length_penalty if length_penalty is None else length_penalty
-        self._searched = {"beam_size": beam_size, "length_penalty": penalty}
-
-    def write(self, decoding, begins, end_id, n):
-        """n answers for each row of a decoding."""
-        if self._sampled:
-            options = self._drawn | self._common
-            return sample_sequences(
-                decoding, begins, end_id=end_id, n_samples=n, seed=self.rng, **options
-            )
-        options = self._searched | self._common
-        return beam_search(decoding, begins, end_id=end_id, n_best=n, **options)

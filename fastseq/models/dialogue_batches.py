@@ -234,7 +234,10 @@ class _Utterances:
         self._ids = np.frombuffer(b"".join(known), np.int64)
         self.lengths = np.array([len(key) // self._ids.itemsize for key in known], np.int64)
         self._begins = np.cumsum(self.lengths) - self.lengths
-        self.checksum = zlib.crc32(self._ids, zlib.crc32(self.lengths))
+        sizes = np.array([len(own) for own in self.numbers], np.int64)
+        self.checksum = 0  # of all that dialogues hold, their last utterances included
+        for part in (self._ids, self.lengths, sizes, *self.numbers):
+            self.checksum = zlib.crc32(part, self.checksum)
 
     def take(self, numbers, skip=0):
         """Utterances without their first tokens side by side, (W, U), and their lengths."""

@@ -51,7 +51,9 @@ class Carried(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What there is to answer to, for A answers; or the gradients of all that.
+    """What there is to answer to, for A answers.
+
+    On the way back the gradients of all that come in the same form.
 
     Attributes
     ----------
@@ -72,8 +74,13 @@ class Heard(NamedTuple):
     memory_lengths: np.ndarray | None = None
     answers: np.ndarray | None = None
 
+    @property
+    def count(self) -> int:
+        """A"""
+        return self.last[0].shape[1] if self.states is None else len(self.states)
+
     def take(self, rows: np.ndarray) -> Heard:
-        """Some of the rows, perhaps several times; without answers."""
+        """Some of the rows, perhaps several times, to write answers; known ones are left out."""
         return Heard(
             None if self.last is None else tuple(part[:, rows] for part in self.last),
             None if self.states is None else self.states[rows],
@@ -223,7 +230,7 @@ class DialogueNetwork(WritingNetwork):
         )
         self._directions = 1 + bidirectional
         self._has_context, self._looks = context, attention is not None
-        self._carried = None
+        self.forget()
 
     # --- training -------------------------------------------------------------------------------
 
@@ -247,8 +254,11 @@ class DialogueNetwork(WritingNetwork):
         return loss
 
     def loss(self, batch: DialogueBatch) -> float:
-        """The mean loss without dropout and smoothing, for validation; carries on as well."""
-        heard, self._carried = self.hear(batch, self._carried)
+        """The mean loss without dropout and smoothing, for validation.
+
+        It carries on by itself, so that training goes on as if nothing had been measured.
+        """
+        heard, self._carried_in_loss = self.hear(batch, self._carried_in_loss)
         _, targets, mask, _ = shifted(batch)
         return self._loss(self._outputs(self.open(heard), batch), targets, mask)
 
@@ -261,10 +271,9 @@ class DialogueNetwork(WritingNetwork):
         carried = state["carried"]
         self._carried = None if carried is None else Carried(*carried)
 
-    def release(self) -> None:
-        """Let go of the memory that is kept from call to call, and of the carried context."""
-        super().release()
-        self._carried = None
+    def forget(self) -> None:
+        """Let go of what is carried from batch to batch."""
+        self._carried = self._carried_in_loss = None
 
     def _hear_forward(self, batch):
         """As :meth:`hear`, which carries on, and ``back(d_heard)``."""
@@ -312,7 +321,8 @@ class DialogueNetwork(WritingNetwork):
             def back(d_state, d_known):
                 return Heard(states=d_known + through_bridge(d_state))
 
-            return Opening(state, heard.states, *heard[2:4]), None, back
+            opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
+            return opening, None, back
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
@@ -347,9 +357,14 @@ class DialogueNetwork(WritingNetwork):
     def _of_rows(self, carried, batch):
         """What was carried, for the rows that go on; zeros where a dialogue begins."""
         rows = len(batch.turn_lengths)
-        if not batch.carried or carried is None:
+        if not batch.carried:
             empty = np.empty((0, rows, self.context.hidden_size), self.dtype)
             return Carried(None, empty if self._looks else None)
+        if carried is None:
+            raise ValueError(
+                f"a batch that goes on after {batch.begin} turns must follow the one with these, "
+                "got nothing carried; begin with the first window of its dialogues"
+            )
         state = as_state([part[:, :rows] for part in as_parts(carried.state)])
         return Carried(state, None if carried.states is None else carried.states[:, :rows])
 

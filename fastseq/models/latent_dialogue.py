@@ -34,9 +34,9 @@ class VHRED(HRED, LatentEstimator):
     decoder does not get to see (``word_dropout``), ``bag_of_words``, and ``free_bits``.  Whether
     z is used say ``history_.reports`` of each epoch, and :meth:`latent_report`.
 
-    :meth:`respond` and conversations draw z anew for each answer, and then search, or draw
-    words; :meth:`predict` and :meth:`score` take the prior's mean for z, and always give the
-    same.
+    :meth:`respond`, conversations, and :meth:`predict` with n draw z anew for each answer, and
+    then search, or draw words; :meth:`predict` without n and :meth:`score` take the prior's mean
+    for z, and always give the same.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ class VHRED(HRED, LatentEstimator):
     vocabulary_ : Vocabulary
     longest_answer_ : int
         In tokens, among those of ``fit``.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : LatentDialogueNetwork
     history_ : History
         Losses in nats per word, and more, for each update and epoch; ``reports`` has
@@ -193,8 +195,11 @@ class VHRED(HRED, LatentEstimator):
 
     # --- answers --------------------------------------------------------------------------------
 
-    def _answer(self, heard, n, how):
-        count = len(heard.states)
+    def _read_options(self, n, options):
+        return super()._read_options(1, options)  # each z has a search of its own
+
+    def _answer_some(self, heard, n, how):
+        count = heard.count
         heard = heard.take(np.repeat(np.arange(count), n))
         z = self.network_.latent.sample(heard.states, seed=how.rng)[:, 0]
         found = [one for (one,) in self._search(self.network_.open(heard, z), 1, how)]

@@ -121,9 +121,10 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
     def loss(self, batch: DialogueBatch) -> float:
         """The negative bound per word without dropout and smoothing, for validation.
 
-        z is drawn by noise that is always the same, and the divergence has its last weight.
+        z is drawn by noise that is always the same, and the divergence has its last weight.  It
+        carries on by itself.
         """
-        heard, self._carried = self.hear(batch, self._carried)
+        heard, self._carried_in_loss = self.hear(batch, self._carried_in_loss)
         _, targets, mask, _ = shifted(batch)
         noise = noise_of_rows(batch.answer_numbers, 1, self._latent_size)[0].astype(self.dtype)
         z, kl, _ = self.latent.forward(heard.states, heard.answers, noise)

@@ -14,13 +14,11 @@ from fastseq.models.autoencoder import Autoencoder
 from fastseq.models.networks import CELLS
 from fastseq.models.sequence_vae_network import SequenceVAENetwork
 from fastseq.models.settings import estimator
-from fastseq.models.writing_network import check_tied
-from fastseq.search import beam_search, sample_sequences
+from fastseq.models.writing_network import check_parameters, check_tied
+from fastseq.models.writing_options import WritingOptions
 
 AT_ONCE = 4_000  # tokens of a batch that nothing is learned from
 ROWS_AT_ONCE = 200  # texts that are written at a time
-LONGER = 10  # tokens more than the longest text of fit has end a text
-UNKNOWNS = ("exclude", "keep")
 
 
 class Perplexity(NamedTuple):
@@ -163,7 +161,7 @@ class SequenceVAE(Autoencoder):
         *,
         beam_size: int | None = None,
         sample: bool = False,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         min_length: int = 0,
@@ -182,7 +180,7 @@ class SequenceVAE(Autoencoder):
         sample : bool
             Whether tokens are drawn, instead of searching for the most probable text.
         temperature, top_k, top_p
-            How tokens are drawn: see :class:`fastseq.Sampler`.
+            How tokens are drawn: see :class:`fastseq.Sampler`; with ``sample=True`` alone.
         min_length, max_length : int
             In tokens.  By default a text may have 10 tokens more than the longest one of ``fit``,
             or ``min_length`` if that is more.
@@ -212,31 +210,34 @@ class SequenceVAE(Autoencoder):
         See the class.
         """
         z = self._read_codes(z)
-        checks.choice("unknown", unknown, UNKNOWNS)
-        checks.flag("sample", sample)
-        if sample and beam_size is not None:
-            raise ValueError(f"beam_size is for a search, got {beam_size} with sample=True")
-        vocabulary, rng = self.vocabulary_, checks.generator(seed)
-        options = {
-            "end_id": vocabulary.end_id,
+        given = {
+            "beam_size": beam_size,
+            "sample": sample,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
             "min_length": min_length,
-            "max_length": self._most_tokens(min_length, max_length),
+            "max_length": max_length,
             "no_repeat_ngram": no_repeat_ngram,
-            "excluded": [vocabulary.begin_id] + [vocabulary.unknown_id] * (unknown == "exclude"),
+            "unknown": unknown,
+            "seed": seed,
         }
-        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": rng}
-        beam_size = self.beam_size if beam_size is None else beam_size
+        how = WritingOptions(self.vocabulary_, self.longest_, beam_size=self.beam_size, given=given)
         texts = []
         for begin in range(0, len(z), ROWS_AT_ONCE):
-            own = z[begin : begin + ROWS_AT_ONCE]
-            state, start = self.network_.decode(own), np.full(len(own), vocabulary.begin_id)
-            if sample:
-                found = sample_sequences(state, start, **options, **drawing)
-            else:
-                found = beam_search(state, start, beam_size=beam_size, **options)
-            texts += [self._text(best.tokens) for best, *_ in found]
+            texts += self._write(z[begin : begin + ROWS_AT_ONCE], how)
         self.network_.release()
         return texts
+
+    def _write(self, z, how):
+        """The texts of some latent variables."""
+        begins = np.full(len(z), self.vocabulary_.begin_id)
+        try:
+            found = how.write(self.network_.decode(z), begins)
+        except FloatingPointError:
+            check_parameters("the model's", self.network_)
+            raise
+        return [self._text(best.tokens) for (best,) in found]
 
     def sample(
         self, n: int = 1, *, seed: int | np.random.Generator | None = None, **options: Any
@@ -289,11 +290,6 @@ class SequenceVAE(Autoencoder):
         with np.errstate(over="ignore"):  # infinity says it
             per_token = float(np.exp(-log_prob.sum() / tokens))
         return Perplexity(per_token, -float(log_prob.mean()))
-
-    def _most_tokens(self, min_length, max_length):
-        if max_length is None:
-            return max(self.longest_ + LONGER, checks.not_negative_int("min_length", min_length))
-        return max_length
 
     def _text(self, ids):
         return token_pairs.join(self.vocabulary_.decode(ids), self.unit)

@@ -11,6 +11,7 @@ from fastseq.vocabulary import Vocabulary
 UNITS = ("word", "character", "token")
 NORMALIZATIONS = ("NFC", "NFD", "NFKC", "NFKD")
 SPECIAL = {"padding": None, "unknown": "<unk>", "begin": "<s>", "end": "</s>"}
+EDGES = frozenset((SPECIAL["begin"], SPECIAL["end"]))
 
 
 def split_pairs(X, y):
@@ -29,10 +30,11 @@ def split_pairs(X, y):
 def read_tokens(name, X, unit, normalization=None):
     """Sequences as lists of tokens; strings are split as the unit says, lists are tokens."""
     inputs.count(name, X)
-    return [_tokens(f"{name}[{i}]", x, unit, normalization) for i, x in enumerate(X)]
+    return [read_one(f"{name}[{i}]", x, unit, normalization) for i, x in enumerate(X)]
 
 
-def _tokens(name, sequence, unit, normalization):
+def read_one(name, sequence, unit, normalization=None):
+    """One sequence as a list of tokens."""
     if isinstance(sequence, str):
         if unit == "token":
             raise TypeError(
@@ -60,14 +62,19 @@ def _tokens(name, sequence, unit, normalization):
 
 def check_targets(name, targets):
     """Raise if a token is spelled like what stands before and after all targets."""
-    edges = {SPECIAL["begin"], SPECIAL["end"]}
     for i, tokens in enumerate(targets):
-        if not edges.isdisjoint(tokens):
-            token = next(token for token in tokens if token in edges)
-            raise ValueError(
-                f"{name}[{i}] has the token {token!r}, which stands for a target's edge: take it "
-                "out, or spell it differently"
-            )
+        if not EDGES.isdisjoint(tokens):
+            check_target(f"{name}[{i}]", tokens)
+
+
+def check_target(name, tokens):
+    """Raise if a token of one target is spelled like this."""
+    token = next((token for token in tokens if token in EDGES), None)
+    if token is not None:
+        raise ValueError(
+            f"{name} has the token {token!r}, which stands for a target's edge: take it out, or "
+            "spell it differently"
+        )
 
 
 def encode_wanted(name, targets, unit, vocabulary):
