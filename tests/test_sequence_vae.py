@@ -104,6 +104,13 @@ def test_probabilities(model):
     assert np.log(27) < found.nats < np.log(27) + 1
 
 
+def test_a_perplexity_beyond_all_numbers_is_infinite_without_a_warning(model):
+    sure = copy.deepcopy(model)
+    sure.network_.linear.parameters["bias"][model.vocabulary_.unknown_id] = 1e6
+    found = sure.perplexity(TEXTS, 1)
+    assert found.per_token == np.inf and 1e6 < found.nats < np.inf
+
+
 def test_probabilities_of_all_texts_are_those_of_a_distribution():
     """The decoder's own, for a z: texts of up to 3 tokens, and what is longer."""
     model = make(unit="character", epochs=2).fit(["ab", "ba", "a", "b"])
