@@ -77,9 +77,9 @@ _LATER = {
         "LinearCrossEntropyLoss",
         "SampledSoftmaxLoss",
     ),
-    "latent": (
+    "latent": ("GaussianLatent",),
+    "latent_losses": (
         "BagOfWordsLoss",
-        "GaussianLatent",
         "KLSchedule",
         "active_units",
         "free_bits",

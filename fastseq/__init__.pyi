@@ -36,7 +36,8 @@ from fastseq.large_vocabulary import (
     LinearCrossEntropyLoss,
     SampledSoftmaxLoss,
 )
-from fastseq.latent import BagOfWordsLoss, GaussianLatent, KLSchedule, active_units, free_bits
+from fastseq.latent import GaussianLatent
+from fastseq.latent_losses import BagOfWordsLoss, KLSchedule, active_units, free_bits
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss

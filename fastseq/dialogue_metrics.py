@@ -218,9 +218,14 @@ def _words(name, text):
     if isinstance(text, np.ndarray):
         text = text.tolist()
     try:
-        return list(text)
+        words = list(text)
     except TypeError:
         raise TypeError(f"{name} must be a text or a sequence of words, got {text!r}") from None
+    try:
+        set(words)
+    except TypeError as error:
+        raise TypeError(f"{name} must hold words, such as strings, got an {error}") from None
+    return words
 
 
 def _read_texts(hypotheses, references):
@@ -257,6 +262,8 @@ class _Known:
             row = np.asarray(checks.floats_of_any_precision(name, vectors[word]), np.float64)
             expected = rows[0].shape if rows else (row.size,)
             checks.shape(name, row, expected, "(D,)", " as of the first word")
+            if not row.size:
+                raise ValueError(f"{name} must hold at least one number, got none")
             if not np.isfinite(row).all():
                 raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
             rows.append(row)
@@ -305,7 +312,7 @@ def _extremes(x):
 
 def _cosines(x, y):
     """Cosines of all vectors of x and y, 0 where one has no direction."""
-    return _normed(x) @ _normed(y).T
+    return np.clip(_normed(x) @ _normed(y).T, -1, 1)  # rounding may go beyond
 
 
 def _normed(x):

@@ -36,7 +36,7 @@ def read_dialogues(
         What becomes of numbered lines without a tab, which are facts of a knowledge base: they are
         left out; each is an utterance, so that the answers no longer are every second one; or they
         go before what the user says next, with a blank between them (those that come last are an
-        utterance of their own).
+        utterance of their own).  With ``"lines"`` there are none.
     unit : {"character", "word"}
         ``"character"`` leaves utterances as strings; ``"word"`` splits them at white space.
 
@@ -52,7 +52,8 @@ def read_dialogues(
         If the file can't be read.
     ValueError
         If a line has no number where there should be one, another one than the next, or several
-        tabs; if there is no dialogue; if the file is empty, damaged, or not UTF-8.
+        tabs; if numbered exchanges are read as lines, or ``facts`` are asked of lines; if there
+        is no dialogue; if the file is empty, damaged, or not UTF-8.
 
     References
     ----------
@@ -75,6 +76,8 @@ def read_dialogues(
     checks.choice("facts", facts, FACTS)
     checks.choice("unit", unit, UNITS)
     if format == "lines":
+        if facts != "omit":
+            raise ValueError(f"facts is for format='numbered', got {facts!r} with format='lines'")
         dialogues = list(_blocks(path))
     else:
         dialogues = [_utterances(lines, facts) for lines in _numbered(path)]
@@ -89,16 +92,34 @@ def read_dialogues(
 def _blocks(path):
     """The lines between empty ones."""
     dialogue = []
-    for _, line in files.numbered_lines(path):
+    for number, line in files.numbered_lines(path):
         if line and not line.isspace():
             dialogue.append(line)
         elif dialogue:
+            _check_numbered(path, number - len(dialogue), dialogue)
             yield dialogue
             dialogue = []
+    if dialogue:
+        _check_numbered(path, number + 1 - len(dialogue), dialogue)
     yield dialogue
 
 
-_NUMBERED = re.compile(r"([0-9]+)(?: (.*))?", re.DOTALL)
+_NUMBERED = re.compile(r"([0-9]{1,9})(?: (.*))?", re.DOTALL)
+
+
+def _check_numbered(path, number, lines):
+    """Raise if lines, from the one of this number on, are numbered exchanges."""
+    if (
+        lines[0].startswith("1 ")
+        and "\t" in "".join(lines)
+        and all(map(_NUMBERED.fullmatch, lines))
+    ):
+        raise files.located(
+            path,
+            number,
+            f"expected utterances, got numbered exchanges: {files.shortened(lines[0])}; they are "
+            "read with format='numbered' (--format numbered)",
+        )
 
 
 def _numbered(path):

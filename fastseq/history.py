@@ -71,6 +71,8 @@ class History:
         parts = {"epochs": len(self.epoch_end), "updates": len(self.loss)}
         parts |= {"loss": f"{self.epoch_loss[-1]:.4g}"} if self.epoch_loss else {}
         parts |= {"validation": f"{self.validation[-1]:.4g}"} if self.validation else {}
+        reports = (f"{name}: {values[-1]:.4g}" for name, values in self.reports.items())
+        parts |= {"reports": f"{{{', '.join(reports)}}}"} if self.reports else {}
         parts |= {"best_epoch": self.best_epoch} if self.best_epoch else {}
         parts |= {"stopped": repr(self.stopped)} if self.stopped else {}
         return f"History({', '.join(f'{name}={value}' for name, value in parts.items())})"

@@ -226,7 +226,7 @@ class RecurrentLayer(stack.Stack):
         """The vectors (B, F) in the kernels' order of rows."""
         expected = (packed.rows, beside.shape[-1])[not packed.batched :]
         checks.shape("beside", beside, expected, "(B, F)" if packed.batched else "(F,)")
-        return np.take(beside.reshape(packed.rows, -1), packed.order, axis=0)
+        return np.take(beside.reshape(packed.rows, beside.shape[-1]), packed.order, axis=0)
 
     def _read_indices(self, x, embedding, size):
         if not isinstance(embedding, Embedding):

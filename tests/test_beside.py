@@ -76,6 +76,15 @@ def test_gradients(backend, by_index):
     check_gradients(value, arrays, gradients)
 
 
+def test_a_batch_of_no_rows(backend, make_layer):
+    layer = make_layer(5, 3, **OPTIONS)
+    layer.parameters.zero_grad()
+    y, _, backprop = layer.forward(np.zeros((4, 0, 3)), beside=np.zeros((0, 2)))
+    dx, _, d_vectors = backprop(y)
+    assert (y.shape, dx.shape, d_vectors.shape) == ((4, 0, 3), (4, 0, 3), (0, 2))
+    assert not layer.parameters.flat_grad.any()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_layouts_and_dtypes(dtype):
     ids, table, vectors = make_arrays(dtype)

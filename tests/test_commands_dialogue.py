@@ -85,6 +85,16 @@ def test_train_on_tokens_and_facts():
     assert fs.load("m").unit == "token"
 
 
+def test_data_without_an_answer_are_refused_before_training(capsys):
+    write("single.txt", ["hello", "", "bye"])
+    for options in ("single.txt", "talk.txt --test single.txt", "talk.txt --validation single.txt"):
+        assert run(f"train hred --dialogues {options} --out m {OPTIONS}") == 1
+        out, err = capsys.readouterr()
+        assert not out and "single.txt: expected an answer" in err and "2 dialogues" in err
+        with pytest.raises(FileNotFoundError):
+            fs.load("m")
+
+
 def test_the_examples_work(model, capsys, monkeypatch):
     line = epilog(["train", "hred"]).removeprefix("fastseq ")
     assert run(f"{line} {OPTIONS}") == 0
@@ -116,13 +126,13 @@ def test_chat_is_a_conversation(model, capsys, monkeypatch):
 
 def test_chat_goes_on_with_the_first_of_several(model, capsys, monkeypatch):
     assert (
-        run("chat hred.safetensors --n 3 --beam 2", monkeypatch, "my name is eve\nwho am i ?\n")
+        run("chat hred.safetensors --n 3 --beam 4", monkeypatch, "my name is eve\nwho am i ?\n")
         == 0
     )
     talk, expected = model.conversation(), []
     for line in ("my name is eve", "who am i ?"):
         talk.hear(line)
-        answers = talk.suggest(3, beam_size=3)
+        answers = talk.suggest(3, beam_size=4)
         talk.hear(answers[0])
         expected += [f"{i}\t{answer}" for i, answer in enumerate(answers, 1)]
     assert capsys.readouterr().out.splitlines() == expected
@@ -171,7 +181,19 @@ def test_someone_types(model, capsys, monkeypatch):
 def test_a_word_that_cant_be_said_ends_a_pipe(model, capsys, monkeypatch):
     assert run("chat hred.safetensors", monkeypatch, "my name is eve\n</s>\n") == 1
     out, err = capsys.readouterr()
-    assert out == "hello eve\n" and "'</s>'" in err
+    assert out == "hello eve\n" and "standard input, line 2: " in err and "'</s>'" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("--sample --top-p 3", "top_p"), ("--n 3 --beam 2", "beam_size = 2, got 3")],
+)
+def test_options_are_checked_before_anything_is_said(model, options, message, capsys, monkeypatch):
+    for stdin in (io.TextIOWrapper(io.BytesIO(b"hi\n")), Terminal("hi\nhi\n")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert run(f"chat hred.safetensors {options}") == 1
+        out, err = capsys.readouterr()
+        assert not out and message in err and "line 1" not in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -191,10 +213,12 @@ def test_wrong_options(model, options, message, capsys):
 
 def test_other_models_dont_talk(model, capsys):
     assert run("predict hred.safetensors talk.txt") == 1
-    assert "holds a HRED: let fastseq chat have it" in capsys.readouterr().err
+    assert "holds an HRED: let fastseq chat have it" in capsys.readouterr().err
+    assert run("generate hred.safetensors") == 1
+    assert "holds an HRED: let fastseq chat have it" in capsys.readouterr().err
     fs.LanguageModel(epochs=1, hidden_size=8).fit("to be or not to be " * 30).save("lm.safetensors")
     assert run("chat lm.safetensors") == 1
-    assert "holds a LanguageModel, which holds no dialogues" in capsys.readouterr().err
+    assert "holds a LanguageModel: let fastseq generate have it" in capsys.readouterr().err
 
 
 # --- latent variables ---------------------------------------------------------------------------
@@ -206,13 +230,22 @@ def test_train_vhred(capsys, monkeypatch):
     model = fs.load("vhred.safetensors")
     expected = fs.VHRED(**SETTINGS | {"epochs": 2, "latent_size": 3}).fit(TALKS, validation=0.1)
     assert np.array_equal(model.network_.parameters.flat, expected.network_.parameters.flat)
-    assert "perplexity" in capsys.readouterr().out
+    out, report = capsys.readouterr().out, expected.latent_report(TALKS)
+    used = f"divergence {report.kl:.4f} nats, {report.active_units} active units"
+    assert "perplexity" in out and out.endswith(f" per token, {used}\n")
+    assert f"active_units: {expected.history_.reports['active_units'][-1]:.4g}}}" in out
     assert run("chat vhred.safetensors --seed 5", monkeypatch, "my name is bob\n" * 4) == 0
     talk, rng, answers = model.conversation(), np.random.default_rng(5), []
     for _ in range(4):
         talk.hear("my name is bob")
         answers.append(talk.respond(seed=rng))
     assert capsys.readouterr().out.splitlines() == answers
+    line = "chat vhred.safetensors --n 4 --beam 1 --seed 5"  # each is drawn, then searched alone
+    assert run(line, monkeypatch, "my name is bob\n") == 0
+    talk.reset()
+    talk.hear("my name is bob")
+    answers = talk.suggest(4, beam_size=1, seed=5)
+    assert capsys.readouterr().out.splitlines() == [f"{i}\t{a}" for i, a in enumerate(answers, 1)]
 
 
 def test_help_describes_what_a_base_describes(capsys):
@@ -234,12 +267,39 @@ def test_train_vae(capsys):
     loaded = fs.load("vae.safetensors")
     assert np.array_equal(loaded.network_.parameters.flat, expected.network_.parameters.flat)
     assert f"log-probability {expected.score(x):.4f} nats" in capsys.readouterr().out
+    for command in ("predict", "generate", "chat", "translate"):
+        assert run(f"{command} vae.safetensors") == 1
+        expected = (
+            "holds a VAE, which no command uses; in Python fastseq.load('vae.safetensors') has"
+        )
+        assert expected in capsys.readouterr().err
     np.savez("labelled.npz", x=x, y=np.arange(60))
     assert run("train vae labelled.npz --out m") == 1
-    assert "labelled.npz: expected an array x alone, got y as well" in capsys.readouterr().err
-    np.savez("ragged.npz", x=x, lengths=np.arange(60) % 4 + 1)
-    assert run("train vae ragged.npz --out m") == 1
-    assert "ragged.npz: X" in capsys.readouterr().err
+    assert "labelled.npz: expected an array x alone, got x, y" in capsys.readouterr().err
+
+
+def test_wrong_files_of_vectors(capsys):
+    np.savez("other.npz", z=np.ones((2, 3)))
+    np.savez("none.npz")
+    np.savez("few.npz", x=np.ones((0, 4)))
+    np.savez("series.npz", x=np.ones((2, 3, 4)))
+    np.savez("texts.npz", x=np.array([["a", "b"]]))
+    np.savez("objects.npz", x=np.array([[None, 1]]))
+    np.save("single.npy", np.ones((2, 3)))
+    write("text.txt", ["1 2 3"])
+    messages = {
+        "other.npz": "expected an array x alone, got z",
+        "none.npz": "expected an array x alone, got none",
+        "few.npz": "expected x of shape (N, F), at least one vector, got (0, 4)",
+        "series.npz": "expected x of shape (N, F), at least one vector, got (2, 3, 4)",
+        "texts.npz": "X",
+        "objects.npz": "expected an archive of arrays of np.savez: ",
+        "single.npy": "expected an archive of arrays of np.savez, got a single array of np.save",
+        "text.txt": "expected an archive of arrays of np.savez, got something else",
+    }
+    for path, message in messages.items():
+        assert run(f"train vae {path} --out m") == 1
+        assert f"error: {path}: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("unit", ["word", "token"])

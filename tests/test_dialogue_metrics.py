@@ -87,6 +87,8 @@ def test_wrong_texts_for_distinct():
         fs.distinct_n("a b")
     with raises(TypeError, "texts[1]", "sequence of words", "3"):
         fs.distinct_n(["a", 3])
+    with raises(TypeError, "texts[1] must hold words, such as strings", "unhashable type: 'list'"):
+        fs.distinct_n([["a"], [["b"]]])
 
 
 # --- similarities -------------------------------------------------------------------------------
@@ -131,6 +133,15 @@ def test_a_text_is_most_similar_to_itself(similarity):
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_nothing_is_more_similar_than_equals(similarity):
+    rng = np.random.default_rng(0)
+    table = dict(enumerate(rng.standard_normal((200, 7))))
+    texts, opposite = [[i] for i in table], {-1 - i: -row for i, row in table.items()}
+    assert similarity(texts, texts, table).max() == 1.0
+    assert similarity(texts, [[-1 - i] for i in table], table | opposite).min() == -1.0
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_wrong_vectors(similarity):
     with raises(ValueError, "hypotheses", "references = 1", "2"):
         similarity(["a", "b"], ["a"], {})
@@ -144,6 +155,10 @@ def test_wrong_vectors(similarity):
         similarity(["a"], ["a"], {"a": [1.0, np.nan]})
     with raises(ValueError, "vectors['a']", "(D,)"):
         similarity(["a"], ["a"], {"a": [[1.0, 2.0]]})
+    with raises(ValueError, "vectors['a'] must hold at least one number, got none"):
+        similarity(["a"], ["a"], {"a": []})
+    with raises(TypeError, "hypotheses[0] must hold words"):
+        similarity([[["a"]]], ["a"], {"a": [1.0]})
 
 
 # --- the command --------------------------------------------------------------------------------

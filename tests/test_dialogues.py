@@ -85,6 +85,7 @@ def test_dialogues_of_facts_alone_are_none(write):
         ("1 hi\thello\n\n2 how\tfine\n", ["line 3", "expected ID 1", "got 2"]),
         ("1 hi\thello\n1 how\tfine\n1 a\tb\tc\n", ["line 3", "one tab", "got 2"]),
         ("1hi\thello\n", ["line 1", "expected an ID and a blank"]),
+        ("1" * 5000 + " hi\thello\n", ["line 1", "expected an ID and a blank"]),
         ("-1 hi\thello\n", ["line 1", "expected an ID and a blank"]),
         ("0 hi\thello\n", ["line 1", "expected ID 1", "got 0"]),
     ],
@@ -92,6 +93,20 @@ def test_dialogues_of_facts_alone_are_none(write):
 def test_lines_that_are_wrongly_numbered(write, content, parts):
     with raises(ValueError, "talk.txt", *parts):
         fs.read_dialogues(write(content), format="numbered")
+
+
+def test_numbered_exchanges_are_no_lines(write):
+    for text, line in ((NUMBERED, 1), ("hi\nhello\n\n1 a fact\n2 hi\thello\n", 4)):
+        with raises(ValueError, f"talk.txt, line {line}", "format='numbered'"):
+            fs.read_dialogues(write(text))
+    for lines in (["1 hi", "2 hello"], ["1 a\tb", "two"], ["7 a\tb"], ["a\tb", "1 hi"]):
+        assert fs.read_dialogues(write("\n".join(lines))) == [lines]
+
+
+def test_lines_have_no_facts(write):
+    for facts in ("join", "utterance"):
+        with raises(ValueError, "facts is for format='numbered'", facts):
+            fs.read_dialogues(write("hi\nhello\n"), facts=facts)
 
 
 def test_wrong_files_and_arguments(write, tmp_path):

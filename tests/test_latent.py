@@ -277,6 +277,12 @@ def test_errors_of_schedules():
         fs.KLSchedule("cyclical", cycles=0)
     with raises(ValueError, "weight must be a finite number, at least 0, got -1.0"):
         fs.KLSchedule("constant", weight=-1)
+    for kind in ("constant", "linear", "cyclical"):
+        schedule = fs.KLSchedule(kind, updates=4)
+        with raises(ValueError, "update must be at least 0, got -3"):
+            schedule(-3)
+        with raises(TypeError, "update must be an integer, got 'a'"):
+            schedule("a")
 
 
 @pytest.mark.parametrize("least", [0.0, 0.4, 10.0])
@@ -293,6 +299,16 @@ def test_free_bits_of_no_rows():
     assert value == 0 and derivative.shape == (0, 4) and derivative.dtype == np.float32
 
 
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_free_bits_do_not_hide_what_is_not_finite(least):
+    kl = np.array([[np.nan, 1.0, 0.1], [1.0, 1.0, 0.1]])
+    value, derivative = fs.free_bits(kl, least)
+    assert np.isnan(value)
+    assert_identical(derivative, np.array([[0.5, 0.5, 0.0 if least else 0.5]] * 2))
+    kl[0, 0] = np.inf
+    assert fs.free_bits(kl, least)[0] == np.inf
+
+
 def test_errors_of_free_bits_and_active_units():
     with raises(ValueError, "kl must have shape (N, Z), got (3,)"):
         fs.free_bits(np.ones(3))
@@ -300,6 +316,10 @@ def test_errors_of_free_bits_and_active_units():
         fs.free_bits(np.ones((3, 3)), -0.1)
     with raises(ValueError, "means must have shape (N, Z), got (3,)"):
         fs.active_units(np.ones(3))
+    with raises(TypeError, "threshold must be a finite number, at least 0, got 'a'"):
+        fs.active_units(np.ones((3, 3)), "a")
+    with raises(ValueError, "threshold must be a finite number, at least 0, got -1"):
+        fs.active_units(np.ones((3, 3)), -1)
 
 
 def test_active_units():

@@ -381,6 +381,7 @@ def test_models_decide_together(fitted):
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
         ({"metric": "f1"}, ValueError, "metric must be one of 'exact', 'wer', 'bleu', 'chrf'"),
         ({"selection": "best"}, ValueError, "selection must be one of 'loss', 'score'"),
+        ({"selection": "score"}, ValueError, "selection='score' needs a validation"),
         ({"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must"),
         ({"word_dropout": 1.0}, ValueError, "word_dropout must"),
         ({"label_smoothing": -0.1}, ValueError, "label_smoothing must"),

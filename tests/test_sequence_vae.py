@@ -171,6 +171,9 @@ def test_validation_and_history():
     assert len(model.history_.validation) == 3
     pair = make(epochs=3).fit(TEXTS[::2], validation=(TEXTS[1::2], None))
     assert pair.history_.validation == model.history_.validation
+    for texts in (TEXTS[1::2], TEXTS[1:3]):
+        fits = [make(epochs=1).fit(TEXTS, validation=kind(texts)) for kind in (list, tuple)]
+        assert fits[0].history_.validation == fits[1].history_.validation
     assert list(model.history_.reports) == ["reconstruction", "kl", "active_units"]
     assert all(len(values) == 3 for values in model.history_.reports.values())
 
@@ -195,8 +198,11 @@ def test_data_that_are_refused_leave_the_model_as_it_was(model):
 def test_wrong_uses(model):
     z = np.zeros((2, 4))
     wrong = {
-        "z must have shape (N, 4), as it was in fit, got (2, 3)": lambda: model.decode(z[:, :3]),
+        "z must have shape (N, 4), since latent_size is 4": lambda: model.decode(z[:, :3]),
         "z must hold finite numbers, got nan": lambda: model.decode(z * np.nan),
+        "z must hold numbers that float32 can hold, got 1e+300 at z[0, 0]": lambda: model.decode(
+            z + 1e300
+        ),
         "beam_size is for searching, got 3 with sample=True": lambda: model.decode(
             z, sample=True, beam_size=3
         ),
@@ -223,6 +229,16 @@ def test_wrong_uses(model):
     for message, use in wrong.items():
         with raises((TypeError, ValueError), message):
             use()
+
+
+def test_a_broken_network_says_so():
+    model = make(epochs=1).fit(TEXTS)
+    model.network_.embedding.parameters.flat[:] = np.nan
+    uses = [model.encode, model.log_prob, model.perplexity, model.score, model.latent_report]
+    uses += [lambda _: model.decode(np.zeros((1, 4))), lambda _: model.sample()]
+    for use in uses:
+        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
+            use(TEXTS)
 
 
 def test_what_is_not_fitted_says_so():

@@ -183,7 +183,13 @@ def test_validation_is_data_alone_or_a_pair():
         make(epochs=2).fit(X[:40], validation=validation).history_.validation
         for validation in (X[40:], (X[40:], None), (X[40:], np.zeros(20)), X[40:].tolist())
     ]
+    fits.append(make(epochs=2).fit(X[:40], validation=tuple(X[40:])).history_.validation)
     assert len(fits[0]) == 2 and all(values == fits[0] for values in fits)
+    parts = [
+        make(epochs=2).fit(X, validation=part).history_.validation
+        for part in (0.25, np.float64(0.25), np.float32(0.25))
+    ]
+    assert len(parts[0]) == 2 and parts[0] == parts[1] == parts[2]
     with raises(ValueError, "validation: X must have shape (N, 5), as it was in fit, got (20, 4)"):
         make().fit(X[:40], validation=X[40:, :4])
 
@@ -209,13 +215,46 @@ def test_data_that_are_refused_leave_the_estimator_as_it_was():
     assert_identical(vae.encode(X), before)
     with raises(ValueError, "X must have shape (N, 5), as it was in fit, got (40, 4)"):
         vae.encode(X[:, :4])
-    with raises(ValueError, "z must have shape (N, 4)", "got (2, 3)"):
+    with raises(ValueError, "X must hold numbers that float32 can hold", "at X[0, 0]; divide"):
+        vae.encode(X * 1e300)
+    with raises(ValueError, "z must have shape (N, 4), since latent_size is 4, got (2, 3)"):
         vae.decode(np.zeros((2, 3)))
+    with raises(ValueError, "z must hold finite numbers, got inf at z[0, 1]", "leave the row out"):
+        vae.decode([[0, np.inf, 0, 0]])
+    with raises(ValueError, "z must hold numbers that float32 can hold, got 1e+300 at z[0, 0]"):
+        vae.decode([[1e300, 0, 0, 0]])
     with raises(ValueError, "n_samples must be at least 1"):
         vae.log_prob(X, 0)
     with raises(ValueError, "from 0 to 1 with output='bernoulli', got -", "at X[0, 0]"):
         make(output="bernoulli").fit(-abs(X))
     assert vae.fit(X[:, :4]).encode(X[:, :4]).shape == (40, 4)  # a new fit may be of others
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_without_a_warning():
+    X = mixed(60)
+    for settings, data in (({"standardize": False}, X * 1e30), ({"lr": 1e4}, X)):
+        vae = make(**settings)
+        with raises(FloatingPointError, "the loss is "):
+            vae.fit(data)
+        assert np.isfinite(vae.network_.parameters.flat).all()
+
+
+@pytest.mark.parametrize("part", ["encoder", "linear"])
+def test_a_broken_network_says_so(part):
+    X = mixed(20)
+    vae = make(epochs=1).fit(X)
+    getattr(vae.network_, part).parameters.flat[0] = np.nan
+    uses = [vae.log_prob, vae.score, vae.latent_report, vae.reconstruct]
+    uses += [vae.encode] * (part == "encoder")
+    uses += [lambda _: vae.decode(np.zeros((1, 4))), lambda _: vae.sample()]
+    for use in uses:
+        with raises(FloatingPointError, "the model's parameters are not finite", "train it again"):
+            use(X)
+
+
+def test_far_data_have_no_probability_in_a_network_that_is_sound():
+    vae = make(epochs=1, standardize=False).fit(mixed(20) / 1e5)
+    assert (vae.log_prob(np.full((2, 5), 1e37)) == -np.inf).all()
 
 
 @pytest.mark.parametrize(
@@ -240,8 +279,9 @@ def test_nothing_of_nothing(fitted):
     vae, _ = fitted
     assert vae.encode([]).shape == (0, 4) and vae.reconstruct(np.empty((0, 5))).shape == (0, 5)
     assert vae.log_prob([]).shape == (0,)
-    with raises(ValueError, "X must hold at least one datum, got none"):
-        vae.latent_report([])
+    for use in (vae.latent_report, vae.score):
+        with raises(ValueError, "X must hold at least one datum, got none"):
+            use([])
 
 
 def test_files(fitted, tmp_path):

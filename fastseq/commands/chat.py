@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from fastseq import _command, files, models
+from fastseq.commands import uses
 from fastseq.commands.options import number, positive_number, whole_number
 from fastseq.models import token_pairs
 
@@ -34,7 +35,8 @@ def add(commands):
         "--beam",
         type=positive_number,
         metavar="K",
-        help="how many beginnings to keep; 1 is greedy (default: as in the model's settings)",
+        help="how many beginnings to keep; 1 is greedy (default: as in the model's settings); "
+        "for N answers of an HRED at least N",
     )
     command.add_argument("--sample", action="store_true", help="draw answers word by word")
     command.add_argument(
@@ -66,12 +68,16 @@ def run(args):
     _check_options(args)
     model = models.load(args.model)
     if not isinstance(model, models.HRED):
-        raise ValueError(f"{args.model}: holds a {type(model).__name__}, which holds no dialogues")
+        raise uses.wrong_model(args.model, model, "holds no dialogues")
     answers = Answers(model, args)
     if args.data == files.STDIN and sys.stdin is not None and sys.stdin.isatty():
         return _talk(model, answers)
-    for _, line in files.numbered_lines(args.data):
-        _write(answers(line))
+    for place, line in files.numbered_lines(args.data):
+        try:
+            lines = answers(line)
+        except ValueError as error:
+            raise files.located(args.data, place, str(error)) from error
+        _write(lines)
     return 0
 
 
@@ -128,7 +134,9 @@ class Answers:
         given = {name: getattr(args, name) for name in (*DRAWING, "max_length")}
         self._options |= {name: value for name, value in given.items() if value is not None}
         if args.beam is not None:
-            self._options["beam_size"] = max(args.beam, self._n)
+            self._options["beam_size"] = args.beam
+        # an answer to nothing tells whether the options will do, before anything is said
+        model.respond([], self._n, **self._options | {"seed": 0})
 
     def as_utterance(self, line):
         """A line in the form in which the model takes it."""

@@ -85,18 +85,25 @@ def read_sequences(path, wanted, columns, unit):
     return x, others[-1] if others else None
 
 
+def read_vectors(path):
+    """An array x (N, F) of ``np.savez``, which comes alone."""
+    name, arrays = files.display_name(path), _read_archive(path)
+    if arrays.keys() != {"x"}:
+        raise ValueError(f"{name}: expected an array x alone, got {', '.join(arrays) or 'none'}")
+    if arrays["x"].ndim != 2 or not len(arrays["x"]):
+        raise ValueError(
+            f"{name}: expected x of shape (N, F), at least one vector, got {arrays['x'].shape}"
+        )
+    return arrays["x"]
+
+
 def read_npz(path):
     """Arrays x (N, T, F) or (N, T), perhaps y and lengths (N,), of ``np.savez``."""
-    name = files.display_name(path)
-    # as a whole: an archive is read in any order, and standard input can't be
-    content = files.standard_input().read() if path == files.STDIN else Path(path).read_bytes()
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{name}: expected an archive of arrays of np.savez: {error}") from error
+    name, arrays = files.display_name(path), _read_archive(path)
     if "x" not in arrays or not arrays.keys() <= {"x", "y", "lengths"}:
-        raise ValueError(f"{name}: expected arrays x, y and lengths, got {', '.join(arrays)}")
+        raise ValueError(
+            f"{name}: expected arrays x, y and lengths, got {', '.join(arrays) or 'none'}"
+        )
     x, y, lengths = (arrays.get(key) for key in ("x", "y", "lengths"))
     if x.ndim < 2 or x.dtype.kind not in "biufU":
         raise ValueError(
@@ -113,3 +120,19 @@ def read_npz(path):
     if y is not None and y.shape[:2] == x.shape[:2]:
         y = [row[:n] for row, n in zip(y, lengths, strict=True)]
     return [row[:n] for row, n in zip(rows, lengths, strict=True)], y
+
+
+def _read_archive(path):
+    """The arrays of a file by name."""
+    # as a whole: an archive is read in any order, and standard input can't be
+    content = files.standard_input().read() if path == files.STDIN else Path(path).read_bytes()
+    expected = f"{files.display_name(path)}: expected an archive of arrays of np.savez"
+    if content.startswith(np.lib.format.MAGIC_PREFIX):
+        raise ValueError(f"{expected}, got a single array of np.save")
+    if not zipfile.is_zipfile(io.BytesIO(content)):  # NumPy would take it for a pickle
+        raise ValueError(f"{expected}, got something else, or a part of one")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{expected}: {error}") from error

@@ -1,6 +1,7 @@
 """``fastseq generate``: a text that a language model writes."""
 
 from fastseq import models
+from fastseq.commands import uses
 from fastseq.commands.options import number, positive_number, whole_number
 
 
@@ -47,7 +48,7 @@ def run(args):
     """Read a model and print what it writes."""
     model = models.load(args.model)
     if not isinstance(model, models.LanguageModel):
-        raise ValueError(f"{args.model}: holds a {type(model).__name__}, which writes nothing")
+        raise uses.wrong_model(args.model, model, "writes nothing")
     if model.vocabulary_ is None:
         raise ValueError(f"{args.model}: holds a model of ids, which has no text for them")
     print(

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from fastseq import files, models
-from fastseq.commands import data, options
+from fastseq.commands import data, options, uses
 
 
 def add(commands):
@@ -55,13 +55,9 @@ def run(args):
     if args.out is not None:
         files.check_writable(args.out)
     model = models.load(args.model)
-    for kind, command in ((models.Seq2Seq, "translate"), (models.HRED, "chat")):
-        if isinstance(model, kind):
-            name = type(model).__name__
-            raise ValueError(f"{args.model}: holds a {name}: let fastseq {command} have it")
     predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
     if predict is None:
-        raise ValueError(f"{args.model}: holds a {type(model).__name__}, which predicts nothing")
+        raise uses.wrong_model(args.model, model, "predicts nothing")
     lines = io.StringIO()
     lines.writelines(f"{line}\n" for line in predict(model, args))
     if args.out is None:

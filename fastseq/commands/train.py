@@ -170,7 +170,8 @@ def add_vae(kinds):
         help="a few numbers that stand for a vector",
         description=(
             "Learn an autoencoder whose code is a random variable. The data are vectors: .npz "
-            "files of np.savez with an array x (N, F)."
+            "files of np.savez with an array x (N, F). Its encode, decode and sample are for "
+            "Python, where fastseq.load reads the model."
         ),
         epilog="example: fastseq train vae vectors.npz --validation 0.1 --latent-size 4 "
         "--out vae.safetensors",
@@ -187,7 +188,8 @@ def add_sequence_vae(kinds):
         help="a few numbers that stand for a line of text",
         description=(
             "Learn an autoencoder of lines, such as sentences, whose code is a random variable. "
-            "The unit says how lines are split into tokens; with 'token' it is at blanks."
+            "The unit says how lines are split into tokens; with 'token' it is at blanks. Its "
+            "encode, decode and sample are for Python, where fastseq.load reads the model."
         ),
         epilog="example: fastseq train sequence-vae lines.txt --validation 0.1 "
         "--out lines.safetensors",
@@ -311,19 +313,23 @@ def describe_score(estimator, test):
     """How good it is on test data."""
     score = estimator.score(*test)
     if isinstance(estimator, models.HRED):
-        return f"exact {score:.4f}, perplexity {estimator.perplexity(*test).per_word:.3f} per token"
+        per_word = estimator.perplexity(*test).per_word
+        latent = _describe_latent(estimator, test) if isinstance(estimator, models.VHRED) else ""
+        return f"exact {score:.4f}, perplexity {per_word:.3f} per token{latent}"
     if isinstance(estimator, (models.VAE, models.SequenceVAE)):
-        report = estimator.latent_report(*test)
-        return (
-            f"log-probability {score:.4f} nats, divergence {report.kl:.4f} nats, "
-            f"{report.active_units} active units"
-        )
+        return f"log-probability {score:.4f} nats" + _describe_latent(estimator, test)
     if isinstance(estimator, models.Seq2Seq):
         return f"{estimator.metric} {score:.4f}"
     if not isinstance(estimator, models.LanguageModel):
         return f"score {score:.4f}"
     bits = -score / np.log(2)
     return f"perplexity {np.exp(-score):.3f}, {bits:.4f} bits per {estimator.unit}"
+
+
+def _describe_latent(estimator, test):
+    """Whether the latent variable is used."""
+    report = estimator.latent_report(*test)
+    return f", divergence {report.kl:.4f} nats, {report.active_units} active units"
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -353,15 +359,18 @@ def read_pairs(paths, args, estimator):
 def read_dialogues(path, args, estimator):
     """Dialogues, and no targets."""
     unit = "word" if estimator.unit == "token" else "character"
-    return (dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit),)
+    read = dialogues.read_dialogues(path, format=args.format, facts=args.facts, unit=unit)
+    if max(map(len, read)) < 2:
+        raise ValueError(
+            f"{files.display_name(path)}: expected an answer, which is an utterance after another "
+            f"one, got {len(read)} dialogues without any"
+        )
+    return (read,)
 
 
 def read_vectors(path, args, estimator):
     """Vectors, and no targets."""
-    x, y = data.read_npz(path)
-    if y is not None:
-        raise ValueError(f"{files.display_name(path)}: expected an array x alone, got y as well")
-    return (np.array(x),) if len({len(row) for row in x}) < 2 else (x,)
+    return (data.read_vectors(path),)
 
 
 def read_lines(path, args, estimator):

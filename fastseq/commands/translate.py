@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from fastseq import files, models
+from fastseq.commands import uses
 from fastseq.commands.options import number, number_or_average, positive_number, whole_number
 
 AT_ONCE = 500  # lines that are translated together, and then written
@@ -149,7 +150,7 @@ def load(path):
     """A sequence-to-sequence model from a file."""
     model = models.load(path)
     if not isinstance(model, models.Seq2Seq):
-        raise ValueError(f"{path}: holds a {type(model).__name__}, which doesn't write lines")
+        raise uses.wrong_model(path, model, "doesn't write lines")
     return model
 
 

@@ -5,6 +5,7 @@ N data, Z the size of the latent variable.
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -12,8 +13,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import active_units, divergence, log_mean_exp
+from fastseq.latent import divergence, log_mean_exp
+from fastseq.latent_losses import active_units
+from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
+from fastseq.models.writing_network import check_parameters
 
 
 class LatentReport(NamedTuple):
@@ -71,7 +75,8 @@ class Autoencoder(LatentEstimator):
         y
             Ignored; scikit-learn's tools give it.
         validation : data like X, pair (X, y), or float, optional
-            Data, or a fraction of X, that is not learned from: after each epoch the loss, with
+            Data, or a fraction of X, that is not learned from; a tuple of two is a pair, unless
+            they are strings, and its y is ignored.  After each epoch the loss, with
             the last weight of the divergence, is measured on it, the best epoch's parameters are
             kept, and ``patience`` may end the training.
         checkpoint : str or path, optional
@@ -103,7 +108,7 @@ class Autoencoder(LatentEstimator):
         FloatingPointError
             If the loss is not finite.  The estimator has the last good parameters.
         """
-        if validation is not None and not isinstance(validation, (tuple, int, float)):
+        if not (validation is None or isinstance(validation, numbers.Real) or _is_pair(validation)):
             validation = validation, None
         return super().fit(
             X,
@@ -140,6 +145,8 @@ class Autoencoder(LatentEstimator):
             Before ``fit``.
         TypeError, ValueError
             If X is something else.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._posteriors(X)[0]
 
@@ -198,13 +205,21 @@ class Autoencoder(LatentEstimator):
         -------
         log_prob : ndarray of float64, (N,)
             Natural logarithms.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`encode`.
         """
         n_samples, seed = read_samples(n_samples, seed)
         return log_mean_exp(sum(self._judge(X, n_samples, seed)))
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`log_prob`: more is better.  ``y`` is ignored."""
-        return float(np.mean(self.log_prob(X)))
+        log_prob = self.log_prob(X)
+        if not len(log_prob):
+            raise ValueError("X must hold at least one datum, got none")
+        return float(log_prob.mean())
 
     def latent_report(self, X: Any, n_samples: int = 1, *, seed: int = 0) -> LatentReport:
         """Whether and how the latent variable is used.
@@ -229,6 +244,20 @@ class Autoencoder(LatentEstimator):
         reconstruction = -float(self._judge(X, n_samples, seed)[0].mean())
         return LatentReport(reconstruction, kl, active_units(mean), -reconstruction - kl)
 
+    def _read_codes(self, z):
+        """Latent variables (N, Z) as the network takes them; raise if it is broken."""
+        self._check_fitted()
+        check_parameters("the model's", self.network_)
+        z, size = checks.numbers("z", inputs.by_position(z)), self.latent_size
+        if z.shape == (0,):
+            z = np.empty((0, size))
+        if z.ndim != 2 or z.shape[1] != size:
+            raise ValueError(
+                f"z must have shape (N, {size}), since latent_size is {size}, got {z.shape}"
+            )
+        inputs.check_finite("z", z, "row")
+        return inputs.standardized_array("z", z, None, None, checks.float_dtype(self.dtype))
+
     def _posteriors(self, X):
         """Means and log variances, (N, Z) each."""
         self._check_fitted()
@@ -237,7 +266,7 @@ class Autoencoder(LatentEstimator):
         for batch in self._data_batches(X, None) if len(X) else ():
             results[:, batch.rows] = self.network_.posterior_of(batch)
         self.network_.release()
-        return results
+        return self._sound(results)
 
     def _judge(self, X, n, seed):
         """log p(x | z), and log p(z) - log q(z | x), for n z of each datum: (n, N) each."""
@@ -249,6 +278,12 @@ class Autoencoder(LatentEstimator):
             results[:, :, batch.rows] = self.network_.judge(batch, noise)
         self.network_.release()
         results[0] += self._log_unit()
+        return self._sound(results)
+
+    def _sound(self, results):
+        """The results; raise if it is the network that is broken where they are not finite."""
+        if not np.isfinite(results).all():
+            check_parameters("the model's", self.network_)
         return results
 
     def __sklearn_tags__(self):
@@ -261,6 +296,12 @@ class Autoencoder(LatentEstimator):
     def _log_unit(self):
         """What the logarithm of a density changes by, if data are measured as users have them."""
         return 0.0
+
+
+def _is_pair(validation):
+    """Whether these are data and targets, as scikit-learn's users have them, not texts."""
+    is_pair = isinstance(validation, tuple) and len(validation) == 2
+    return is_pair and not isinstance(validation[0], str)
 
 
 def read_samples(n_samples, seed):

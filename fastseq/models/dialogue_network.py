@@ -80,7 +80,7 @@ class Heard(NamedTuple):
         return self.last[0].shape[1] if self.states is None else len(self.states)
 
     def take(self, rows: np.ndarray) -> Heard:
-        """Some of the rows, perhaps several times; without answers, which are to be written."""
+        """Some of the rows, perhaps several times, to write answers; known ones are left out."""
         return Heard(
             None if self.last is None else tuple(part[:, rows] for part in self.last),
             None if self.states is None else self.states[rows],

@@ -245,11 +245,12 @@ class Estimator(Training):
 
     def _check_validation(self, held_out, data):
         """Raise if there is none, and settings need one."""
-        if held_out is None and (self.patience is not None or self.schedule == "plateau"):
-            raise ValueError(
-                f"patience and schedule='plateau' need a validation, as with fit({data}, "
-                "validation=0.1)"
-            )
+        if held_out is not None:
+            return
+        by_score = getattr(self, "selection", "loss") == "score"
+        if by_score or self.patience is not None or self.schedule == "plateau":
+            what = "selection='score' needs" if by_score else "patience and schedule='plateau' need"
+            raise ValueError(f"{what} a validation, as with fit({data}, validation=0.1)")
 
     def _batch_options(self, seed, at_once):
         """Options of Batches: in training, or without a seed as large as suits and always equal."""

@@ -77,7 +77,7 @@ def read_vectors(name, X, expected=None):
         raise ValueError(f"{name} must have shape (N, F), a vector each, got {array.shape}")
     if expected is not None:
         check_features(name, array, expected)
-    check_finite(name, array)
+    check_finite(name, array, "row")
     return array
 
 
@@ -89,14 +89,14 @@ def check_features(name, array, expected):
         )
 
 
-def check_finite(name, array):
-    """Raise unless all numbers are finite."""
+def check_finite(name, array, what="sequence"):
+    """Raise unless all numbers are finite; ``what`` may be left out otherwise."""
     finite = np.isfinite(array)
     if not finite.all():
         at = checks.first(array, ~finite)
         raise ValueError(
             f"{name} must hold finite numbers, got {array[at]} at {checks.position(name, at)}; "
-            "fill the gaps first, as with np.nan_to_num, or leave the sequence out"
+            f"fill the gaps first, as with np.nan_to_num, or leave the {what} out"
         )
 
 
@@ -131,21 +131,26 @@ def unit(arrays):
 
 def standardized(name, arrays, mean, scale, dtype):
     """The arrays with means of 0 and deviations of 1; only converted if the mean is None."""
-    results = []
-    for i, array in enumerate(arrays):
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = array if mean is None else (array - mean) / scale
-            values = values.astype(dtype, copy=False)
-        finite = np.isfinite(values)
-        if not finite.all():
-            at = checks.first(values, ~finite)
-            raise ValueError(
-                f"{name} must hold numbers that {dtype} can hold"
-                + " once they are standardized" * (mean is not None)
-                + f", got {array[at]} at {checks.position(f'{name}[{i}]', at)}; divide them first"
-            )
-        results.append(values)
-    return results
+    return [
+        standardized_array(name, array, mean, scale, dtype, place=f"{name}[{i}]")
+        for i, array in enumerate(arrays)
+    ]
+
+
+def standardized_array(name, array, mean, scale, dtype, *, place=None):
+    """As :func:`standardized`, of one array; ``place`` is its name where it is one of several."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = array if mean is None else (array - mean) / scale
+        values = values.astype(dtype, copy=False)
+    finite = np.isfinite(values)
+    if not finite.all():
+        at = checks.first(values, ~finite)
+        raise ValueError(
+            f"{name} must hold numbers that {dtype} can hold"
+            + " once they are standardized" * (mean is not None)
+            + f", got {array[at]} at {checks.position(place or name, at)}; divide them first"
+        )
+    return values
 
 
 def read_tokens(name, X, unit):

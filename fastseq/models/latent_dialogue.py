@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import active_units, divergence, log_mean_exp, shifts
+from fastseq.latent import divergence, log_mean_exp, shifts
+from fastseq.latent_losses import active_units
 from fastseq.models.autoencoder import LatentReport, read_samples
 from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.latent_dialogue_network import LatentDialogueNetwork
@@ -73,6 +74,8 @@ class VHRED(HRED, LatentEstimator):
     vocabulary_ : Vocabulary
     longest_answer_ : int
         In tokens, among those of ``fit``.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : LatentDialogueNetwork
     history_ : History
         Losses in nats per word, and more, for each update and epoch; ``reports`` has

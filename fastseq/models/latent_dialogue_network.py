@@ -5,15 +5,14 @@ A answers, T words of an answer, H hidden size, D directions, C context size, Z 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import BagOfWordsLoss, GaussianLatent, shifts
+from fastseq.latent import GaussianLatent, shifts
 from fastseq.models.dialogue_network import DialogueNetwork, Heard, Opening
-from fastseq.models.latent_training import Objective, noise_of_rows
+from fastseq.models.latent_training import LatentWriter, Objective, noise_of_rows
 from fastseq.models.writing_network import shifted
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from fastseq.models.dialogue_batches import DialogueBatch
 
 
-class LatentDialogueNetwork(DialogueNetwork):
+class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
     r"""A hierarchical encoder and decoder that draws what an answer is about (Serban et al., 2017).
 
     .. math::
@@ -69,22 +68,16 @@ class LatentDialogueNetwork(DialogueNetwork):
     ) -> None:
         seeds = self.split_seed(seed, 3)
         self._latent_size = checks.positive_int("latent_size", latent_size)
-        self._bag_weight = checks.not_negative("bag_of_words", bag_of_words)
         evidence_size = hidden_size * (1 + bidirectional)
         parts = {
             "latent": GaussianLatent(
                 context_size, evidence_size, latent_size, dtype=dtype, seed=seeds[0]
             )
         }
-        if self._bag_weight:
-            parts["bag"] = BagOfWordsLoss(
-                context_size + latent_size,
-                n_tokens,
-                hidden_size=hidden_size,
-                reduction="sum",
-                dtype=dtype,
-                seed=seeds[1],
-            )
+        known_size = context_size + latent_size
+        parts |= self._bag_parts(
+            bag_of_words, known_size, n_tokens, hidden_size, dtype=dtype, seed=seeds[1]
+        )
         super().__init__(
             n_tokens,
             embedding_dim,
@@ -108,7 +101,8 @@ class LatentDialogueNetwork(DialogueNetwork):
         state, through_bridge = self.bridge.forward(known)
         value, d_kl = self.objective.divergence(kl)
         share = len(z) / batch.tokens  # both are for an answer in the mean, the loss is per word
-        bag, d_bag = self._bag_forward(known, batch)
+        _, targets, mask, _ = shifted(batch)
+        bag, d_bag = self._bag_forward(known, targets, mask, batch.tokens)
         extra = share * value + bag, kl, shifts(into_latent.posterior, into_latent.prior)
 
         def back(d_state, d_known):
@@ -124,16 +118,6 @@ class LatentDialogueNetwork(DialogueNetwork):
         self.objective.note(loss * batch.tokens, kl, means)
         return loss + penalty
 
-    def _bag_forward(self, known, batch):
-        """The weighed loss of the bag of words per word, and its gradient."""
-        if not self._bag_weight:
-            return 0.0, 0
-        _, targets, mask, _ = shifted(batch)
-        words = targets != self._special[1]  # the end says nothing
-        loss, backprop = self.bag.forward(known, targets, words if mask is None else words & mask)
-        scale = self._bag_weight / batch.tokens
-        return scale * loss, backprop(scale)
-
     def loss(self, batch: DialogueBatch) -> float:
         """The negative bound per word without dropout and smoothing, for validation.
 
@@ -147,19 +131,6 @@ class LatentDialogueNetwork(DialogueNetwork):
         kl = kl.sum(dtype=np.float64) / batch.tokens
         loss = self._loss(self._outputs(self.open(heard, z), batch), targets, mask)
         return loss + self.objective.final_weight * kl
-
-    def report(self) -> dict[str, float]:
-        """Reconstruction, divergence and active units of the epoch that ends here."""
-        return self.objective.report()
-
-    def training_state(self) -> dict[str, Any]:
-        """What changes from batch to batch beside parameters, for checkpoints."""
-        return super().training_state() | {"objective": self.objective.state()}
-
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`training_state` gave."""
-        super().load_training_state(state)
-        self.objective.load_state(state["objective"])
 
     # --- answers --------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import ACTIVE, KL_SCHEDULES, KLSchedule, free_bits
+from fastseq.latent_losses import ACTIVE, KL_SCHEDULES, BagOfWordsLoss, KLSchedule, free_bits
 from fastseq.models.estimator import Estimator
 from fastseq.models.settings import estimator
 
@@ -60,6 +60,51 @@ class LatentEstimator(Estimator):
         network.settings["kl"] = repr(schedule)  # which a checkpoint compares
         callbacks = [_Weigh(schedule), *callbacks]
         super()._train(batches, validation, checkpoint, progress, callbacks)
+
+
+class LatentNetwork:
+    """Common to the networks of these estimators: what has come of the objective.
+
+    It stands before the network's other class, whose own state goes along.
+    """
+
+    objective: Objective
+
+    def report(self) -> dict[str, float]:
+        """Reconstruction, divergence and active units of the epoch that ends here."""
+        return self.objective.report()
+
+    def training_state(self) -> dict[str, Any]:
+        """What changes from batch to batch beside parameters, for checkpoints."""
+        others = getattr(super(), "training_state", dict)()
+        return others | {"objective": self.objective.state()}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        if hasattr(super(), "load_training_state"):
+            super().load_training_state(state)
+        self.objective.load_state(state["objective"])
+
+
+class LatentWriter(LatentNetwork):
+    """Common to those that write: a bag of words beside the decoder's loss, if it has a weight."""
+
+    def _bag_parts(self, weight, in_features, n_tokens, hidden_size, *, dtype, seed):
+        """What the network needs for it."""
+        self._bag_weight = checks.not_negative("bag_of_words", weight)
+        if not self._bag_weight:
+            return {}
+        sizes = {"hidden_size": hidden_size, "dtype": dtype}
+        return {"bag": BagOfWordsLoss(in_features, n_tokens, reduction="sum", seed=seed, **sizes)}
+
+    def _bag_forward(self, known, targets, mask, tokens):
+        """The weighed loss of the bag of words per token, and its gradient of what is known."""
+        if not self._bag_weight:
+            return 0.0, 0
+        words = targets != self._special[1]  # the end says nothing
+        loss, backprop = self.bag.forward(known, targets, words if mask is None else words & mask)
+        scale = self._bag_weight / tokens
+        return scale * loss, backprop(scale)
 
 
 class _Weigh:

@@ -342,7 +342,7 @@ class SequenceRegressor(SequenceEstimator):
         self._check_outputs(y)
         scale = self.target_mean_, self.target_scale_, checks.float_dtype(self.dtype)
         if not self._by_steps:
-            (values,) = inputs.standardized("y", [y.values], *scale)
+            values = inputs.standardized_array("y", y.values, *scale)
             return self._batches(X, values, seed, target_kind="single")
         values = inputs.standardized("y", y.values, *scale)
         if self.horizon is not None:

@@ -209,8 +209,7 @@ class SequenceVAE(Autoencoder):
         --------
         See the class.
         """
-        self._check_fitted()
-        z = inputs.read_vectors("z", z, self.latent_size).astype(checks.float_dtype(self.dtype))
+        z = self._read_codes(z)
         given = {
             "beam_size": beam_size,
             "sample": sample,
@@ -281,7 +280,9 @@ class SequenceVAE(Autoencoder):
         if not len(log_prob):
             raise ValueError("X must hold at least one text, got none")
         tokens = sum(len(text) + 1 for text in self._read(X))
-        return Perplexity(float(np.exp(-log_prob.sum() / tokens)), -float(log_prob.mean()))
+        with np.errstate(over="ignore"):  # infinity says it
+            per_token = float(np.exp(-log_prob.sum() / tokens))
+        return Perplexity(per_token, -float(log_prob.mean()))
 
     def _text(self, ids):
         return token_pairs.join(self.vocabulary_.decode(ids), self.unit)

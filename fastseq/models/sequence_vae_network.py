@@ -6,15 +6,14 @@ latent size, V different tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent import BagOfWordsLoss, GaussianLatent
+from fastseq.latent import GaussianLatent
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.latent_training import Objective, noise_of_rows
+from fastseq.models.latent_training import LatentWriter, Objective, noise_of_rows
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_decoders import PlainDecoder, VectorBridge, as_parts, as_state
 from fastseq.models.writing_network import (
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from fastseq.batching import Batch
 
 
-class SequenceVAENetwork(WritingNetwork):
+class SequenceVAENetwork(LatentWriter, WritingNetwork):
     r"""From sequences of tokens to Gaussians of a latent variable, and back to sequences.
 
     .. math::
@@ -93,16 +92,9 @@ class SequenceVAENetwork(WritingNetwork):
         embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
         directions = 1 + checks.flag("bidirectional", bidirectional)
         own = {"cell": cell, "dtype": dtype}
-        self._bag_weight, bag = checks.not_negative("bag_of_words", bag_of_words), {}
-        if self._bag_weight:
-            bag["bag"] = BagOfWordsLoss(
-                latent_size,
-                n_tokens,
-                hidden_size=hidden_size,
-                reduction="sum",
-                dtype=dtype,
-                seed=seeds[2],
-            )
+        bag = self._bag_parts(
+            bag_of_words, latent_size, n_tokens, hidden_size, dtype=dtype, seed=seeds[2]
+        )
         super().__init__(
             embedding,
             (begin_id, end_id, unknown_id),
@@ -176,15 +168,6 @@ class SequenceVAENetwork(WritingNetwork):
 
         return highest(last, self._directions), back
 
-    def _bag_forward(self, z, targets, mask, tokens):
-        """The weighed loss of the bag of words per token, and its gradient of z."""
-        if not self._bag_weight:
-            return 0.0, 0
-        words = targets != self._special[1]  # the end says nothing
-        loss, backprop = self.bag.forward(z, targets, words if mask is None else words & mask)
-        scale = self._bag_weight / tokens
-        return scale * loss, backprop(scale)
-
     def loss(self, batch: Batch) -> float:
         """The negative bound per token without noise in words and dropout, for validation.
 
@@ -195,18 +178,6 @@ class SequenceVAENetwork(WritingNetwork):
         z, kl, _ = self.latent.forward(None, self.read(batch), noise)
         kl = kl.sum(dtype=np.float64) / self.count(batch)
         return self._loss(self._outputs(z, batch), targets, mask) + self.objective.final_weight * kl
-
-    def report(self) -> dict[str, float]:
-        """Reconstruction, divergence and active units of the epoch that ends here."""
-        return self.objective.report()
-
-    def training_state(self) -> dict[str, Any]:
-        """What changes from batch to batch beside parameters, for checkpoints."""
-        return self.objective.state()
-
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`training_state` gave."""
-        self.objective.load_state(state)
 
     # --- use ------------------------------------------------------------------------------------
 

@@ -117,6 +117,8 @@ class VAE(Autoencoder):
             Before ``fit``.
         TypeError, ValueError
             If z is something else.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._measured(self.network_.output.mean(self._outputs(z)))
 
@@ -159,9 +161,7 @@ class VAE(Autoencoder):
 
     def _outputs(self, z):
         """What z says of x, as the network's output takes it."""
-        self._check_fitted()
-        z = inputs.read_vectors("z", z, self.latent_size)
-        return self.network_(z.astype(self.network_.dtype))
+        return self.network_(self._read_codes(z))
 
     def _measured(self, x):
         """Vectors of the network as users measure them."""
@@ -225,5 +225,5 @@ class VAE(Autoencoder):
     def _data_batches(self, X, seed):
         inputs.check_features("X", X, self.n_features_in_)  # of a validation
         dtype = checks.float_dtype(self.dtype)
-        (X,) = inputs.standardized("X", [X], self.mean_, self.scale_, dtype)
+        X = inputs.standardized_array("X", X, self.mean_, self.scale_, dtype)
         return Batches(X[:, None], **self._batch_options(seed, ROWS_AT_ONCE))

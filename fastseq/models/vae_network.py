@@ -5,8 +5,7 @@ N rows, F features, H hidden size, Z latent size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from fastseq import checks
 from fastseq.elementwise import sigmoid
 from fastseq.latent import GaussianLatent
 from fastseq.layers import Dropout, Linear
-from fastseq.models.latent_training import Objective, noise_of_rows
+from fastseq.models.latent_training import LatentNetwork, Objective, noise_of_rows
 from fastseq.module import Module
 from fastseq.parameters import Parameters
 
@@ -26,8 +25,10 @@ if TYPE_CHECKING:
 # a feature that is constant would have a density without bound
 LEAST_VARIANCE = 1e-4
 
+_quiet = np.errstate(over="ignore", invalid="ignore")  # infinity and NaN show in the loss
 
-class VAENetwork(Module):
+
+class VAENetwork(LatentNetwork, Module):
     r"""From vectors to Gaussians of a latent variable, and back to distributions of vectors.
 
     .. math::
@@ -101,18 +102,6 @@ class VAENetwork(Module):
     def count(self, batch: Batch) -> int:
         """How many rows the mean loss of a batch is over."""
         return batch.x.shape[1]
-
-    def report(self) -> dict[str, float]:
-        """Reconstruction, divergence and active units of the epoch that ends here."""
-        return self.objective.report()
-
-    def training_state(self) -> dict[str, Any]:
-        """What changes from batch to batch beside parameters, for checkpoints."""
-        return self.objective.state()
-
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`training_state` gave."""
-        self.objective.load_state(state)
 
     # --- use ------------------------------------------------------------------------------------
 
@@ -212,19 +201,21 @@ class GaussianOutput(Module):
     def __repr__(self):
         return f"GaussianOutput({len(self._parameters['log_var'])})"
 
+    @_quiet
     def _variance(self):
         return np.exp(self._parameters["log_var"]) + self.dtype.type(LEAST_VARIANCE)
 
+    @_quiet
     def losses(self, y, x):
         """-log p(x) of each row (N,), float64."""
         variance = self._variance()
-        with np.errstate(over="ignore"):  # infinity, which shows in the loss
-            values = np.square(x - y) / variance + np.log(2 * np.pi * variance)
+        values = np.square(x - y) / variance + np.log(2 * np.pi * variance)
         return values.sum(axis=1, dtype=np.float64) / 2
 
     def forward(self, y, x):
         """The rows' losses, and ``back(scale)``, which gives dy of scale times their sum."""
 
+        @_quiet
         def back(scale):
             variance, steps = self._variance(), y - x
             dy = steps / variance * y.dtype.type(scale)

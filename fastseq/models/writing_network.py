@@ -225,8 +225,8 @@ def shifted(batch):
     return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
 
 
-def check_parameters(which: str, network: WritingNetwork) -> None:
-    """Raise if a network is broken, which its search has found scores of."""
+def check_parameters(which: str, network: Module) -> None:
+    """Raise if a network is broken, which what came of it may have shown."""
     if not np.isfinite(network.parameters.flat).all():
         raise FloatingPointError(
             f"{which} parameters are not finite, got NaN or infinity: load or train it again"
