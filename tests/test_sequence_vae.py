@@ -1,5 +1,7 @@
 """The autoencoder for sequences: what it codes, what it writes, and what it refuses."""
 
+import copy
+
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, raises

@@ -125,7 +125,7 @@ class LanguageNetwork(Module):
             count = min(checks.positive_int("num_sampled", num_sampled), n_tokens)
             self._loss = children["softmax"] = SampledSoftmaxLoss(linear, count, seed=seeds[5])
         super().__init__(**children)
-        self._state = None
+        self._state = self._measured = None
         self.settings = {"network": repr(self)}  # which a checkpoint compares
 
     @property
@@ -155,9 +155,12 @@ class LanguageNetwork(Module):
         return loss
 
     def loss(self, batch: Batch) -> float:
-        """The mean loss of a window over all tokens, without dropout; carries the state on too."""
-        state = self._state if batch.carried else None
-        y, self._state = self.layers(batch.x, state, batch.lengths, embedding=self.embedding)
+        """The mean loss of a window over all tokens, without dropout.
+
+        Carries a state of its own on, so that it can be asked for in the middle of a training.
+        """
+        state = self._measured if batch.carried else None
+        y, self._measured = self.layers(batch.x, state, batch.lengths, embedding=self.embedding)
         return self._loss(y, batch.targets, batch.mask)
 
     def training_state(self) -> dict[str, Any]:
@@ -205,10 +208,10 @@ class LanguageNetwork(Module):
         return TokenStream(self)
 
     def release(self) -> None:
-        """Let go of the memory that is kept from call to call, and of the carried state."""
+        """Let go of the memory that is kept from call to call, and of carried states."""
         super().release()
         self._loss.release()
-        self._state = None
+        self._state = self._measured = None
 
 
 class TokenStream:

@@ -15,6 +15,7 @@ from fastseq.models.networks import CELLS
 from fastseq.models.sequence_vae_network import SequenceVAENetwork
 from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_tied
+from fastseq.models.writing_network import check_parameters
 from fastseq.models.writing_options import WritingOptions
 
 AT_ONCE = 4_000  # tokens of a batch that nothing is learned from
@@ -225,12 +226,19 @@ class SequenceVAE(Autoencoder):
         how = WritingOptions(self.vocabulary_, self.longest_, beam_size=self.beam_size, given=given)
         texts = []
         for begin in range(0, len(z), ROWS_AT_ONCE):
-            own = z[begin : begin + ROWS_AT_ONCE]
-            begins = np.full(len(own), self.vocabulary_.begin_id)
-            found = how.write(self.network_.decode(own), begins)
-            texts += [self._text(best.tokens) for (best,) in found]
+            texts += self._write(z[begin : begin + ROWS_AT_ONCE], how)
         self.network_.release()
         return texts
+
+    def _write(self, z, how):
+        """The texts of some latent variables."""
+        begins = np.full(len(z), self.vocabulary_.begin_id)
+        try:
+            found = how.write(self.network_.decode(z), begins)
+        except FloatingPointError:
+            check_parameters("the model's", self.network_)
+            raise
+        return [self._text(best.tokens) for (best,) in found]
 
     def sample(
         self, n: int = 1, *, seed: int | np.random.Generator | None = None, **options: Any
