@@ -14,8 +14,7 @@ from fastseq.models.autoencoder import Autoencoder
 from fastseq.models.networks import CELLS
 from fastseq.models.sequence_vae_network import SequenceVAENetwork
 from fastseq.models.settings import estimator
-from fastseq.models.writing_network import check_tied
-from fastseq.models.writing_network import check_parameters
+from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.models.writing_options import WritingOptions
 
 AT_ONCE = 4_000  # tokens of a batch that nothing is learned from
