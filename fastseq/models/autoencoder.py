@@ -17,6 +17,7 @@ from fastseq.latent import divergence, log_mean_exp
 from fastseq.latent_losses import active_units
 from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
+from fastseq.models.settings import run_described
 from fastseq.models.writing_network import check_parameters
 
 
@@ -51,6 +52,7 @@ class Autoencoder(LatentEstimator):
 
     _needs_targets = False
 
+    @run_described
     def fit(
         self,
         X: Any,
@@ -79,34 +81,7 @@ class Autoencoder(LatentEstimator):
             they are strings, and its y is ignored.  After each epoch the loss, with
             the last weight of the divergence, is measured on it, the best epoch's parameters are
             kept, and ``patience`` may end the training.
-        checkpoint : str or path, optional
-            A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
-            one, and so may ``epochs`` where ``kl_updates`` is given, or the weight of the
-            divergence is constant, unless the learning rate's schedule depends on them.
-        callbacks : sequence
-            What is called after updates or epochs; see :func:`fastseq.fit`.
-        keep_interrupted : bool
-            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
-            KeyboardInterrupt after the update, and the estimator is as it was.
-        progress : bool, optional
-            Whether to show a bar.  By default there is one if standard error is a terminal and
-            tqdm is installed.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            If settings or data are wrong, or the checkpoint is of another run; the estimator is
-            as it was.
-        OSError
-            If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
-            again goes on from the checkpoint before.
-        FloatingPointError
-            If the loss is not finite.  The estimator has the last good parameters.
+        {run}
         """
         if not (validation is None or isinstance(validation, numbers.Real) or _is_pair(validation)):
             validation = validation, None

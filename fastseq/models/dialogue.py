@@ -17,7 +17,7 @@ from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatc
 from fastseq.models.dialogue_network import DialogueNetwork, Heard
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import CELLS
-from fastseq.models.settings import estimator
+from fastseq.models.settings import estimator, run_described
 from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.models.writing_options import WritingOptions
 
@@ -409,6 +409,7 @@ class HRED(Estimator):
 
     # --- training -------------------------------------------------------------------------------
 
+    @run_described
     def fit(
         self,
         X: Sequence,
@@ -432,34 +433,7 @@ class HRED(Estimator):
             Dialogues, or a fraction of X, that are not learned from: after each epoch the loss,
             or the score (``selection``), is measured on them, the best epoch's parameters are
             kept, and ``patience`` may end the training.
-        checkpoint : str or path, optional
-            A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
-            one, and so may ``epochs`` unless the schedule depends on them.
-        callbacks : sequence
-            What is called after updates or epochs; see :func:`fastseq.fit`.
-        keep_interrupted : bool
-            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
-            KeyboardInterrupt after the update, and the model is as it was.
-        progress : bool, optional
-            Whether to show a bar.  By default there is one if standard error is a terminal and
-            tqdm is installed.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            If settings or data are wrong, or the checkpoint is of another run; the model is as
-            it was.
-        OSError
-            If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
-            goes on from the checkpoint before.
-        FloatingPointError
-            If the loss is not finite.  The model has the last good parameters, or with a
-            validation those of the best epoch, and the history of what was done.
+        {run}
         """
         if validation is not None and not isinstance(validation, numbers.Real):
             validation = (validation, None)

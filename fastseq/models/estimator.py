@@ -19,7 +19,7 @@ import numpy as np
 from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
 from fastseq.models import estimator_files, inputs, word_vectors
-from fastseq.models.settings import TRAINING, Training
+from fastseq.models.settings import TRAINING, Training, run_described
 from fastseq.module import Module
 from fastseq.vocabulary import Vocabulary
 
@@ -158,6 +158,7 @@ class Estimator(Training):
 
     # --- training -------------------------------------------------------------------------------
 
+    @run_described
     def fit(
         self,
         X: Any,
@@ -180,36 +181,7 @@ class Estimator(Training):
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss
             is measured on it, the best epoch's parameters are kept, and ``patience`` may end
             the training.
-        checkpoint : str or path, optional
-            A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
-            one, and so may ``epochs`` unless the schedule depends on them.
-        callbacks : sequence
-            What is called after updates or epochs; see :func:`fastseq.fit`.
-        keep_interrupted : bool
-            Whether Ctrl-C ends the training and keeps what was learned until then.  Otherwise it
-            raises KeyboardInterrupt after the update, the estimator is as it was, and a search
-            or cross-validation ends as well: ``GridSearchCV(...).fit(X, y,
-            keep_interrupted=False)``.
-        progress : bool, optional
-            Whether to show a bar.  By default there is one if standard error is a terminal and
-            tqdm is installed.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            If settings or data are wrong, or the checkpoint is of another run; the estimator is
-            as it was.
-        OSError
-            If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
-            again goes on from the checkpoint before.
-        FloatingPointError
-            If the loss is not finite.  The estimator has the last good parameters, or with a
-            validation those of the best epoch, and the history of what was done.
+        {run}
         """
         self.check_settings()
         checks.flag("keep_interrupted", keep_interrupted)

@@ -15,7 +15,7 @@ from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
-from fastseq.models.settings import estimator
+from fastseq.models.settings import estimator, run_described
 from fastseq.models.writing_network import check_parameters, check_tied
 from fastseq.search import beam_search, sample_sequences
 
@@ -551,6 +551,7 @@ class Seq2Seq(Estimator):
 
     # --- training -------------------------------------------------------------------------------
 
+    @run_described
     def fit(
         self,
         X: Any,
@@ -572,33 +573,7 @@ class Seq2Seq(Estimator):
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss,
             or the score (``selection``), is measured on it, the best epoch's parameters are kept,
             and ``patience`` may end the training.
-        checkpoint : str or path, optional
-            A file from which a run that was killed goes on, when ``fit`` is called again with
-            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
-            one, and so may ``epochs`` unless schedule or sampling depend on them.
-        callbacks : sequence
-            What is called after updates or epochs; see :func:`fastseq.fit`.
-        keep_interrupted : bool
-            Whether Ctrl-C ends the training and keeps what was learned until then, or raises
-            KeyboardInterrupt after the update, and the model is as it was.
-        progress : bool, optional
-            Whether to show a bar.  By default there is one if standard error is a terminal and
-            tqdm is installed.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            If settings or data are wrong, or the checkpoint is of another run; the model is as
-            it was.
-        OSError
-            If a checkpoint can't be written; the model is as it was, and calling ``fit`` again
-            goes on from the checkpoint before.
-        FloatingPointError
-            If the loss is not finite.  The model has the last good parameters.
+        {run}
         """
         if y is None and isinstance(validation, list):
             validation = token_pairs.split_pairs(validation, None)

@@ -16,13 +16,14 @@
         epochs: int = 30  # another default than in Training
 
 makes a constructor of keyword arguments that stores them and does nothing else, and describes the
-settings of training in the place of {training}.
+settings of training in the place of {training}; ``run_described`` does as much for ``fit``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from typing import dataclass_transform
 
 _DESCRIBED = """optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
@@ -46,6 +47,38 @@ _DESCRIBED = """optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         Of parameters and all arithmetic.
     random_state : int, optional
         Makes results reproducible: initial parameters, order of the data, dropout."""
+
+_RUN = """checkpoint : str or path, optional
+            A file from which a run that was killed goes on, when ``fit`` is called again with
+            the same settings and data; see :func:`fastseq.fit`.  ``patience`` may be another
+            one, and so may ``epochs`` unless something depends on them: a schedule, scheduled
+            sampling, a weight that rises.
+        callbacks : sequence
+            What is called after updates or epochs; see :func:`fastseq.fit`.
+        keep_interrupted : bool
+            Whether Ctrl-C ends the training and keeps what was learned until then.  Otherwise it
+            raises KeyboardInterrupt after the update, the estimator is as it was, and a search
+            or cross-validation ends as well: ``GridSearchCV(...).fit(X, y,
+            keep_interrupted=False)``.
+        progress : bool, optional
+            Whether to show a bar.  By default there is one if standard error is a terminal and
+            tqdm is installed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If settings or data are wrong, or the checkpoint is of another run; the estimator is
+            as it was.
+        OSError
+            If a checkpoint can't be written; the estimator is as it was, and calling ``fit``
+            again goes on from the checkpoint before.
+        FloatingPointError
+            If the loss is not finite.  The estimator has the last good parameters, or with a
+            validation those of the best epoch, and the history of what was done."""
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -85,3 +118,10 @@ def estimator(cls: type) -> type:
     if cls.__doc__ is not None:  # python -OO takes it away
         cls.__doc__ = cls.__doc__.replace("{training}", _DESCRIBED)
     return cls
+
+
+def run_described(fit: Callable) -> Callable:
+    """Describe what every ``fit`` takes besides data in the place of {run} in its docstring."""
+    if fit.__doc__ is not None:
+        fit.__doc__ = fit.__doc__.replace("{run}", _RUN)
+    return fit
