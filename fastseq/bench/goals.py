@@ -226,12 +226,10 @@ def _decoder(rows, settings):
 
 
 def _dialogue(rows, settings):
-    for cell in dict.fromkeys(row.case["cell"] for row in rows):
-        mine = [row for row in rows if row.case["cell"] == cell and "torch" in row.times]
-        if mine:
-            mean = geometric_mean(row.ratio("torch") for row in mine)
-            what = f"{cell} HRED training: geometric mean over torch, a turn at a time"
-            yield Goal(f"{what}, {len(mine)} rows", mean, DIALOGUE_OVER_TORCH)
+    for row in rows:
+        if "torch" in row.times:
+            what = f"HRED {_name(row)}, {row.case['words']} words: over torch, a turn at a time"
+            yield Goal(what, row.ratio("torch"), DIALOGUE_OVER_TORCH)
 
 
 def _beam_search(rows, settings):
