@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 1 << 22  # of logits held at a time: about what stays in cache
 _LEAST_CLASSES = 256  # ... but no fewer columns, or the products get slow
+_PANEL_CLASSES = 64  # columns that a product has in a panel
 _KEEP_BYTES = 1 << 28  # of logits that a backward pass need not compute again
 
 
@@ -238,7 +239,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
     def _differentiate(self, tape, scale):
         x, targets, log_sums, keep, buffers = tape
         factors = scale, *self._weights(self.n_classes)
-        weight, dx, product = self._linear.weight, np.zeros_like(x), None
+        weight, dx = self._linear.weight, np.zeros_like(x)
         for begin, end in self._blocks(len(x)):
             logits = self._place(len(x), begin, end, buffers, keep)
             if not keep:
@@ -246,17 +247,16 @@ class LinearCrossEntropyLoss(FeatureLoss):
             own = own_targets(targets, begin, end)
             kernels().softmax_cross_entropy_backward(logits, own, log_sums, *factors, logits)
             self._linear.add_gradients(x, logits, begin)
-            product = buffers.get("product", x.shape)
-            kernels().multiply_rows(logits, weight[begin:end].T, None, product)
-            dx += product
+            kernels().multiply_rows(logits, weight[begin:end].T, None, dx, True)
         self._pool.give_back(buffers)
         return dx
 
     def _blocks(self, rows):
-        """Ranges of classes."""
+        """Ranges of classes, whole panels of weights but for the last ones."""
         width = max(_LEAST_CLASSES, _BLOCK_BYTES // (max(rows, 1) * self.dtype.itemsize))
         count = -(-self.n_classes // width) if rows else 0
-        ends = [self.n_classes * i // count for i in range(1, count + 1)]
+        panels = -(-self.n_classes // _PANEL_CLASSES)
+        ends = [panels * i // count * _PANEL_CLASSES for i in range(1, count)] + [self.n_classes]
         return list(zip([0, *ends], ends, strict=False))
 
     def _place(self, rows, begin, end, buffers, keep):

@@ -67,99 +67,71 @@ class Lookup:
 
 
 class Beside:
-    """The products of all tokens where each row has a vector beside its x.
+    """The products of x and of the vectors beside it, where each row of the batch has such a vector.
 
-    They lie in the place of ``weight_ih``, one for each token: [x; v] W^T = x W_x^T + v W_v^T,
-    of which the second part is made once for a row, and the first by an embedding once for each
-    of its rows in use.
+    [x; v] W^T = x W_x^T + v W_v^T: a token takes the sum of two rows of products, that of its x,
+    which an embedding has made once for each of its rows in use, and that of its row's vector.
 
     Attributes
     ----------
-    ids, weights
-        As of :class:`Lookup`.
+    ids : ndarray of int64, (N, 2)
+    weights : list
+        As of :class:`Lookup`, of (U + B, G * H) products; U is N without an embedding.
     d_beside : ndarray (B, F)
         The gradient of the vectors, in the kernels' order of rows, once ``input_gradient`` has
         run.
     """
 
     def __init__(self, embedding, x, vectors, offsets, weights, buffers):
-        self._embedding, self._vectors, self._offsets = embedding, vectors, offsets
-        self._x, self._buffers, self.ids = x, buffers, np.arange(len(x))
-        self._used = None
+        self._embedding, self._buffers, self._used = embedding, buffers, None
+        numbers = np.arange(len(x))
         if embedding is not None:
             table = embedding.parameters["weight"]
-            self._used, self._numbers = _number_rows(x, len(table))
-            self._x = table[self._used]
-        self._split = [self._parts(w[0]) for w in weights]
-        self.weights = [(self._product(d), *w[1:]) for d, w in enumerate(weights)]
+            self._used, numbers = _number_rows(x, len(table))
+            x = table[self._used]
+        self._x, self._vectors = x, vectors
+        self.ids = np.stack([numbers, len(x) + _rows_of_tokens(offsets)], axis=1)
+        self.weights = [(self._product(d, w[0]), *w[1:]) for d, w in enumerate(weights)]
 
-    def _parts(self, weight_ih):
-        """W_x and W_v."""
-        size = weight_ih.shape[1] - self._vectors.shape[1]
-        return tuple(map(np.ascontiguousarray, np.split(weight_ih, [size], axis=1)))
-
-    def _steps(self):
-        """The tokens of each step, whose rows are the first ones."""
-        return zip(self._offsets[:-1].tolist(), self._offsets[1:].tolist(), strict=True)
-
-    def _product(self, direction):
-        w_x, w_v = self._split[direction]
-        out = self._buffers.get(("beside", direction), (len(self.ids), len(w_x)))
-        if self._used is None:
-            kernels().multiply_rows(self._x, w_x, None, out)
-        else:
-            known = np.empty((len(self._x), len(w_x)), out.dtype)
-            kernels().multiply_rows(self._x, w_x, None, known)
-            np.take(known, self._numbers, axis=0, out=out, mode="clip")
-        own = np.empty((len(self._vectors), len(w_v)), out.dtype)
-        kernels().multiply_rows(self._vectors, w_v, None, own)
-        for begin, end in self._steps():
-            out[begin:end] += own[: end - begin]
+    def _product(self, direction, weight_ih):
+        shape = len(self._x) + len(self._vectors), len(weight_ih)
+        out = self._buffers.get(("beside", direction), shape)
+        for rows, products, weight in self._parts(out, weight_ih):
+            kernels().multiply_rows(rows, weight, None, products)
         return out
 
-    def gradients(self, grads):
-        """As of :class:`Lookup`."""
-        arrays = [
-            self._buffers.get(("d beside", d), w[0].shape) for d, w in enumerate(self.weights)
-        ]
-        for array in arrays:
-            array.fill(0)
-        return [(array, *g[1:]) for array, g in zip(arrays, grads, strict=True)]
+    def _parts(self, products, weight_ih):
+        """Rows, their products and their columns of the weights: of x, and of what is beside it."""
+        count, size = self._x.shape
+        return (
+            (self._x, products[:count], weight_ih[:, :size]),
+            (self._vectors, products[count:], weight_ih[:, size:]),
+        )
+
+    gradients = Lookup.gradients
 
     def add_to_weights(self, gradients, grads):
-        """From the tokens' products to the layer's own ``weight_ih``."""
-        self._sums = [self._sum(d_product) for d_product, *_ in gradients]
-        for (d_x, d_v), (w_x, w_v), (d_weight_ih, *_) in zip(
-            self._sums, self._split, grads, strict=True
-        ):
-            d_wx, d_wv = np.zeros_like(w_x), np.zeros_like(w_v)
-            kernels().add_linear_gradients(d_x, self._x, d_wx, None)
-            kernels().add_linear_gradients(d_v, self._vectors, d_wv, None)
-            d_weight_ih += np.concatenate([d_wx, d_wv], axis=1)
-
-    def _sum(self, d_product):
-        """The gradients of x's and of the vectors' products."""
-        d_v = np.zeros((len(self._vectors), d_product.shape[1]), d_product.dtype)
-        for begin, end in self._steps():
-            d_v[: end - begin] += d_product[begin:end]
-        if self._used is None:
-            return d_product, d_v
-        d_x = np.zeros((len(self._used), d_product.shape[1]), d_product.dtype)
-        kernels().add_rows(d_product, self._numbers, d_x)
-        return d_x, d_v
+        """From the products to the layer's own ``weight_ih``."""
+        for (d_product, *_), (d_weight_ih, *_) in zip(gradients, grads, strict=True):
+            for rows, d_products, d_weight in self._parts(d_product, d_weight_ih):
+                kernels().add_linear_gradients(d_products, rows, d_weight, None)
 
     def input_gradient(self, gradients, weights):
         """dx (N, I - F), or None where it went to the embedding."""
-        dx, self.d_beside = np.zeros_like(self._x), np.zeros_like(self._vectors)
-        for (d_x, d_v), (w_x, w_v) in zip(self._sums, self._split, strict=True):
-            for d_product, weight, total in ((d_x, w_x, dx), (d_v, w_v, self.d_beside)):
-                own = np.empty_like(total)
-                kernels().multiply_rows(d_product, weight.T, None, own)
-                total += own
+        dx, self.d_beside = totals = np.zeros_like(self._x), np.zeros_like(self._vectors)
+        for (d_product, *_), (weight_ih, *_) in zip(gradients, weights, strict=True):
+            parts = self._parts(d_product, weight_ih)
+            for total, (_, d_products, weight) in zip(totals, parts, strict=True):
+                kernels().multiply_rows(d_products, weight.T, None, total, True)
         if self._used is None:
             return dx
         self._embedding.add_gradient(dx, self._used)
         return None
+
+
+def _rows_of_tokens(offsets):
+    """For each token its row of the batch: those of a step are the first ones."""
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
 def _number_rows(ids, count):

@@ -16,7 +16,7 @@ tokens of step ``t`` are ``offsets[t]:offsets[t + 1]``, rows 0, 1, ... in order,
 batch is simply (T * B, I).  ``offsets`` is int64 with shape (T + 1,).
 
 ==========  =================  ===================================================
-x           (N, I)             input tokens; or (N,) int64: see below
+x           (N, I)             input tokens; or (N,) or (N, K) int64: see below
 y           (N, D * H)         outputs; direction d owns columns d * H : (d + 1) * H
 h0, h_n     (D, B, H)          states before and after (``h_n`` is ``h0`` for length 0)
 weights     D tuples           (weight_ih (G*H, I), weight_hh (G*H, H), bias_ih, bias_hh);
@@ -35,7 +35,7 @@ beyond ``y``.
 
 Indices in the place of input tokens stand for one-hot rows.  Their product is looked up, not
 multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would have, and so is
-its gradient; ``dx`` is None.
+its gradient; ``dx`` is None.  A token of K indices stands for the sum of their rows.
 """
 
 import functools
@@ -125,10 +125,15 @@ def _columns(y, direction, hidden):
 
 
 def _project(x, weight, bias):
-    z = weight[x] if x.ndim == 1 else x @ weight.T
+    z = look_up(weight, x) if x.dtype == np.int64 else x @ weight.T
     if bias is not None:
         z += bias
     return z
+
+
+def look_up(weight, x):
+    """Rows of ``weight``, or sums of rows, one for each token."""
+    return weight[x] if x.ndim == 1 else weight[x].sum(axis=1)
 
 
 def _accumulate_weights(grads, dz, x, h_previous):
@@ -142,8 +147,8 @@ def _accumulate_weights(grads, dz, x, h_previous):
 
 
 def _accumulate_input_weight(d_weight_ih, dz, x):
-    if x.ndim == 1:
-        np.add.at(d_weight_ih, x, dz)
+    if x.dtype == np.int64:
+        np.add.at(d_weight_ih, x.reshape(len(x), -1), dz[:, None])
     else:
         d_weight_ih += dz.T @ x
 
@@ -425,13 +430,16 @@ class Stepper:
 # --- products ------------------------------------------------------------------------------
 
 
-def multiply_rows(x, weight, bias, out):
-    """out = x @ weight.T + bias for x (N, I) and weight (O, I), which may be a transposed view.
+def multiply_rows(x, weight, bias, out, accumulate=False):
+    """out (+)= x @ weight.T + bias for x (N, I) and weight (O, I), a view with any strides.
 
-    ``bias`` is (O,) or None.  The compiled kernels compute each row of out in one way, whatever
+    ``bias`` is (O,) or None; with ``accumulate`` out is added to.  The compiled kernels compute each row of out in one way, whatever
     other rows there are.
     """
-    np.matmul(x, weight.T, out=out)
+    if accumulate:
+        out += x @ weight.T
+    else:
+        np.matmul(x, weight.T, out=out)
     if bias is not None:
         out += bias
 

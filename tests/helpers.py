@@ -88,11 +88,12 @@ class Case:
     @property
     def indices(self):
         """Whether x holds indices of rows of weight_ih instead of input tokens."""
-        return self.x.ndim == 1
+        return self.x.dtype == np.int64
 
     def one_hot(self):
         """The same case without indices."""
         x = np.eye(len(self.weights[0][0]), dtype=self.h0.dtype)[self.x]
+        x = x if self.x.ndim == 1 else x.sum(axis=1)
         weights = [(np.ascontiguousarray(w[0].T), *w[1:]) for w in self.weights]
         return replace(self, x=x, weights=weights)
 
@@ -132,11 +133,11 @@ def make_case(
     bias=True,
     dtype=np.float64,
     seed=0,
-    indices=False,
+    indices=0,
 ):
     """A case with random numbers everywhere; weights get smaller as sizes grow.
 
-    With ``indices`` there are ``input_size`` rows to look up.
+    With ``indices`` there are ``input_size`` rows to look up, so many for each token.
     """
     rng = np.random.default_rng(seed)
     offsets = pack_offsets(lengths)
@@ -157,7 +158,9 @@ def make_case(
     h0 = normal(directions, len(lengths), hidden_size)
     c0 = normal(directions, len(lengths), hidden_size) if cell == "lstm" else None
     tokens = offsets[-1]
-    x = rng.integers(input_size, size=tokens) if indices else normal(tokens, input_size)
+    x = normal(tokens, input_size)
+    if indices:
+        x = rng.integers(input_size, size=tokens if indices == 1 else (tokens, indices))
     return Case(cell, option, x, h0, c0, weights, offsets, reverse)
 
 

@@ -123,6 +123,9 @@ def test_multiply_rows(kernels, sizes, dtype):
     bias = rng.standard_normal(outputs).astype(dtype)
     kernels.multiply_rows(x, np.asfortranarray(weight), bias, out)
     assert_close(out, (expected + bias).astype(dtype))
+    wider = np.concatenate([weight, weight], axis=1)
+    kernels.multiply_rows(x, wider[:, inputs:], None, out, True)
+    assert_close(out, (2 * expected + bias).astype(dtype))
 
 
 @both_dtypes
@@ -152,12 +155,14 @@ def test_add_linear_gradients(kernels, sizes, dtype):
     dy = rng.standard_normal((rows, outputs)).astype(dtype)
     x = rng.standard_normal((rows, inputs)).astype(dtype)
     for d_bias in (np.full(outputs, 2, dtype), None):
-        d_weight = np.ones((outputs, inputs), dtype)
+        wider = np.ones((outputs, inputs + 3), dtype)
+        d_weight = wider[:, 3:] if d_bias is None else np.ones((outputs, inputs), dtype)
         kernels.add_linear_gradients(dy, x, d_weight, d_bias)
         expected = 1 + np.einsum("no,ni->oi", dy.astype(np.float64), x.astype(np.float64))
         assert_close(d_weight, expected.astype(dtype))
         if d_bias is not None:
             assert_close(d_bias, (2 + dy.sum(axis=0, dtype=np.float64)).astype(dtype))
+        assert (wider[:, :3] == 1).all()
 
 
 @both_dtypes
@@ -261,7 +266,8 @@ def test_equals_the_numpy_twin(compiled_kernels, cell, option, reverse, lengths,
 @all_cells
 @all_directions
 @both_dtypes
-def test_indices_are_one_hot_rows(kernels, cell, option, reverse, dtype):
+@pytest.mark.parametrize("indices", [1, 2])
+def test_indices_are_one_hot_rows(kernels, cell, option, reverse, dtype, indices):
     case = make_case(
         cell,
         option,
@@ -270,7 +276,7 @@ def test_indices_are_one_hot_rows(kernels, cell, option, reverse, dtype):
         input_size=6,
         hidden_size=19,
         dtype=dtype,
-        indices=True,
+        indices=indices,
     )
     out, expected_out = forward(kernels, case), forward(kernels, case.one_hot())
     assert_same_outputs(out, expected_out)
@@ -398,9 +404,12 @@ def check_gradients(kernels, case):
 @all_cells
 @all_directions
 @with_and_without_bias
-def test_gradients_of_rows_looked_up_are_central_differences(kernels, cell, option, reverse, bias):
+@pytest.mark.parametrize("indices", [1, 2])
+def test_gradients_of_rows_looked_up_are_central_differences(
+    kernels, cell, option, reverse, bias, indices
+):
     sizes = {"lengths": (4, 2, 1), "reverse": reverse, "bias": bias}
-    check_gradients(kernels, smooth_case(cell, option, input_size=5, indices=True, **sizes))
+    check_gradients(kernels, smooth_case(cell, option, input_size=5, indices=indices, **sizes))
 
 
 @all_cells
@@ -638,7 +647,7 @@ SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64)]
 all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
-def make_big_case(cell, option, shape, dtype=np.float32, reverse=(False, True), indices=False):
+def make_big_case(cell, option, shape, dtype=np.float32, reverse=(False, True), indices=0):
     steps, batch, hidden = shape
     lengths = np.linspace(steps, steps // 2, batch).astype(int)
     return make_case(
@@ -667,7 +676,7 @@ def one_row(case, row):
 @all_cells
 @all_shapes
 @both_dtypes
-@pytest.mark.parametrize("indices", [False, True], ids=["tokens", "indices"])
+@pytest.mark.parametrize("indices", [0, 1, 2], ids=["tokens", "indices", "pairs"])
 def test_cython_rows_do_not_depend_on_their_batch(
     cython_kernels, cell, option, shape, dtype, indices
 ):
@@ -702,7 +711,7 @@ def test_cython_calls_can_be_cut_anywhere(cython_kernels, cell, option, shape):
 @all_directions
 @all_shapes
 @both_dtypes
-@pytest.mark.parametrize("indices", [False, True], ids=["tokens", "indices"])
+@pytest.mark.parametrize("indices", [0, 1, 2], ids=["tokens", "indices", "pairs"])
 def test_cython_results_do_not_depend_on_threads(
     cython_kernels, cell, option, reverse, shape, dtype, indices
 ):
@@ -729,7 +738,7 @@ def test_cython_results_do_not_depend_on_threads(
 def test_cython_threads_equal_the_numpy_twin(cython_kernels, cell, option, reverse, shape):
     cython_kernels.set_num_threads(3)
     assert_parity(cython_kernels, make_big_case(cell, option, shape, reverse=reverse))
-    indices = make_big_case(cell, option, shape, reverse=reverse, indices=True)
+    indices = make_big_case(cell, option, shape, reverse=reverse, indices=1)
     assert_parity(cython_kernels, indices)
 
 

@@ -15,12 +15,17 @@ FS_INLINE VEC FS_NAME(load_filled)(const REAL *x, long n, REAL filling) {
     return v;
 }
 
+/* b where a is NaN, which shows in the sums. */
 FS_INLINE VEC FS_NAME(larger_of)(VEC a, VEC b) {
+#ifdef X86
+    return X86(max, a, b);
+#else
     const IVEC larger = (IVEC)(a > b);
     return (VEC)(((IVEC)a & larger) | ((IVEC)b & ~larger));
+#endif
 }
 
-/* NaN is passed over: it shows in the sums.  In four: a comparison waits for the one before it. */
+/* In four: a comparison waits for the one before it. */
 FS_INLINE REAL FS_NAME(largest)(const REAL *x, long n) {
     VEC a = -INFINITY - (VEC){0}, b = a, c = a, d = a;
     long i = 0;
@@ -59,11 +64,13 @@ static void FS_NAME(softmax_sums)(long n, const char *row, double *top, double *
         /* As long as there is nothing but -inf, taking it away from itself would give NaN. */
         const REAL shift = most == -INFINITY ? 0 : most;
         VEC sums = {0}, plain = {0};
-        for (long i = 0; i < m; i += LANES)
-            sums += FS_NAME(exp_vec)(FS_NAME(load_filled)(x + i, m - i, -INFINITY) - shift);
+        long i = 0;
+        for (; i + LANES <= m; i += LANES)
+            sums += FS_NAME(exp_vec)(*(const VECU *)(x + i) - shift);
+        if (i < m) sums += FS_NAME(exp_vec)(FS_NAME(load_filled)(x + i, m - i, -INFINITY) - shift);
         exps += FS_NAME(lane_sum)(sums);
         if (!total) continue;
-        for (long i = 0; i < m; i += LANES) plain += FS_NAME(load_filled)(x + i, m - i, 0);
+        for (i = 0; i < m; i += LANES) plain += FS_NAME(load_filled)(x + i, m - i, 0);
         all += FS_NAME(lane_sum)(plain);
     }
     *top = most;
@@ -76,11 +83,13 @@ static void FS_NAME(softmax_gradient)(long n, const char *row, double log_sum, d
     /* In two parts, or rounding would cost a large log_sum's probabilities some digits. */
     const REAL high = (REAL)log_sum, low = (REAL)(log_sum - high);
     const REAL a = (REAL)scale, b = (REAL)shift;
-    for (long i = 0; i < n; i += LANES) {
-        const long m = n - i < LANES ? n - i : LANES;
-        const VEC x = FS_NAME(load_filled)((const REAL *)row + i, m, 0);
-        SAVE(out + i * ITEM, a * FS_NAME(exp_vec)((x - high) - low) - b, m);
-    }
+#define GRADIENT(x) (a * FS_NAME(exp_vec)(((x) - high) - low) - b)
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        *(VECU *)(out + i * ITEM) = GRADIENT(*(const VECU *)(row + i * ITEM));
+    if (i < n)
+        SAVE(out + i * ITEM, GRADIENT(FS_NAME(load_filled)((const REAL *)row + i, n - i, 0)), n - i);
+#undef GRADIENT
 }
 
 #undef BLOCK

@@ -45,7 +45,8 @@ typedef struct {
     long item;  /* bytes of a number */
     long lanes; /* numbers in a vector */
 
-    /* dst[k][lane] = src[lane * lane_stride + k * k_stride] for lane < n, zero for the others. */
+    /* dst[k][lane] = src[lane * lane_stride + k * k_stride] for lane < n, zero for the others of a
+     * vector; whole vectors that lie side by side may be several. */
     void (*pack)(const char *src, long n, long depth, long lane_stride, long k_stride, char *dst,
                  long dst_stride);
 

@@ -62,11 +62,23 @@ FS_INLINE void FS_NAME(transpose)(VEC *rows) {
 }
 #endif
 
+/* Rows of whole vectors. */
+FS_INLINE void FS_NAME(copy_rows)(const long vectors, const char *src, long depth, long k_stride,
+                                  char *dst, long dst_stride) {
+    for (long k = 0; k < depth; k++)
+        for (long v = 0; v < vectors; v++)
+            ((VEC *)(dst + k * dst_stride))[v] = ((const VECU *)(src + k * k_stride))[v];
+}
+
 static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride, long k_stride,
                           char *dst, long dst_stride) {
     long k = 0;
-    if (n == LANES && lane_stride == ITEM) {
-        for (; k < depth; k++) *(VEC *)(dst + k * dst_stride) = *(const VECU *)(src + k * k_stride);
+    if (lane_stride == ITEM && n == FS_PANEL_VECTORS * LANES) {
+        FS_NAME(copy_rows)(FS_PANEL_VECTORS, src, depth, k_stride, dst, dst_stride);
+        return;
+    }
+    if (lane_stride == ITEM && n % LANES == 0) {
+        FS_NAME(copy_rows)(n / LANES, src, depth, k_stride, dst, dst_stride);
         return;
     }
 #if HAVE_ZIP
@@ -275,22 +287,35 @@ static void FS_NAME(store)(long rows, long vectors, long units, long unit_step, 
                            dst_vector, accumulate);
 }
 
+/* The rows of some columns that lie side by side: one sum a lane, row after row. */
+FS_INLINE void FS_NAME(sum_vectors)(const int vectors, long rows, const char *a, long a_row,
+                                    char *out, char *out2) {
+    VEC sum[8];
+    for (int v = 0; v < vectors; v++) sum[v] = (VEC){0};
+    for (long r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) sum[v] += ((const VECU *)(a + r * a_row))[v];
+    for (int v = 0; v < vectors; v++) {
+        ((VECU *)out)[v] += sum[v];
+        if (out2) ((VECU *)out2)[v] += sum[v];
+    }
+}
+
 static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_row, char *out,
                                  char *out2) {
-    for (long c = 0; c < columns; c += LANES) {
-        long n = columns - c < LANES ? columns - c : LANES;
-        REAL sum[LANES] = {0};
-        if (n == LANES) {
-            VEC total = {0};
-            for (long r = 0; r < rows; r++) total += *(const VECU *)(a + r * a_row + c * ITEM);
-            memcpy(sum, &total, sizeof sum);
-        } else {
-            for (long r = 0; r < rows; r++)
-                for (long l = 0; l < n; l++) sum[l] += ((const REAL *)(a + r * a_row))[c + l];
-        }
-        for (long l = 0; l < n; l++) ((REAL *)out)[c + l] += sum[l];
-        if (out2)
-            for (long l = 0; l < n; l++) ((REAL *)out2)[c + l] += sum[l];
+    long c = 0;
+    /* Many at a time: each line of a row is fetched once, and long rows meet in the same sets of
+     * the cache. */
+    for (; c + 8 * LANES <= columns; c += 8 * LANES)
+        FS_NAME(sum_vectors)(8, rows, a + c * ITEM, a_row, out + c * ITEM,
+                             out2 ? out2 + c * ITEM : 0);
+    for (; c + LANES <= columns; c += LANES)
+        FS_NAME(sum_vectors)(1, rows, a + c * ITEM, a_row, out + c * ITEM,
+                             out2 ? out2 + c * ITEM : 0);
+    for (; c < columns; c++) {
+        REAL sum = 0;
+        for (long r = 0; r < rows; r++) sum += ((const REAL *)(a + r * a_row))[c];
+        ((REAL *)out)[c] += sum;
+        if (out2) ((REAL *)out2)[c] += sum;
     }
 }
 

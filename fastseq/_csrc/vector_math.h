@@ -98,10 +98,14 @@ FS_INLINE VEC FS_NAME(power_of_two)(IVEC n) { return (VEC)((n + EXPONENT_BIAS) <
 FS_INLINE VEC FS_NAME(exp_vec)(VEC x) {
     VEC shifted;
     const VEC q = FS_NAME(exp_parts)(FS_NAME(clamp)(EXP_ZERO, x, EXP_INFINITE), &shifted);
+#if FS_VECTOR_BYTES == 64
+    return X86(scalef, q + 1, shifted - MAGIC);
+#else
     /* 2^n in two factors: it may be beyond what one normal number holds, either way. */
     const IVEC n = (IVEC)shifted - (IVEC)((VEC){0} + MAGIC);
     const IVEC half = ((n + 2048) >> 1) - 1024; /* of an unsigned number that may be negative */
     return (q + 1) * FS_NAME(power_of_two)(half) * FS_NAME(power_of_two)(n - half);
+#endif
 }
 
 /* 1 / (1 + exp(-x)) */

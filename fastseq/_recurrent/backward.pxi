@@ -208,13 +208,16 @@ cdef void add_product(
 cdef void add_looked_up(
     Direction *d, long begin, long end, const char *a, long first, long columns
 ) noexcept nogil:
-    """Add each token's gradients, from byte `first` on, to the row of weight_ih that it took."""
-    cdef long token, row_bytes = d.cell.gates * gate_bytes(d)
+    """Add each token's gradients, from byte `first` on, to the rows of weight_ih that it took."""
+    cdef long token, k, row_bytes = d.cell.gates * gate_bytes(d)
+    cdef const int64_t *ids
     for token in range(begin, end):
-        d.tiles.column_sums(
-            1, columns, a + (token - begin) * d.slots_row, 0,
-            d.d_weight_ih + d.ids[token] * row_bytes + first, NULL,
-        )
+        ids = d.ids + token * d.ids_per_token
+        for k in range(d.ids_per_token):
+            add_row(
+                d.tiles, columns, a + (token - begin) * d.slots_row,
+                d.d_weight_ih + ids[k] * row_bytes + first,
+            )
 
 
 cdef void add_bias_sums(

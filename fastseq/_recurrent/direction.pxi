@@ -18,6 +18,7 @@ cdef struct Direction:
     # Arrays and the bytes between their rows; states (B, H) have rows of `state_row` bytes.
     const char *x
     const int64_t *ids    # instead of x: rows of weight_ih, which then is (V, G * H)
+    long ids_per_token    # whose rows are summed
     char *y
     long x_row, y_row, state_row
     const char *h0

@@ -6,12 +6,10 @@ cdef void join_biases(Direction *d) noexcept nogil:
     cdef long joint = size - d.H if d.cell.carries else size
     memset(d.bias, 0, size * d.tiles.item)
     memset(d.candidate_bias, 0, gate_bytes(d))
-    if d.bias_ih != NULL:  # a sum over one row adds it
-        d.tiles.column_sums(1, size, d.bias_ih, 0, d.bias, NULL)
-        d.tiles.column_sums(1, joint, d.bias_hh, 0, d.bias, NULL)
-        d.tiles.column_sums(
-            1, size - joint, d.bias_hh + joint * d.tiles.item, 0, d.candidate_bias, NULL
-        )
+    if d.bias_ih != NULL:
+        add_row(d.tiles, size, d.bias_ih, d.bias)
+        add_row(d.tiles, joint, d.bias_hh, d.bias)
+        add_row(d.tiles, size - joint, d.bias_hh + joint * d.tiles.item, d.candidate_bias)
 
 
 cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
@@ -39,20 +37,26 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
 cdef void look_up(Direction *d, const Part *part, long low, long high) noexcept nogil:
     """Pre-activations of the times low : high from rows of weight_ih, into the work slots."""
     cdef long item = d.tiles.item, gate = gate_bytes(d), begin = part.unit_begin * item
-    cdef long units = part.unit_end - part.unit_begin, t, token, g
-    cdef const char *source
+    cdef long units = part.unit_end - part.unit_begin, t, token, g, k
+    cdef const int64_t *ids
     cdef char *z
     for t in range(low, high):
         for token in range(
             d.offsets[t] + part.row_begin, d.offsets[t] + min(part.row_end, rows_at(d, t))
         ):
-            source = d.weight_ih + d.ids[token] * d.cell.gates * gate + begin
+            ids = d.ids + token * d.ids_per_token
             z = part.work + (token - part.work_origin) * part.work_row + begin
             z += d.cell.input_slot * gate
             for g in range(d.cell.gates):
-                memcpy(z + g * gate, source + g * gate, units * item)
+                memcpy(z + g * gate, looked_up(d, ids[0], begin + g * gate), units * item)
+                for k in range(1, d.ids_per_token):
+                    add_row(d.tiles, units, looked_up(d, ids[k], begin + g * gate), z + g * gate)
                 if d.bias_ih != NULL:
-                    d.tiles.column_sums(1, units, d.bias + g * gate + begin, 0, z + g * gate, NULL)
+                    add_row(d.tiles, units, d.bias + g * gate + begin, z + g * gate)
+
+
+cdef inline const char *looked_up(const Direction *d, int64_t row, long byte) noexcept nogil:
+    return d.weight_ih + row * d.cell.gates * gate_bytes(d) + byte
 
 
 cdef void project(Direction *d, const Part *part, long low, long high) noexcept nogil:

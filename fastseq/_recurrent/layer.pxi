@@ -172,7 +172,7 @@ cdef class _Pass:
     cdef set_common(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
                     cnp.ndarray offsets, reverse, cnp.ndarray y):
         cdef const fs_tiles *tiles = tiles_of(h0)
-        cdef bint indices = cnp.PyArray_NDIM(x) == 1
+        cdef bint indices = cnp.PyArray_TYPE(x) == cnp.NPY_INT64
         cdef Direction *d
         cdef int i
         self.layer.directions = len(weights)
@@ -183,6 +183,7 @@ cdef class _Pass:
             d.offsets, d.reverse = <const int64_t *>data(offsets), reverse[i]
             if indices:
                 d.ids = <const int64_t *>data(x)
+                d.ids_per_token = x.shape[1] if cnp.PyArray_NDIM(x) == 2 else 1
             else:
                 d.I = d.ahead = x.shape[1]
                 d.x, d.x_row = data(x), x.strides[0]

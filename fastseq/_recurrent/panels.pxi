@@ -62,20 +62,26 @@ cdef void pack_panels(
     long output_stride, long gate_stride, long k_stride, long k_begin, long k_first, long k_count,
 ) noexcept nogil:
     """Rows k_begin : k_begin + k_count of panels first : last, from source rows k_first onwards."""
-    cdef long panel, v, output, vectors, row
+    cdef long panel, v, output, vectors, row, numbers
     cdef const char *source
     for panel in range(first, last):
         vectors = panel_vectors(p, panel, tiles.lanes)
         row = vectors * tiles.lanes * tiles.item
-        for v in range(vectors):
+        v = 0
+        while v < vectors:
             output = panel * p.span + v * p.step
             source = src + output * output_stride + k_first * k_stride
+            numbers = min(tiles.lanes, p.outputs - output)
             if p.step == 0:
                 source += v * gate_stride
+            elif output_stride == tiles.item and numbers == tiles.lanes:
+                # All whole vectors of the panel: a row at a time, in the order they lie.
+                numbers = min(vectors - v, (p.outputs - output) // tiles.lanes) * tiles.lanes
             tiles.pack(
-                source, min(tiles.lanes, p.outputs - output), k_count, output_stride, k_stride,
+                source, numbers, k_count, output_stride, k_stride,
                 p.data + panel * p.stride + k_begin * row + v * tiles.lanes * tiles.item, row,
             )
+            v += (numbers + tiles.lanes - 1) // tiles.lanes
 
 
 # --- products -------------------------------------------------------------------------------

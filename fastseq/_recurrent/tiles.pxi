@@ -57,3 +57,8 @@ cdef extern from "pool.h" nogil:
     void fs_give_scratch(void *)
     enum: FS_GUARD_BYTES
     void FS_GUARD(void *, size_t)
+
+
+cdef inline void add_row(const fs_tiles *tiles, long n, const char *row, char *out) noexcept nogil:
+    """out += row"""
+    tiles.column_sums(1, n, row, 0, out, NULL)

@@ -5,6 +5,10 @@ R rows (hypotheses, sentence by sentence), V tokens, L sentences, K continuation
 
 from libc.math cimport INFINITY, fabs, log
 
+ctypedef fused real:
+    float
+    double
+
 cdef enum:
     PASSED_AT_ONCE = 32  # scores, where none is large enough
 

@@ -17,18 +17,20 @@ cdef struct RowProduct:
     char *out
     long rows, depth, columns
     long weight_row, weight_column  # bytes from one number to the next
-    bint by_rows
+    bint by_rows, accumulate
     char *memory
     long part_bytes
 
 
-def multiply_rows(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray out):
+def multiply_rows(
+    cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray out, bint accumulate=False
+):
     cdef RowProduct job
     cdef Scratch unplaced
     cdef long panels
     cdef int parts
     job.tiles, job.x, job.weight, job.out = tiles_of(x), data(x), data(weight), data(out)
-    job.bias = data(bias)
+    job.bias, job.accumulate = data(bias), accumulate
     job.rows, job.depth, job.columns = x.shape[0], x.shape[1], weight.shape[0]
     job.weight_row, job.weight_column = weight.strides[0], weight.strides[1]
     panels = panels_of(job.tiles, job.columns)
@@ -85,7 +87,7 @@ cdef void multiply_part(int part, int parts, void *argument) noexcept nogil:
             tiles, &p, 0, 1, tile, last_row - row, job.x + row * job.depth * item,
             job.depth * item, item, NULL if job.bias == NULL else job.bias + column * item,
             tiles.lanes * item, job.out + (row * job.columns + column) * item,
-            job.columns * item, tiles.lanes * item, False,
+            job.columns * item, tiles.lanes * item, job.accumulate,
         )
 
 
@@ -98,6 +100,7 @@ cdef struct LinearGradient:
     char *d_weight
     char *d_bias
     long rows, inputs, outputs
+    long d_row              # bytes from one row of d_weight to the next
     char *memory
     long part_bytes
 
@@ -111,6 +114,7 @@ def add_linear_gradients(
     job.tiles, job.dy, job.x = tiles_of(x), data(dy), data(x)
     job.d_weight, job.d_bias = data(d_weight), data(d_bias)
     job.rows, job.inputs, job.outputs = x.shape[0], x.shape[1], dy.shape[1]
+    job.d_row = d_weight.strides[0]
     parts = parts_for_product(job.rows, job.inputs, job.outputs)
     parts = <int>max(1, min(parts, panels_of(job.tiles, job.outputs)))
     unplaced.data, unplaced.used = NULL, 0
@@ -157,7 +161,7 @@ cdef void add_gradients_of_panel(
 ) noexcept nogil:
     cdef const fs_tiles *tiles = job.tiles
     cdef long item = tiles.item, width = FS_PANEL_VECTORS * tiles.lanes, column = panel * width, i
-    cdef long dy_row = job.outputs * item, d_row = job.inputs * item
+    cdef long dy_row = job.outputs * item
     cdef const char *source = job.dy + begin * dy_row + column * item
     dy.outputs = min(width, job.outputs - column)
     pack_panels(tiles, dy, 0, 1, source, item, 0, dy_row, 0, 0, rows)
@@ -165,7 +169,7 @@ cdef void add_gradients_of_panel(
         multiply_store(
             tiles, x, i, i + 1, tile, dy.outputs, dy.data, item,
             panel_vectors(dy, 0, tiles.lanes) * tiles.lanes * item, NULL, 0,
-            job.d_weight + column * d_row, d_row, tiles.lanes * item, True,
+            job.d_weight + column * job.d_row, job.d_row, tiles.lanes * item, True,
         )
     if job.d_bias != NULL:
         tiles.column_sums(rows, dy.outputs, source, dy_row, job.d_bias + column * item, NULL)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..reference import look_up
 from .compiling import compiled
 from .vector_math import sigmoid_of, tanh_of
 
@@ -89,8 +90,8 @@ def add(row, other):
 
 def project(x, weight, biases, out):
     """out = x @ weight.T + all of the biases, for all tokens at once; indices x are looked up."""
-    if x.ndim == 1:
-        out[...] = weight[x]
+    if x.dtype == np.int64:
+        out[...] = look_up(weight, x)
     else:
         np.matmul(x, weight.T, out=out)
     for bias in biases:
