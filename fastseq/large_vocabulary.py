@@ -254,10 +254,10 @@ class LinearCrossEntropyLoss(FeatureLoss):
     def _blocks(self, rows):
         """Ranges of classes, whole panels of weights but for the last ones."""
         width = max(_LEAST_CLASSES, _BLOCK_BYTES // (max(rows, 1) * self.dtype.itemsize))
-        count = -(-self.n_classes // width) if rows else 0
-        panels = -(-self.n_classes // _PANEL_CLASSES)
-        ends = [panels * i // count * _PANEL_CLASSES for i in range(1, count)] + [self.n_classes]
-        return list(zip([0, *ends], ends, strict=False))
+        count = -(-self.n_classes // width)
+        step = -(-self.n_classes // (count * _PANEL_CLASSES)) * _PANEL_CLASSES
+        begins = range(0, self.n_classes if rows else 0, step)
+        return [(begin, min(begin + step, self.n_classes)) for begin in begins]
 
     def _place(self, rows, begin, end, buffers, keep):
         """Where a block's logits (rows, end - begin) lie: one after the other if they are kept."""

@@ -67,7 +67,7 @@ class Lookup:
 
 
 class Beside:
-    """The products of x and of the vectors beside it, where each row of the batch has such a vector.
+    """The products of x and of what is beside it: a vector for each row of the batch.
 
     [x; v] W^T = x W_x^T + v W_v^T: a token takes the sum of two rows of products, that of its x,
     which an embedding has made once for each of its rows in use, and that of its row's vector.

@@ -433,8 +433,8 @@ class Stepper:
 def multiply_rows(x, weight, bias, out, accumulate=False):
     """out (+)= x @ weight.T + bias for x (N, I) and weight (O, I), a view with any strides.
 
-    ``bias`` is (O,) or None; with ``accumulate`` out is added to.  The compiled kernels compute each row of out in one way, whatever
-    other rows there are.
+    ``bias`` is (O,) or None; with ``accumulate`` out is added to.  The compiled kernels compute
+    each row of out in one way, whatever other rows there are.
     """
     if accumulate:
         out += x @ weight.T
@@ -447,7 +447,7 @@ def multiply_rows(x, weight, bias, out, accumulate=False):
 def add_linear_gradients(dy, x, d_weight, d_bias):
     """d_weight += dy.T @ x for dy (N, O) and x (N, I); d_bias += dy.sum(axis=0) unless None.
 
-    The compiled kernels add 256 rows at a time, whatever the number of threads.
+    The compiled kernels add 320 rows at a time, whatever the number of threads.
     """
     # in pieces of outputs that are still in cache when they are added, but not too small
     pieces = max(64, (1 << 20) // max(1, x.shape[1] * x.itemsize))

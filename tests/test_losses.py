@@ -393,6 +393,7 @@ def small_blocks(monkeypatch):
     """Blocks of seven classes for the sizes of these tests."""
     monkeypatch.setattr(large_vocabulary, "_BLOCK_BYTES", 0)
     monkeypatch.setattr(large_vocabulary, "_LEAST_CLASSES", 7)
+    monkeypatch.setattr(large_vocabulary, "_PANEL_CLASSES", 2)
 
 
 @pytest.mark.parametrize("classes", [5, 7, 8, 23])

@@ -2,6 +2,7 @@
 
 cdef enum:
     ROW_GROUP = 48             # rows of a tile block: with 4 vectors 12 KB, beside the panel in L1
+    TILE_ROWS = 6              # ... and of the tallest tiles of 4 vectors
     TILE_BYTES = 16384
     ROW_PANELS = 4             # panels that a single row takes side by side
     LARGE_BYTES = 786432       # weights beyond this may not stay in cache: ask ahead
@@ -91,12 +92,12 @@ cdef inline bint is_large(const Panels *p) noexcept nogil:
 
 
 cdef inline long group_rows(long rows) noexcept nogil:
-    """Rows of a tile block: equal groups of at most ROW_GROUP."""
+    """Rows of a tile block: about equal groups of at most ROW_GROUP, in whole tiles of rows."""
     cdef long groups
     if rows <= ROW_GROUP:
         return rows
     groups = (rows + ROW_GROUP - 1) // ROW_GROUP
-    return (rows + groups - 1) // groups
+    return ((rows + groups - 1) // groups + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
 
 
 cdef void multiply_store(

@@ -7,6 +7,7 @@ the number of threads; and its threads would keep cores busy that ours need.
 cdef enum:
     ROWS_FOR_PANELS = 32  # rows of a part that pay for packing all weights once more
     PANELS_PER_PART = 4   # ... which parts with so many panels of their own need not do
+    ROWS_AT_ONCE = 320    # whose gradients go into the weights in one product: what L2 holds
 
 
 cdef struct RowProduct:
@@ -118,7 +119,7 @@ def add_linear_gradients(
     parts = parts_for_product(job.rows, job.inputs, job.outputs)
     parts = <int>max(1, min(parts, panels_of(job.tiles, job.outputs)))
     unplaced.data, unplaced.used = NULL, 0
-    place_gradient_panels(&job, BACKWARD_TOKENS, &unplaced)
+    place_gradient_panels(&job, ROWS_AT_ONCE, &unplaced)
     job.part_bytes = unplaced.used + TILE_BYTES
     job.memory = take_memory(parts * job.part_bytes)
     with nogil:
@@ -143,7 +144,7 @@ cdef void add_gradients_of_part(int part, int parts, void *argument) noexcept no
     cdef Scratch scratch
     cdef Panels x, dy
     while begin < job.rows:
-        rows = min(BACKWARD_TOKENS, job.rows - begin)
+        rows = min(ROWS_AT_ONCE, job.rows - begin)
         scratch.data, scratch.used = tile + TILE_BYTES, 0
         x, dy = place_gradient_panels(job, rows, &scratch)
         pack_panels(
