@@ -64,10 +64,9 @@ def objective(case, outputs, first_inputs, inputs):
                     share = settings.negative / settings.draws
                     loss += share * softplus(x @ syn1neg[negative])
         if syn1 is not None:
-            begins, nodes, codes = case.paths
-            for at in range(begins[word], begins[word + 1]):
-                s = x @ syn1[nodes[at]]
-                loss += softplus(-s if codes[at] == 0 else s)
+            for node, code in zip(*case.tree.path(word), strict=True):
+                s = x @ syn1[node]
+                loss += softplus(-s if code == 0 else s)
 
     for begin, end in itertools.pairwise(case.offsets):
         for i in range(begin, end):
@@ -207,8 +206,7 @@ def test_copies_of_the_tree_change_nothing(cython_kernels, isa, variant, words, 
     assert np.allclose(losses, alone[1], rtol=1e-12)
     for name, matrix in alone[0].items():
         assert np.abs(after[name] - matrix).max(initial=0) < 1e-12, name
-    begins, nodes, _ = case.paths
-    met = {node for word in set(case.ids) for node in nodes[begins[word] : begins[word + 1]]}
+    met = {node for word in set(case.ids) for node in case.tree.path(word)[0]}
     changed = set(np.flatnonzero((after["syn1"] != case.syn1).any(axis=1)))
     assert changed <= met and len(changed) >= 0.95 * len(met)  # a word may be a sentence alone
 

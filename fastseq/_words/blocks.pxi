@@ -5,10 +5,6 @@ of the draws that it stands for.  The expected gradient is that of skip-gram neg
 the block's first parameters; three small dense products take the place of the work per pair.
 """
 
-cdef enum:
-    PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
-
-
 cdef void train_block(Worker *w, long count) noexcept nogil:
     """Centres w.at : w.at + count of the chunk."""
     cdef const Plan *plan = w.plan
@@ -232,11 +228,11 @@ cdef void descend(
     cdef const Plan *plan = w.plan
     cdef const fs_tiles *tiles = plan.tiles
     cdef long row = plan.nodes.row_bytes, item = tiles.item, i, size
-    cdef long length = take_path(w, w.words[centre]), columns = (length + 3) // 4 * 4, l
-    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[w.words[centre]]
+    cdef const Path *path = take_path(w, centre)
+    cdef long length = path.length, columns = (length + 3) // 4 * 4, l
     for l in range(length):
         memcpy(w.n + l * row, w.y[l], row)
-        w.dn[l] = change_node(w, nodes[l])
+        w.dn[l] = change_node(w, path.nodes[l])
     for i in range(inputs):
         plan.rows.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
         if begin + i == centre:
@@ -254,39 +250,55 @@ cdef void descend(
     plan.rows.products(plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, x)
 
 
-cdef long take_path(Worker *w, long word) noexcept nogil:
-    """A word's nodes, and in ``positives`` what they should say."""
+cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
+    """A centre's way, with its nodes' vectors in ``y``, and in ``positives`` what they should say."""
     cdef const Plan *plan = w.plan
-    cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
-    cdef const int32_t *nodes = plan.path_nodes + begin
-    cdef const uint8_t *codes = plan.path_codes + begin
+    cdef const Path *path = path_to(w, centre)
+    cdef long length = path.length, l
     for l in range(length):
-        w.y[l] = row_of(&plan.nodes, nodes[l]) if plan.span == 0 else node_row(w, nodes[l])
+        w.y[l] = (
+            row_of(&plan.nodes, path.nodes[l]) if plan.span == 0 else node_row(w, path.nodes[l])
+        )
     if plan.tiles.item == sizeof(float):
         for l in range(length):
-            (<float *>w.positives)[l] = 1 - codes[l]
+            (<float *>w.positives)[l] = 1 - path.codes[l]
     else:
         for l in range(length):
-            (<double *>w.positives)[l] = 1 - codes[l]
+            (<double *>w.positives)[l] = 1 - path.codes[l]
     for l in range(length, (length + 3) // 4 * 4):
         set_number(plan.tiles, w.positives, l, 0)
-    return length
+    return path
+
+
+cdef const Path *path_to(Worker *w, long centre) noexcept nogil:
+    """A centre's way through the tree: climbed once, some centres ahead."""
+    cdef const Plan *plan = w.plan
+    cdef Path *path = &w.paths[centre % PATHS]
+    cdef long at = plan.longest_path, place = w.words[centre]
+    if path.centre == centre:
+        return path
+    while plan.parents[place] >= 0:
+        at -= 1
+        path.room[at], path.code_room[at] = plan.parents[place], plan.codes[place]
+        place = plan.words + plan.parents[place]
+    path.nodes, path.codes = path.room + at, path.code_room + at
+    path.centre, path.length = centre, plan.longest_path - at
+    return path
 
 
 cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
-    """The nodes of a centre that is soon to come, and the way of one that comes later."""
+    """The nodes of a centre that is soon to come, and where the way of a later one begins."""
     cdef const Plan *plan = w.plan
-    cdef long at
+    cdef const Path *path
+    cdef long l
     if centre + PATHS_AHEAD < w.end:
-        at = plan.path_begins[w.words[centre + PATHS_AHEAD]]
-        __builtin_prefetch(plan.path_nodes + at, 0, 3)
-        __builtin_prefetch(plan.path_codes + at, 0, 3)
+        __builtin_prefetch(plan.parents + w.words[centre + PATHS_AHEAD], 0, 3)
+        __builtin_prefetch(plan.codes + w.words[centre + PATHS_AHEAD], 0, 3)
     if centre < w.end:
-        for at in range(
-            plan.path_begins[w.words[centre]], plan.path_begins[w.words[centre] + 1]
-        ):
-            if place_of(plan, plan.path_nodes[at]) < 0:
-                ask_for(&plan.nodes, plan.path_nodes[at])
+        path = path_to(w, centre)
+        for l in range(path.length):
+            if place_of(plan, path.nodes[l]) < 0:
+                ask_for(&plan.nodes, path.nodes[l])
 
 
 # --- continuous bags of words -------------------------------------------------------------------
@@ -316,23 +328,23 @@ cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
         for t in range(count):
             ask_for_path(w, begin + t + PATHS_AHEAD)
             if w.last[begin + t] - w.first[begin + t] > 1:
-                descend_bag(w, w.words[begin + t], w.x + t * row, bags[t])
+                descend_bag(w, begin + t, w.x + t * row, bags[t])
     if plan.outputs.data != NULL:
         bag_negatives(w, begin, count, bags)
     spread(w, begin, count, first, last)
 
 
-cdef void descend_bag(Worker *w, long word, const char *x, char *d) noexcept nogil:
+cdef void descend_bag(Worker *w, long centre, const char *x, char *d) noexcept nogil:
     cdef const Plan *plan = w.plan
-    cdef long length = take_path(w, word), l
-    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[word]
+    cdef const Path *path = take_path(w, centre)
+    cdef long length = path.length, l
     plan.rows.dots(plan.vectors, length, x, w.y, w.scores)
     if plan.with_loss:
         w.loss += plan.rows.loss(length, w.positives, w.ones, w.scores)
     plan.rows.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
     if plan.deferred:
         for l in range(length):
-            note_pair(w, &plan.nodes, nodes[l], w.scores, l, x)
+            note_pair(w, &plan.nodes, path.nodes[l], w.scores, l, x)
     plan.rows.pairs(
         plan.vectors, length, w.scores, x, d, w.y, NULL if plan.deferred else <char **>w.y
     )

@@ -3,7 +3,7 @@
 
 def train_words(
     cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1, cnp.ndarray ids, cnp.ndarray offsets,
-    cnp.ndarray keep, alias, paths, settings, streams, long first_chunk, cnp.ndarray rates,
+    cnp.ndarray keep, alias, tree, settings, streams, long first_chunk, cnp.ndarray rates,
     cnp.ndarray losses, int workers,
 ):
     """Train on some chunks; see ``reference_word2vec.py``."""
@@ -15,7 +15,7 @@ def train_words(
     memset(&plan, 0, sizeof(plan))
     read_matrices(&plan, syn0, syn1neg, syn1)
     read_corpus(&plan, ids, offsets, keep)
-    read_tables(&plan, alias, paths)
+    read_tables(&plan, alias, tree)
     read_settings(&plan, settings, streams)
     plan.rates, plan.losses = <const double *>data(rates), <double *>data(losses)
     plan.first_chunk = plan.next_chunk = first_chunk
@@ -123,15 +123,14 @@ cdef read_corpus(Plan *plan, cnp.ndarray ids, cnp.ndarray offsets, cnp.ndarray k
     plan.keep, plan.words = <const uint32_t *>data(keep), keep.shape[0]
 
 
-cdef read_tables(Plan *plan, alias, paths):
+cdef read_tables(Plan *plan, alias, tree):
     if alias is not None:
         plan.threshold = <const uint32_t *>data(alias[0])
         plan.other = <const int32_t *>data(alias[1])
-    if paths is not None:
-        plan.path_begins = <const int64_t *>data(paths[0])
-        plan.path_nodes = <const int32_t *>data(paths[1])
-        plan.path_codes = <const uint8_t *>data(paths[2])
-        plan.longest_path = int(np.diff(paths[0]).max(initial=0))
+    if tree is not None:
+        plan.parents = <const int32_t *>data(tree[0])
+        plan.codes = <const uint8_t *>data(tree[1])
+        plan.longest_path = tree[2]
 
 
 cdef read_settings(Plan *plan, settings, streams):
