@@ -55,7 +55,7 @@ def train_words(
     offsets: NDArray[np.int64],
     keep: NDArray[np.uint32],
     alias: tuple[NDArray[np.uint32], NDArray[np.int32]] | None,
-    tree: tuple[NDArray[np.int32], NDArray[np.uint8], int] | None,
+    tree: tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]] | None,
     settings: Settings,
     streams: tuple[int, int],
     first_chunk: int,

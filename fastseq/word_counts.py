@@ -44,21 +44,21 @@ class HuffmanTree(NamedTuple):
         numbered from 0 in the order they were made.  The root has -1.
     codes : ndarray of uint8, (2 V - 1,)
         On which side of the parent each of them is: 0 or 1.
-    longest : int
-        Inner nodes on the longest path.
+    lengths : ndarray of uint8, (V,)
+        Inner nodes on each word's path.
     """
 
     parents: NDArray[np.int32]
     codes: NDArray[np.uint8]
-    longest: int
+    lengths: NDArray[np.uint8]
 
     def path(self, word: int) -> tuple[list[int], list[int]]:
         """The inner nodes from the root down to a word, and the sides on which it goes on."""
-        size, place, nodes, codes = (len(self.parents) + 1) // 2, word, [], []
-        while (parent := int(self.parents[place])) >= 0:
-            nodes.append(parent)
+        place, nodes, codes = word, [], []
+        for _ in range(self.lengths[word]):
+            nodes.append(int(self.parents[place]))
             codes.append(int(self.codes[place]))
-            place = size + parent
+            place = len(self.lengths) + nodes[-1]
         return nodes[::-1], codes[::-1]
 
 
@@ -200,7 +200,7 @@ def huffman_tree(counts: ArrayLike) -> HuffmanTree:
     """
     counts = check_counts(counts)
     parents, codes = _join_nodes(counts)
-    return HuffmanTree(parents, codes, _longest(len(counts), parents))
+    return HuffmanTree(parents, codes, _lengths(len(counts), parents))
 
 
 def _join_nodes(counts):
@@ -229,12 +229,14 @@ def _join_nodes(counts):
     return parents, codes
 
 
-def _longest(size, parents):
-    """The most nodes on a word's path; all words climb at once."""
-    places, longest = parents[:size], 0
-    while (places := places[places >= 0]).size:
-        places, longest = parents[size + places], longest + 1
-    return longest
+def _lengths(size, parents):
+    """The nodes on each word's path, less than 100 in any text; all words climb at once."""
+    lengths, climbing = np.zeros(size, np.uint8), np.arange(size)
+    nodes = parents[:size]
+    while (climbing := climbing[nodes >= 0]).size:
+        lengths[climbing] += 1
+        nodes = parents[size + nodes[nodes >= 0]]
+    return lengths
 
 
 def _array(code, numbers):

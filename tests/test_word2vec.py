@@ -70,8 +70,8 @@ def test_the_first_loss_is_that_of_guessing():
     options = {"alpha": 1e-30, "min_alpha": 0, "epochs": 1, "compute_loss": True}
     flat = make_model(sentences, hs=1, negative=0, **options)
     counts = flat.wv.expandos["count"]
-    lengths = [len(huffman_tree(counts).path(word)[0]) for word in range(len(counts))]
-    mean = np.average(lengths, weights=counts)  # every word has a window here
+    # every word has a window here
+    mean = np.average(huffman_tree(counts).lengths, weights=counts)
     assert math.isclose(flat.losses[0], mean * math.log(2), rel_tol=1e-6)
     sampled = make_model(sentences, sg=1, negative=5, **options)
     share = counts**0.75 / (counts**0.75).sum()

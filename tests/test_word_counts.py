@@ -94,10 +94,10 @@ def test_paths_lead_to_their_words_and_are_as_short_as_can_be(counts):
     tree = huffman_tree(counts)
     size = len(counts)
     assert tree.parents.dtype == np.int32 and tree.codes.dtype == np.uint8
-    assert len(tree.parents) == len(tree.codes) == 2 * size - 1
+    assert len(tree.parents) == len(tree.codes) == 2 * size - 1 and tree.parents[-1] == -1
     paths = [tree.path(word) for word in range(size)]
     lengths = [len(nodes) for nodes, _ in paths]
-    assert tree.longest == max(lengths)
+    assert tree.lengths.dtype == np.uint8 and tree.lengths.tolist() == lengths
     assert sum(n * int(c) for n, c in zip(lengths, counts, strict=True)) == shortest_cost(counts)
     # Each inner node has two sides, each of which leads to one place only.
     children = {}
@@ -112,8 +112,7 @@ def test_paths_lead_to_their_words_and_are_as_short_as_can_be(counts):
 
 
 def test_tree_of_no_words():
-    parents, codes, longest = huffman_tree([])
-    assert len(parents) == len(codes) == longest == 0
+    assert [len(array) for array in huffman_tree([])] == [0, 0, 0]
 
 
 def test_words_of_equal_counts_are_joined_in_their_order():

@@ -271,29 +271,28 @@ cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
 
 
 cdef const Path *path_to(Worker *w, long centre) noexcept nogil:
-    """A centre's way through the tree: climbed once, some centres ahead."""
+    """A centre's way through the tree: climbed some centres ahead, since each step waits for the
+    one before.
+    """
     cdef const Plan *plan = w.plan
     cdef Path *path = &w.paths[centre % PATHS]
-    cdef long at = plan.longest_path, place = w.words[centre]
+    cdef long l, place = w.words[centre]
     if path.centre == centre:
         return path
-    while plan.parents[place] >= 0:
-        at -= 1
-        path.room[at], path.code_room[at] = plan.parents[place], plan.codes[place]
-        place = plan.words + plan.parents[place]
-    path.nodes, path.codes = path.room + at, path.code_room + at
-    path.centre, path.length = centre, plan.longest_path - at
+    path.centre, path.length = centre, plan.path_lengths[place]
+    for l in range(path.length - 1, -1, -1):
+        path.nodes[l], path.codes[l] = plan.parents[place], plan.codes[place]
+        place = plan.words + path.nodes[l]
     return path
 
 
 cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
-    """The nodes of a centre that is soon to come, and where the way of a later one begins."""
+    """The nodes of a centre that is soon to come, and the way of one that comes later."""
     cdef const Plan *plan = w.plan
     cdef const Path *path
     cdef long l
     if centre + PATHS_AHEAD < w.end:
-        __builtin_prefetch(plan.parents + w.words[centre + PATHS_AHEAD], 0, 3)
-        __builtin_prefetch(plan.codes + w.words[centre + PATHS_AHEAD], 0, 3)
+        path_to(w, centre + PATHS_AHEAD)
     if centre < w.end:
         path = path_to(w, centre)
         for l in range(path.length):

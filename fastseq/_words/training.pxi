@@ -130,7 +130,8 @@ cdef read_tables(Plan *plan, alias, tree):
     if tree is not None:
         plan.parents = <const int32_t *>data(tree[0])
         plan.codes = <const uint8_t *>data(tree[1])
-        plan.longest_path = tree[2]
+        plan.path_lengths = <const uint8_t *>data(tree[2])
+        plan.longest_path = int(tree[2].max(initial=0))
 
 
 cdef read_settings(Plan *plan, settings, streams):

@@ -6,7 +6,7 @@ cdef enum:
     TOP_NODES = 64 # of a tree, which many ways go through
     MOST_COPIES = 256  # of nodes
     PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
-    PATHS = 8  # which a worker remembers
+    PATHS = 16  # that a worker keeps: more than twice as many
     STALE_WORDS = 1024  # which all workers together train before they see each other's top nodes
 
 
@@ -27,8 +27,9 @@ cdef struct Plan:
     const uint32_t *threshold      # Vose's alias table
     const int32_t *other
     long words
-    const int32_t *parents         # of words, then of nodes; -1: the root
+    const int32_t *parents         # of words, then of nodes
     const uint8_t *codes           # on which side of these they are
+    const uint8_t *path_lengths
     long longest_path
     bint skip_gram, mean, shrink, with_loss
     long window, block, draws
@@ -48,10 +49,8 @@ cdef struct Plan:
 cdef struct Path:
     long centre          # whose way through the tree this is, -1: nobody's
     long length
-    int32_t *room        # for the longest way
-    uint8_t *code_room
-    const int32_t *nodes # from the root down, at the end of the room
-    const uint8_t *codes
+    int32_t *nodes       # from the root down
+    uint8_t *codes
 
 
 cdef struct Worker:
@@ -325,8 +324,8 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.pair_begins = <long *>take(scratch, (plan.block + 1) * sizeof(long))
     w.marks = <uint8_t *>take(scratch, MARKS)
     for i in range(PATHS if plan.nodes.data != NULL else 0):
-        w.paths[i].room = <int32_t *>take(scratch, plan.longest_path * sizeof(int32_t))
-        w.paths[i].code_room = <uint8_t *>take(scratch, plan.longest_path)
+        w.paths[i].nodes = <int32_t *>take(scratch, plan.longest_path * sizeof(int32_t))
+        w.paths[i].codes = <uint8_t *>take(scratch, plan.longest_path)
     if plan.deferred:
         w.changes = <fs_change *>take(scratch, changes * sizeof(fs_change))
         w.deltas = take(scratch, changes * row)
