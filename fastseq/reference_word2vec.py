@@ -323,6 +323,13 @@ class Block(NamedTuple):
         return [np.concatenate([np.arange(a, i), np.arange(i + 1, b)]) for i, a, b in windows]
 
 
+def give_memory_back():
+    """Give the system the memory back that was freed before training, where that takes a call.
+
+    The C library keeps several megabytes of what the tables of words and nodes took on their way.
+    """
+
+
 def make_train_words(functions):
     """``train_words`` with the block functions of a module."""
 

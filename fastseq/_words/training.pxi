@@ -1,5 +1,23 @@
 """Training over chunks of the corpus, by threads."""
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #define fs_give_memory_back() ((void)malloc_trim(0))
+    #else
+    #define fs_give_memory_back() ((void)0)
+    #endif
+    """
+    void fs_give_memory_back() noexcept nogil
+
+
+def give_memory_back():
+    """Give the system what was freed and glibc's heap keeps; see ``reference_word2vec.py``."""
+    with nogil:
+        fs_give_memory_back()
+
 
 def train_words(
     cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1, cnp.ndarray ids, cnp.ndarray offsets,
