@@ -9,9 +9,10 @@ cdef void train_block(Worker *w, long count) noexcept nogil:
     """Centres w.at : w.at + count of the chunk."""
     cdef const Plan *plan = w.plan
     cdef long t
-    ask_for_words(w, w.at + count)
     if plan.deferred:
         memset(w.top, 0, sizeof(w.top))
+    else:
+        ask_for_words(w, w.at + count)
     if plan.skip_gram:
         for t in range(w.at, w.at + count):
             w.pairs += w.last[t] - w.first[t] - 1
@@ -40,7 +41,9 @@ cdef void ask_for_words(Worker *w, long begin) noexcept nogil:
 # --- negatives ----------------------------------------------------------------------------------
 
 cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
-    """Copies of the rows of a block's negatives; those of the next block are drawn ahead."""
+    """Copies of the rows of a block's negatives; those of its next block are drawn ahead, unless
+    other workers' blocks come in between.
+    """
     cdef const Plan *plan = w.plan
     cdef long k, row = plan.outputs.row_bytes
     if w.drawn != begin:
@@ -48,8 +51,8 @@ cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
     for k in range(plan.draws):
         w.negatives[k] = w.next_negatives[k]
         memcpy(w.n + k * row, row_of(&plan.outputs, w.negatives[k]), row)
-        w.dn[k] = change(w, &plan.outputs, w.negatives[k])
-    if next < w.end:
+        w.dn[k] = row_of(&plan.outputs, w.negatives[k])
+    if next < w.end and not plan.deferred:
         draw_negatives(w, next)
 
 
@@ -129,7 +132,9 @@ cdef void leave_out(
 
 
 cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcept nogil:
-    """All inputs and all negatives of a block: three dense products."""
+    """All inputs and all negatives of a block: three dense products, of which the last one changes
+    the negatives, perhaps later.
+    """
     cdef const Plan *plan = w.plan
     cdef const fs_tiles *tiles = plan.tiles
     cdef long columns = panel_columns(plan), item = tiles.item, row = plan.outputs.row_bytes
@@ -154,9 +159,32 @@ cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcep
             plan.vectors, count, dx, s, columns * item, item, columns,
             w.n + panel * columns * row,
         )
-        plan.rows.products(
-            plan.vectors, columns, w.dn + panel * columns, s, item, columns * item, count, x
-        )
+    if plan.deferred:
+        w.inputs = count
+    else:
+        change_negatives(w, count, x, 0, 1)
+
+
+cdef void change_negatives(
+    Worker *w, long count, const char *x, int part, int parts
+) noexcept nogil:
+    """Add the inputs, times their errors, to those negatives whose index is ``part`` modulo
+    ``parts``.
+    """
+    cdef const Plan *plan = w.plan
+    cdef long columns = panel_columns(plan), item = plan.tiles.item, step = columns * item
+    cdef long panel, first, k
+    cdef char *s
+    for panel in range(plan.draws // columns):
+        first, s = panel * columns, w.scores + panel * count * step
+        if parts == 1:
+            plan.rows.products(plan.vectors, columns, w.dn + first, s, item, step, count, x)
+            continue
+        for k in range(columns):
+            if w.negatives[first + k] % parts == part:
+                plan.rows.products(
+                    plan.vectors, 1, w.dn + first + k, s + k * item, item, step, count, x
+                )
 
 
 # --- skip-gram ----------------------------------------------------------------------------------

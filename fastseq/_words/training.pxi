@@ -86,26 +86,32 @@ cdef void train_together(int part, int parts, void *argument) noexcept nogil:
     changes are added by one part.  So the result does not depend on the number of parts.
     """
     cdef Plan *plan = <Plan *>argument
+    cdef Worker *w
     cdef int i
     cdef bint busy = True
     while busy:
         for i in range(plan.workers):
             if i % parts == part:
+                if i + parts < plan.workers:
+                    ask_for_next_block(&plan.worker[i + parts])
                 train_next_block(&plan.worker[i], i)
         fs_barrier_wait(&plan.barrier, parts)
         busy = False
         for i in range(plan.workers):
-            busy |= plan.worker[i].chunk < plan.last_chunk
-            plan.rows.add_changes(
-                plan.vectors, plan.worker[i].changed, plan.worker[i].changes, part, parts
-            )
+            w = &plan.worker[i]
+            busy |= w.chunk < plan.last_chunk
+            if i == plan.workers - 1:
+                ask_for_next_block(&plan.worker[part])
+            plan.rows.add_changes(plan.vectors, w.changed, w.changes, part, parts)
+            if w.inputs:
+                change_negatives(w, w.inputs, w.x, part, parts)
         fs_barrier_wait(&plan.barrier, parts)
 
 
 cdef void train_next_block(Worker *w, int index) noexcept nogil:
     """Each worker has chunks of its own: every so many."""
     cdef const Plan *plan = w.plan
-    w.changed = 0
+    w.changed = w.inputs = 0
     while w.at == w.end and w.chunk < plan.last_chunk:
         if w.chunk >= 0:
             note_loss(w)
@@ -114,6 +120,16 @@ cdef void train_next_block(Worker *w, int index) noexcept nogil:
             read_chunk(w, w.chunk)
     if w.at < w.end:
         train_block(w, min(plan.block, w.end - w.at))
+
+
+cdef void ask_for_next_block(Worker *w) noexcept nogil:
+    """Rows that a worker soon needs; asked for a block of its own ahead, they would have left the
+    cache again.
+    """
+    if w.at < w.end:
+        ask_for_words(w, w.at)
+        if w.plan.outputs.data != NULL:
+            draw_negatives(w, w.at)
 
 
 # --- from Python to C ---------------------------------------------------------------------------

@@ -89,6 +89,7 @@ cdef struct Worker:
     fs_change *changes
     char *deltas
     long changed
+    long inputs          # of negatives, which are to be changed by them; 0: none
     # the tree's top nodes: their changes in this block, or copies of them; NULL: none yet
     char *top[MOST_COPIES]
     uint8_t used[MOST_COPIES]  # whether a copy was, since the workers' changes were added up
@@ -298,7 +299,7 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     cdef long row = plan.inputs.row_bytes, item = plan.tiles.item, around = 2 * plan.window
     cdef long places = plan.block + around, columns = max(plan.draws, plan.longest_path)
     cdef long pairs = plan.block * around + 64
-    cdef long changes = plan.block + 2 * places + plan.draws + plan.block * plan.longest_path
+    cdef long changes = plan.block + 2 * places + plan.block * plan.longest_path
     cdef long i
     w.plan = plan
     w.words = <int32_t *>take(scratch, (CHUNK + around + 1) * sizeof(int32_t))
@@ -332,7 +333,7 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     if plan.span:
         w.copies = take(scratch, plan.top * row)
         w.before = take(scratch, plan.top * row)
-    w.changed, w.chunk, w.at, w.end, w.waiting = 0, -1, 0, 0, 0
+    w.changed, w.inputs, w.chunk, w.at, w.end, w.waiting = 0, 0, -1, 0, 0, 0
     memset(w.top, 0, sizeof(w.top))
     memset(w.used, 0, sizeof(w.used))
     if scratch.data != NULL:
