@@ -179,6 +179,21 @@ def test_deterministic_training_does_not_depend_on_threads(cython_kernels, varia
         assert_equal_results(case.train(cython_kernels, workers=workers), first, 0)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("variant", [VARIANTS[2], VARIANTS[7]], ids=["sg-both", "cbow-both"])
+@both_dtypes
+def test_threads_share_negatives_on_every_isa(cython_kernels, isa, variant, dtype):
+    """One thread changes four negatives at a time, and several change theirs one by one."""
+    if isa not in cython_kernels.available_isas():
+        pytest.skip(f"this machine or build has no {isa}")
+    cython_kernels.set_isa(isa)
+    corpus = make_corpus(length=17_000)
+    case = Case(corpus, variant, dtype=dtype, size=67, draws=64, virtual_workers=3)
+    first = case.train(cython_kernels)
+    for workers in (2, 3):
+        assert_equal_results(case.train(cython_kernels, workers=workers), first, 0)
+
+
 @pytest.mark.parametrize("variant", [VARIANTS[i] for i in (0, 1, 5)], ids=["ns", "hs", "cbow-hs"])
 def test_threads_that_race_train_everything(cython_kernels, variant):
     case = Case(make_corpus(length=60_000), variant, dtype=np.float32, sample=0)

@@ -279,7 +279,7 @@ cdef void descend(
 
 
 cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
-    """A centre's way, with its nodes' vectors in ``y``, and in ``positives`` what they should say."""
+    """A centre's way; its nodes' vectors are in ``y``, what they should say in ``positives``."""
     cdef const Plan *plan = w.plan
     cdef const Path *path = path_to(w, centre)
     cdef long length = path.length, l
