@@ -209,7 +209,7 @@ def _join_nodes(counts):
     order = np.argsort(counts, kind="stable")
     leaves = _array("q", order)
     leaf_counts = _array("q", counts[order])
-    inner_counts = array("q")  # rise too: the two least of all are among the next of both
+    inner_counts = []  # rise too: the two least of all are among the next of both
     parents = np.full(max(2 * size - 1, 0), -1, np.int32)
     codes = np.zeros(len(parents), np.uint8)
     parent_of, code_of = memoryview(parents), memoryview(codes)

@@ -111,6 +111,10 @@ def test_paths_lead_to_their_words_and_are_as_short_as_can_be(counts):
     assert len(set(children.values())) == len(children)
 
 
+def test_tree_of_counts_whose_sum_has_more_than_64_bits():
+    assert huffman_tree([2**62] * 16).lengths.tolist() == [4] * 16
+
+
 def test_tree_of_no_words():
     assert [len(array) for array in huffman_tree([])] == [0, 0, 0]
 
