@@ -415,6 +415,16 @@ def test_a_run_that_stopped_within_an_epoch_goes_on_there(case, tmp_path, monkey
     assert same(soft(resumed, X), soft(whole, X))
 
 
+def test_predictions_of_broken_parameters_are_refused(case):
+    make, data = case
+    estimator = make(epochs=1).fit(*data)
+    estimator.network_.parameters.flat[:] = np.nan
+    for name in ("predict", "predict_proba"):
+        if hasattr(estimator, name):
+            with raises(FloatingPointError, "the model's parameters are not finite, got NaN"):
+                list(getattr(estimator, name)(data[0]))
+
+
 def test_a_loss_that_is_not_finite_leaves_the_last_good_parameters():
     X, y = valued()
     estimator = make_regressor(standardize=False, max_norm=None)

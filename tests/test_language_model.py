@@ -1,5 +1,6 @@
 """LanguageModel: what it reads, learns, says and writes."""
 
+import copy
 import functools
 import re
 import signal
@@ -456,3 +457,11 @@ def test_errors_of_use(characters):
         characters.sample(3, top_p=2)
     with raises(TypeError, "unknown must be True or False"):
         characters.sample(3, unknown=1)
+
+
+def test_predictions_of_broken_parameters_are_refused(words):
+    broken = copy.deepcopy(words)
+    broken.network_.parameters.flat[:] = np.nan
+    for predict in (broken.predict, broken.predict_proba):
+        with raises(FloatingPointError, "the model's parameters are not finite, got NaN"):
+            predict(["a"])

@@ -121,6 +121,8 @@ class SequenceClassifier(SequenceEstimator):
             Before ``fit``.
         TypeError, ValueError
             If X is of another kind than in ``fit``.
+        FloatingPointError
+            If the network's parameters are not finite.
         """
         outputs = self._outputs(X)
         return self.classes_[outputs.argmax(axis=1)]

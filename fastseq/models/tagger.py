@@ -130,6 +130,8 @@ class SequenceTagger(Estimator):
             Before ``fit``.
         TypeError
             If X holds something else than words.
+        FloatingPointError
+            If the network's parameters are not finite.
         """
         return [self.classes_[tags].tolist() for tags in self._by_sentence(X, "best_tags")]
 
