@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 STDIN = "-"
@@ -201,6 +201,63 @@ def check_writable(path: str | os.PathLike) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+
+def check_outputs(
+    outputs: Iterable[tuple[str, str | os.PathLike | None]],
+    inputs: Iterable[str | os.PathLike | None],
+) -> None:
+    """Raise where a command's files can't be put, or would take the place of others of it.
+
+    Parameters
+    ----------
+    outputs : iterable of (str, path or None)
+        What is written: the option that says so, and the file; None where there is none.
+    inputs : iterable of (path or None)
+        What is read.  Standard input is no file.
+
+    Raises
+    ------
+    OSError
+        As of :func:`check_writable`.
+    ValueError
+        If a file is written that is read, or is written twice.
+    """
+    inputs = [path for path in inputs if path not in (None, STDIN)]
+    written = []
+    for option, path in outputs:
+        if path is None:
+            continue
+        check_writable(path)
+        if any(_is_same_file(path, other) for other in inputs):
+            raise ValueError(
+                f"{option} must not be a file that is read, which would be lost, got "
+                f"{os.fspath(path)}: give another name"
+            )
+        for other_option, other in written:
+            if _is_same_file(path, other):
+                raise ValueError(
+                    f"{option} must not be the file of {other_option}, got {os.fspath(path)}: "
+                    "give another name"
+                )
+        written.append((option, path))
+
+
+def _is_same_file(a, b):
+    """Whether two names are those of one file, which need not be there yet."""
+    if _is_stream(a) or _is_stream(b):
+        return False
+    if os.path.exists(a) and os.path.exists(b):
+        return os.path.samefile(a, b)
+    return os.path.normcase(os.path.realpath(a)) == os.path.normcase(os.path.realpath(b))
+
+
+def _is_stream(path):
+    """Whether it is a pipe, a device, or one of the process's own streams, whatever that is."""
+    name = os.path.abspath(path)
+    if name.startswith("/dev/fd/") or name in ("/dev/stdin", "/dev/stdout", "/dev/stderr"):
+        return True
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

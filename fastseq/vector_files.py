@@ -41,6 +41,12 @@ def format_of(path):
     return form
 
 
+def names_of(path):
+    """All files that hold the vectors: a .npy file has another one beside it."""
+    is_npy = PurePath(path).suffix.lower() == ".npy"
+    return [os.fspath(path), _beside(path)] if is_npy else [os.fspath(path)]
+
+
 def write_npy(path, keys, vectors, attributes):
     """Write the vectors, and beside them keys and counts."""
     rest = [name for name in attributes if name != "count"]

@@ -52,8 +52,7 @@ def run(args):
     """Read a model and data, write predictions."""
     if args.column is not None and args.format == "text":
         raise ValueError("--column is for files with columns, and --format text has none")
-    if args.out is not None:
-        files.check_writable(args.out)
+    files.check_outputs([("--out", args.out)], [args.model, args.data])
     model = models.load(args.model)
     predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
     if predict is None:
