@@ -427,6 +427,7 @@ def models_fixture(folder_fixture, capsys):
     run(f"train classifier train.ts --out c {SMALL}")
     run(f"train classifier texts.tsv --out w {SMALL}")
     run(f"train regressor targets.ts --out r {SMALL}")
+    run(f"train language corpus.txt --out l {LANGUAGE}")
     fs.save_model(fs.GRU(2, 3), "gru")
     capsys.readouterr()
 
@@ -445,6 +446,7 @@ def broken_files():
     np.savez("flat.npz", x=np.ones(3))
     np.savez("long.npz", x=np.ones((2, 3)), y=np.ones(2), lengths=np.array([3, 4]))
     np.savez("floats.npz", x=np.ones((2, 3)), y=np.array([0.5, 1.0]))
+    np.savez("lists.npz", x=np.array([[["a", "b"]]]))
     np.savez("nan.npz", x=np.full((2, 3), np.nan), y=np.ones(2))
     with open("series.npz", "rb") as file, open("cut.npz", "wb") as cut:
         cut.write(file.read()[:-100])
@@ -499,12 +501,15 @@ def broken_files():
         ("predict t t", ["t: expected a file of format", "--format"]),
         ("predict t dev.conllu --quantiles", ["a SequenceTagger can't give --quantiles"]),
         ("predict r targets.ts --proba", ["a SequenceRegressor can't give --proba"]),
+        ("predict r targets.ts --quantiles", ["r: can't give --quantiles, it was trained without"]),
+        ("predict l series.npz", ["series.npz: expected a file of format text or tsv"]),
+        ("predict l test.ts", ["test.ts: expected a file of format text or tsv"]),
         (
-            "predict r targets.ts --quantiles",
-            ["predict_quantiles needs an estimator with quantiles"],
+            "predict c sentences.txt",
+            ["sentences.txt: X must hold sequences of the 2 features of fit, got tokens"],
         ),
-        ("predict c sentences.txt", ["X must hold sequences of the 2 features of fit, got tokens"]),
-        ("predict w test.ts", ["X must hold sequences of strings, got numbers"]),
+        ("predict w test.ts", ["test.ts: X must hold sequences of strings, got numbers"]),
+        ("predict w lists.npz", ["lists.npz: X[0][0] must be a string, got ['a', 'b']"]),
         ("predict none dev.conllu --out no/file", ["No such file", "/no'"]),
         ("info train.ts", ["train.ts: not a safetensors file"]),
         ("info none", ["No such file or directory: 'none'"]),
