@@ -502,6 +502,10 @@ def broken_files():
         ("predict t dev.conllu --quantiles", ["a SequenceTagger can't give --quantiles"]),
         ("predict r targets.ts --proba", ["a SequenceRegressor can't give --proba"]),
         ("predict r targets.ts --quantiles", ["r: can't give --quantiles, it was trained without"]),
+        ("predict t dev.conllu --format npz", ["--format must be columns or text for", "got npz"]),
+        ("predict t dev.conllu --format tsv", ["--format must be columns or text for", "got tsv"]),
+        ("predict c test.ts --format columns", ["--format must be tsv or ts or npz or text for"]),
+        ("predict l sentences.txt --format npz", ["--format must be text or tsv for", "got npz"]),
         ("predict l series.npz", ["series.npz: expected a file of format text or tsv"]),
         ("predict l test.ts", ["test.ts: expected a file of format text or tsv"]),
         (
