@@ -164,7 +164,11 @@ def test_a_wrong_command_line_exits_with_2(argv, message, calls, capsys):
     ("error", "line"),
     [
         (ValueError("first\nsecond"), "fastseq: error: first second\n"),
-        (PermissionError(13, "Permission denied", "x"), "fastseq: error: [Errno 13]"),
+        (PermissionError(13, "Permission denied", "x"), "fastseq: error: x: Permission denied\n"),
+        (OSError(5, "Input/output error"), "fastseq: error: [Errno 5] Input/output error\n"),
+        (OSError(18, "No link", "a", None, "b"), "fastseq: error: [Errno 18] No link: 'a' -> 'b'"),
+        (FileNotFoundError(2, "No such file", ""), "fastseq: error: [Errno 2] No such file: ''"),
+        (OSError("a measuring process failed"), "fastseq: error: a measuring process failed\n"),
         (ImportError("install the extra"), "fastseq: error: install the extra\n"),
         (ValueError(), "fastseq: error: ValueError\n"),
     ],

@@ -157,6 +157,9 @@ def test_files_of_other_lengths_are_not_compared(capsys):
     write("written.txt", ["a"])
     assert run("score written.txt right.txt") == 1
     assert "written.txt: expected a line for each of the 2 of right" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("score --metrics wer cer written.txt right.txt")
+    assert "got 'written.txt'; files stand before --metrics" in capsys.readouterr().err
     assert run("score - -") == 1
     assert "standard input can't be both files" in capsys.readouterr().err
 
