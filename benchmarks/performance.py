@@ -96,9 +96,9 @@ SECTIONS = {
     "word2vec-memory": Section(
         "Memory of word vectors",
         ("word2vec-memory",),
-        "Growth of a fresh process from a text of 10 million made-up words to vectors, one epoch, "
+        "Growth of a fresh process from a text of 30 million made-up words to vectors, one epoch, "
         "against the numbers of vectors and encoded text. What comes on top are the words "
-        "themselves and their counts, rows that end at whole cache lines, and trees.",
+        "themselves and what follows from their counts, and rows that end at whole cache lines.",
     ),
     "binary-addition": Section(
         "Binary addition",

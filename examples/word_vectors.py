@@ -100,8 +100,7 @@ def train_fastseq(args, path, variant, seed):
     if not model.hs:
         return Trained(model.wv, model.syn1neg)
     tree = huffman_tree(model.wv.expandos["count"])
-    ways = {key: slice(*tree.begins[i : i + 2]) for i, key in enumerate(model.wv.index_to_key)}
-    return Trained(model.wv, model.syn1, lambda key: (tree.nodes[ways[key]], tree.codes[ways[key]]))
+    return Trained(model.wv, model.syn1, lambda key: tree.path(model.wv.key_to_index[key]))
 
 
 def train_gensim(args, path, variant, seed):

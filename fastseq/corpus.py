@@ -12,6 +12,7 @@ import numpy as np
 from fastseq import backend, checks, files
 from fastseq.corpus_reading import Sentences, TextFile, count_all, kernels, read_all
 from fastseq.corpus_store import Store, default_limit
+from fastseq.packed_words import PackedWords
 from fastseq.progress import make_reading_bar
 from fastseq.reference_corpus import SENTENCE_END
 
@@ -100,7 +101,7 @@ class Corpus:
 
     def _set(self, ids, offsets, keys, counts, raw_words, raw_sentences):
         self.ids, self.offsets = ids, offsets
-        self.index_to_key, self.counts = keys, counts
+        self._keys, self.counts = keys, counts
         self.raw_words, self.raw_sentences = raw_words, raw_sentences
         return self
 
@@ -247,6 +248,18 @@ class Corpus:
         with closing(store):
             return cls._read(Sentences(sentences), settings, store, 1, progress)
 
+    @property
+    def index_to_key(self) -> list[str]:
+        """The words (V,), by their numbers."""
+        keys = self._keys  # a list, or packed until it is asked for
+        if isinstance(keys, PackedWords):
+            keys = self._keys = keys.unpacked()
+        return keys
+
+    @index_to_key.setter
+    def index_to_key(self, keys: list[str]) -> None:
+        self._keys = keys
+
     def __len__(self) -> int:
         """The number of sentences."""
         return len(self.offsets) - 1
@@ -263,7 +276,7 @@ class Corpus:
     def __repr__(self) -> str:
         return (
             f"<Corpus of {len(self):,} sentences, {len(self.ids):,} words, "
-            f"{len(self.index_to_key):,} of them different>"
+            f"{len(self._keys):,} of them different>"
         )
 
     @classmethod
@@ -283,10 +296,10 @@ class Corpus:
         if keys is None:
             maps = [tables[0].merge(table) for table in tables[1:]]
             order, counts = settings.choose(source, tables[0]), tables[0].counts()
-            keys = tables[0].words(order)
         else:
             maps, order = [], settings.final_order(counts)
-            keys = [keys[i] for i in order]
+        keys = PackedWords(*tables[0].packed(order))
+        del tables  # which may take more than all that is still to come
         numbers = np.full(len(counts), -1, np.int32)
         numbers[order] = np.arange(len(order))
         counts = counts[order]

@@ -406,7 +406,7 @@ class AttentionDecoder(stack.Stack):
 
     def _attention_arguments(self, run, query):
         memory, v = run.memory, self._own[0].get("weight_score")
-        sources = run.packed.order[_rows_of_tokens(run.packed.offsets)]
+        sources = run.packed.order[packing.rows_of_tokens(run.packed.offsets)]
         return query, run.keys, memory.values, v, sources, memory.offsets
 
     def _results(self, run, finals):
@@ -479,7 +479,7 @@ class AttentionDecoder(stack.Stack):
             np.copyto(asked, h)
             return asked
         offsets = run.packed.offsets
-        first, rows = offsets[1], _rows_of_tokens(offsets)
+        first, rows = offsets[1], packing.rows_of_tokens(offsets)
         asked[:first] = run.states[0][0, :first]
         before = np.repeat(offsets[:-2], np.diff(offsets[1:]))
         asked[first:] = h[before + rows[first:]]
@@ -526,10 +526,10 @@ class AttentionDecoder(stack.Stack):
         _, key_weight = self._of_attention(self._own[0])
         d_query_weight, d_key_weight = self._of_attention(self._own[1])
         if d_queries is not None:
-            _add_gradients(d_queries, asked, d_query_weight, None)
+            kernels().add_linear_gradients(d_queries, asked, d_query_weight, None)
         if key_weight is not None:
             d_bias = self._own[1].get("bias_key")
-            _add_gradients(d_keys, run.memory.values, d_key_weight, d_bias)
+            kernels().add_linear_gradients(d_keys, run.memory.values, d_key_weight, d_bias)
             through = np.empty_like(d_values)
             kernels().multiply_rows(d_keys, key_weight.T, None, through)
             d_values += through
@@ -638,11 +638,6 @@ class DecoderBackprop(module.Backprop):
         return value
 
 
-def _rows_of_tokens(offsets):
-    """Which row each packed token belongs to, (N,)."""
-    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
-
-
 def _last_tokens(offsets):
     """Each row's last token, for the rows that have any."""
     rows = np.diff(offsets)
@@ -658,16 +653,6 @@ def _copy_last(tokens, offsets, out):
 def _add_to_last(tokens, offsets, rows):
     last = _last_tokens(offsets)
     tokens[last] += rows[: len(last)]
-
-
-def _add_gradients(dy, x, d_weight, d_bias):
-    """d_weight += dy.T @ x, for a weight that may be columns of another."""
-    if d_weight.flags.c_contiguous:
-        kernels().add_linear_gradients(dy, x, d_weight, d_bias)
-        return
-    own = np.zeros(d_weight.shape, d_weight.dtype)
-    kernels().add_linear_gradients(dy, x, own, d_bias)
-    d_weight += own
 
 
 class AttentionLSTM(AttentionDecoder):

@@ -192,3 +192,8 @@ class Ragged:
 @lru_cache(maxsize=32)
 def _dense(lead, batch_first):
     return Dense(lead, batch_first)
+
+
+def rows_of_tokens(offsets):
+    """For each packed token its row of the batch, (N,): those of a step are the first ones."""
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))

@@ -14,7 +14,6 @@ import numpy as np
 
 from fastseq import checks, module, packing, stack
 from fastseq.layers import Embedding
-from fastseq.lookup import Beside
 from fastseq.streaming import Stream
 
 if TYPE_CHECKING:
@@ -326,7 +325,7 @@ class LayerBackprop(module.Backprop):
         dx = None if dx is None else packed.scatter(dx)
         layer._pool.give_back(buffers)
         dstate = layer._hand_out(dstates, packed.unsort)
-        if not isinstance(lookup, Beside):
+        if lookup is None or not lookup.has_beside:
             return dx, dstate
         return dx, dstate, packed.unsort(lookup.d_beside[None])[0] if input_grad else None
 

@@ -447,6 +447,8 @@ def multiply_rows(x, weight, bias, out, accumulate=False):
 def add_linear_gradients(dy, x, d_weight, d_bias):
     """d_weight += dy.T @ x for dy (N, O) and x (N, I); d_bias += dy.sum(axis=0) unless None.
 
+    ``d_weight`` is (O, I), and may be some columns of a wider array.
+
     The compiled kernels add 320 rows at a time, whatever the number of threads.
     """
     # in pieces of outputs that are still in cache when they are added, but not too small

@@ -154,6 +154,12 @@ class WordTable:
         words = list(self._numbers)
         return [words[number].decode() for number in numbers]
 
+    def packed(self, numbers):
+        """The words of some numbers as bytes, and where each of them ends in these, as int64."""
+        words = list(self._numbers)
+        words = [words[number] for number in numbers]
+        return b"".join(words), np.cumsum([len(word) for word in words], dtype=np.int64)
+
     def prune(self, numbers):
         """Keep the words of these numbers alone; they get the numbers from 0 on."""
         words = list(self._numbers)

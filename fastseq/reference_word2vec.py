@@ -2,7 +2,7 @@
 
 Letters: V words, D numbers of a vector, T centres of a block, K negatives of a block.
 
-``train_words(syn0, syn1neg, syn1, ids, offsets, keep, alias, paths, settings, streams, first_chunk,
+``train_words(syn0, syn1neg, syn1, ids, offsets, keep, alias, tree, settings, streams, first_chunk,
 rates, losses, workers)`` trains on some chunks of the corpus, in place:
 
 syn0 : (V, D) float32 or float64
@@ -13,8 +13,8 @@ syn1 : (V - 1, D), or None
     Vectors of the nodes of a Huffman tree: hierarchical softmax.  One of the two may be None.
 ids : (N,) int32
     The corpus; ``offsets`` (S + 1,) int64 says where its sentences begin.
-keep, alias, paths
-    See :mod:`fastseq.word_counts`; ``alias`` and ``paths`` may be None, as their matrices.
+keep, alias, tree
+    See :mod:`fastseq.word_counts`; ``alias`` and ``tree`` may be None, as their matrices.
 settings : Settings
 streams : (int, int)
     Starts of the random numbers of tokens and of negatives, uint64; others for each epoch.
@@ -223,10 +223,10 @@ class Later:
 class Worker:
     """Trains chunks, a block at a time, with the functions of a module."""
 
-    def __init__(self, functions, matrices, corpus, alias, paths, settings, streams):
+    def __init__(self, functions, matrices, corpus, alias, tree, settings, streams):
         self.functions, self.settings, self.streams = functions, settings, streams
         self.syn0, self.syn1neg, self.syn1 = matrices
-        self.corpus, self.alias, self.paths = corpus, alias, paths
+        self.corpus, self.alias, self.tree = corpus, alias, tree
         self.changes = Later() if settings.virtual_workers else AtOnce()
         self.chunk, self.at, self.end, self.result = None, 0, 0, None
 
@@ -302,10 +302,9 @@ class Worker:
 
     def descend(self, word, x, counts, dx, dx_at):
         """A word's way through the tree."""
-        begins, nodes, codes = self.paths
-        way = slice(begins[word], begins[word + 1])
-        n, (dn, dn_at) = self.syn1[nodes[way]], self.changes.rows(self.syn1, nodes[way])
-        labels = (1 - codes[way]).astype(x.dtype)
+        nodes, codes = self.tree.path(word)
+        n, (dn, dn_at) = self.syn1[nodes], self.changes.rows(self.syn1, nodes)
+        labels = (1 - np.array(codes)).astype(x.dtype)
         loss = self.functions.path_nodes(x, counts, n, labels, self.rate, dx, dx_at, dn, dn_at)
         self.result[0] += loss * self.settings.with_loss
 
@@ -324,6 +323,13 @@ class Block(NamedTuple):
         return [np.concatenate([np.arange(a, i), np.arange(i + 1, b)]) for i, a, b in windows]
 
 
+def give_memory_back():
+    """Give the system the memory back that was freed before training, where that takes a call.
+
+    The C library keeps several megabytes of what the tables of words and nodes took on their way.
+    """
+
+
 def make_train_words(functions):
     """``train_words`` with the block functions of a module."""
 
@@ -335,7 +341,7 @@ def make_train_words(functions):
         offsets,
         keep,
         alias,
-        paths,
+        tree,
         settings,
         streams,
         first_chunk,
@@ -347,7 +353,7 @@ def make_train_words(functions):
         losses[:] = 0
         matrices, corpus = (syn0, syn1neg, syn1), (ids, offsets, keep)
         parts = [
-            Worker(functions, matrices, corpus, alias, paths, settings, streams)
+            Worker(functions, matrices, corpus, alias, tree, settings, streams)
             for _ in range(settings.virtual_workers or 1)
         ]
         queues = [iter(range(i, len(rates), len(parts))) for i in range(len(parts))]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.lookup import Beside, Lookup
+from fastseq.lookup import Lookup
 from fastseq.module import Module, fixed
 from fastseq.packing import BufferPool
 from fastseq.parameters import Parameters
@@ -195,11 +195,8 @@ class Stack(Module):
         output = packing.result(buffers, "y", self._width, self._dtype)
         finals = [state.copy() for state in states]  # and so they stay without tokens
         lookup, weights, layers = None, self._weights, []
-        if beside is not None:
-            lookup = Beside(embedding, x, beside, packing.offsets, weights[0], buffers)
-        elif embedding is not None:
-            lookup = Lookup(embedding, x, weights[0], buffers)
-        if lookup is not None:
+        if embedding is not None or beside is not None:
+            lookup = Lookup(embedding, x, beside, packing.offsets, weights[0], buffers)
             x, weights = lookup.ids, [lookup.weights, *weights[1:]]
         for layer in range(top + 1 if tokens else 0):
             # without a backward pass two arrays in turn are enough between the layers

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fastseq import checks, files
+from fastseq.packed_words import PackedWords
 from fastseq.vector_search import safe_norms
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class VectorTable:
         <KeyedVectors: 2 keys, vectors of 2 numbers, float64>
         """
         vectors = _matrix("vectors", vectors)
-        keys = key_list("keys", keys)
+        if not isinstance(keys, PackedWords):
+            keys = key_list("keys", keys)
         checks.shape("vectors", vectors, (len(keys), vectors.shape[1]), "(number of keys, D)")
         wv = cls.__new__(cls)
         wv._put(keys, vectors)
@@ -65,11 +67,10 @@ class VectorTable:
         return wv
 
     def _put(self, keys, vectors):
-        places = {key: i for i, key in enumerate(keys)}
-        if len(places) < len(keys):
-            key = next(key for i, key in enumerate(keys) if places[key] != i)
-            raise ValueError(f"keys must differ from each other, got {key!r} twice")
-        self.index_to_key, self.key_to_index = keys, places
+        """Keys are a list, or packed words that are known to differ."""
+        self._keys, self._places = keys, None
+        if not isinstance(keys, PackedWords):
+            self._places = _places(keys)
         self.expandos: dict[str, np.ndarray] = {}
         self._vectors, self._norms = vectors, None
 
@@ -80,10 +81,42 @@ class VectorTable:
         )
 
     def __len__(self) -> int:
-        return len(self.index_to_key)
+        return len(self._keys)
 
     def __contains__(self, key: object) -> bool:
         return self.has_index_for(key)
+
+    # --- keys -----------------------------------------------------------------------------------
+
+    @property
+    def index_to_key(self) -> list[str]:
+        """The keys (N,), in the order of their vectors."""
+        self._unpack()
+        return self._keys
+
+    @index_to_key.setter
+    def index_to_key(self, keys: list[str]) -> None:
+        self._unpack()  # whose places stay
+        self._keys = keys
+
+    @property
+    def key_to_index(self) -> dict[str, int]:
+        """The place of each key."""
+        self._unpack()
+        return self._places
+
+    @key_to_index.setter
+    def key_to_index(self, places: dict[str, int]) -> None:
+        self._unpack()
+        self._places = places
+
+    def _unpack(self):
+        """Make a list and a dict of packed words, which both are in use from then on."""
+        keys = self._keys
+        if isinstance(keys, PackedWords):
+            keys = keys.unpacked()
+            self._places = _places(keys)
+            self._keys = keys  # last, for threads that look at it meanwhile
 
     # --- vectors --------------------------------------------------------------------------------
 
@@ -337,6 +370,15 @@ def key_list(name, keys):
                 f"{name}[{i}] must be a string, got {key!r} of type {type(key).__name__}"
             )
     return keys
+
+
+def _places(keys):
+    """The place of each key, of which none may come twice."""
+    places = {key: i for i, key in enumerate(keys)}
+    if len(places) < len(keys):
+        key = next(key for i, key in enumerate(keys) if places[key] != i)
+        raise ValueError(f"keys must differ from each other, got {key!r} twice")
+    return places
 
 
 def _matrix(name, value):

@@ -267,7 +267,7 @@ class Word2Vec:
             if corpus.index_to_key[: len(keys)] != keys:
                 raise ValueError("the corpus must be read with the words of this model, keys=...")
             counts[: len(keys)] += self._counts
-        self._set_vocabulary(corpus.index_to_key, counts, len(keys or ()))
+        self._set_vocabulary(corpus._keys, counts, len(keys or ()))
         self._set_corpus(corpus)
 
     def _read(self, sentences, corpus_file, options):
@@ -393,7 +393,7 @@ class Word2Vec:
                 raise ValueError("the corpus was not kept: give sentences or corpus_file to train")
             return self._corpus
         corpus = self._read(sentences, corpus_file, {"keys": self.wv.index_to_key})
-        if corpus.index_to_key != self.wv.index_to_key:
+        if corpus is sentences and corpus.index_to_key != self.wv.index_to_key:
             raise ValueError(
                 "the corpus must have the words of this model: read it with keys=model.wv."
                 "index_to_key, or build the vocabulary from it"

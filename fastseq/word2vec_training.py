@@ -59,6 +59,7 @@ class Training:
         if model.checkpoint is not None and word2vec_states.load_run(self):
             return
         tables = tables_of(model)
+        _kernels().give_memory_back()
         total = self.corpus.raw_words * self.epochs
         bar = make_words_bar(model.progress, total, self._words_done())
         saved = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,20 +35,31 @@ class AliasTable(NamedTuple):
 class HuffmanTree(NamedTuple):
     """A binary tree with V words as its leaves and V - 1 inner nodes; the last one is its root.
 
-    The path of word ``w``, from the root down, is at ``begins[w]:begins[w + 1]``.
+    The words' paths themselves would take ten times the memory.
 
     Attributes
     ----------
-    begins : ndarray of int64, (V + 1,)
-    nodes : ndarray of int32
-        The inner nodes on each word's path, numbered from 0 in the order they were made.
-    codes : ndarray of uint8
-        Where the path goes on from these nodes: 0 or 1.
+    parents : ndarray of int32, (2 V - 1,)
+        Parents of the words, then of the inner nodes, as numbers of inner nodes; these are
+        numbered from 0 in the order they were made.  The root has -1.
+    codes : ndarray of uint8, (2 V - 1,)
+        On which side of the parent each of them is: 0 or 1.
+    lengths : ndarray of uint8, (V,)
+        Inner nodes on each word's path.
     """
 
-    begins: NDArray[np.int64]
-    nodes: NDArray[np.int32]
+    parents: NDArray[np.int32]
     codes: NDArray[np.uint8]
+    lengths: NDArray[np.uint8]
+
+    def path(self, word: int) -> tuple[list[int], list[int]]:
+        """The inner nodes from the root down to a word, and the sides on which it goes on."""
+        place, nodes, codes = word, [], []
+        for _ in range(self.lengths[word]):
+            nodes.append(int(self.parents[place]))
+            codes.append(int(self.codes[place]))
+            place = len(self.lengths) + nodes[-1]
+        return nodes[::-1], codes[::-1]
 
 
 def keep_thresholds(counts: ArrayLike, sample: float) -> NDArray[np.uint32]:
@@ -141,9 +153,9 @@ def noise_table(counts: ArrayLike, ns_exponent: float = 0.75) -> AliasTable:
 def _alias_table(shares):
     """The table of shares whose mean is 1: those below 1 are filled up from those above."""
     aliases = np.arange(len(shares), dtype=np.int32)
-    shares = shares.tolist()  # faster to walk than an array
-    small = [i for i, share in enumerate(shares) if share < 1]
-    large = [i for i, share in enumerate(shares) if share >= 1]
+    small = _array("q", np.flatnonzero(shares < 1))
+    large = _array("q", np.flatnonzero(shares >= 1))
+    shares = _array("d", shares)
     while small and large:
         i, j = small.pop(), large[-1]
         aliases[i] = j
@@ -183,27 +195,24 @@ def huffman_tree(counts: ArrayLike) -> HuffmanTree:
     --------
     >>> from fastseq.word_counts import huffman_tree
     >>> tree = huffman_tree([5, 2, 1])
-    >>> tree.begins.tolist()
-    [0, 1, 3, 5]
-    >>> tree.nodes.tolist(), tree.codes.tolist()
-    ([1, 1, 0, 1, 0], [1, 0, 1, 0, 0])
+    >>> [tree.path(word) for word in range(3)]
+    [([1], [1]), ([1, 0], [0, 1]), ([1, 0], [0, 0])]
     """
     counts = check_counts(counts)
-    if len(counts) < 2:
-        empty = np.zeros(len(counts) + 1, np.int64)
-        return HuffmanTree(empty, np.empty(0, np.int32), np.empty(0, np.uint8))
     parents, codes = _join_nodes(counts)
-    return _paths(len(counts), parents, codes)
+    return HuffmanTree(parents, codes, _lengths(len(counts), parents))
 
 
 def _join_nodes(counts):
     """Each node's parent, and its side; nodes are the words, then the inner ones as made."""
     size = len(counts)
     order = np.argsort(counts, kind="stable")
-    leaves = order.tolist()
-    leaf_counts = counts[order].tolist()
+    leaves = _array("q", order)
+    leaf_counts = _array("q", counts[order])
     inner_counts = []  # rise too: the two least of all are among the next of both
-    parents, codes = [0] * (2 * size - 1), [0] * (2 * size - 1)
+    parents = np.full(max(2 * size - 1, 0), -1, np.int32)
+    codes = np.zeros(len(parents), np.uint8)
+    parent_of, code_of = memoryview(parents), memoryview(codes)
     leaf = inner = 0
     for made in range(size - 1):
         total = 0
@@ -214,32 +223,25 @@ def _join_nodes(counts):
             else:
                 node, count = size + inner, inner_counts[inner]
                 inner += 1
-            parents[node], codes[node] = size + made, code
+            parent_of[node], code_of[node] = made, code
             total += count
         inner_counts.append(total)
-    return np.array(parents, np.int64), np.array(codes, np.uint8)
+    return parents, codes
 
 
-def _paths(size, parents, codes):
-    """The path to each word; all words climb at once."""
-    root = len(parents) - 1
-    places, climbing = np.arange(size), np.arange(size)
-    lengths = np.zeros(size, np.int64)
-    while climbing.size:
+def _lengths(size, parents):
+    """The nodes on each word's path, less than 100 in any text; all words climb at once."""
+    lengths, climbing = np.zeros(size, np.uint8), np.arange(size)
+    nodes = parents[:size]
+    while (climbing := climbing[nodes >= 0]).size:
         lengths[climbing] += 1
-        places[climbing] = parents[places[climbing]]
-        climbing = climbing[places[climbing] != root]
-    begins = np.concatenate([[0], np.cumsum(lengths)])
-    path_nodes = np.empty(begins[-1], np.int32)
-    path_codes = np.empty(begins[-1], np.uint8)
-    places, climbing, step = np.arange(size), np.arange(size), 1
-    while climbing.size:
-        at = begins[climbing + 1] - step
-        path_codes[at] = codes[places[climbing]]
-        places[climbing] = parents[places[climbing]]
-        path_nodes[at] = places[climbing] - size
-        climbing, step = climbing[places[climbing] != root], step + 1
-    return HuffmanTree(begins, path_nodes, path_codes)
+        nodes = parents[size + nodes[nodes >= 0]]
+    return lengths
+
+
+def _array(code, numbers):
+    """Numbers that Python walks over fast; a list of them would take several times the memory."""
+    return array(code, numbers.tobytes())
 
 
 def check_counts(counts):

@@ -18,6 +18,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import corpus_reading, corpus_store, progress, reference_corpus
+from fastseq.packed_words import PackedWords
 
 EXTENSION = "fastseq._word2vec"
 
@@ -372,7 +373,28 @@ def test_many_words(new_table):
     assert table.counts().tolist() == [2] * len(words[::3]) + [1] * (20_000 - len(words[::3]))
 
 
+def test_packed_words_are_the_words(new_table):
+    words = ["a", "größer", "日本語", "abcdefg", "abcdefgh", "x" * 1000, "naïve"]
+    table = new_table()
+    read_words(table, " ".join(words).encode())
+    for numbers in (range(7), [5, 0, 2], [3], []):
+        numbers = np.array(numbers, np.int64)
+        packed = PackedWords(*table.packed(numbers))
+        assert len(packed) == len(numbers) and packed.unpacked() == table.words(numbers)
+    text, ends = table.packed(np.array([2, 0]))
+    assert (text, ends.tolist(), ends.dtype) == ("日本語a".encode(), [9, 10], np.int64)
+
+
 # --- the class ------------------------------------------------------------------------------
+
+
+def test_words_of_a_corpus_are_a_list_from_the_first_look_on():
+    corpus = fs.Corpus.from_sentences([["a", "b", "a"]], min_count=1)
+    assert repr(corpus) == "<Corpus of 1 sentences, 3 words, 2 of them different>"
+    corpus.index_to_key[1] = "c"
+    assert corpus.index_to_key == ["a", "c"] and corpus[0] == ["a", "c", "a"]
+    corpus.index_to_key = ["d", "e"]
+    assert corpus[0] == ["d", "e", "d"]
 
 
 def test_a_corpus_of_ones_own():

@@ -1,6 +1,8 @@
 """Vectors by keys: queries against hand-computed values, and against gensim where it is there."""
 
+import copy
 import math
+import pickle
 import sys
 import types
 
@@ -10,6 +12,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import vector_evaluation, vector_search
+from fastseq.packed_words import PackedWords
 
 KEYS = ["king", "queen", "man", "woman", "Man", "zero"]
 ROWS = [[3, 1], [2, 3], [1, 1], [1, 3], [2, 1.2], [0, 0]]
@@ -144,6 +147,40 @@ def test_attributes_of_keys(wv):
 def test_bad_arrays(keys, vectors, parts):
     with raises((TypeError, ValueError), *parts):
         fs.KeyedVectors.from_arrays(keys, vectors)
+
+
+def packed_vectors():
+    """The keys a, b and c with vectors, as training makes them."""
+    packed = PackedWords("aße".encode(), np.array([1, 3, 4]))
+    return fs.KeyedVectors.from_arrays(packed, np.eye(3))
+
+
+def test_packed_keys_are_as_good_as_a_list():
+    wv = packed_vectors()
+    assert len(wv) == 3 and repr(wv) == "<KeyedVectors: 3 keys, vectors of 3 numbers, float64>"
+    assert "ß" in wv and "x" not in wv and wv.get_index("e") == 2
+    for copied in (copy.copy, copy.deepcopy, lambda w: pickle.loads(pickle.dumps(w))):
+        for original in (packed_vectors(), wv):
+            other = copied(original)
+            assert other.index_to_key == ["a", "ß", "e"]
+            assert other.key_to_index == {"a": 0, "ß": 1, "e": 2}
+    wv = packed_vectors()
+    wv.add_vector("x", [1, 2, 3])
+    assert wv.index_to_key == ["a", "ß", "e", "x"] and wv["x"].tolist() == [1, 2, 3]
+    with raises(ValueError, "vectors must have shape (number of keys, D)", "(3, 3), got (2, 3)"):
+        fs.KeyedVectors.from_arrays(PackedWords(b"abc", np.array([1, 2, 3])), np.ones((2, 3)))
+
+
+def test_keys_that_are_changed_leave_their_places():
+    wv = packed_vectors()
+    wv.index_to_key.append("x")
+    assert len(wv) == 4 and wv.key_to_index == {"a": 0, "ß": 1, "e": 2}
+    wv = packed_vectors()
+    wv.index_to_key = ["d", "ß", "e"]
+    assert wv.index_to_key[0] == "d" and wv.key_to_index == {"a": 0, "ß": 1, "e": 2}
+    wv = packed_vectors()
+    wv.key_to_index = {"x": 1}
+    assert wv.index_to_key == ["a", "ß", "e"] and wv["x"].tolist() == [0, 1, 0]
 
 
 def test_arrays_are_not_copied():

@@ -5,6 +5,7 @@ import inspect
 import math
 import pickle
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,9 +71,8 @@ def test_the_first_loss_is_that_of_guessing():
     options = {"alpha": 1e-30, "min_alpha": 0, "epochs": 1, "compute_loss": True}
     flat = make_model(sentences, hs=1, negative=0, **options)
     counts = flat.wv.expandos["count"]
-    mean = np.average(
-        np.diff(huffman_tree(counts).begins), weights=counts
-    )  # every word has a window here
+    # every word has a window here
+    mean = np.average(huffman_tree(counts).lengths, weights=counts)
     assert math.isclose(flat.losses[0], mean * math.log(2), rel_tol=1e-6)
     sampled = make_model(sentences, sg=1, negative=5, **options)
     share = counts**0.75 / (counts**0.75).sum()
@@ -121,6 +121,28 @@ def test_building_and_training_is_what_the_class_does_at_once(tmp_path):
     as_in_gensim.build_vocab(corpus_iterable=sentences)
     as_in_gensim.train(sentences, total_examples=as_in_gensim.corpus_count, epochs=5)
     assert_same(at_once, as_in_gensim)
+
+
+@pytest.mark.parametrize("settings", [{"sg": 1}, {"hs": 1, "negative": 0}])
+def test_words_take_little_memory_besides_vectors_and_text(tmp_path, settings):
+    """A string, its places in a list and a dict, and its way through a tree would take 250."""
+    words = 5_000
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(f"{i % words}word" for i in range(20 * words)), "ascii")
+    options = {"vector_size": 16, "epochs": 1, "workers": 1, "progress": False, **settings}
+    make_model([["a", "b"]], **options)  # what is imported and kept on the way
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        model = make_model(**options)
+        model.build_vocab(corpus_file=path)
+        model.train()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    kept = 2 * 4 * 16 * words + 4 * 20 * words
+    assert kept < grown < kept + 80 * words
+    assert model.wv.index_to_key[0] == f"{words - 1}word" and len(model.wv) == words
 
 
 def test_seeds_and_further_epochs_make_a_difference():

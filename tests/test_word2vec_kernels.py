@@ -64,10 +64,9 @@ def objective(case, outputs, first_inputs, inputs):
                     share = settings.negative / settings.draws
                     loss += share * softplus(x @ syn1neg[negative])
         if syn1 is not None:
-            begins, nodes, codes = case.paths
-            for at in range(begins[word], begins[word + 1]):
-                s = x @ syn1[nodes[at]]
-                loss += softplus(-s if codes[at] == 0 else s)
+            for node, code in zip(*case.tree.path(word), strict=True):
+                s = x @ syn1[node]
+                loss += softplus(-s if code == 0 else s)
 
     for begin, end in itertools.pairwise(case.offsets):
         for i in range(begin, end):
@@ -180,6 +179,21 @@ def test_deterministic_training_does_not_depend_on_threads(cython_kernels, varia
         assert_equal_results(case.train(cython_kernels, workers=workers), first, 0)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("variant", [VARIANTS[2], VARIANTS[7]], ids=["sg-both", "cbow-both"])
+@both_dtypes
+def test_threads_share_negatives_on_every_isa(cython_kernels, isa, variant, dtype):
+    """One thread changes four negatives at a time, and several change theirs one by one."""
+    if isa not in cython_kernels.available_isas():
+        pytest.skip(f"this machine or build has no {isa}")
+    cython_kernels.set_isa(isa)
+    corpus = make_corpus(length=17_000)
+    case = Case(corpus, variant, dtype=dtype, size=67, draws=64, virtual_workers=3)
+    first = case.train(cython_kernels)
+    for workers in (2, 3):
+        assert_equal_results(case.train(cython_kernels, workers=workers), first, 0)
+
+
 @pytest.mark.parametrize("variant", [VARIANTS[i] for i in (0, 1, 5)], ids=["ns", "hs", "cbow-hs"])
 def test_threads_that_race_train_everything(cython_kernels, variant):
     case = Case(make_corpus(length=60_000), variant, dtype=np.float32, sample=0)
@@ -207,8 +221,7 @@ def test_copies_of_the_tree_change_nothing(cython_kernels, isa, variant, words, 
     assert np.allclose(losses, alone[1], rtol=1e-12)
     for name, matrix in alone[0].items():
         assert np.abs(after[name] - matrix).max(initial=0) < 1e-12, name
-    begins, nodes, _ = case.paths
-    met = {node for word in set(case.ids) for node in nodes[begins[word] : begins[word + 1]]}
+    met = {node for word in set(case.ids) for node in case.tree.path(word)[0]}
     changed = set(np.flatnonzero((after["syn1"] != case.syn1).any(axis=1)))
     assert changed <= met and len(changed) >= 0.95 * len(met)  # a word may be a sentence alone
 

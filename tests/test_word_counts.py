@@ -93,26 +93,37 @@ def shortest_cost(counts):
 def test_paths_lead_to_their_words_and_are_as_short_as_can_be(counts):
     tree = huffman_tree(counts)
     size = len(counts)
-    lengths = np.diff(tree.begins)
-    assert len(tree.begins) == size + 1 and tree.begins[-1] == len(tree.nodes) == len(tree.codes)
-    assert sum(int(n) * int(c) for n, c in zip(lengths, counts, strict=True)) == shortest_cost(
-        counts
-    )
+    assert tree.parents.dtype == np.int32 and tree.codes.dtype == np.uint8
+    assert len(tree.parents) == len(tree.codes) == 2 * size - 1 and tree.parents[-1] == -1
+    paths = [tree.path(word) for word in range(size)]
+    lengths = [len(nodes) for nodes, _ in paths]
+    assert tree.lengths.dtype == np.uint8 and tree.lengths.tolist() == lengths
+    assert sum(n * int(c) for n, c in zip(lengths, counts, strict=True)) == shortest_cost(counts)
     # Each inner node has two sides, each of which leads to one place only.
     children = {}
     for word in range(size):
-        path = slice(tree.begins[word], tree.begins[word + 1])
-        nodes = [int(node) for node in tree.nodes[path]]
+        nodes, codes = paths[word]
         assert not nodes or nodes[0] == size - 2  # the root
         below = [*nodes[1:], f"word {word}"] if nodes else []
-        for node, code, child in zip(nodes, tree.codes[path].tolist(), below, strict=True):
+        for node, code, child in zip(nodes, codes, below, strict=True):
             assert children.setdefault((node, code), child) == child
     assert set(children) == {(node, code) for node in range(size - 1) for code in (0, 1)}
     assert len(set(children.values())) == len(children)
 
 
+def test_tree_of_counts_whose_sum_has_more_than_64_bits():
+    assert huffman_tree([2**62] * 16).lengths.tolist() == [4] * 16
+
+
 def test_tree_of_no_words():
-    assert huffman_tree([]).begins.tolist() == [0]
+    assert [len(array) for array in huffman_tree([])] == [0, 0, 0]
+
+
+def test_words_of_equal_counts_are_joined_in_their_order():
+    """A model in a file has no tree: it is made anew, and must be the same one."""
+    tree = huffman_tree([2, 2, 1, 1, 2])
+    assert tree.parents.tolist() == [1, 1, 0, 0, 2, 2, 3, 3, -1]
+    assert tree.codes.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
 
 
 # --- arguments ------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class Case:
         self.syn1 = self.syn1 if tree else None
         self.keep = keep_thresholds(counts, sample)
         self.alias = noise_table(counts) if negative else None
-        self.paths = huffman_tree(counts) if tree else None
+        self.tree = huffman_tree(counts) if tree else None
         defaults = {"window": 4, "shrink": True, "draws": 16, "block": 16, "with_loss": True}
         self.settings = Settings(
             skip_gram=skip_gram, mean=mean, negative=negative,
@@ -100,6 +100,6 @@ class Case:
         losses = np.full((self.chunks, 2), np.nan)
         module.train_words(
             after["syn0"], after.get("syn1neg"), after.get("syn1"), self.ids, self.offsets,
-            self.keep, self.alias, self.paths, self.settings, STREAMS, 0, rates, losses, workers,
+            self.keep, self.alias, self.tree, self.settings, STREAMS, 0, rates, losses, workers,
         )  # fmt: skip
         return after, losses

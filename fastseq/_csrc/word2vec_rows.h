@@ -260,7 +260,11 @@ static void FS_NAME(add_windows)(long vectors, const char *difference, char *sum
 
 static void FS_NAME(add_changes)(long vectors, long count, const fs_change *changes, int part,
                                  int parts) {
+    const long ahead = 8; /* rows that are asked for: the block may be over for long */
     for (long i = 0; i < count; i++) {
+        if (i + ahead < count)
+            for (long at = 0; at < vectors * FS_VECTOR_BYTES; at += 64)
+                __builtin_prefetch(changes[i + ahead].row + at, 1, 3);
         if (parts > 1 && changes[i].index % parts != part) continue;
         const VEC scale = (REAL)changes[i].scale - (VEC){0};
         const VEC *x = (const VEC *)changes[i].delta;

@@ -5,17 +5,14 @@ of the draws that it stands for.  The expected gradient is that of skip-gram neg
 the block's first parameters; three small dense products take the place of the work per pair.
 """
 
-cdef enum:
-    PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
-
-
 cdef void train_block(Worker *w, long count) noexcept nogil:
     """Centres w.at : w.at + count of the chunk."""
     cdef const Plan *plan = w.plan
     cdef long t
-    ask_for_words(w, w.at + count)
     if plan.deferred:
         memset(w.top, 0, sizeof(w.top))
+    else:
+        ask_for_words(w, w.at + count)
     if plan.skip_gram:
         for t in range(w.at, w.at + count):
             w.pairs += w.last[t] - w.first[t] - 1
@@ -44,7 +41,9 @@ cdef void ask_for_words(Worker *w, long begin) noexcept nogil:
 # --- negatives ----------------------------------------------------------------------------------
 
 cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
-    """Copies of the rows of a block's negatives; those of the next block are drawn ahead."""
+    """Copies of the rows of a block's negatives; those of its next block are drawn ahead, unless
+    other workers' blocks come in between.
+    """
     cdef const Plan *plan = w.plan
     cdef long k, row = plan.outputs.row_bytes
     if w.drawn != begin:
@@ -52,8 +51,8 @@ cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
     for k in range(plan.draws):
         w.negatives[k] = w.next_negatives[k]
         memcpy(w.n + k * row, row_of(&plan.outputs, w.negatives[k]), row)
-        w.dn[k] = change(w, &plan.outputs, w.negatives[k])
-    if next < w.end:
+        w.dn[k] = row_of(&plan.outputs, w.negatives[k])
+    if next < w.end and not plan.deferred:
         draw_negatives(w, next)
 
 
@@ -133,7 +132,9 @@ cdef void leave_out(
 
 
 cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcept nogil:
-    """All inputs and all negatives of a block: three dense products."""
+    """All inputs and all negatives of a block: three dense products, of which the last one changes
+    the negatives, perhaps later.
+    """
     cdef const Plan *plan = w.plan
     cdef const fs_tiles *tiles = plan.tiles
     cdef long columns = panel_columns(plan), item = tiles.item, row = plan.outputs.row_bytes
@@ -158,9 +159,32 @@ cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcep
             plan.vectors, count, dx, s, columns * item, item, columns,
             w.n + panel * columns * row,
         )
-        plan.rows.products(
-            plan.vectors, columns, w.dn + panel * columns, s, item, columns * item, count, x
-        )
+    if plan.deferred:
+        w.inputs = count
+    else:
+        change_negatives(w, count, x, 0, 1)
+
+
+cdef void change_negatives(
+    Worker *w, long count, const char *x, int part, int parts
+) noexcept nogil:
+    """Add the inputs, times their errors, to those negatives whose index is ``part`` modulo
+    ``parts``.
+    """
+    cdef const Plan *plan = w.plan
+    cdef long columns = panel_columns(plan), item = plan.tiles.item, step = columns * item
+    cdef long panel, first, k
+    cdef char *s
+    for panel in range(plan.draws // columns):
+        first, s = panel * columns, w.scores + panel * count * step
+        if parts == 1:
+            plan.rows.products(plan.vectors, columns, w.dn + first, s, item, step, count, x)
+            continue
+        for k in range(columns):
+            if w.negatives[first + k] % parts == part:
+                plan.rows.products(
+                    plan.vectors, 1, w.dn + first + k, s + k * item, item, step, count, x
+                )
 
 
 # --- skip-gram ----------------------------------------------------------------------------------
@@ -232,11 +256,11 @@ cdef void descend(
     cdef const Plan *plan = w.plan
     cdef const fs_tiles *tiles = plan.tiles
     cdef long row = plan.nodes.row_bytes, item = tiles.item, i, size
-    cdef long length = take_path(w, w.words[centre]), columns = (length + 3) // 4 * 4, l
-    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[w.words[centre]]
+    cdef const Path *path = take_path(w, centre)
+    cdef long length = path.length, columns = (length + 3) // 4 * 4, l
     for l in range(length):
         memcpy(w.n + l * row, w.y[l], row)
-        w.dn[l] = change_node(w, nodes[l])
+        w.dn[l] = change_node(w, path.nodes[l])
     for i in range(inputs):
         plan.rows.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
         if begin + i == centre:
@@ -254,39 +278,54 @@ cdef void descend(
     plan.rows.products(plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, x)
 
 
-cdef long take_path(Worker *w, long word) noexcept nogil:
-    """A word's nodes, and in ``positives`` what they should say."""
+cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
+    """A centre's way; its nodes' vectors are in ``y``, what they should say in ``positives``."""
     cdef const Plan *plan = w.plan
-    cdef long begin = plan.path_begins[word], length = plan.path_begins[word + 1] - begin, l
-    cdef const int32_t *nodes = plan.path_nodes + begin
-    cdef const uint8_t *codes = plan.path_codes + begin
+    cdef const Path *path = path_to(w, centre)
+    cdef long length = path.length, l
     for l in range(length):
-        w.y[l] = row_of(&plan.nodes, nodes[l]) if plan.span == 0 else node_row(w, nodes[l])
+        w.y[l] = (
+            row_of(&plan.nodes, path.nodes[l]) if plan.span == 0 else node_row(w, path.nodes[l])
+        )
     if plan.tiles.item == sizeof(float):
         for l in range(length):
-            (<float *>w.positives)[l] = 1 - codes[l]
+            (<float *>w.positives)[l] = 1 - path.codes[l]
     else:
         for l in range(length):
-            (<double *>w.positives)[l] = 1 - codes[l]
+            (<double *>w.positives)[l] = 1 - path.codes[l]
     for l in range(length, (length + 3) // 4 * 4):
         set_number(plan.tiles, w.positives, l, 0)
-    return length
+    return path
+
+
+cdef const Path *path_to(Worker *w, long centre) noexcept nogil:
+    """A centre's way through the tree: climbed some centres ahead, since each step waits for the
+    one before.
+    """
+    cdef const Plan *plan = w.plan
+    cdef Path *path = &w.paths[centre % PATHS]
+    cdef long l, place = w.words[centre]
+    if path.centre == centre:
+        return path
+    path.centre, path.length = centre, plan.path_lengths[place]
+    for l in range(path.length - 1, -1, -1):
+        path.nodes[l], path.codes[l] = plan.parents[place], plan.codes[place]
+        place = plan.words + path.nodes[l]
+    return path
 
 
 cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
     """The nodes of a centre that is soon to come, and the way of one that comes later."""
     cdef const Plan *plan = w.plan
-    cdef long at
+    cdef const Path *path
+    cdef long l
     if centre + PATHS_AHEAD < w.end:
-        at = plan.path_begins[w.words[centre + PATHS_AHEAD]]
-        __builtin_prefetch(plan.path_nodes + at, 0, 3)
-        __builtin_prefetch(plan.path_codes + at, 0, 3)
+        path_to(w, centre + PATHS_AHEAD)
     if centre < w.end:
-        for at in range(
-            plan.path_begins[w.words[centre]], plan.path_begins[w.words[centre] + 1]
-        ):
-            if place_of(plan, plan.path_nodes[at]) < 0:
-                ask_for(&plan.nodes, plan.path_nodes[at])
+        path = path_to(w, centre)
+        for l in range(path.length):
+            if place_of(plan, path.nodes[l]) < 0:
+                ask_for(&plan.nodes, path.nodes[l])
 
 
 # --- continuous bags of words -------------------------------------------------------------------
@@ -316,23 +355,23 @@ cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
         for t in range(count):
             ask_for_path(w, begin + t + PATHS_AHEAD)
             if w.last[begin + t] - w.first[begin + t] > 1:
-                descend_bag(w, w.words[begin + t], w.x + t * row, bags[t])
+                descend_bag(w, begin + t, w.x + t * row, bags[t])
     if plan.outputs.data != NULL:
         bag_negatives(w, begin, count, bags)
     spread(w, begin, count, first, last)
 
 
-cdef void descend_bag(Worker *w, long word, const char *x, char *d) noexcept nogil:
+cdef void descend_bag(Worker *w, long centre, const char *x, char *d) noexcept nogil:
     cdef const Plan *plan = w.plan
-    cdef long length = take_path(w, word), l
-    cdef const int32_t *nodes = plan.path_nodes + plan.path_begins[word]
+    cdef const Path *path = take_path(w, centre)
+    cdef long length = path.length, l
     plan.rows.dots(plan.vectors, length, x, w.y, w.scores)
     if plan.with_loss:
         w.loss += plan.rows.loss(length, w.positives, w.ones, w.scores)
     plan.rows.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
     if plan.deferred:
         for l in range(length):
-            note_pair(w, &plan.nodes, nodes[l], w.scores, l, x)
+            note_pair(w, &plan.nodes, path.nodes[l], w.scores, l, x)
     plan.rows.pairs(
         plan.vectors, length, w.scores, x, d, w.y, NULL if plan.deferred else <char **>w.y
     )

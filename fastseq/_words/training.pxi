@@ -1,9 +1,27 @@
 """Training over chunks of the corpus, by threads."""
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #define fs_give_memory_back() ((void)malloc_trim(0))
+    #else
+    #define fs_give_memory_back() ((void)0)
+    #endif
+    """
+    void fs_give_memory_back() noexcept nogil
+
+
+def give_memory_back():
+    """Give the system what was freed and glibc's heap keeps; see ``reference_word2vec.py``."""
+    with nogil:
+        fs_give_memory_back()
+
 
 def train_words(
     cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1, cnp.ndarray ids, cnp.ndarray offsets,
-    cnp.ndarray keep, alias, paths, settings, streams, long first_chunk, cnp.ndarray rates,
+    cnp.ndarray keep, alias, tree, settings, streams, long first_chunk, cnp.ndarray rates,
     cnp.ndarray losses, int workers,
 ):
     """Train on some chunks; see ``reference_word2vec.py``."""
@@ -15,7 +33,7 @@ def train_words(
     memset(&plan, 0, sizeof(plan))
     read_matrices(&plan, syn0, syn1neg, syn1)
     read_corpus(&plan, ids, offsets, keep)
-    read_tables(&plan, alias, paths)
+    read_tables(&plan, alias, tree)
     read_settings(&plan, settings, streams)
     plan.rates, plan.losses = <const double *>data(rates), <double *>data(losses)
     plan.first_chunk = plan.next_chunk = first_chunk
@@ -68,26 +86,32 @@ cdef void train_together(int part, int parts, void *argument) noexcept nogil:
     changes are added by one part.  So the result does not depend on the number of parts.
     """
     cdef Plan *plan = <Plan *>argument
+    cdef Worker *w
     cdef int i
     cdef bint busy = True
     while busy:
         for i in range(plan.workers):
             if i % parts == part:
+                if i + parts < plan.workers:
+                    ask_for_next_block(&plan.worker[i + parts])
                 train_next_block(&plan.worker[i], i)
         fs_barrier_wait(&plan.barrier, parts)
         busy = False
         for i in range(plan.workers):
-            busy |= plan.worker[i].chunk < plan.last_chunk
-            plan.rows.add_changes(
-                plan.vectors, plan.worker[i].changed, plan.worker[i].changes, part, parts
-            )
+            w = &plan.worker[i]
+            busy |= w.chunk < plan.last_chunk
+            if i == plan.workers - 1:
+                ask_for_next_block(&plan.worker[part])
+            plan.rows.add_changes(plan.vectors, w.changed, w.changes, part, parts)
+            if w.inputs:
+                change_negatives(w, w.inputs, w.x, part, parts)
         fs_barrier_wait(&plan.barrier, parts)
 
 
 cdef void train_next_block(Worker *w, int index) noexcept nogil:
     """Each worker has chunks of its own: every so many."""
     cdef const Plan *plan = w.plan
-    w.changed = 0
+    w.changed = w.inputs = 0
     while w.at == w.end and w.chunk < plan.last_chunk:
         if w.chunk >= 0:
             note_loss(w)
@@ -96,6 +120,16 @@ cdef void train_next_block(Worker *w, int index) noexcept nogil:
             read_chunk(w, w.chunk)
     if w.at < w.end:
         train_block(w, min(plan.block, w.end - w.at))
+
+
+cdef void ask_for_next_block(Worker *w) noexcept nogil:
+    """Rows that a worker soon needs; asked for a block of its own ahead, they would have left the
+    cache again.
+    """
+    if w.at < w.end:
+        ask_for_words(w, w.at)
+        if w.plan.outputs.data != NULL:
+            draw_negatives(w, w.at)
 
 
 # --- from Python to C ---------------------------------------------------------------------------
@@ -123,15 +157,15 @@ cdef read_corpus(Plan *plan, cnp.ndarray ids, cnp.ndarray offsets, cnp.ndarray k
     plan.keep, plan.words = <const uint32_t *>data(keep), keep.shape[0]
 
 
-cdef read_tables(Plan *plan, alias, paths):
+cdef read_tables(Plan *plan, alias, tree):
     if alias is not None:
         plan.threshold = <const uint32_t *>data(alias[0])
         plan.other = <const int32_t *>data(alias[1])
-    if paths is not None:
-        plan.path_begins = <const int64_t *>data(paths[0])
-        plan.path_nodes = <const int32_t *>data(paths[1])
-        plan.path_codes = <const uint8_t *>data(paths[2])
-        plan.longest_path = int(np.diff(paths[0]).max(initial=0))
+    if tree is not None:
+        plan.parents = <const int32_t *>data(tree[0])
+        plan.codes = <const uint8_t *>data(tree[1])
+        plan.path_lengths = <const uint8_t *>data(tree[2])
+        plan.longest_path = int(tree[2].max(initial=0))
 
 
 cdef read_settings(Plan *plan, settings, streams):

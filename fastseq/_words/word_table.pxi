@@ -3,6 +3,8 @@
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     bint PyUnicode_IS_ASCII(object text)
+    object PyBytes_FromStringAndSize(const char *text, Py_ssize_t size)
+    char *PyBytes_AS_STRING(object text)
 
 ctypedef unsigned char uchar
 
@@ -124,6 +126,23 @@ cdef class WordTable:
             word = &self.table.words[numbers[i]]
             words.append(self.table.texts[word.text : word.text + word.length].decode())
         return words
+
+    def packed(self, const int64_t[::1] numbers):
+        cdef int64_t[::1] ends = np.empty(len(numbers), np.int64)
+        cdef const Word *word
+        cdef int64_t size = 0
+        cdef Py_ssize_t i
+        for i in range(len(numbers)):
+            size += self.table.words[numbers[i]].length
+            ends[i] = size
+        text = PyBytes_FromStringAndSize(NULL, size)
+        for i in range(len(numbers)):
+            word = &self.table.words[numbers[i]]
+            memcpy(
+                PyBytes_AS_STRING(text) + ends[i] - word.length, self.table.texts + word.text,
+                word.length,
+            )
+        return text, np.asarray(ends)
 
     def prune(self, const int64_t[::1] numbers):
         cdef Table kept

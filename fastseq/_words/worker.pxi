@@ -5,6 +5,8 @@ cdef enum:
     MARKS = 4096   # bytes that say whether a word may be among the negatives
     TOP_NODES = 64 # of a tree, which many ways go through
     MOST_COPIES = 256  # of nodes
+    PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
+    PATHS = 16  # that a worker keeps: more than twice as many
     STALE_WORDS = 1024  # which all workers together train before they see each other's top nodes
 
 
@@ -25,9 +27,9 @@ cdef struct Plan:
     const uint32_t *threshold      # Vose's alias table
     const int32_t *other
     long words
-    const int64_t *path_begins
-    const int32_t *path_nodes
-    const uint8_t *path_codes
+    const int32_t *parents         # of words, then of nodes
+    const uint8_t *codes           # on which side of these they are
+    const uint8_t *path_lengths
     long longest_path
     bint skip_gram, mean, shrink, with_loss
     long window, block, draws
@@ -42,6 +44,13 @@ cdef struct Plan:
     int workers
     Worker *worker
     fs_barrier barrier
+
+
+cdef struct Path:
+    long centre          # whose way through the tree this is, -1: nobody's
+    long length
+    int32_t *nodes       # from the root down
+    uint8_t *codes
 
 
 cdef struct Worker:
@@ -75,10 +84,12 @@ cdef struct Worker:
     long drawn           # where the block begins that the next ones are for, -1: none
     long *pair_begins
     uint8_t *marks
+    Path paths[PATHS]    # of this and the next centres
     # deferred changes
     fs_change *changes
     char *deltas
     long changed
+    long inputs          # of negatives, which are to be changed by them; 0: none
     # the tree's top nodes: their changes in this block, or copies of them; NULL: none yet
     char *top[MOST_COPIES]
     uint8_t used[MOST_COPIES]  # whether a copy was, since the workers' changes were added up
@@ -228,6 +239,8 @@ cdef void read_chunk(Worker *w, long chunk) noexcept nogil:
     w.chunk, w.at = chunk, w.begin
     w.rate = plan.rates[chunk - plan.first_chunk]
     w.loss, w.pairs, w.drawn = 0, 0, -1
+    for at in range(PATHS):
+        w.paths[at].centre = -1
 
 
 cdef long sentence_of(const Plan *plan, long token) noexcept nogil:
@@ -286,7 +299,8 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     cdef long row = plan.inputs.row_bytes, item = plan.tiles.item, around = 2 * plan.window
     cdef long places = plan.block + around, columns = max(plan.draws, plan.longest_path)
     cdef long pairs = plan.block * around + 64
-    cdef long changes = plan.block + 2 * places + plan.draws + plan.block * plan.longest_path
+    cdef long changes = plan.block + 2 * places + plan.block * plan.longest_path
+    cdef long i
     w.plan = plan
     w.words = <int32_t *>take(scratch, (CHUNK + around + 1) * sizeof(int32_t))
     w.first = <int32_t *>take(scratch, (CHUNK + around + 1) * sizeof(int32_t))
@@ -310,13 +324,16 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.next_negatives = <int32_t *>take(scratch, plan.draws * sizeof(int32_t))
     w.pair_begins = <long *>take(scratch, (plan.block + 1) * sizeof(long))
     w.marks = <uint8_t *>take(scratch, MARKS)
+    for i in range(PATHS if plan.nodes.data != NULL else 0):
+        w.paths[i].nodes = <int32_t *>take(scratch, plan.longest_path * sizeof(int32_t))
+        w.paths[i].codes = <uint8_t *>take(scratch, plan.longest_path)
     if plan.deferred:
         w.changes = <fs_change *>take(scratch, changes * sizeof(fs_change))
         w.deltas = take(scratch, changes * row)
     if plan.span:
         w.copies = take(scratch, plan.top * row)
         w.before = take(scratch, plan.top * row)
-    w.changed, w.chunk, w.at, w.end, w.waiting = 0, -1, 0, 0, 0
+    w.changed, w.inputs, w.chunk, w.at, w.end, w.waiting = 0, 0, -1, 0, 0, 0
     memset(w.top, 0, sizeof(w.top))
     memset(w.used, 0, sizeof(w.used))
     if scratch.data != NULL:

@@ -41,7 +41,7 @@ QUICK_UPDATES = 50
 WORDS = (1_000_000, 5_000_000)
 QUICK_WORDS = 20_000
 WORD2VEC_WORDS = (300_000, 1_000_000)  # from file to vectors, and of an epoch
-WORD2VEC_MEMORY_WORDS = 10_000_000
+WORD2VEC_MEMORY_WORDS = 30_000_000  # 300 for each different one; in English they are more
 WORD2VEC_SIZES = [*((variant, 100) for variant in word_vectors.VARIANTS), ("sg-ns", 300)]
 
 

@@ -14,4 +14,5 @@ bag_pairs = compiled(reference_word2vec.bag_pairs)
 all_negatives = compiled(reference_word2vec.all_negatives)
 path_nodes = compiled(reference_word2vec.path_nodes)
 
+give_memory_back = reference_word2vec.give_memory_back
 train_words = reference_word2vec.make_train_words(sys.modules[__name__])

@@ -17,8 +17,8 @@ from fastseq.latent import divergence, log_mean_exp
 from fastseq.latent_losses import active_units
 from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
+from fastseq.models.networks import check_parameters
 from fastseq.models.settings import run_described
-from fastseq.models.writing_network import check_parameters
 
 
 class LatentReport(NamedTuple):

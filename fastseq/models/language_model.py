@@ -15,7 +15,7 @@ from fastseq.history import History
 from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
-from fastseq.models.networks import CELLS, softmax
+from fastseq.models.networks import CELLS, check_outputs, softmax
 from fastseq.models.settings import estimator, run_described
 from fastseq.sampling import Sampler
 
@@ -343,7 +343,9 @@ class LanguageModel(Estimator):
         ids, lengths = pad(prompts)
         network = self.network_
         h, _ = network.layers(ids, None, lengths, embedding=network.embedding)
-        return network.scores(h[lengths - 1, np.arange(len(lengths))])
+        scores = network.scores(h[lengths - 1, np.arange(len(lengths))])
+        check_outputs(scores, network)
+        return scores
 
     def _read_prompt(self, name, prompt):
         ids = self._encode(name, prompt, *self._known())

@@ -18,6 +18,20 @@ from fastseq.recurrent import GRU, LSTM, RNN
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 
+def check_parameters(which: str, network: Module) -> None:
+    """Raise if a network is broken, which what came of it may have shown."""
+    if not np.isfinite(network.parameters.flat).all():
+        raise FloatingPointError(
+            f"{which} parameters are not finite, got NaN or infinity: load or train it again"
+        ) from None
+
+
+def check_outputs(outputs: np.ndarray, network: Module) -> None:
+    """Raise if outputs are not finite since the network is broken: NaN has no largest one."""
+    if not np.isfinite(outputs).all():
+        check_parameters("the model's", network)
+
+
 def check_layers(estimator):
     """Raise unless the settings of an estimator's recurrent layers make sense."""
     checks.choice("cell", estimator.cell, tuple(CELLS))

@@ -13,10 +13,10 @@ from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator, check_pairs
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, check_parameters
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.settings import estimator, run_described
-from fastseq.models.writing_network import check_parameters, check_tied
+from fastseq.models.writing_network import check_tied
 from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:

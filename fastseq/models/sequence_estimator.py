@@ -8,7 +8,7 @@ from fastseq import checks
 from fastseq.batching import Batches
 from fastseq.models import inputs
 from fastseq.models.estimator import Estimator
-from fastseq.models.networks import Encoder, SequenceNetwork, check_layers
+from fastseq.models.networks import Encoder, SequenceNetwork, check_layers, check_outputs
 from fastseq.models.pooling import POOLINGS
 from fastseq.vocabulary import UNITS, Vocabulary
 
@@ -103,6 +103,7 @@ class SequenceEstimator(Estimator):
         outputs = [None] * inputs.count("X", X)
         for batch in self._batches(X, None, None) if outputs else ():
             y = self.network_(batch.x, batch.lengths)
+            check_outputs(y, self.network_)
             for place, row in enumerate(batch.rows):
                 outputs[row] = y[: batch.lengths[place], place] if self._by_steps else y[place]
         if self._by_steps:

@@ -11,10 +11,10 @@ from fastseq import checks
 from fastseq.batching import Batches
 from fastseq.models import inputs, token_pairs
 from fastseq.models.autoencoder import Autoencoder
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, check_parameters
 from fastseq.models.sequence_vae_network import SequenceVAENetwork
 from fastseq.models.settings import estimator
-from fastseq.models.writing_network import check_parameters, check_tied
+from fastseq.models.writing_network import check_tied
 from fastseq.models.writing_options import WritingOptions
 
 AT_ONCE = 4_000  # tokens of a batch that nothing is learned from

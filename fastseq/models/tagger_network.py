@@ -18,7 +18,7 @@ from fastseq.crf import CRF
 from fastseq.layers import Dropout, Embedding, Linear
 from fastseq.losses import CrossEntropyLoss
 from fastseq.models import pooling
-from fastseq.models.networks import make_layers, softmax
+from fastseq.models.networks import check_outputs, make_layers, softmax
 from fastseq.module import Module
 from fastseq.parameters import Parameters
 
@@ -222,13 +222,18 @@ class TaggerNetwork(Module):
 
     def best_tags(self, batch):
         """The numbers of the most probable tags, (T, B)."""
-        scores = self(batch)
+        scores = self._scores(batch)
         return self.crf.decode(scores, batch.lengths) if self._has_crf else scores.argmax(axis=2)
 
     def probabilities(self, batch):
         """Those of each tag for each word, (T, B, K)."""
-        scores = self(batch)
+        scores = self._scores(batch)
         return self.crf.marginals(scores, batch.lengths) if self._has_crf else softmax(scores)
+
+    def _scores(self, batch):
+        scores = self(batch)
+        check_outputs(scores, self)
+        return scores
 
     def loss(self, batch):
         """The mean loss of a word's tag, for validation."""

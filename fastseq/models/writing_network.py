@@ -225,14 +225,6 @@ def shifted(batch):
     return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
 
 
-def check_parameters(which: str, network: Module) -> None:
-    """Raise if a network is broken, which what came of it may have shown."""
-    if not np.isfinite(network.parameters.flat).all():
-        raise FloatingPointError(
-            f"{which} parameters are not finite, got NaN or infinity: load or train it again"
-        ) from None
-
-
 def check_tied(embedding_dim: int, hidden_size: int) -> None:
     """Raise unless a table of vectors can be that of the output weights as well."""
     if embedding_dim != hidden_size:
