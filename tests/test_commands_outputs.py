@@ -1,6 +1,7 @@
 """What commands write never takes the place of what they read, nor of what else they write."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,12 @@ def test_a_file_that_was_written_before_is_replaced(capsys):
     assert Path("tagged").read_text().count("\n") == 12
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs devices with names")
+needs_devices = pytest.mark.skipif(
+    not os.path.exists("/dev/stdout"), reason="needs devices with names"
+)
+
+
+@needs_devices
 def test_streams_and_devices_are_no_files(monkeypatch, capsys):
     files.check_outputs([("--out", "/dev/null"), ("--vocab", "/dev/null")], ["/dev/null"])
     files.check_outputs([("--out", "/dev/stdout"), ("--vocab", "/dev/stdout")], ["/dev/stdin", "-"])
@@ -125,3 +131,29 @@ def test_streams_and_devices_are_no_files(monkeypatch, capsys):
     with open("lines.txt") as file:
         assert run("predict tagger --format text --out ./-", monkeypatch, file.read()) == 0
     assert Path("-").read_text().startswith("a\t")
+
+
+@needs_devices
+@pytest.mark.parametrize("stream", ["/dev/stdout", "/dev/fd/1"])
+def test_what_goes_to_a_stream_goes_behind_what_is_there(stream):
+    """Whether it is a pipe, or a file that somebody else writes to as well."""
+    command = [*processes.python(), "-m", "fastseq", "predict", "tagger", "lines.txt"]
+    expected = subprocess.run(command, capture_output=True, check=True).stdout
+    assert expected.startswith(b"a\t")
+    command += ["--out", stream]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == expected
+    with open("log", "wb", 0) as log:
+        log.write(b"before\n")
+        subprocess.run(command, stdout=log, check=True)
+        log.write(b"behind\n")
+    assert Path("log").read_bytes() == b"before\n" + expected + b"behind\n"
+
+
+@needs_devices
+def test_a_device_needs_no_folder_that_can_be_written(monkeypatch):
+    """As for users that aren't root."""
+    allows = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev" and allows(path, mode))
+    assert run("predict tagger lines.txt --out /dev/null") == 0
+    with pytest.raises(PermissionError):
+        files.check_writable("/dev/new")
