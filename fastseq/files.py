@@ -198,7 +198,10 @@ def check_writable(path: str | os.PathLike) -> None:
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if _is_stream(path):  # which is written into, whatever its folder allows
-        if _descriptor(path) is None and not os.access(path, os.W_OK):
+        number = _descriptor(path)
+        if number is not None:
+            os.fstat(number)  # raises if it is closed
+        elif not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return
     folder = os.path.dirname(os.path.realpath(path))

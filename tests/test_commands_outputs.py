@@ -155,5 +155,7 @@ def test_a_device_needs_no_folder_that_can_be_written(monkeypatch):
     allows = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev" and allows(path, mode))
     assert run("predict tagger lines.txt --out /dev/null") == 0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        files.check_writable("/dev/fd/4321")
     with pytest.raises(PermissionError):
         files.check_writable("/dev/new")
