@@ -501,7 +501,7 @@ def test_help_has_an_example_that_parses(capsys):
     with pytest.raises(SystemExit):
         command.parse(["--help"])
     _, _, example = capsys.readouterr().out.partition("example: fastseq bench ")
-    assert command.parse(example.split()).suites == ["layers"]
+    assert example and command.parse(example.split()).suites == ["layers"]
 
 
 @pytest.mark.parametrize(
