@@ -18,7 +18,7 @@ WORDS = 20_000
 def main():
     parser = results.parser(__doc__.splitlines()[0])
     parser.add_argument("--out", default=FOLDER / "cmudict_common.tsv.gz", metavar="FILE")
-    args = parser.parse_args()
+    args = results.parse(parser)
     counts = count_words(args.data / "gutenberg8" / "gut8.xz")
     phones = read_dictionary(args.data / "cmudict" / "cmudict.dict.gz")
     words = sorted(phones, key=lambda word: (-counts[word], word))[:WORDS]

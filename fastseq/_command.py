@@ -10,8 +10,15 @@ from pathlib import Path
 
 def report(error):
     """Print an error as one line on standard error."""
-    message = " ".join(str(error).split())
-    print(f"fastseq: error: {message or type(error).__name__}", file=sys.stderr)
+    print(f"fastseq: error: {describe(error)}", file=sys.stderr)
+
+
+def describe(error):
+    """An error in one line; of a file its name comes first, as everywhere in the package."""
+    message = str(error)
+    if isinstance(error, OSError) and error.filename and error.filename2 is None:
+        message = f"{error.filename}: {error.strerror}"
+    return " ".join(message.split()) or type(error).__name__
 
 
 def code_of(stopped):

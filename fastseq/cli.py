@@ -23,6 +23,7 @@ from fastseq.commands import (
     translate,
     word2vec,
 )
+from fastseq.commands.parsers import CommandParser
 
 
 def main(argv=None):
@@ -84,7 +85,9 @@ def build_parser():
         epilog="example: fastseq demo --short",
     )
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     for command in (demo, train, predict, generate, translate, chat, score, word2vec, info):
         command.add(commands)
     # For the list in --help only: dispatch() never lets `bench` come this far.

@@ -9,10 +9,11 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 STDIN = "-"
+STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}  # and /dev/fd/N
 
 
 def display_name(path: str | os.PathLike) -> str:
@@ -194,13 +195,82 @@ def not_utf8(path, number, position, byte, line):
 
 def check_writable(path: str | os.PathLike) -> None:
     """Raise where a file can't be put, before any work that would be lost."""
-    folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if _is_stream(path):  # which is written into, whatever its folder allows
+        number = _descriptor(path)
+        if number is not None:
+            os.fstat(number)  # raises if it is closed
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return
+    folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+
+def check_outputs(
+    outputs: Iterable[tuple[str, str | os.PathLike | None]],
+    inputs: Iterable[str | os.PathLike | None],
+) -> None:
+    """Raise where a command's files can't be put, or would take the place of others of it.
+
+    Parameters
+    ----------
+    outputs : iterable of (str, path or None)
+        What is written: the option that says so, and the file; None where there is none.
+    inputs : iterable of (path or None)
+        What is read.  Standard input is no file.
+
+    Raises
+    ------
+    OSError
+        As of :func:`check_writable`.
+    ValueError
+        If a file is written that is read, or is written twice.
+    """
+    inputs = [path for path in inputs if path not in (None, STDIN)]
+    written = []
+    for option, path in outputs:
+        if path is None:
+            continue
+        check_writable(path)
+        if any(_is_same_file(path, other) for other in inputs):
+            raise ValueError(
+                f"{option} must not be a file that is read, which would be lost, got "
+                f"{os.fspath(path)}: give another name"
+            )
+        for other_option, other in written:
+            if _is_same_file(path, other):
+                raise ValueError(
+                    f"{option} must not be the file of {other_option}, got {os.fspath(path)}: "
+                    "give another name"
+                )
+        written.append((option, path))
+
+
+def _is_same_file(a, b):
+    """Whether two names are those of one file, which need not be there yet."""
+    if _is_stream(a) or _is_stream(b):
+        return False
+    if os.path.exists(a) and os.path.exists(b):
+        return os.path.samefile(a, b)
+    return os.path.normcase(os.path.realpath(a)) == os.path.normcase(os.path.realpath(b))
+
+
+def _is_stream(path):
+    """Whether it is a pipe, a device, or one of the process's own streams, whatever that is."""
+    is_own = _descriptor(path) is not None
+    return is_own or (os.path.exists(path) and not os.path.isfile(path))
+
+
+def _descriptor(path):
+    """Which of the process's own streams a name stands for, as a number, or None."""
+    name = os.path.abspath(path)
+    folder, number = os.path.split(name)
+    return int(number) if folder == "/dev/fd" and number.isdecimal() else STREAMS.get(name)
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
@@ -215,18 +285,21 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
     The data are written to a file beside it and are on the disk before that file takes the
     name.  A symbolic link stays one, and an existing file keeps its permissions.  What exists and
-    is no regular file, such as a pipe or a device, is written into.
+    is no regular file, such as a pipe or a device, is written into; so are the process's own
+    streams, such as /dev/stdout, behind what was written there.
 
     Raises
     ------
     OSError
         If the data can't be written; the old file is as it was.
     """
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:
+    if _is_stream(path):
+        number = _descriptor(path)
+        # a copy of the stream, which goes on where it is: opened anew it would begin at 0
+        with open(path if number is None else os.dup(number), "wb") as file:
             yield file
         return
+    target = os.path.realpath(path)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:

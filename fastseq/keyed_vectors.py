@@ -359,7 +359,7 @@ class KeyedVectors(SimilarKeys):
         ...     fs.KeyedVectors.load(path)["be"].tolist()
         [0.0, 1.0]
         """
-        form = vector_files.format_of(path)
+        form = vector_files.format_to_read(path)
         if mmap is not None:
             checks.choice("mmap", mmap, ("r", "c"))
             if form != "npy":

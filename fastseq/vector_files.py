@@ -41,6 +41,26 @@ def format_of(path):
     return form
 
 
+def format_to_read(path):
+    """The same of a file that should hold vectors, but may be that of a whole model."""
+    try:
+        return format_of(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_if_model(path)}") from None
+
+
+def _if_model(path):
+    """What to do where a model was saved instead of its vectors."""
+    name = os.fspath(path)
+    return f"of a Word2Vec model save its wv, as with fastseq.load({name!r}).wv.save('vectors.bin')"
+
+
+def names_of(path):
+    """All files that hold the vectors: a .npy file has another one beside it."""
+    is_npy = PurePath(path).suffix.lower() == ".npy"
+    return [os.fspath(path), _beside(path)] if is_npy else [os.fspath(path)]
+
+
 def write_npy(path, keys, vectors, attributes):
     """Write the vectors, and beside them keys and counts."""
     rest = [name for name in attributes if name != "count"]
@@ -129,9 +149,10 @@ def read_safetensors(path):
 
     file = tensor_files.read(path)
     if file.kind != KIND:
+        way_out = f"; {_if_model(path)}" if file.kind == "word2vec" else ""
         raise ValueError(
             f"{os.fspath(path)}: holds {checkpoint.describe_kind(file.kind)}, not "
-            f"{checkpoint.describe_kind(KIND)}"
+            f"{checkpoint.describe_kind(KIND)}{way_out}"
         )
     arrays = file.arrays
     text, offsets = arrays["keys"].tobytes(), arrays["key_offsets"].tolist()

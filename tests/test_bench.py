@@ -494,6 +494,14 @@ def test_command_line():
     assert options.cells == ("gru", "rnn")
     assert options.shapes == (Shape(5, 3, 4),)
     assert command.parse([]).suites == ["layers"]
+    assert command.parse(["layers", "--quick", "stream"]).suites == ["layers", "stream"]
+
+
+def test_help_has_an_example_that_parses(capsys):
+    with pytest.raises(SystemExit):
+        command.parse(["--help"])
+    _, _, example = capsys.readouterr().out.partition("example: fastseq bench ")
+    assert example and command.parse(example.split()).suites == ["layers"]
 
 
 @pytest.mark.parametrize(

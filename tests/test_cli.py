@@ -164,7 +164,11 @@ def test_a_wrong_command_line_exits_with_2(argv, message, calls, capsys):
     ("error", "line"),
     [
         (ValueError("first\nsecond"), "fastseq: error: first second\n"),
-        (PermissionError(13, "Permission denied", "x"), "fastseq: error: [Errno 13]"),
+        (PermissionError(13, "Permission denied", "x"), "fastseq: error: x: Permission denied\n"),
+        (OSError(5, "Input/output error"), "fastseq: error: [Errno 5] Input/output error\n"),
+        (OSError(18, "No link", "a", None, "b"), "fastseq: error: [Errno 18] No link: 'a' -> 'b'"),
+        (FileNotFoundError(2, "No such file", ""), "fastseq: error: [Errno 2] No such file: ''"),
+        (OSError("a measuring process failed"), "fastseq: error: a measuring process failed\n"),
         (ImportError("install the extra"), "fastseq: error: install the extra\n"),
         (ValueError(), "fastseq: error: ValueError\n"),
     ],
@@ -343,13 +347,64 @@ def test_the_command_is_installed_with_the_package():
     assert command.load() is cli.main
 
 
-def test_every_command_has_help():
-    def parsers(parser):
-        yield parser
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for inner in action.choices.values():
-                    yield from parsers(inner)
+def parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
 
-    texts = [parser.format_help() for parser in parsers(cli.build_parser())]
-    assert len(texts) > 15 and all("usage: fastseq" in text for text in texts)
+
+def test_every_command_has_help(capsys):
+    found = list(parsers(cli.build_parser()))
+    assert len(found) > 15
+    for parser in found:
+        text = parser.format_help()
+        assert "usage: fastseq" in text
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(["--help"])
+        assert stop.value.code == 0
+        assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("predict m --format text data", {"model": "m", "format": "text", "data": "data"}),
+        ("predict --out o m --proba data --column -1", {"model": "m", "data": "data", "out": "o"}),
+        ("predict m --format text", {"model": "m", "data": "-"}),
+        ("predict m --format text -", {"model": "m", "data": "-"}),
+        ("predict -- m -data", {"model": "m", "data": "-data"}),
+        ("translate m --beam 5 data", {"model": "m", "beam": 5, "data": "data"}),
+        ("translate --beam 5 m data --ensemble a b", {"data": "data", "ensemble": ["a", "b"]}),
+        ("chat m --n 2 data", {"model": "m", "n": 2, "data": "data"}),
+        ("word2vec similar v --topn 2 a b", {"vectors": "v", "topn": 2, "words": ["a", "b"]}),
+        ("word2vec similar v a --topn 2 b", {"vectors": "v", "topn": 2, "words": ["a", "b"]}),
+        ("word2vec similar v --topn 2", {"vectors": "v", "words": []}),
+        ("word2vec similar v -- -a --b", {"vectors": "v", "words": ["-a", "--b"]}),
+        ("train tagger --out o --columns -1 -2 -- -d", {"data": "-d", "columns": [-1, -2]}),
+        ("demo --short g2p", {"short": True, "name": "g2p"}),
+    ],
+)
+def test_options_may_stand_anywhere(line, expected):
+    args = vars(cli.build_parser().parse_args(line.split()))
+    assert {name: args[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "rest", "message"),
+    [
+        ("info", "--foo", "unrecognized arguments: --foo"),
+        ("predict", "m --proba data more", "unrecognized arguments: more"),
+        ("predict", "--proba", "the following arguments are required: MODEL"),
+        ("predict", "m --proba --quantiles", "argument --quantiles: not allowed with argument"),
+        ("word2vec similar", "v --foo", "unrecognized arguments: --foo"),
+    ],
+)
+def test_a_wrong_command_line_shows_how_to_use_the_command(command, rest, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(f"{command} {rest}".split())
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: fastseq {command} [-h]")
+    assert f"fastseq {command}: error: {message}" in err

@@ -427,6 +427,7 @@ def models_fixture(folder_fixture, capsys):
     run(f"train classifier train.ts --out c {SMALL}")
     run(f"train classifier texts.tsv --out w {SMALL}")
     run(f"train regressor targets.ts --out r {SMALL}")
+    run(f"train language corpus.txt --out l {LANGUAGE}")
     fs.save_model(fs.GRU(2, 3), "gru")
     capsys.readouterr()
 
@@ -445,6 +446,7 @@ def broken_files():
     np.savez("flat.npz", x=np.ones(3))
     np.savez("long.npz", x=np.ones((2, 3)), y=np.ones(2), lengths=np.array([3, 4]))
     np.savez("floats.npz", x=np.ones((2, 3)), y=np.array([0.5, 1.0]))
+    np.savez("lists.npz", x=np.array([[["a", "b"]]]))
     np.savez("nan.npz", x=np.full((2, 3), np.nan), y=np.ones(2))
     with open("series.npz", "rb") as file, open("cut.npz", "wb") as cut:
         cut.write(file.read()[:-100])
@@ -456,7 +458,7 @@ def broken_files():
     ("line", "parts"),
     [
         ("train tagger cut.conllu --out m", ["cut.conllu, line 2:", "got 1"]),
-        ("train tagger none.conllu --out m", ["No such file or directory: 'none.conllu'"]),
+        ("train tagger none.conllu --out m", ["error: none.conllu: No such file or directory"]),
         (
             "train tagger sentences.txt --out m",
             ["sentences.txt: expected a file of format columns"],
@@ -464,9 +466,9 @@ def broken_files():
         ("train tagger train.ts --out m", ["train.ts: expected a file of format columns"]),
         ("train tagger train.conllu --columns 0 5 --out m", ["column 5 doesn't exist"]),
         ("train tagger one.tsv --format columns --out m", ["one.tsv: expected words and tags"]),
-        ("train tagger none.conllu --out no/m", ["No such file or directory: '", "/no'"]),
-        ("train tagger none.conllu --out .", ["Is a directory: '.'"]),
-        ("train tagger none.conllu --out m --checkpoint no/c", ["No such file", "/no'"]),
+        ("train tagger none.conllu --out no/m", ["/no: No such file or directory"]),
+        ("train tagger none.conllu --out .", ["error: .: Is a directory"]),
+        ("train tagger none.conllu --out m --checkpoint no/c", ["/no: No such file"]),
         ("train tagger train.conllu --validation cut.conllu --out m", ["cut.conllu, line 2:"]),
         ("train tagger train.conllu --test cut.conllu --out m", ["cut.conllu, line 2:"]),
         ("train tagger train.conllu --validation 1.5 --out m", ["validation must be"]),
@@ -490,7 +492,7 @@ def broken_files():
         ("train regressor nan.npz --out m", ["nan.npz: X[0] must hold finite numbers"]),
         ("train classifier floats.npz --out m", ["floats.npz: y must hold labels", "float64"]),
         ("train classifier train.ts --test floats.npz --out m", ["floats.npz: y must hold"]),
-        ("predict none data.ts", ["No such file or directory: 'none'"]),
+        ("predict none data.ts", ["error: none: No such file or directory"]),
         ("predict half dev.conllu", ["half: truncated"]),
         ("predict train.ts dev.conllu", ["train.ts: not a safetensors file"]),
         ("predict gru dev.conllu", ["gru: holds a model, for load_model, not an estimator"]),
@@ -499,15 +501,22 @@ def broken_files():
         ("predict t t", ["t: expected a file of format", "--format"]),
         ("predict t dev.conllu --quantiles", ["a SequenceTagger can't give --quantiles"]),
         ("predict r targets.ts --proba", ["a SequenceRegressor can't give --proba"]),
+        ("predict r targets.ts --quantiles", ["r: can't give --quantiles, it was trained without"]),
+        ("predict t dev.conllu --format npz", ["--format must be columns or text for", "got npz"]),
+        ("predict t dev.conllu --format tsv", ["--format must be columns or text for", "got tsv"]),
+        ("predict c test.ts --format columns", ["--format must be tsv or ts or npz or text for"]),
+        ("predict l sentences.txt --format npz", ["--format must be text or tsv for", "got npz"]),
+        ("predict l series.npz", ["series.npz: expected a file of format text or tsv"]),
+        ("predict l test.ts", ["test.ts: expected a file of format text or tsv"]),
         (
-            "predict r targets.ts --quantiles",
-            ["predict_quantiles needs an estimator with quantiles"],
+            "predict c sentences.txt",
+            ["sentences.txt: X must hold sequences of the 2 features of fit, got tokens"],
         ),
-        ("predict c sentences.txt", ["X must hold sequences of the 2 features of fit, got tokens"]),
-        ("predict w test.ts", ["X must hold sequences of strings, got numbers"]),
-        ("predict none dev.conllu --out no/file", ["No such file", "/no'"]),
+        ("predict w test.ts", ["test.ts: X must hold sequences of strings, got numbers"]),
+        ("predict w lists.npz", ["lists.npz: X[0][0] must be a string, got ['a', 'b']"]),
+        ("predict none dev.conllu --out no/file", ["/no: No such file"]),
         ("info train.ts", ["train.ts: not a safetensors file"]),
-        ("info none", ["No such file or directory: 'none'"]),
+        ("info none", ["error: none: No such file or directory"]),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(line, parts, models, capsys):

@@ -7,6 +7,7 @@ from estimator_cases import spelled
 
 import fastseq as fs
 from fastseq import processes
+from fastseq.commands.pairs import read_pairs
 
 pytest.importorskip("safetensors")
 
@@ -45,15 +46,15 @@ def model_fixture(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pairs", ["train.tsv", "train.source train.target", "turned.tsv --columns 1 0"]
+    "given", ["train.tsv", "train.source train.target", "turned.tsv --columns 1 0"]
 )
-def test_train_is_fit(pairs, model, capsys):
-    assert run(f"train seq2seq --pairs {pairs} --out m {OPTIONS} --test {pairs}") == 0
+def test_train_is_fit(given, model, capsys):
+    assert run(f"train seq2seq --pairs {given} --out m {OPTIONS} --test {given}") == 0
     loaded = fs.load("m")
     assert loaded.get_params() == model.get_params()
     assert np.array_equal(loaded.network_.parameters.flat, model.network_.parameters.flat)
     out = capsys.readouterr().out
-    name = " and ".join(pairs.partition(" --")[0].split())
+    name = " and ".join(given.partition(" --")[0].split())
     assert out.endswith(f"{name}: exact {model.score(X, Y):.4f}\n")
 
 
@@ -156,6 +157,9 @@ def test_files_of_other_lengths_are_not_compared(capsys):
     write("written.txt", ["a"])
     assert run("score written.txt right.txt") == 1
     assert "written.txt: expected a line for each of the 2 of right" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("score --metrics wer cer written.txt right.txt")
+    assert "got 'written.txt'; files stand before --metrics" in capsys.readouterr().err
     assert run("score - -") == 1
     assert "standard input can't be both files" in capsys.readouterr().err
 
@@ -179,6 +183,23 @@ def test_mistakes_are_told_in_a_line(model, capsys):
     assert "tagger: holds a SequenceTagger, which doesn't write lines" in capsys.readouterr().err
     assert run("translate g2p.safetensors train.source --n-best 9 --beam 3") == 1
     assert "n_best must be at most beam_size = 3, got 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["pairs", "validation", "test"])
+def test_a_text_is_no_table_of_pairs(option, capsys):
+    """Or a model learns to copy lines, where the second file was forgotten."""
+    given = {"pairs": "train.tsv"} | {option: "train.source"}
+    files = " ".join(f"--{name} {path}" for name, path in given.items())
+    assert run(f"train seq2seq {files} --out m {OPTIONS} --epochs 1") == 1
+    captured = capsys.readouterr()
+    expected = "train.source: expected a source and a target in each line, a tab between them, got"
+    assert f"{expected} one column; or give two files" in captured.err
+    assert captured.out == "" and captured.err.count("\n") == 1
+
+
+def test_pairs_stand_at_the_ends_of_a_table():
+    write("wide.tsv", [f"{x}\tbetween  {x}\t {' '.join(y)}" for x, y in zip(X, Y, strict=True)])
+    assert read_pairs(["wide.tsv"], None, ("character", "token")) == (X, Y)
 
 
 def test_the_penalty_of_length_is_a_number_or_a_word(model, capsys):

@@ -158,3 +158,11 @@ def test_sentences_become_points_of_a_space(run, monkeypatch):
     assert float(rows[2][3]) > float(rows[0][3])  # free bits are told
     assert all(1 < float(row[5]) < 2000 for row in rows)
     assert len(table(text, "New sentences, and sentences between two others")) == 6
+
+
+@pytest.mark.parametrize("name", ["demo_pronunciations", "danish_tagging"])
+def test_missing_data_are_said_to_be_missing(name, run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(name, "--data", tmp_path / "none")
+    assert stop.value.code == 2
+    assert f"there is no folder {tmp_path / 'none'} with the data" in capsys.readouterr().err

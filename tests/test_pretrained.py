@@ -1,5 +1,6 @@
 """Word vectors as what an Embedding begins with, by itself and within the estimators."""
 
+import re
 import warnings
 
 import numpy as np
@@ -254,3 +255,18 @@ def test_one_table_for_both_languages(tmp_path):
         model.fit(pairs)
     with raises(TypeError, "source_embeddings must be KeyedVectors", "ndarray"):
         translator(source_embeddings=np.ones((3, 5)))[0].fit(pairs)
+
+
+def test_a_model_is_not_its_vectors(tmp_path):
+    pytest.importorskip("safetensors")
+    words = fs.Word2Vec([["ab", "b"]], min_count=1, vector_size=5, epochs=1, workers=1)
+    with raises(TypeError, "embeddings must be KeyedVectors", "got Word2Vec: give its wv"):
+        fs.SequenceTagger(embeddings=words).fit([["ab"]], [["A"]])
+    for name in ("model.st", "model.safetensors"):
+        path = str(tmp_path / name)
+        words.save(path)
+        with raises(ValueError, path, "of a Word2Vec model save its wv", "vectors.bin')") as error:
+            fs.SequenceTagger(embeddings=path).fit([["ab"]], [["A"]])
+        way_out = re.search(r"fastseq\.load\((.*)\)\.wv\.save", str(error.value))[1]
+        assert way_out == repr(path)
+        assert fs.load(path).wv.index_to_key == words.wv.index_to_key

@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from fastseq import processes
+from fastseq import _command, processes
 from fastseq.bench.shapes import CELLS, MODES, parse_shapes
 
 
@@ -25,7 +25,7 @@ def main(argv=None):
     try:
         run(**vars(options))
     except (ValueError, OSError) as error:
-        print(f"fastseq bench: error: {error}", file=sys.stderr)
+        print(f"fastseq bench: error: {_command.describe(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -39,7 +39,7 @@ def parse(argv):
         prog="fastseq bench",
         description="Compare fastseq with the peers that are installed: competitors take turns "
         "in one process; medians and ratios are printed.",
-        epilog=f"suites:\n{suites}",
+        epilog=f"suites:\n{suites}\n\nexample: fastseq bench layers --cells gru --quick",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -54,7 +54,7 @@ def parse(argv):
     add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--quick", action="store_true", help="small and short: to see that it works")
     add("--json", metavar="FILE", help="also save everything, each round's times included")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     options.suites = options.suites or ["layers"]
     unknown = [name for name in options.suites if name not in SUITES]
     if unknown:

@@ -39,6 +39,11 @@ def find_format(path, wanted, formats):
     if path != files.STDIN and not os.path.exists(path):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if wanted is not None:
+        if wanted not in formats:
+            raise ValueError(
+                f"--format must be {' or '.join(formats)} for this model, got {wanted}; without it "
+                "the names of files say theirs"
+            )
         return wanted
     path = PurePath(path)
     ending = PurePath(path.stem).suffix if path.suffix in COMPRESSED else path.suffix

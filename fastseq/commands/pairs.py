@@ -15,8 +15,7 @@ def read_pairs(paths, columns, units):
     units : pair of str
     """
     if len(paths) == 1:
-        units = ["word" if unit == "token" else "character" for unit in units]
-        return readers.read_tsv(paths[0], columns=columns or (0, -1), units=units)
+        return _read_table(paths[0], columns, units)
     sources, targets = (read_sequences(path, unit) for path, unit in zip(paths, units, strict=True))
     if len(sources) != len(targets):
         raise ValueError(
@@ -24,6 +23,21 @@ def read_pairs(paths, columns, units):
             f"{files.display_name(paths[0])}, got {len(targets)}"
         )
     return sources, targets
+
+
+def _read_table(path, columns, units):
+    """Two columns of a file of tab-separated values; its ends if none are chosen."""
+    read = readers.read_tsv(path, columns=columns)
+    if len(read) == 1:  # source and target would be the same
+        raise ValueError(
+            f"{files.display_name(path)}: expected a source and a target in each line, a tab "
+            "between them, got one column; or give two files, of sources and of targets"
+        )
+    ends = read[0], read[-1]
+    return tuple(
+        [line.split() for line in lines] if unit == "token" else lines
+        for lines, unit in zip(ends, units, strict=True)
+    )
 
 
 def read_sequences(path, unit):

@@ -52,8 +52,7 @@ def run(args):
     """Read a model and data, write predictions."""
     if args.column is not None and args.format == "text":
         raise ValueError("--column is for files with columns, and --format text has none")
-    if args.out is not None:
-        files.check_writable(args.out)
+    files.check_outputs([("--out", args.out)], [args.model, args.data])
     model = models.load(args.model)
     predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
     if predict is None:
@@ -73,9 +72,7 @@ def tag(model, args):
     sentences = data.read_sentences(args.data, _format(args, "columns"), args.column)
     if args.proba:
         yield "\t".join(["", *map(str, model.classes_)])
-        results = model.predict_proba(sentences)
-    else:
-        results = model.predict(sentences)
+    results = _ask(model.predict_proba if args.proba else model.predict, sentences, args)
     for words, values in zip(sentences, results, strict=True):
         for word, value in zip(words, values, strict=True):
             yield f"{word}\t{_numbers(value) if args.proba else value}"
@@ -88,16 +85,18 @@ def label(model, args):
     sequences = _read_sequences(model, args)
     if args.proba:
         yield "\t".join(map(str, model.classes_))
-        yield from map(_numbers, model.predict_proba(sequences))
+        yield from map(_numbers, _ask(model.predict_proba, sequences, args))
     else:
-        yield from map(str, model.predict(sequences))
+        yield from map(str, _ask(model.predict, sequences, args))
 
 
 def measure(model, args):
     """The lines of a regressor."""
     _refuse(args.proba, "--proba", model)
+    if args.quantiles and model.quantiles is None:
+        raise ValueError(f"{args.model}: can't give --quantiles, it was trained without")
     sequences = _read_sequences(model, args)
-    values = model.predict_quantiles(sequences) if args.quantiles else model.predict(sequences)
+    values = _ask(model.predict_quantiles if args.quantiles else model.predict, sequences, args)
     by_steps = model.per_step or model.horizon is not None
     for steps in values:
         yield from map(_numbers, steps if by_steps else [steps])
@@ -110,12 +109,13 @@ def go_on(model, args):
     _refuse(args.quantiles, "--quantiles", model)
     if model.vocabulary_ is None:
         raise ValueError(f"{args.model}: holds a model of ids, which has no text for them")
-    lines, _ = data.read_sequences(args.data, _format(args, "text"), None, "character")
+    form = data.find_format(args.data, _format(args, "text"), ("text", "tsv"))
+    lines, _ = data.read_sequences(args.data, form, None, "character")
     if args.proba:
         yield "\t".join(map(_in_a_line, model.vocabulary_.tokens))
-        yield from map(_numbers, model.predict_proba(lines))
+        yield from map(_numbers, _ask(model.predict_proba, lines, args))
     else:
-        yield from map(_in_a_line, model.predict(lines))
+        yield from map(_in_a_line, _ask(model.predict, lines, args))
 
 
 def _in_a_line(token):
@@ -136,6 +136,14 @@ def _read_sequences(model, args):
     columns = None if args.column is None else (args.column,)
     sequences, _ = data.read_sequences(args.data, form, columns, model.unit)
     return sequences
+
+
+def _ask(predict, read, args):
+    """What a model says of data; what it says against them names their file."""
+    try:
+        return predict(read)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{files.display_name(args.data)}: {error}") from error
 
 
 def _format(args, of_stdin):

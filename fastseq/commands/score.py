@@ -1,5 +1,6 @@
 """``fastseq score``: how far lines that were written are from those that are right."""
 
+import argparse
 import sys
 
 import numpy as np
@@ -45,10 +46,10 @@ def add(commands):
     command.add_argument(
         "--metrics",
         nargs="+",
-        choices=NAMES,
+        type=_metric,
         default=["exact", "wer"],
         metavar="NAME",
-        help=f"of {', '.join(NAMES)} (default: exact wer)",
+        help=f"some of {', '.join(NAMES)}, behind the files (default: exact wer)",
     )
     command.add_argument(
         "--vectors", metavar="FILE", help="of words, for average, extrema and greedy"
@@ -60,6 +61,15 @@ def add(commands):
         help="how sacrebleu cuts lines for bleu: none where they are cut (default: 13a)",
     )
     command.set_defaults(run=run, parser=command)
+
+
+def _metric(text):
+    """A metric's name; a file's is likely to be one that was given behind them."""
+    if text not in NAMES:
+        raise argparse.ArgumentTypeError(
+            f"expected some of {', '.join(NAMES)}, got {text!r}; files stand before --metrics"
+        )
+    return text
 
 
 def run(args):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastseq import _command, dialogues, files, models, readers, tensor_files
+from fastseq import _command, dialogues, files, models, readers, tensor_files, vector_files
 from fastseq.commands import data, options, pairs
 
 
@@ -259,8 +259,8 @@ def _file_or_fraction(text):
 def run(args):
     """Train, save, and say how it went."""
     estimator = options.make_estimator(args, args.cls)
-    for path in filter(None, (args.out, args.checkpoint)):
-        files.check_writable(path)
+    outputs = (("--out", args.out), ("--checkpoint", args.checkpoint))
+    files.check_outputs(outputs, _inputs(args, estimator))
     tensor_files.check_library()
     learned = _read(args.data, args, estimator)
     held_out = validation = _single(args.validation)
@@ -288,6 +288,16 @@ def run(args):
     if failure is not None:
         raise failure
     return _command.code_of(history.stopped)
+
+
+def _inputs(args, estimator):
+    """All files that are read."""
+    for given in (args.data, args.validation, args.test):
+        paths = given if isinstance(given, list) else [given]
+        yield from (path for path in paths if isinstance(path, str))  # a number is a fraction
+    for name in estimator.missing_words:
+        vectors = getattr(estimator, name, None)
+        yield from () if vectors is None else vector_files.names_of(vectors)
 
 
 def _single(validation):

@@ -134,8 +134,8 @@ def _check_kind(args):
 def run(args):
     """Read a model and lines, write what it makes of them."""
     _check_kind(args)
-    if args.out is not None:
-        files.check_writable(args.out)
+    inputs = (args.model, *args.ensemble, args.data, args.prefixes, args.constraints)
+    files.check_outputs([("--out", args.out)], inputs)
     model, *others = (load(path) for path in (args.model, *args.ensemble))
     lines = _translate(model, others, args)
     if args.out is not None:

@@ -166,8 +166,9 @@ def train(args):
     from fastseq import tensor_files, vector_files, word2vec_files
 
     form = vector_files.format_of(args.out)
-    for path in filter(None, (args.out, args.vocab, args.checkpoint)):
-        files.check_writable(path)
+    outputs = [("--out", path) for path in vector_files.names_of(args.out)]
+    outputs += [("--vocab", args.vocab), ("--checkpoint", args.checkpoint)]
+    files.check_outputs(outputs, [args.corpus])
     if form == "safetensors" or args.checkpoint is not None:
         tensor_files.check_library()
     settings = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}

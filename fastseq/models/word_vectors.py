@@ -15,9 +15,10 @@ def check(estimator):
     for name in estimator.missing_words:
         value = getattr(estimator, name, None)
         if value is not None and not isinstance(value, (str, os.PathLike, KeyedVectors)):
+            of_model = isinstance(getattr(value, "wv", None), KeyedVectors)  # a Word2Vec
             raise TypeError(
                 f"{name} must be KeyedVectors or the path of a file of them, got "
-                f"{type(value).__name__}"
+                f"{type(value).__name__}" + ": give its wv" * of_model
             )
 
 
