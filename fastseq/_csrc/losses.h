@@ -87,8 +87,10 @@ static void FS_NAME(softmax_gradient)(long n, const char *row, double log_sum, d
     long i = 0;
     for (; i + LANES <= n; i += LANES)
         *(VECU *)(out + i * ITEM) = GRADIENT(*(const VECU *)(row + i * ITEM));
-    if (i < n)
-        SAVE(out + i * ITEM, GRADIENT(FS_NAME(load_filled)((const REAL *)row + i, n - i, 0)), n - i);
+    if (i < n) {
+        const VEC rest = FS_NAME(load_filled)((const REAL *)row + i, n - i, 0);
+        SAVE(out + i * ITEM, GRADIENT(rest), n - i);
+    }
 #undef GRADIENT
 }
 
