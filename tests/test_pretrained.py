@@ -99,6 +99,11 @@ MAKE = {
         fs.LanguageModel(unit="word", steps=4, **options),
         (sentences()[0],),
     ),
+    "dialogue": lambda **options: (fs.HRED(unit="token", **options), ([sentences()[0]],)),
+    "sequence vae": lambda **options: (
+        fs.SequenceVAE(unit="token", kl_schedule="constant", **options),
+        (sentences()[0],),
+    ),
 }
 all_models = pytest.mark.parametrize("name", MAKE)
 
@@ -108,7 +113,9 @@ def make(name, **options):
 
 
 def table_of(model):
-    return getattr(model.network_, "encoder", model.network_).embedding.parameters["weight"]
+    network = model.network_
+    network = network if hasattr(network, "embedding") else network.encoder
+    return network.embedding.parameters["weight"]
 
 
 def fit(model, data, **options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from fastseq.models.sequence_vae_network import SequenceVAENetwork
 from fastseq.models.settings import estimator
 from fastseq.models.writing_network import check_tied
 from fastseq.models.writing_options import WritingOptions
+
+if TYPE_CHECKING:
+    from fastseq.keyed_vectors import KeyedVectors
 
 AT_ONCE = 4_000  # tokens of a batch that nothing is learned from
 ROWS_AT_ONCE = 200  # texts that are written at a time
@@ -70,6 +73,9 @@ class SequenceVAE(Autoencoder):
     cell : {"lstm", "gru", "rnn"}
     embedding_dim : int
         The size of tokens' vectors.
+    embeddings : str or KeyedVectors, optional
+        Vectors to begin with: a file, or what it holds; of size ``embedding_dim``.  Tokens
+        without a vector are named in a warning, and begin at random.
     hidden_size, num_layers : int
         Of the encoder, in each direction, and of the decoder.
     bidirectional : bool
@@ -109,6 +115,8 @@ class SequenceVAE(Autoencoder):
     vocabulary_ : Vocabulary
     longest_ : int
         The most tokens that a text of ``fit`` had.
+    missing_words_ : ndarray or None
+        The tokens without a vector in ``embeddings``, if there were some.
     network_ : Module
     history_ : History
         Losses and more, for each update and epoch; ``reports`` has those of the latent variable.
@@ -135,7 +143,7 @@ class SequenceVAE(Autoencoder):
     True
     """
 
-    learned = ("vocabulary_", "longest_")
+    learned = ("vocabulary_", "longest_", "missing_words_")
     _free = (*Autoencoder._free, "beam_size")
 
     unit: str = "word"
@@ -144,6 +152,7 @@ class SequenceVAE(Autoencoder):
     vocabulary_size: int | None = None
     cell: str = "lstm"
     embedding_dim: int = 128
+    embeddings: str | KeyedVectors | None = None
     hidden_size: int = 256
     num_layers: int = 1
     bidirectional: bool = True
@@ -328,6 +337,9 @@ class SequenceVAE(Autoencoder):
             "X", X, min_count=self.min_count, max_size=self.vocabulary_size
         )
         self.longest_ = max(map(len, X))
+
+    def table(self, setting):
+        return self.vocabulary_, self.network_.embedding
 
     def make_network(self, seed):
         vocabulary = self.vocabulary_
