@@ -22,7 +22,7 @@ from estimator_cases import (
 from helpers import raises
 
 import fastseq as fs
-from fastseq import training
+from fastseq import training, training_arguments
 from fastseq.models.settings import TRAINING
 
 
@@ -477,7 +477,7 @@ def test_a_failure_leaves_what_goes_on_as_it_was(case, failure, monkeypatch, tmp
     with monkeypatch.context() as patch:
         if failure is OSError:
             saved = itertools.count()
-            patch.setattr(training, "save_checkpoint", lambda *args: fail_at(saved, 5))
+            patch.setattr(training_arguments, "save_checkpoint", lambda *args: fail_at(saved, 5))
             patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
             settings = {"checkpoint": tmp_path / "run"}
         else:
