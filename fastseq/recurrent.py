@@ -107,7 +107,8 @@ class RecurrentLayer(stack.Stack):
         beside : array of floats, (B, F), without a batch (F,), optional
             A vector for each row that stands behind its x at every step, such as what a decoder
             knows of a whole sequence.  x, or the embedding's vectors, then have I - F features.
-            The same as concatenating, but each vector is multiplied once.
+            The same as concatenating, but each vector is multiplied once.  Without an embedding
+            the products of all tokens are kept at once, which takes more memory.
 
         Returns
         -------
