@@ -7,7 +7,7 @@ import numpy as np
 
 from fastseq import _command, files, models
 from fastseq.commands import uses
-from fastseq.commands.options import number, positive_number, whole_number
+from fastseq.commands.options import add_beam, add_drawing, positive_number, whole_number
 from fastseq.models import token_pairs
 
 RESET = "/reset"
@@ -31,34 +31,14 @@ def add(commands):
     command.add_argument(
         "data", nargs="?", default=files.STDIN, metavar="DATA", help="a file (default: -, stdin)"
     )
-    command.add_argument(
-        "--beam",
-        type=positive_number,
-        metavar="K",
-        help="how many beginnings to keep; 1 is greedy (default: as in the model's settings); "
-        "for N answers of an HRED at least N",
-    )
+    add_beam(command, "; for N answers of an HRED at least N")
     command.add_argument("--sample", action="store_true", help="draw answers word by word")
-    command.add_argument(
-        "--temperature",
-        type=number,
-        metavar="X",
-        help="below 1 what is probable comes more often (default: 1)",
-    )
-    command.add_argument(
-        "--top-k", type=positive_number, metavar="K", help="draw from the K most probable tokens"
-    )
-    command.add_argument(
-        "--top-p", type=number, metavar="P", help="... or from those that have P of the probability"
-    )
+    add_drawing(command, "answers")
     command.add_argument(
         "--n", type=positive_number, metavar="N", help="write N answers to each line"
     )
     command.add_argument(
         "--max-length", type=whole_number, metavar="N", help="of answers, in tokens"
-    )
-    command.add_argument(
-        "--seed", type=whole_number, metavar="N", help="the same answers for the same number"
     )
     command.set_defaults(run=run, one_blas_thread=True, parser=command)
 

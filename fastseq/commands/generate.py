@@ -2,7 +2,7 @@
 
 from fastseq import models
 from fastseq.commands import uses
-from fastseq.commands.options import number, positive_number, whole_number
+from fastseq.commands.options import add_drawing, positive_number
 
 
 def add(commands):
@@ -22,24 +22,9 @@ def add(commands):
         metavar="N",
         help="how many characters, words or pieces to write (default: 200)",
     )
-    command.add_argument(
-        "--temperature",
-        type=number,
-        default=1.0,
-        metavar="X",
-        help="below 1 what is probable comes more often; with 0 always (default: 1)",
-    )
-    command.add_argument(
-        "--top-k", type=positive_number, metavar="K", help="draw from the K most probable tokens"
-    )
-    command.add_argument(
-        "--top-p", type=number, metavar="P", help="... or from those that have P of the probability"
-    )
+    add_drawing(command, "text", temperature=1.0, note="; with 0 always")
     command.add_argument(
         "--unknown", action="store_true", help="let the unknown token be among what is written"
-    )
-    command.add_argument(
-        "--seed", type=whole_number, metavar="N", help="the same text for the same number"
     )
     command.set_defaults(run=run, one_blas_thread=True)
 

@@ -53,6 +53,46 @@ def column(text):
     return int(text) if re.fullmatch(r"-?\d+", text) else text
 
 
+# --- how models write -----------------------------------------------------------------------------
+
+
+def add_beam(parser, note=""):
+    """The option --beam of a search; a note is put behind its help."""
+    text = "how many beginnings to keep; 1 is greedy (default: as in the model's settings)"
+    parser.add_argument("--beam", type=positive_number, metavar="K", help=text + note)
+
+
+def add_drawing(parser, written, *, temperature=None, note=""):
+    """Options of drawing tokens.
+
+    Parameters
+    ----------
+    parser : argparse's parser or group
+    written : str
+        What is written, such as "lines".
+    temperature : float, optional
+        The default, where a command need not know whether the option was given.
+    note : str
+        What to add to the help of --temperature.
+    """
+    parser.add_argument(
+        "--temperature",
+        type=number,
+        default=temperature,
+        metavar="X",
+        help=f"below 1 what is probable comes more often{note} (default: 1)",
+    )
+    parser.add_argument(
+        "--top-k", type=positive_number, metavar="K", help="draw from the K most probable tokens"
+    )
+    parser.add_argument(
+        "--top-p", type=number, metavar="P", help="... or from those that have P of the probability"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number, metavar="N", help=f"the same {written} for the same number"
+    )
+
+
 # --- settings -----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,14 @@ import numpy as np
 
 from fastseq import files, models
 from fastseq.commands import uses
-from fastseq.commands.options import number, number_or_average, positive_number, whole_number
+from fastseq.commands.options import (
+    add_beam,
+    add_drawing,
+    number,
+    number_or_average,
+    positive_number,
+    whole_number,
+)
 
 AT_ONCE = 500  # lines that are translated together, and then written
 
@@ -29,12 +36,14 @@ def add(commands):
         "data", nargs="?", default=files.STDIN, metavar="DATA", help="a file (default: -, stdin)"
     )
     command.add_argument("--out", metavar="FILE", help="where the results go (default: stdout)")
-    command.add_argument(
-        "--beam",
-        type=positive_number,
-        metavar="K",
-        help="how many beginnings to keep; 1 is greedy (default: as in the model's settings)",
-    )
+    _add_search(command)
+    _add_limits(command)
+    _add_sampling(command)
+    command.set_defaults(run=run, one_blas_thread=True, parser=command)
+
+
+def _add_search(command):
+    add_beam(command)
     command.add_argument(
         "--n-best", type=positive_number, metavar="N", help="the N best lines, up to K"
     )
@@ -54,6 +63,25 @@ def add(commands):
         help="above 0 lines are preferred that leave nothing of the source out (default: 0)",
     )
     command.add_argument(
+        "--prefixes", metavar="FILE", help="for each line what the written one begins with"
+    )
+    command.add_argument(
+        "--constraints",
+        metavar="FILE",
+        help="for each line phrases that must occur in the written one, separated by tabs",
+    )
+    command.add_argument(
+        "--ensemble",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="further models, trained on the same data: they decide together",
+    )
+
+
+def _add_limits(command):
+    """Options of lines, however they are found."""
+    command.add_argument(
         "--min-length", type=whole_number, default=0, metavar="N", help="of lines, in tokens"
     )
     command.add_argument(
@@ -67,29 +95,12 @@ def add(commands):
         help="no N tokens in a row come twice in a line; 0 lets them (default: 0)",
     )
     command.add_argument(
-        "--prefixes", metavar="FILE", help="for each line what the written one begins with"
-    )
-    command.add_argument(
-        "--constraints",
-        metavar="FILE",
-        help="for each line phrases that must occur in the written one, separated by tabs",
-    )
-    command.add_argument(
         "--unknown",
         choices=("keep", "exclude", "copy"),
         default="keep",
         help="what becomes of the unknown token: it is written, never written, or the source's "
         "token takes its place (default: keep)",
     )
-    command.add_argument(
-        "--ensemble",
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="further models, trained on the same data: they decide together",
-    )
-    _add_sampling(command)
-    command.set_defaults(run=run, one_blas_thread=True, parser=command)
 
 
 def _add_sampling(command):
@@ -100,21 +111,7 @@ def _add_sampling(command):
         metavar="N",
         help="draw N lines for each, each written with the number of its line",
     )
-    group.add_argument(
-        "--temperature",
-        type=number,
-        metavar="X",
-        help="below 1 what is probable comes more often (default: 1)",
-    )
-    group.add_argument(
-        "--top-k", type=positive_number, metavar="K", help="draw from the K most probable tokens"
-    )
-    group.add_argument(
-        "--top-p", type=number, metavar="P", help="... or from those that have P of the probability"
-    )
-    group.add_argument(
-        "--seed", type=whole_number, metavar="N", help="the same lines for the same number"
-    )
+    add_drawing(group, "lines")
 
 
 def _check_kind(args):
