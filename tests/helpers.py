@@ -293,3 +293,42 @@ def run_python(code, **environment):
         timeout=120,
         check=False,
     )
+
+
+# Forks while another thread trains a layer, which ``model`` makes; in the child ``holds`` must be
+# true.  For an interpreter of its own; the child has an alarm set: a hang fails.
+FORK_INSIDE_BACKWARD = """
+import os, signal, threading
+import numpy as np
+import fastseq as fs
+from fastseq import backend
+
+{model}
+x = np.ones((5, 2, 3), np.float32)
+
+def train():
+    y, _, backprop = layer.forward(x)
+    return backprop(y)[0]
+
+def wait_inside(*arguments):
+    inside.set()
+    go_on.wait()
+    kernel(*arguments)
+
+expected = train()
+inside, go_on = threading.Event(), threading.Event()
+kernel = backend.kernels().lstm_backward
+backend.kernels().lstm_backward = wait_inside
+worker = threading.Thread(target=train)
+worker.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    backend.kernels().lstm_backward = kernel
+    os._exit(not ({holds}) or not np.array_equal(train(), expected))
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+go_on.set()
+worker.join()
+print("the child left with", status)
+"""

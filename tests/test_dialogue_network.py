@@ -20,6 +20,7 @@ from dialogue_cases import (
 )
 from helpers import assert_close, assert_identical, raises
 from layer_cases import backend_fixture, check_gradients  # noqa: F401
+from network_cases import check_network, same_noise
 
 import fastseq as fs
 from fastseq.latent import divergence
@@ -31,25 +32,6 @@ SMALL = {"embedding_dim": 2, "hidden_size": 2, "context_size": 2}
 LATER = ["gru", "deep lstm", "last", "general", "additive", "latent general", "latent bag"]
 
 
-def check(backend, network, value):
-    """Gradients of a value that leaves them in the network's parameters."""
-    network.parameters.zero_grad()
-    value()
-    flat, grads = network.parameters.flat, network.parameters.flat_grad.copy()
-    assert np.count_nonzero(grads) > grads.size / 2
-    if backend == "cython":
-        check_gradients(value, [flat], [grads])
-        return
-    rng, start = np.random.default_rng(0), flat.copy()
-    for _ in range(4):  # all at once, in some directions: the others are slow
-        direction = rng.standard_normal(flat.size)
-        losses = []
-        for step in (1e-5, -1e-5):
-            flat[:] = start + step * direction
-            losses.append(value())
-        assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(grads @ direction, 1e-6, 1e-7)
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients(backend, name):
     network = make_network(name, **SMALL)
@@ -57,13 +39,7 @@ def test_gradients(backend, name):
     real = np.arange(len(batch.turns))[:, None] < batch.turn_lengths
     assert np.bincount(batch.turns[real]).max() > 1  # some utterances come several times
     assert 1 in batch.lengths  # and some have no word
-    state = network.random_state
-
-    def value():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    check(backend, network, value)
+    check_network(backend, network, same_noise(network, batch))
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -80,23 +56,18 @@ def test_gradients_of_a_later_window(backend, name):
         network.random_state = state
         return network.loss_and_grad(second)
 
-    check(backend, network, value)
+    check_network(backend, network, value)
 
 
 def test_gradients_of_a_weighed_divergence():
     network = make_network("latent gru", **SMALL, latent_size=4)
     network.parameters.flat[:] /= 2
     (batch,) = make_batches()
-    state = network.random_state
-    network.loss_and_grad(batch)
+    value = same_noise(network, batch)
+    value()
     kl = network.report()["kl"] / 4
     network.objective.begin(0.3, 1.0, kl)
-
-    def value():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    check("cython", network, value)
+    check_network("cython", network, value)
     free = network.latent.parameters.flat_grad
     assert free.any()
 
@@ -105,7 +76,7 @@ def test_gradients_where_only_the_second_answers():
     network = make_network("gru", **SMALL)
     (batch,) = make_batches(make_dialogues(turns=(2, 6, 3, 5)), answers="second")
     assert len(batch.places) < batch.turn_lengths.sum()
-    check("cython", network, lambda: network.loss_and_grad(batch))
+    check_network("cython", network, lambda: network.loss_and_grad(batch))
 
 
 @pytest.mark.parametrize("name", [name for name in PLAIN if name not in LATENT])

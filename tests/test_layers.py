@@ -10,7 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import load_kernels, run_python
+from helpers import FORK_INSIDE_BACKWARD, load_kernels, run_python
 from layer_cases import (
     LAYERS,
     as_tuple,
@@ -749,42 +749,6 @@ def test_fork_after_use(backend, rng, name):
 
 # What follows runs in an interpreter of its own, and the child has an alarm set: a hang fails.
 
-FORK_INSIDE_BACKWARD = """
-import os, signal, threading
-import numpy as np
-import fastseq as fs
-from fastseq import backend
-
-layer = fs.LSTM(3, 8, seed=1)
-x = np.ones((5, 2, 3), np.float32)
-
-def train():
-    y, _, backprop = layer.forward(x)
-    return backprop(y)[0]
-
-def wait_inside(*arguments):
-    inside.set()
-    go_on.wait()
-    kernel(*arguments)
-
-expected = train()
-inside, go_on = threading.Event(), threading.Event()
-kernel = backend.kernels().lstm_backward
-backend.kernels().lstm_backward = wait_inside
-worker = threading.Thread(target=train)
-worker.start()
-inside.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    backend.kernels().lstm_backward = kernel
-    os._exit(not np.array_equal(train(), expected))
-status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-go_on.set()
-worker.join()
-print("the child left with", status)
-"""
-
 FORK_WHILE_KERNELS_RUN = """
 import os, signal, threading
 import numpy as np
@@ -821,7 +785,12 @@ print("the child left with", max(map(abs, statuses)))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
-    "code", [FORK_INSIDE_BACKWARD, FORK_WHILE_KERNELS_RUN], ids=["holding-the-lock", "busy"]
+    "code",
+    [
+        FORK_INSIDE_BACKWARD.format(model="layer = fs.LSTM(3, 8, seed=1)", holds="True"),
+        FORK_WHILE_KERNELS_RUN,
+    ],
+    ids=["holding-the-lock", "busy"],
 )
 def test_fork_while_another_thread_trains(code):
     load_kernels("cython")  # a BLAS may not outlive a fork of busy threads

@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 import pytest
-from helpers import load_kernels, raises, run_python
+from helpers import FORK_INSIDE_BACKWARD, load_kernels, raises, run_python
 from layer_cases import (
     LAYERS,
     assert_close,
@@ -344,48 +344,19 @@ def test_threads_train_a_model_at_once(x):
     assert_close(chain.parameters.flat_grad, expected, 1e-12)
 
 
-FORK_INSIDE_BACKWARD = """
-import os, signal, threading
-import numpy as np
-import fastseq as fs
-from fastseq import backend
-
-model = fs.Module(lower=fs.LSTM(3, 8, seed=1), upper=fs.LSTM(8, 8, seed=1))
-x = np.ones((5, 2, 3), np.float32)
-
-def train():
-    y, _, backprop = model.lower.forward(x)
-    return backprop(y)[0]
-
-def wait_inside(*arguments):
-    inside.set()
-    go_on.wait()
-    kernel(*arguments)
-
-expected = train()
-inside, go_on = threading.Event(), threading.Event()
-kernel = backend.kernels().lstm_backward
-backend.kernels().lstm_backward = wait_inside
-worker = threading.Thread(target=train)
-worker.start()
-inside.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    backend.kernels().lstm_backward = kernel
-    one_lock = model.upper.parameters.grads_lock is model.lower.parameters.grads_lock
-    os._exit(not one_lock or not np.array_equal(train(), expected))
-status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-go_on.set()
-worker.join()
-print("the child left with", status)
-"""
+FORK_OF_A_PART = FORK_INSIDE_BACKWARD.format(
+    model="""
+layer = fs.LSTM(3, 8, seed=1)
+model = fs.Module(lower=layer, upper=fs.LSTM(8, 8, seed=1))
+""",
+    holds="model.upper.parameters.grads_lock is layer.parameters.grads_lock",
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_while_another_thread_trains_a_part():
     load_kernels("cython")
-    process = run_python(FORK_INSIDE_BACKWARD, FASTSEQ_BACKEND="cython", PYTHONWARNINGS="ignore")
+    process = run_python(FORK_OF_A_PART, FASTSEQ_BACKEND="cython", PYTHONWARNINGS="ignore")
     assert (process.stdout, process.stderr) == ("the child left with 0\n", "")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 from layer_cases import check_gradients
+from network_cases import read_gradients, same_noise
 
 import fastseq as fs
 from fastseq.batching import Batch
@@ -46,15 +47,8 @@ def make_batch(network, *, tokens=False, outputs=None, steps=False):
 
 def check(network, batch):
     """Compare all gradients with central differences, the same numbers dropped each time."""
-    state = network.random_state
-
-    def loss():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    network.parameters.zero_grad()
-    loss()
-    gradients = network.parameters.flat_grad.copy()
+    loss = same_noise(network, batch)
+    gradients = read_gradients(network, loss)
     assert np.isfinite(gradients).all() and np.count_nonzero(gradients) > 0.5 * gradients.size
     check_gradients(loss, [network.parameters.flat], [gradients], tolerance=1e-8)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, raises
 from layer_cases import backend_fixture, check_gradients  # noqa: F401
+from network_cases import check_network, same_noise
 from sequence_vae_cases import END, KINDS, UNKNOWN, Z, make_batch, make_network
 
 import fastseq as fs
@@ -17,28 +18,7 @@ def test_gradients(backend, name):
     network = make_network(name, embedding_dim=2, hidden_size=2, latent_size=2)
     network.objective.begin(0.7, 1.0, 0.1)
     batch = make_batch(rows=3, longest=3)
-    state = network.random_state
-
-    def value():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    network.parameters.zero_grad()
-    value()
-    flat, grads = network.parameters.flat, network.parameters.flat_grad.copy()
-    assert np.count_nonzero(grads) > grads.size / 2
-    if backend == "cython":
-        check_gradients(value, [flat], [grads])
-        return
-    rng, start = np.random.default_rng(0), flat.copy()
-    for _ in range(5):  # all at once, in some directions: the others are slow
-        direction = rng.standard_normal(flat.size)
-        losses = []
-        for step in (1e-5, -1e-5):
-            flat[:] = start + step * direction
-            losses.append(value())
-        slope = (losses[0] - losses[1]) / 2e-5
-        assert slope == pytest.approx(grads @ direction, rel=1e-6, abs=1e-7)
+    check_network(backend, network, same_noise(network, batch))
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -47,15 +27,7 @@ def test_gradients_of_short_texts(rows):
     network = make_network("bag", embedding_dim=2, hidden_size=2)
     batch = make_batch(texts=[[3], [5], [3]][:rows])
     assert batch.mask is None
-    state = network.random_state
-
-    def value():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    network.parameters.zero_grad()
-    value()
-    check_gradients(value, [network.parameters.flat], [network.parameters.flat_grad.copy()])
+    check_network("cython", network, same_noise(network, batch))
     empty = make_batch(texts=[[]] * rows)
     network.parameters.zero_grad()
     assert np.isfinite(network.loss_and_grad(empty))

@@ -5,6 +5,7 @@ import pytest
 from helpers import assert_close, assert_identical, raises
 from latent_cases import F, Z, make_vae_network, make_vectors
 from layer_cases import backend_fixture, check_gradients  # noqa: F401
+from network_cases import read_gradients, same_noise
 
 import fastseq as fs
 from fastseq.models.latent_training import noise_of_rows
@@ -18,15 +19,8 @@ def test_gradients(backend, output, layers, weight):
     network = make_vae_network(output, num_layers=layers, dropout=0.2)
     network.objective.begin(weight, 1.0, 0.0)
     batch = make_vectors(output)
-    state = network.random_state
-
-    def value():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    network.parameters.zero_grad()
-    value()
-    grads = network.parameters.flat_grad.copy()
+    value = same_noise(network, batch)
+    grads = read_gradients(network, value)
     assert grads.all()
     check_gradients(value, [network.parameters.flat], [grads])
 
@@ -35,20 +29,11 @@ def test_gradients(backend, output, layers, weight):
 def test_gradients_with_free_bits(least):
     network, batch = make_vae_network(), make_vectors()
     network.objective.begin(0.7, 1.0, least)
-    state = network.random_state
-
-    def value():
-        network.random_state = state
-        return network.loss_and_grad(batch)
-
-    network.parameters.zero_grad()
-    value()
-    grads = network.parameters.flat_grad.copy()
+    value = same_noise(network, batch)
+    grads = read_gradients(network, value)
     check_gradients(value, [network.parameters.flat], [grads])
     network.objective.begin(0.7, 1.0, 0.0)
-    network.parameters.zero_grad()
-    value()
-    assert (network.parameters.flat_grad != grads).any()
+    assert (read_gradients(network, value) != grads).any()
 
 
 def densities(network, x, z):

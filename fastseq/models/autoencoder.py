@@ -85,15 +85,7 @@ class Autoencoder(LatentEstimator):
         """
         if not (validation is None or isinstance(validation, numbers.Real) or _is_pair(validation)):
             validation = validation, None
-        return super().fit(
-            X,
-            None,
-            validation=validation,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            keep_interrupted=keep_interrupted,
-            progress=progress,
-        )
+        return self._fit(X, None, validation, checkpoint, callbacks, keep_interrupted, progress)
 
     def make_batches(self, X, y, seed):
         return self._data_batches(X, seed)

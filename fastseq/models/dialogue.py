@@ -437,15 +437,7 @@ class HRED(Estimator):
         """
         if validation is not None and not isinstance(validation, numbers.Real):
             validation = (validation, None)
-        return super().fit(
-            X,
-            None,
-            validation=validation,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            keep_interrupted=keep_interrupted,
-            progress=progress,
-        )
+        return self._fit(X, None, validation, checkpoint, callbacks, keep_interrupted, progress)
 
     @property
     def _mode(self):

@@ -183,6 +183,10 @@ class Estimator(Training):
             the training.
         {run}
         """
+        return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)
+
+    def _fit(self, X, y, validation, checkpoint, callbacks, keep_interrupted, progress):
+        """What every ``fit`` does, once data and validation are pairs."""
         self.check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
         goes_on = self._goes_on()
@@ -197,18 +201,28 @@ class Estimator(Training):
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self.learn(X, y)
-                self.network_, self.history_ = self.make_network(network_seed), History()
-                word_vectors.begin_with(self, vectors)
-                self.fitted_settings_ = self._network_settings()
-            self._describe_run(goes_on)
+                self._begin(network_seed, vectors)
             batches = self.make_batches(X, y, order_seed)
             validation = None
             if held_out is not None:
                 with _naming("validation"):
                     validation = self._make_validation(*held_out)
-            self._train(batches, validation, checkpoint, progress, callbacks)
-            self._check_interrupted(keep_interrupted)
+            run = checkpoint, callbacks, keep_interrupted, progress
+            self._run(goes_on, batches, validation, *run)
         return self
+
+    def _begin(self, seed, vectors):
+        """A new network for what was learned, with vectors for its tokens."""
+        self.network_, self.history_ = self.make_network(seed), History()
+        word_vectors.begin_with(self, vectors)
+        self.fitted_settings_ = self._network_settings()
+
+    def _run(self, goes_on, batches, validation, checkpoint, callbacks, keep_interrupted, progress):
+        """Train the network; raise if the user ended it who wants to keep nothing then."""
+        self._describe_run(goes_on)
+        self._train(batches, validation, checkpoint, progress, callbacks)
+        if not keep_interrupted and self.history_.stopped == "interrupted":
+            raise KeyboardInterrupt
 
     def table(self, setting: str) -> tuple[Vocabulary | None, Embedding | None]:
         """The tokens, and the layer, that a setting of vectors is for; without tokens None."""
@@ -287,10 +301,6 @@ class Estimator(Training):
             progress=progress,
         )
         self.network_.release()
-
-    def _check_interrupted(self, keep):
-        if not keep and self.history_.stopped == "interrupted":
-            raise KeyboardInterrupt
 
     def _describe_run(self, goes_on):
         """Give the network what makes it another run if it changes; a checkpoint compares it."""

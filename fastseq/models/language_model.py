@@ -11,7 +11,6 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.batching import BPTTWindows, pad
-from fastseq.history import History
 from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
@@ -191,12 +190,9 @@ class LanguageModel(Estimator):
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
-                self.network_, self.history_ = self.make_network(self.random_state), History()
-                word_vectors.begin_with(self, vectors)
-                self.fitted_settings_ = self._network_settings()
-            self._describe_run(goes_on)
-            self._train(stream, held_out, checkpoint, progress, callbacks)
-            self._check_interrupted(keep_interrupted)
+                self._begin(self.random_state, vectors)
+            run = checkpoint, callbacks, keep_interrupted, progress
+            self._run(goes_on, stream, held_out, *run)
         return self
 
     def _known(self):

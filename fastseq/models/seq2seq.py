@@ -578,15 +578,7 @@ class Seq2Seq(Estimator):
         if y is None and isinstance(validation, list):
             validation = token_pairs.split_pairs(validation, None)
         X, y = token_pairs.split_pairs(X, y)
-        return super().fit(
-            X,
-            y,
-            validation=validation,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            keep_interrupted=keep_interrupted,
-            progress=progress,
-        )
+        return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)
 
     @property
     def _mode(self):
