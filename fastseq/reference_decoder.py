@@ -36,6 +36,9 @@ queries         (N, A)              saved, as gates (N, slots*H) and cells (N, H
 ==============  ==================  =========================================================
 """
 
+from types import ModuleType
+from typing import NamedTuple
+
 import numpy as np
 
 FEEDS = (None, "context", "output")
@@ -45,15 +48,94 @@ def _step_offsets(rows):
     return np.array([0, rows], np.int64)
 
 
-def _query(h, query_weight):
-    return np.ascontiguousarray(h if query_weight is None else h @ query_weight.T)
+def _part(array, tokens):
+    """The part of an array that may be missing."""
+    return None if array is None else array[tokens]
 
 
-def _before(attended, initial, begin, rows, memory_size):
-    """The states (rows, H) that the tokens from ``begin`` on started from."""
-    if begin is None:
-        return np.ascontiguousarray(initial[:rows])
-    return np.ascontiguousarray(attended[begin : begin + rows, memory_size:])
+class _Cell(NamedTuple):
+    """A recurrent cell, run for one step: h_t, c_t = cell(x_t, h_{t-1}, c_{t-1})."""
+
+    kernels: ModuleType
+    name: str
+    option: bool | None
+    weights: tuple
+
+    def forward(self, x, h, c, gates, cells):
+        """Take a step of the states, which are written over; gates and cells are saved or None."""
+        y, h_n = np.empty_like(h), np.empty_like(h[None])
+        where = [self.weights], _step_offsets(len(x)), (False,)
+        gates = _part(gates, None)  # of one direction
+        if self.name == "lstm":
+            c_n = np.empty_like(h_n)
+            saved = gates, _part(cells, None)
+            self.kernels.lstm_forward(x, h[None], c[None], *where, y, h_n, c_n, *saved)
+            c[...] = c_n[0]
+        else:
+            self.kernels.gru_forward(x, h[None], *where, self.option, y, h_n, gates)
+        h[...] = y
+
+    def backward(self, d_y, x, states, y, gates, cells, d_states, grads):
+        """dx_t; ``d_states``, of h_t and c_t, become those of h_{t-1} and c_{t-1}."""
+        dx, (h, c), (dh, dc) = np.empty_like(x), states, d_states
+        d_y, h, y = (np.ascontiguousarray(array) for array in (d_y, h, y))
+        where = [self.weights], _step_offsets(len(x)), (False,)
+        if self.name == "lstm":
+            own = y, gates[None], cells[None], dx, dh[None], dc[None], [grads]
+            self.kernels.lstm_backward(d_y, x, h[None], c[None], *where, *own)
+        else:
+            own = y, gates[None], dx, dh[None], [grads]
+            self.kernels.gru_backward(d_y, x, h[None], *where, self.option, *own)
+        return dx
+
+
+class _Attention(NamedTuple):
+    """context_t = attention(q_t), where q_t = W_q h of a state, or that state."""
+
+    kernels: ModuleType
+    keys: np.ndarray
+    values: np.ndarray
+    v: np.ndarray | None
+    sources: np.ndarray
+    source_offsets: np.ndarray
+    query_weight: np.ndarray | None
+
+    def forward(self, h, alignments, queries):
+        """The context of each state; writes alignments, and queries unless None."""
+        query = np.ascontiguousarray(h if self.query_weight is None else h @ self.query_weight.T)
+        context = np.empty((len(h), self.values.shape[1]), h.dtype)
+        if queries is not None:
+            queries[...] = query
+        self.kernels.attention_forward(query, *self._memory(len(h)), alignments, context)
+        return context
+
+    def backward(self, d_context, d_alignments, h, queries, alignments, d_queries, d_memory):
+        """The gradient of the states that asked: dh = W_q^T dq."""
+        query = np.ascontiguousarray(h) if self.query_weight is None else queries
+        d_query, d_context = np.empty_like(query), np.ascontiguousarray(d_context)
+        self.kernels.attention_backward(
+            d_context, d_alignments, query, *self._memory(len(h)), alignments, d_query, *d_memory
+        )
+        if self.query_weight is None:
+            return d_query
+        d_queries[...] = d_query
+        return d_query @ self.query_weight
+
+    def _memory(self, rows):
+        return self.keys, self.values, self.v, self.sources[:rows], self.source_offsets
+
+
+def _write_output(attended, output, y):
+    """y_t = tanh(W_o [context_t; h_t] + b_o)."""
+    weight, bias = output
+    z = attended @ weight.T
+    np.tanh(z if bias is None else z + bias, out=y)
+
+
+def _output_backward(dy, y, output, d_attended):
+    """dz_t = dy_t (1 - y_t^2), in place of dy; adds W_o^T dz_t to the gradient of [context; h]."""
+    dy *= 1 - y * y
+    d_attended += dy @ output[0]
 
 
 def scan_forward(
@@ -84,46 +166,26 @@ def scan_forward(
 ):
     """Run a decoder over whole target sequences, with the cells of a backend's ``kernels``."""
     size, begins = values.shape[1], offsets.tolist()
+    step = _Cell(kernels, cell, option, weights)
+    attention = _Attention(kernels, keys, values, v, sources, source_offsets, query_weight)
     h_n[...] = h0
     if c0 is not None:
         c_n[...] = c0
     for t, begin in enumerate(begins[:-1]):
         rows = begins[t + 1] - begin
         now = slice(begin, begin + rows)
-
-        def attend(h, rows=rows, now=now):
-            query, context = _query(h, query_weight), np.empty((rows, size), h.dtype)
-            if queries is not None:
-                queries[now] = query
-            kernels.attention_forward(
-                query, keys, values, v, sources[:rows], source_offsets, alignments[now], context
-            )
-            return context
-
+        h, c, asked = h_n[:rows], _part(c_n, slice(rows)), (alignments[now], _part(queries, now))
         if fed0 is None:
-            context = attend(h_n[:rows])
+            context = attention.forward(h, *asked)
             inputs[now, -size:] = context
         else:
             inputs[now, -fed0.shape[1] :] = y[begins[t - 1] :][:rows] if t else fed0[:rows]
-        h, h_final = np.empty_like(h_n[:rows]), np.empty_like(h_n[None, :rows])
-        step = (inputs[now], h_n[None, :rows])
-        where = ([weights], _step_offsets(rows), (False,))
-        saved = None if gates is None else gates[None, now]
-        if cell == "lstm":
-            c, c_before = np.empty_like(h), c_n[None, :rows]
-            saved_c = None if cells is None else cells[None, now]
-            kernels.lstm_forward(*step, c_before, *where, h, h_final, c[None], saved, saved_c)
-            c_n[:rows] = c
-        else:
-            kernels.gru_forward(*step, *where, option, h, h_final, saved)
-        h_n[:rows] = h
+        step.forward(inputs[now], h, c, _part(gates, now), _part(cells, now))
         if fed0 is not None:
-            context = attend(h)
+            context = attention.forward(h, *asked)
         attended[now, :size], attended[now, size:] = context, h
         if fed0 is not None:
-            weight, bias = output
-            z = attended[now] @ weight.T
-            y[now] = np.tanh(z if bias is None else z + bias)
+            _write_output(attended[now], output, y[now])
 
 
 def scan_backward(
@@ -174,65 +236,45 @@ def scan_backward(
     are as elsewhere.
     """
     size, begins = values.shape[1], offsets.tolist()
+    step = _Cell(kernels, cell, option, weights)
+    attention = _Attention(kernels, keys, values, v, sources, source_offsets, query_weight)
     fed = size if fed0 is None else fed0.shape[1]
     if fed0 is not None:
         dfed[...] = 0
+
+    def attend_back(h, now):
+        """To the gradient of the states that asked."""
+        saved = h, _part(queries, now), alignments[now]
+        d_saved = _part(d_queries, now), (d_keys, d_values, d_v)
+        return attention.backward(
+            d_attended[now, :size], _part(d_alignments, now), *saved, *d_saved
+        )
+
     for t in range(len(begins) - 2, -1, -1):
-        begin, rows = begins[t], begins[t + 1] - begins[t]
-        now, previous = slice(begin, begin + rows), begins[t - 1] if t else None
-        h_before = _before(attended, h0, previous, rows, size)
-
-        def attend_back(h, rows=rows, now=now):
-            """To the gradient of the state that asked."""
-            query = _query(h, None) if query_weight is None else queries[now]
-            d_query = np.empty_like(query)
-            d_context = np.ascontiguousarray(d_attended[now, :size])
-            d_weights = None if d_alignments is None else d_alignments[now]
-            kernels.attention_backward(
-                d_context,
-                d_weights,
-                query,
-                keys,
-                values,
-                v,
-                sources[:rows],
-                source_offsets,
-                alignments[now],
-                d_query,
-                d_keys,
-                d_values,
-                d_v,
-            )
-            if query_weight is None:
-                return d_query
-            d_queries[now] = d_query
-            return d_query @ query_weight
-
-        if fed0 is not None:
-            dy[now] *= 1 - y[now] * y[now]
-            d_attended[now] += dy[now] @ output[0]
-            d_attended[now, size:] += attend_back(attended[now, size:])
-        h = np.ascontiguousarray(attended[now, size:])
-        d_out = np.ascontiguousarray(d_attended[now, size:])
-        d_inputs, saved = np.empty_like(inputs[now]), gates[None, now]
-        step = (d_out, inputs[now], h_before[None])
-        where = ([weights], _step_offsets(rows), (False,))
-        if cell == "lstm":
-            c_before = cells[previous : previous + rows] if t else c0[:rows]
-            own = (h, saved, cells[None, now], d_inputs, dh[None, :rows], dc[None, :rows])
-            kernels.lstm_backward(*step, c_before[None], *where, *own, [grads])
+        rows = begins[t + 1] - begins[t]
+        now = slice(begins[t], begins[t + 1])
+        before = slice(begins[t - 1], begins[t - 1] + rows) if t else None
+        if t:
+            states = attended[before, size:], _part(cells, before)
         else:
-            own = (h, saved, d_inputs, dh[None, :rows])
-            kernels.gru_backward(*step, *where, option, *own, [grads])
+            states = h0[:rows], _part(c0, slice(rows))
+        if fed0 is not None:
+            _output_backward(dy[now], y[now], output, d_attended[now])
+            d_attended[now, size:] += attend_back(attended[now, size:], now)
+        saved = attended[now, size:], gates[now], _part(cells, now)
+        d_states = dh[:rows], _part(dc, slice(rows))
+        d_inputs = step.backward(
+            d_attended[now, size:], inputs[now], states, *saved, d_states, grads
+        )
         if dx is not None:
             dx[now] = d_inputs[:, :-fed]
         if fed0 is None:
             d_attended[now, :size] += d_inputs[:, -fed:]
-            before = d_attended[previous:, size:] if t else dh
-            before[:rows] += attend_back(h_before)
+            d_asked = d_attended[before, size:] if t else dh[:rows]
+            d_asked += attend_back(states[0], now)
         else:
-            before = dy[previous:] if t else dfed
-            before[:rows] += d_inputs[:, -fed:]
+            d_read = dy[before] if t else dfed[:rows]
+            d_read += d_inputs[:, -fed:]
 
 
 def _copies(arrays):
@@ -286,26 +328,11 @@ class DecoderStepper:
             scan_forward(self._kernels, *head, _step_offsets(rows), *out)
         if self.feeds == "output":
             fed[...] = y
-            return
-        weight, bias = self.output
-        np.matmul(attended, weight.T, out=y)
-        y += 0 if bias is None else bias
-        np.tanh(y, out=y)
+        else:
+            _write_output(attended, self.output, y)
 
     def _step_unfed(self, x, sources, h, c, attended, alignments):
-        k, (keys, values, v), size = self._kernels, self.memory, self.memory[1].shape[1]
-        out, h_n = np.empty_like(h), np.empty_like(h[None])
-        where = [self.weights], _step_offsets(len(x)), (False,)
-        if self.cell == "lstm":
-            c_n = np.empty_like(h_n)
-            k.lstm_forward(x, h[None], c[None], *where, out, h_n, c_n, None, None)
-            c[...] = c_n[0]
-        else:
-            k.gru_forward(x, h[None], *where, self.option, out, h_n, None)
-        h[...] = out
-        context = np.empty((len(x), size), h.dtype)
-        query = _query(out, self.query_weight)
-        k.attention_forward(
-            query, keys, values, v, sources, self.source_offsets, alignments, context
-        )
-        attended[:, :size], attended[:, size:] = context, out
+        k, size = self._kernels, self.memory[1].shape[1]
+        _Cell(k, self.cell, self.option, self.weights).forward(x, h, c, None, None)
+        attention = _Attention(k, *self.memory, sources, self.source_offsets, self.query_weight)
+        attended[:, :size], attended[:, size:] = attention.forward(h, alignments, None), h
