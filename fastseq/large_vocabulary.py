@@ -17,7 +17,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.layers import Linear
-from fastseq.losses import ClassLoss, LossBackprop
+from fastseq.losses import ClassLoss, LossBackprop, are_far
 from fastseq.module import Module, fixed
 from fastseq.packing import BufferPool
 from fastseq.parameters import Parameters
@@ -208,18 +208,27 @@ class LinearCrossEntropyLoss(FeatureLoss):
 
     def _measure(self, x, targets):
         buffers = self._pool.borrow()
-        total, _ = self._sum(x, targets, buffers, keep=False)
+        total, *_ = self._sum(x, targets, buffers, keep=False)
         self._pool.give_back(buffers)
         return total
 
     def _measure_to_train(self, x, targets):
         buffers = self._pool.borrow()
         keep = len(x) * self.n_classes * self.dtype.itemsize <= self._keep_bytes
-        total, log_sums = self._sum(x, targets, buffers, keep)
-        return total, (x, targets, log_sums, keep, buffers)
+        total, log_sums, shift = self._sum(x, targets, buffers, keep)
+        return total, (x, targets, log_sums, shift, keep, buffers)
 
     def _sum(self, x, targets, buffers, keep):
-        """The sum of the rows' losses, and the logarithms of their sums of exponentials."""
+        """The sum of the rows' losses, log(sum(exp)) of each, and what its logits are less by."""
+        log_sums, losses = self._sum_rows(x, targets, buffers, keep, None)
+        far, shift = are_far(log_sums), None
+        if far.any():  # anew, with the largest logits of these rows near to 0
+            shift = np.where(far, log_sums, 0)[:, None].astype(self.dtype)
+            log_sums, losses = self._sum_rows(x, targets, buffers, keep, shift)
+        return losses.sum(), log_sums, shift
+
+    def _sum_rows(self, x, targets, buffers, keep, shift):
+        """log(sum(exp)) of each row, and its loss."""
         log_sums, picked = np.full(len(x), -np.inf), np.zeros(len(x))
         block_sums = np.empty(len(x))
         totals, block_totals = (
@@ -227,23 +236,23 @@ class LinearCrossEntropyLoss(FeatureLoss):
         )
         for begin, end in self._blocks(len(x)):
             logits = self._place(len(x), begin, end, buffers, keep)
-            self._multiply(x, begin, end, logits)
+            self._multiply(x, begin, end, shift, logits)
             own = own_targets(targets, begin, end)
             kernels().softmax_cross_entropy_forward(logits, own, block_sums, picked, block_totals)
             with np.errstate(invalid="ignore"):  # NaN, which shows in the result
                 np.logaddexp(log_sums, block_sums, out=log_sums)
             if totals is not None:
                 totals += block_totals
-        return self._total(log_sums, picked, totals, self.n_classes), log_sums
+        return log_sums, self._row_losses(log_sums, picked, totals, self.n_classes)
 
     def _differentiate(self, tape, scale):
-        x, targets, log_sums, keep, buffers = tape
+        x, targets, log_sums, shift, keep, buffers = tape
         factors = scale, *self._weights(self.n_classes)
         weight, dx = self._linear.weight, np.zeros_like(x)
         for begin, end in self._blocks(len(x)):
             logits = self._place(len(x), begin, end, buffers, keep)
             if not keep:
-                self._multiply(x, begin, end, logits)
+                self._multiply(x, begin, end, shift, logits)
             own = own_targets(targets, begin, end)
             kernels().softmax_cross_entropy_backward(logits, own, log_sums, *factors, logits)
             self._linear.add_gradients(x, logits, begin)
@@ -266,10 +275,13 @@ class LinearCrossEntropyLoss(FeatureLoss):
         flat = buffers.get("logits", (rows * self.n_classes,))
         return flat[rows * begin : rows * end].reshape(rows, end - begin)
 
-    def _multiply(self, x, begin, end, logits):
+    def _multiply(self, x, begin, end, shift, logits):
         linear, own = self._linear, slice(begin, end)
         bias = linear.parameters["bias"][own] if linear.bias else None
         kernels().multiply_rows(x, linear.weight[own], bias, logits)
+        if shift is not None:
+            with np.errstate(over="ignore"):  # -inf, which has no part in softmax either
+                logits -= shift
 
 
 def own_targets(targets, begin, end):

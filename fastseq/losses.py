@@ -237,7 +237,7 @@ class CrossEntropyLoss(ClassLoss):
         """The loss, the gradient's factor, log(sum(exp(x))) of each row, and the far rows."""
         rows = inputs.reshape(len(targets), inputs.shape[-1])
         log_sums, losses = self._sum_rows(rows, targets)
-        far = np.flatnonzero((np.abs(log_sums) > _FAR) & np.isfinite(log_sums))
+        far = np.flatnonzero(are_far(log_sums))
         shifted = shifted_sums = None
         if far.size:
             with np.errstate(over="ignore"):  # -inf, which has no part in softmax either
@@ -269,9 +269,12 @@ class CrossEntropyLoss(ClassLoss):
         kernels().softmax_cross_entropy_backward(rows, targets, log_sums, factor, *weights, d_rows)
 
 
-# Where log(sum(exp(x))) is beyond this, float64 begins to lose the difference to x itself: such
-# rows, as of nothing but masked classes, are computed anew with their largest number at 0.
-_FAR = 2.0**32
+def are_far(log_sums):
+    """Which rows, as of nothing but masked classes, have to be computed anew, nearer to 0.
+
+    There float64 begins to lose the difference of log(sum(exp(x))) to x itself.
+    """
+    return (np.abs(log_sums) > 2.0**32) & np.isfinite(log_sums)
 
 
 # --- numbers ------------------------------------------------------------------------------------

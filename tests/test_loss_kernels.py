@@ -138,6 +138,16 @@ def test_one_large_logit_anywhere(kernels, dtype, where):
         assert abs(found - exact) < (1e-5 if dtype is np.float32 else 1e-12)
 
 
+@pytest.mark.parametrize("columns", [3, 700])
+def test_sums_of_huge_logits_are_finite(kernels, columns):
+    logits, targets = make_logits((4, columns), np.float32)
+    logits *= np.float32(3e38) / np.abs(logits).max(axis=1, keepdims=True)
+    *_, totals = forward(kernels, np.abs(logits), targets)
+    exact = np.abs(logits).sum(axis=1, dtype=np.float64)
+    assert exact.max() > np.finfo(np.float32).max
+    np.testing.assert_allclose(totals[targets >= 0], exact[targets >= 0], rtol=1e-6)
+
+
 @both_dtypes
 def test_probabilities_keep_their_digits_beside_large_logits(kernels, dtype):
     logits, targets = make_logits((4, 50), dtype)

@@ -431,6 +431,39 @@ def test_linear_cross_entropy_is_linear_then_cross_entropy(
         loss.release()
 
 
+@both_dtypes
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("keep", [{}, {"keep_bytes": 0}], ids=["kept", "again"])
+def test_linear_cross_entropy_of_huge_logits(backend, small_blocks, keep, smoothing, dtype, rng):
+    """A row of equal logits of 1e38 beside others, whose loss and gradient stay bit for bit."""
+    linear = fs.Linear(2, 20, bias=False, dtype=dtype, seed=0)
+    linear.parameters["weight"][:, 1] = 1e19
+    x, targets = rng.standard_normal((4, 2)).astype(dtype), np.array([1, 19, 0, 2])
+    x[:, 1] = 0
+    others = np.delete(np.arange(4), 1)
+    loss = fs.LinearCrossEntropyLoss(linear, label_smoothing=smoothing, reduction="sum", **keep)
+    alone = gradient_of(loss, x[others], targets[others])
+    without = loss(x[others], targets[others])
+    x[1] = 0, 1e19
+    linear.parameters.zero_grad()
+    value, backprop = loss.forward(x, targets)
+    assert abs(value - without - np.log(20)) < 1e-6 and value == loss(x, targets)
+    dx = backprop()
+    assert_identical(dx[others], alone)
+    # of 1 less than all of the probability on the target, elsewhere 1 / 20 too much
+    d_logits = 1 / 20 - smoothing / 20 - (1 - smoothing) * (np.arange(20) == 19)
+    assert_close(linear.parameters.grads["weight"][:, 1] / 1e19, d_logits.astype(dtype), 1e-6)
+
+
+def test_blocks_of_classes_are_whole_panels():
+    loss = fs.LinearCrossEntropyLoss(fs.Linear(2, 10_001))
+    blocks = loss._blocks(320)
+    sizes = [end - begin for begin, end in blocks]
+    assert [end for _, end in blocks] == [*(begin for begin, _ in blocks[1:]), 10_001]
+    assert len(blocks) == 4 and all(size % 64 == 0 for size in sizes[:-1])
+    assert max(sizes) * 320 * 4 <= 1 << 22
+
+
 @pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
 def test_linear_cross_entropy_may_run_several_times_before_its_backprops(
     small_blocks, keep_bytes, rng

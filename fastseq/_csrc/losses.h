@@ -2,7 +2,8 @@
  *
  * A row is read from memory once: in blocks that stay in L1 it is searched for its largest number
  * and then summed, and earlier sums are scaled down where a later block has a larger one.  Within
- * a block each lane has its own sum; blocks add up in float64.
+ * a block each lane has its own sum; blocks add up in float64.  A block's numbers are summed in
+ * parts of a block's size, a power of two: the sum of huge ones stays finite, and no bit changes.
  */
 
 #define BLOCK 512 /* numbers; a multiple of LANES */
@@ -70,12 +71,13 @@ static void FS_NAME(softmax_sums)(long n, const char *row, double *top, double *
         if (i < m) sums += FS_NAME(exp_vec)(FS_NAME(load_filled)(x + i, m - i, -INFINITY) - shift);
         exps += FS_NAME(lane_sum)(sums);
         if (!total) continue;
-        for (i = 0; i < m; i += LANES) plain += FS_NAME(load_filled)(x + i, m - i, 0);
+        for (i = 0; i < m; i += LANES)
+            plain += FS_NAME(load_filled)(x + i, m - i, 0) * ((REAL)1 / BLOCK);
         all += FS_NAME(lane_sum)(plain);
     }
     *top = most;
     *sum = exps;
-    if (total) *total = all;
+    if (total) *total = all * BLOCK;
 }
 
 static void FS_NAME(softmax_gradient)(long n, const char *row, double log_sum, double scale,

@@ -40,7 +40,7 @@ def _exps(x, shift, out):
 
 
 @compiled
-def _forward(logits, targets, log_sums, picked, totals):
+def _forward(logits, targets, log_sums, picked, totals, part):
     scratch = np.empty(logits.shape[1], logits.dtype)
     for n in range(len(targets)):
         if targets[n] < 0:
@@ -52,8 +52,9 @@ def _forward(logits, targets, log_sums, picked, totals):
         _exps(x, top, scratch)
         log_sums[n] = np.float64(top) + np.log(np.float64(_sum(scratch)))
         if totals.size:
-            scratch[:] = x
-            totals[n] = _sum(scratch)
+            for i in range(x.size):
+                scratch[i] = part * x[i]
+            totals[n] = np.float64(_sum(scratch)) / np.float64(part)
         if targets[n] < x.size:
             picked[n] = x[targets[n]]
 
@@ -61,7 +62,9 @@ def _forward(logits, targets, log_sums, picked, totals):
 def softmax_cross_entropy_forward(logits, targets, log_sums, picked, totals):
     """Of each row that counts log(sum(exp(logits))), its target's logit, and sum(logits)."""
     totals = np.empty(0) if totals is None else totals
-    _forward(read_only(logits), read_only(targets), log_sums, picked, totals)
+    # sums of parts are finite where the numbers are huge; being a power of two it changes no bit
+    part = logits.dtype.type(0.5 ** logits.shape[1].bit_length())
+    _forward(read_only(logits), read_only(targets), log_sums, picked, totals, part)
 
 
 @compiled
