@@ -9,12 +9,12 @@ size, A attention size, G gates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checks, module, packing, stack
-from fastseq.backend import kernels
+from fastseq import checks, module, stack
+from fastseq.decoder_passes import DecoderPasses
 from fastseq.decoding import DecoderState, Memory
 
 if TYPE_CHECKING:
@@ -26,35 +26,8 @@ SCORES = ("additive", "dot", "general", "concat")
 QUERIES = ("previous", "current")
 
 
-class _Run(NamedTuple):
-    """What a pass forward leaves for the way back."""
-
-    packed: Any
-    buffers: packing.Buffers
-    memory: Memory
-    states: list  # h0, for the LSTM c0, where an output is fed that one's first
-    given: bool  # whether the user gave what is fed first
-    keys: np.ndarray
-    query_weight: np.ndarray | None
-    x: np.ndarray  # (N, I), with what is fed (N, I + F)
-    attended: np.ndarray
-    alignments: np.ndarray
-    y: np.ndarray
-    queries: np.ndarray | None
-    saved: list
-
-
-class AttentionDecoder(stack.Stack):
+class AttentionDecoder(DecoderPasses):
     """Common to AttentionLSTM and AttentionGRU."""
-
-    _names = "{}"  # weight_ih and so on
-    _bound = (*stack.Stack._bound, "_own")
-
-    memory_size = module.fixed("memory_size")
-    attention_size = module.fixed("attention_size")
-    score = module.fixed("score")
-    query = module.fixed("query")
-    input_feeding = module.fixed("input_feeding")
 
     def __init__(
         self,
@@ -115,16 +88,6 @@ class AttentionDecoder(stack.Stack):
 
     # --- parameters -------------------------------------------------------------------------
 
-    @property
-    def _fed_size(self):
-        if not self.input_feeding:
-            return 0
-        return self.memory_size if self.query == "previous" else self.hidden_size
-
-    @property
-    def _feeds_output(self):
-        return self.input_feeding and self.query == "current"
-
     def _parameter_shapes(self):
         hidden, memory, size = self.hidden_size, self.memory_size, self.attention_size
         gates = self._kind.gates * hidden
@@ -151,20 +114,6 @@ class AttentionDecoder(stack.Stack):
             if not name.endswith(("_ih", "_hh")) and name.startswith("weight"):
                 n = view.shape[-1]
             view[...] = self._rng.uniform(-(n**-0.5), n**-0.5, view.shape)
-
-    def _bind(self):
-        super()._bind()
-        self._own = dict(self._parameters), dict(self._parameters.grads)
-
-    def _of_attention(self, views):
-        """The weights of queries and keys, or their gradients; None where there is none."""
-        if self.score == "concat":
-            both = views["weight_concat"]
-            return both[:, : self.hidden_size], both[:, self.hidden_size :]
-        return views.get("weight_query"), views.get("weight_key")
-
-    def _output(self):
-        return self._own[0]["weight_output"], self._own[0].get("bias_output")
 
     # --- passes -----------------------------------------------------------------------------
 
@@ -282,257 +231,7 @@ class AttentionDecoder(stack.Stack):
         if lengths is not None:
             lengths = checks.lengths(lengths, rows, len(x))
         states, given = self._read_decoder_states("state", state, rows)
-        packed, buffers = packing.pack(x.shape[:2], lengths, False), self._pool.borrow()
-        states = [packed.sort(s) for s in states]
-        x = packed.gather(x, buffers, "x")
-        if self._fed_size:
-            inputs = buffers.get("inputs", (packed.tokens, self.input_size + self._fed_size))
-            inputs[:, : self.input_size] = x
-            x = inputs
-        weight, _ = self._of_attention(self._own[0])
-        run = _Run(
-            packed,
-            buffers,
-            memory,
-            states,
-            given,
-            self._keys(memory),
-            None if weight is None else np.ascontiguousarray(weight),
-            x,
-            buffers.get("attended", (packed.tokens, self.memory_size + self.hidden_size)),
-            packed.result(buffers, "alignments", memory.longest, self._dtype),
-            packed.result(buffers, "y", self.hidden_size, self._dtype),
-            self._queries(buffers, packed.tokens) if training else None,
-            self._arrays_to_save(buffers, 0, packed.tokens) if training else self._not_saved,
-        )
-        finals = [s.copy() for s in states]
-        if packed.tokens:
-            (self._scan if self._fed_size else self._attend_at_once)(run, finals)
-        return run, finals
-
-    def _queries(self, buffers, tokens):
-        if self.score in ("dot", "general"):
-            return None
-        return buffers.get("queries", (tokens, self.attention_size))
-
-    def _keys(self, memory):
-        """The memory's keys, projected once for all steps."""
-        _, weight = self._of_attention(self._own[0])
-        if weight is None:
-            return memory.values
-        keys = np.empty((len(memory.values), len(weight)), self._dtype)
-        kernels().multiply_rows(memory.values, weight, self._own[0].get("bias_key"), keys)
-        return keys
-
-    def _call(self, run):
-        """The arguments that the two kernels of the scan have in common."""
-        cell, memory, feeds = self._kind.name, run.memory, self._feeds_output
-        h0, c0, fed0 = self._three(run.states)
-        return (
-            cell,
-            self._option[0] if self._option else None,
-            run.x,
-            h0,
-            c0,
-            fed0,
-            self._weights[0][0],
-            run.keys,
-            memory.values,
-            self._own[0].get("weight_score"),
-            run.packed.order,
-            memory.offsets,
-            run.query_weight,
-            self._output() if feeds else None,
-            run.packed.offsets,
-            run.attended,
-            run.alignments,
-            run.y if feeds else None,
-        )
-
-    def _stepper(self, memory):
-        weight, _ = self._of_attention(self._own[0])
-        feeds = None
-        if self._fed_size:
-            feeds = "output" if self._feeds_output else "context"
-        return kernels().DecoderStepper(
-            self._kind.name,
-            self._option[0] if self._option else None,
-            self._weights[0][0],
-            self._keys(memory),
-            memory.values,
-            self._own[0].get("weight_score"),
-            memory.offsets,
-            None if weight is None else np.ascontiguousarray(weight),
-            self._output(),
-            feeds,
-        )
-
-    def _three(self, states):
-        """h, c or None, and what is fed or None, each (B, H)."""
-        arrays = [s[0] if s.ndim == 3 else s for s in states]
-        fed = arrays.pop() if self._feeds_output else None
-        return arrays[0], arrays[1] if len(arrays) > 1 else None, fed
-
-    def _scan(self, run, finals):
-        h_n, c_n, fed = self._three(finals)
-        gates, cells = ([None if s is None else s[0] for s in run.saved] + [None])[:2]
-        kernels().decoder_forward(*self._call(run), h_n, c_n, run.queries, gates, cells)
-        if fed is None:
-            self._find_output(run)
-        else:
-            _copy_last(run.y, run.packed.offsets, fed)
-
-    def _find_output(self, run):
-        weight, bias = self._output()
-        kernels().multiply_rows(run.attended, weight, bias, run.y)
-        flat = run.y.reshape(-1)
-        kernels().tanh(flat, flat)
-
-    def _attend_at_once(self, run, finals):
-        """Nothing is fed: the cell runs by itself, then all steps look at their sources."""
-        packed, buffers, size = run.packed, run.buffers, self.memory_size
-        h = buffers.get("h", (packed.tokens, self.hidden_size))
-        context = buffers.get("context", (packed.tokens, size))
-        given = (run.x, *run.states, self._weights[0], packed.offsets, (False,), *self._option)
-        getattr(kernels(), self._kind.forward)(*given, h, *finals, *run.saved)
-        query = h
-        if run.query_weight is not None:
-            query = buffers.get("queries", (packed.tokens, self.attention_size))
-            kernels().multiply_rows(h, run.query_weight, None, query)
-        arguments = self._attention_arguments(run, query)
-        kernels().attention_forward(*arguments, run.alignments, context)
-        run.attended[:, :size], run.attended[:, size:] = context, h
-        self._find_output(run)
-
-    def _attention_arguments(self, run, query):
-        memory, v = run.memory, self._own[0].get("weight_score")
-        sources = run.packed.order[packing.rows_of_tokens(run.packed.offsets)]
-        return query, run.keys, memory.values, v, sources, memory.offsets
-
-    def _results(self, run, finals):
-        if not run.given and self._feeds_output:
-            finals = finals[:-1]
-        packed = run.packed
-        state = self._hand_out(finals, packed.unsort)
-        return packed.scatter(run.y), state, packed.scatter(run.alignments)
-
-    # --- backward ---------------------------------------------------------------------------
-
-    def _back(self, run, dy, dstates, d_alignments, input_grad):
-        """dx (N, I) or None, dmemory, and ``dstates``, which become the initial states'."""
-        packed, buffers, memory = run.packed, run.buffers, run.memory
-        dx = packed.result(buffers, "dx", self.input_size, self._dtype) if input_grad else None
-        d_values = np.zeros_like(memory.values)
-        grads = self._own[1]
-        d_keys = d_values if run.keys is memory.values else np.zeros_like(run.keys)
-        with self._parameters.grads_lock:
-            if packed.tokens:
-                step = self._scan_back if self._fed_size else self._attend_back
-                d_queries, asked = step(run, dy, dstates, d_alignments, dx, d_keys, d_values)
-                kernels().add_linear_gradients(
-                    dy, run.attended, grads["weight_output"], grads.get("bias_output")
-                )
-                self._projections_back(run, d_queries, asked, d_keys, d_values)
-        return dx, memory.unpack(d_values)
-
-    def _scan_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
-        """The queries' gradients, and the states that asked; dy becomes its pre-activation's."""
-        d_attended = run.buffers.get("d_attended", run.attended.shape)
-        dh, dc, dfed = self._three(dstates)
-        if dfed is None:
-            self._output_back(run, dy, d_attended)
-        else:
-            d_attended.fill(0)
-            _add_to_last(dy, run.packed.offsets, dfed)
-            not_run = np.diff(run.packed.offsets[:2])[0]
-            kept = dfed[not_run:].copy()
-        d_queries = None
-        if run.queries is not None:
-            d_queries = run.buffers.get("d_queries", run.queries.shape)
-        gates, cells = ([s[0] for s in run.saved] + [None])[:2]
-        kernels().decoder_backward(
-            d_attended,
-            None if dfed is None else dy,
-            d_alignments,
-            *self._call(run),
-            run.queries,
-            gates,
-            cells,
-            dx,
-            dh,
-            dc,
-            dfed,
-            d_queries,
-            d_keys,
-            d_values,
-            self._own[1].get("weight_score"),
-            self._grads[0][0],
-        )
-        if dfed is not None:
-            dfed[not_run:] = kept
-        return d_queries, None if d_queries is None else self._states_that_asked(run)
-
-    def _states_that_asked(self, run):
-        h = run.attended[:, self.memory_size :]
-        asked = run.buffers.get("asked", (len(h), self.hidden_size))
-        if self.query == "current":
-            np.copyto(asked, h)
-            return asked
-        offsets = run.packed.offsets
-        first, rows = offsets[1], packing.rows_of_tokens(offsets)
-        asked[:first] = run.states[0][0, :first]
-        before = np.repeat(offsets[:-2], np.diff(offsets[1:]))
-        asked[first:] = h[before + rows[first:]]
-        return asked
-
-    def _output_back(self, run, dy, d_attended):
-        dy *= 1 - run.y * run.y
-        kernels().multiply_rows(dy, self._output()[0].T, None, d_attended)
-
-    def _attend_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
-        """As :meth:`_scan_back`, where nothing is fed."""
-        buffers, size, tokens = run.buffers, self.memory_size, run.packed.tokens
-        d_attended = buffers.get("d_attended", run.attended.shape)
-        self._output_back(run, dy, d_attended)
-        h, dh = (buffers.get(name, (tokens, self.hidden_size)) for name in ("h", "d_h"))
-        d_context = buffers.get("d_context", (tokens, size))
-        np.copyto(dh, d_attended[:, size:])
-        np.copyto(d_context, d_attended[:, :size])
-        query = h if run.queries is None else run.queries
-        d_query = buffers.get("d_queries", query.shape)
-        kernels().attention_backward(
-            d_context,
-            d_alignments,
-            *self._attention_arguments(run, query),
-            run.alignments,
-            d_query,
-            d_keys,
-            d_values,
-            self._own[1].get("weight_score"),
-        )
-        through = d_query
-        if run.queries is not None:
-            through = buffers.get("through_queries", dh.shape)
-            kernels().multiply_rows(d_query, run.query_weight.T, None, through)
-        dh += through
-        given = (run.x, *run.states, self._weights[0], run.packed.offsets, (False,), *self._option)
-        getattr(kernels(), self._kind.backward)(
-            dh, *given, h, *run.saved, dx, *dstates, self._grads[0]
-        )
-        return (None, None) if run.queries is None else (d_query, h)
-
-    def _projections_back(self, run, d_queries, asked, d_keys, d_values):
-        """What queries and keys were projected by, and from."""
-        _, key_weight = self._of_attention(self._own[0])
-        d_query_weight, d_key_weight = self._of_attention(self._own[1])
-        if d_queries is not None:
-            kernels().add_linear_gradients(d_queries, asked, d_query_weight, None)
-        if key_weight is not None:
-            d_bias = self._own[1].get("bias_key")
-            kernels().add_linear_gradients(d_keys, run.memory.values, d_key_weight, d_bias)
-            through = np.empty_like(d_values)
-            kernels().multiply_rows(d_keys, key_weight.T, None, through)
-            d_values += through
+        return self._run_over(x, lengths, memory, states, given, training)
 
     # --- arguments --------------------------------------------------------------------------
 
@@ -636,23 +335,6 @@ class DecoderBackprop(module.Backprop):
         value = checks.floats(name, value, self._owner.dtype)
         checks.shape(name, value, shape, letters)
         return value
-
-
-def _last_tokens(offsets):
-    """Each row's last token, for the rows that have any."""
-    rows = np.diff(offsets)
-    steps = np.searchsorted(-rows, -np.arange(rows[0]), side="left") - 1
-    return offsets[steps] + np.arange(rows[0])
-
-
-def _copy_last(tokens, offsets, out):
-    last = _last_tokens(offsets)
-    out[: len(last)] = tokens[last]
-
-
-def _add_to_last(tokens, offsets, rows):
-    last = _last_tokens(offsets)
-    tokens[last] += rows[: len(last)]
 
 
 class AttentionLSTM(AttentionDecoder):
