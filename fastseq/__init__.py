@@ -24,10 +24,10 @@ from fastseq.streaming import Stream
 # Layers come at once.  What belongs to training is imported when it is first asked for: all of it
 # would take as long as NumPy.  ``__init__.pyi`` tells type checkers.
 _LATER = {
+    "adaptive_softmax": ("AdaptiveLogSoftmaxWithLoss",),
     "attention": (
         "AdditiveAttention",
         "ConcatAttention",
-        "Conversation",
         "DotAttention",
         "GeneralAttention",
     ),
@@ -72,11 +72,6 @@ _LATER = {
         "copy_unknown",
     ),
     "keyed_vectors": ("KeyedVectors",),
-    "large_vocabulary": (
-        "AdaptiveLogSoftmaxWithLoss",
-        "LinearCrossEntropyLoss",
-        "SampledSoftmaxLoss",
-    ),
     "latent": ("GaussianLatent",),
     "latent_losses": (
         "BagOfWordsLoss",
@@ -84,6 +79,7 @@ _LATER = {
         "active_units",
         "free_bits",
     ),
+    "linear_cross_entropy": ("LinearCrossEntropyLoss",),
     "local_attention": ("LocalAttention",),
     "losses": (
         "BCEWithLogitsLoss",
@@ -140,6 +136,7 @@ _LATER = {
         "read_text",
         "read_tsv",
     ),
+    "sampled_softmax": ("SampledSoftmaxLoss",),
     "sampling": ("Sampler",),
     "schedules": (
         "CosineAnnealingLR",

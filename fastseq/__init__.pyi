@@ -1,6 +1,7 @@
 """The names of ``__init__.py``, for type checkers."""
 
 from fastseq._version import __version__
+from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from fastseq.attention import (
     AdditiveAttention,
     ConcatAttention,
@@ -31,14 +32,10 @@ from fastseq.elementwise import sigmoid
 from fastseq.history import History
 from fastseq.hypotheses import Hypothesis, copy_unknown
 from fastseq.keyed_vectors import KeyedVectors
-from fastseq.large_vocabulary import (
-    AdaptiveLogSoftmaxWithLoss,
-    LinearCrossEntropyLoss,
-    SampledSoftmaxLoss,
-)
 from fastseq.latent import GaussianLatent
 from fastseq.latent_losses import BagOfWordsLoss, KLSchedule, active_units, free_bits
 from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
+from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
 from fastseq.local_attention import LocalAttention
 from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
 from fastseq.metrics import (
@@ -79,6 +76,7 @@ from fastseq.phrases import Phrases
 from fastseq.prefetching import Prefetcher, prefetch
 from fastseq.readers import read_conll, read_text, read_tsv
 from fastseq.recurrent import GRU, LSTM, RNN
+from fastseq.sampled_softmax import SampledSoftmaxLoss
 from fastseq.sampling import Sampler
 from fastseq.schedules import (
     CosineAnnealingLR,

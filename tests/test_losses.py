@@ -18,8 +18,8 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import large_vocabulary
-from fastseq.large_vocabulary import draw_distinct
+from fastseq import linear_cross_entropy
+from fastseq.sampled_softmax import draw_distinct
 
 NUMBER_LOSSES = {
     "bce": fs.BCEWithLogitsLoss,
@@ -391,9 +391,9 @@ def zero_grad(linear):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of seven classes for the sizes of these tests."""
-    monkeypatch.setattr(large_vocabulary, "_BLOCK_BYTES", 0)
-    monkeypatch.setattr(large_vocabulary, "_LEAST_CLASSES", 7)
-    monkeypatch.setattr(large_vocabulary, "_PANEL_CLASSES", 2)
+    monkeypatch.setattr(linear_cross_entropy, "_BLOCK_BYTES", 0)
+    monkeypatch.setattr(linear_cross_entropy, "_LEAST_CLASSES", 7)
+    monkeypatch.setattr(linear_cross_entropy, "_PANEL_CLASSES", 2)
 
 
 @pytest.mark.parametrize("classes", [5, 7, 8, 23])

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
+from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from fastseq.backend import kernels
-from fastseq.large_vocabulary import (
-    AdaptiveLogSoftmaxWithLoss,
-    LinearCrossEntropyLoss,
-    SampledSoftmaxLoss,
-)
 from fastseq.layers import Dropout, Embedding, Linear
+from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
 from fastseq.models.networks import CELLS
 from fastseq.module import Module
+from fastseq.sampled_softmax import SampledSoftmaxLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike

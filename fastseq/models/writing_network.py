@@ -11,8 +11,8 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.large_vocabulary import LinearCrossEntropyLoss
 from fastseq.layers import Dropout, Linear
+from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
 from fastseq.models.seq2seq_decoders import PlainDecoder
 from fastseq.module import Module
 
