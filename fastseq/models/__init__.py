@@ -8,7 +8,8 @@ from fastseq.models.estimator_files import load
 from fastseq.models.language_model import LanguageModel
 from fastseq.models.latent_dialogue import VHRED
 from fastseq.models.regressor import SequenceRegressor
-from fastseq.models.seq2seq import Candidate, Seq2Seq
+from fastseq.models.seq2seq import Seq2Seq
+from fastseq.models.seq2seq_writing import Candidate
 from fastseq.models.sequence_vae import SequenceVAE
 from fastseq.models.tagger import SequenceTagger
 from fastseq.models.vae import VAE

@@ -1,23 +1,26 @@
-"""From sequences to sequences: pronunciation, translation, normalisation, titles."""
+"""From sequences to sequences: pronunciation, translation, normalisation, titles.
+
+How a model is trained and judged; what it writes is in ``seq2seq_writing.py``.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from fastseq import checks, metrics
 from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
-from fastseq.models import inputs, token_pairs
-from fastseq.models.estimator import Estimator, check_pairs
-from fastseq.models.networks import CELLS, check_parameters
+from fastseq.models import token_pairs
+from fastseq.models.estimator import check_pairs
+from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
+from fastseq.models.seq2seq_writing import TargetWriter
 from fastseq.models.settings import estimator, run_described
 from fastseq.models.writing_network import check_tied
-from fastseq.search import beam_search, sample_sequences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,39 +30,11 @@ if TYPE_CHECKING:
 SCORES = ("additive", "dot", "general", "concat")
 METRICS = ("exact", "wer", "bleu", "chrf")
 SELECTIONS = ("loss", "score")
-UNKNOWNS = ("keep", "exclude", "copy")
 AT_ONCE = 2_000  # source tokens of a batch that nothing is learned from
-LONGEST = 10  # tokens more than twice of what is usual for a source end a target
-
-
-class Candidate(NamedTuple):
-    """What a :class:`Seq2Seq` may write for a source.
-
-    Attributes
-    ----------
-    output : str or list of str
-        As ``target_unit`` says.
-    tokens : list of str
-    score : float
-        What candidates are sorted by.
-    log_prob : float
-        The logarithm of its probability.
-    attention : ndarray (T, S), or None
-        How much each token, and the end, looked at each source token, and at its end.
-    cut : bool
-        Whether it ends only because it was as long as it may be.
-    """
-
-    output: Any
-    tokens: list
-    score: float
-    log_prob: float
-    attention: np.ndarray | None
-    cut: bool
 
 
 @estimator
-class Seq2Seq(Estimator):
+class Seq2Seq(TargetWriter):
     """Writes a sequence for a sequence: an encoder reads it, a decoder with attention writes.
 
     The encoder's recurrent layers read the source; the decoder begins with what their last states
@@ -187,181 +162,6 @@ class Seq2Seq(Estimator):
 
     # --- use ------------------------------------------------------------------------------------
 
-    def predict(self, X: Sequence, **options: Any) -> list:
-        """The best targets.
-
-        Parameters
-        ----------
-        X : list of sources
-            Strings or lists of tokens; they may be empty.
-        **options
-            As for :meth:`candidates`.
-
-        Returns
-        -------
-        targets : list
-            A string, or a list of tokens, for each source; with ``n_best`` a list of those.
-
-        Raises
-        ------
-        NotFittedError
-            Before ``fit``.
-        TypeError, ValueError
-            If X holds something else, or an option is out of its range.
-        FloatingPointError
-            If the model's parameters are not finite.
-        """
-        found = self.candidates(X, **options)
-        if "n_best" in options:
-            return [[candidate.output for candidate in candidates] for candidates in found]
-        return [candidates[0].output for candidates in found]
-
-    def candidates(
-        self,
-        X: Sequence,
-        *,
-        beam_size: int | None = None,
-        n_best: int = 1,
-        length_penalty: float | str | None = None,
-        coverage_penalty: float = 0.0,
-        min_length: int = 0,
-        max_length: int | None = None,
-        no_repeat_ngram: int = 0,
-        prefixes: Sequence | None = None,
-        constraints: Sequence[Sequence] | None = None,
-        unknown: str = "keep",
-        attention: bool = False,
-        ensemble: Sequence[Seq2Seq] = (),
-    ) -> list[list[Candidate]]:
-        """Several targets for each source, the best first, with all that is known of them.
-
-        Parameters
-        ----------
-        X : list of sources
-        beam_size : int, optional
-            Instead of the setting.
-        n_best : int
-            How many, up to beam_size.
-        length_penalty, coverage_penalty, no_repeat_ngram
-            See :func:`fastseq.beam_search`; by default the first one is the setting.
-        min_length, max_length : int
-            Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length, beside its prefix and phrases, or ``min_length`` if
-            that is more.
-        prefixes : list of targets, optional
-            What the target of each source begins with, in whole tokens; it may be empty.
-        constraints : list of lists of targets, optional
-            Of each source the phrases, in whole tokens, that must occur in its targets, each at a
-            place of its own; there may be none.
-        unknown : {"keep", "exclude", "copy"}
-            What becomes of the unknown token: it may be written; it must not; or the source
-            token that the decoder looked at the most takes its place (Luong et al., 2015).
-        attention : bool
-            Whether candidates come with their attention.
-        ensemble : list of Seq2Seq
-            Other models of the same vocabularies: the mean of all models' probabilities counts.
-
-        Returns
-        -------
-        candidates : list of lists of Candidate
-        """
-        self._check_fitted()
-        models, sources = self._check_ensemble(ensemble), self._read_sources(X)
-        checks.choice("unknown", unknown, UNKNOWNS)
-        wanted = self._read_wanted(prefixes, constraints, len(sources))
-        if (
-            checks.not_negative("coverage_penalty", coverage_penalty)
-            or unknown == "copy"
-            or attention
-        ):
-            _check_that_all_look(models)
-
-        def search(states, batch, limits):
-            return beam_search(
-                states,
-                np.full(len(limits), self.target_vocabulary_.begin_id),
-                end_id=self.target_vocabulary_.end_id,
-                max_length=limits,
-                beam_size=self.beam_size if beam_size is None else beam_size,
-                n_best=n_best,
-                length_penalty=self.length_penalty if length_penalty is None else length_penalty,
-                coverage_penalty=coverage_penalty,
-                min_length=min_length,
-                no_repeat_ngram=no_repeat_ngram,
-                prefixes=[wanted[row][0] for row in batch.rows],
-                constraints=[wanted[row][1] for row in batch.rows],
-                excluded=self._excluded(unknown),
-                source_lengths=batch.lengths,
-                attention=attention or unknown == "copy",
-            )
-
-        bounds = _read_bounds(
-            min_length,
-            max_length,
-            np.array([len(p) + sum(map(len, phrases)) for p, phrases in wanted], np.int64),
-        )
-        found = self._search(sources, models, bounds, search)
-        return [
-            [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
-            for source, hypotheses in zip(sources, found, strict=True)
-        ]
-
-    def sample(
-        self,
-        X: Sequence,
-        n_samples: int = 1,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_length: int = 0,
-        max_length: int | None = None,
-        no_repeat_ngram: int = 0,
-        unknown: str = "keep",
-        seed: int | np.random.Generator | None = None,
-    ) -> list[list]:
-        """Targets that are drawn, token by token.
-
-        Parameters
-        ----------
-        X : list of sources
-        n_samples : int
-            How many for each source.
-        temperature, top_k, top_p
-            How tokens are drawn: see :class:`fastseq.Sampler`.
-        min_length, max_length, no_repeat_ngram
-            See :meth:`candidates`.
-        unknown : {"keep", "exclude"}
-            Whether the unknown token may be drawn.
-        seed : None, int or Generator
-
-        Returns
-        -------
-        targets : list of lists
-        """
-        self._check_fitted()
-        sources, rng = self._read_sources(X), checks.generator(seed)
-        checks.choice("unknown", unknown, UNKNOWNS[:2])
-
-        def search(states, batch, limits):
-            return sample_sequences(
-                states,
-                np.full(len(limits), self.target_vocabulary_.begin_id),
-                end_id=self.target_vocabulary_.end_id,
-                max_length=limits,
-                n_samples=n_samples,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_length=min_length,
-                no_repeat_ngram=no_repeat_ngram,
-                excluded=self._excluded(unknown),
-                seed=rng,
-            )
-
-        found = self._search(sources, [self], _read_bounds(min_length, max_length), search)
-        return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
-
     def log_prob(self, X: Any, y: Any = None) -> np.ndarray:
         """How probable targets are for their sources.
 
@@ -448,94 +248,6 @@ class Seq2Seq(Estimator):
         from fastseq.models.alignment_plot import draw
 
         return draw(*self.align(source, target), path)
-
-    def _search(self, sources, models, bounds, search):
-        """What a search finds for each source, batch by batch."""
-        least, most, needed = bounds
-        needed = np.broadcast_to(needed, len(sources))
-        results = [None] * len(sources)
-        for batch in self._batches(sources, None, None) if sources else ():
-            lengths = batch.lengths - 1  # without the end
-            limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
-            limits = np.maximum(limits + needed[batch.rows], least)
-            if most is not None:
-                limits = np.full(len(lengths), most)
-            states = [model.network_.decode(batch.x, batch.lengths) for model in models]
-            try:
-                found = search(states, batch, limits)
-            except FloatingPointError:
-                _check_parameters(models)
-                raise
-            for row, hypotheses in zip(batch.rows, found, strict=True):
-                results[row] = hypotheses
-        for model in models:
-            model.network_.release()
-        return results
-
-    def _read_wanted(self, prefixes, constraints, count):
-        """For each source the ids that its targets begin with, and those of phrases in them."""
-
-        def read(name, targets):
-            return token_pairs.encode_wanted(
-                name, targets, self.target_unit, self.target_vocabulary_
-            )
-
-        for name, value in (("prefixes", prefixes), ("constraints", constraints)):
-            if value is not None and inputs.count(name, value) != count:
-                raise ValueError(
-                    f"{name} must have one entry for each of the {count} sources, got {len(value)}"
-                )
-        begins = [[]] * count if prefixes is None else read("prefixes", prefixes)
-        phrases = [[]] * count
-        if constraints is not None:
-            phrases = [read(f"constraints[{i}]", some) for i, some in enumerate(constraints)]
-        return list(zip(begins, phrases, strict=True))
-
-    def _excluded(self, unknown):
-        vocabulary = self.target_vocabulary_
-        return [vocabulary.begin_id] + [vocabulary.unknown_id] * (unknown == "exclude")
-
-    def _check_ensemble(self, others):
-        """This model and others, whose ids mean the same."""
-        if not isinstance(others, (list, tuple)):
-            raise TypeError(
-                f"ensemble must be a list of Seq2Seq, got {type(others).__name__}; put a single "
-                "model in a list"
-            )
-        for i, other in enumerate(others):
-            if not isinstance(other, Seq2Seq):
-                raise TypeError(f"ensemble[{i}] must be a Seq2Seq, got {type(other).__name__}")
-            other._check_fitted()
-            for name in ("source_vocabulary_", "target_vocabulary_"):
-                if getattr(other, name).tokens != getattr(self, name).tokens:
-                    raise ValueError(
-                        f"ensemble[{i}] has another {name} than this model: models of an ensemble "
-                        "must be trained on the same pairs"
-                    )
-            if other.normalization != self.normalization:
-                raise ValueError(
-                    f"ensemble[{i}] normalizes sources by {other.normalization}, this model by "
-                    f"{self.normalization}"
-                )
-        return [self, *others]
-
-    def _candidate(self, found, source, copies, attention):
-        tokens = self.target_vocabulary_.decode(found.tokens).tolist()
-        weights = found.attention
-        if copies:
-            unknown, positions = token_pairs.SPECIAL["unknown"], found.attention[:-1, : len(source)]
-            for i, token in enumerate(tokens):
-                if token == unknown and source:
-                    tokens[i] = source[int(np.argmax(positions[i]))]
-        if weights is not None:
-            weights = weights[:, : len(source) + 1]
-        output = token_pairs.join(tokens, self.target_unit)
-        return Candidate(
-            output, tokens, found.score, found.log_prob, weights if attention else None, found.cut
-        )
-
-    def _text(self, ids):
-        return token_pairs.join(self.target_vocabulary_.decode(ids), self.target_unit)
 
     def _score(self, X, y, beam_size):
         predicted = [found.tokens for (found,) in self.candidates(X, beam_size=beam_size)]
@@ -705,42 +417,6 @@ class Seq2Seq(Estimator):
             self.network_.settings["updates"] = updates  # which a checkpoint compares
             callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
         super()._train(batches, validation, checkpoint, progress, callbacks)
-
-
-def _check_parameters(models):
-    """Raise if a model of an ensemble, of which the first is ours, is broken."""
-    for i, model in enumerate(models):
-        which = f"ensemble[{i - 1}]'s" if i else "the model's"
-        check_parameters(which, model.network_)
-
-
-def _check_that_all_look(models):
-    """Raise unless all models of an ensemble, of which the first is ours, have attention."""
-    without = [i for i, model in enumerate(models) if model.attention is None]
-    if without:
-        which = f"ensemble[{without[0] - 1}]" if without[0] else "this model"
-        raise ValueError(
-            f"attention, coverage_penalty and unknown='copy' need models with attention, but "
-            f"{which} has attention=None"
-        )
-
-
-def _read_bounds(min_length, max_length, needed=0):
-    """The fewest and the most tokens of targets, None where sources decide, and those needed."""
-    min_length = checks.not_negative_int("min_length", min_length)
-    if max_length is not None:
-        max_length = checks.not_negative_int("max_length", max_length)
-        if min_length > max_length:
-            raise ValueError(
-                f"min_length must be at most max_length = {max_length}, got {min_length}"
-            )
-        if np.max(needed, initial=0) > max_length:
-            i = int(np.argmax(needed))
-            raise ValueError(
-                f"the prefix and the phrases for X[{i}] have {needed[i]} tokens: raise max_length, "
-                f"which is {max_length}"
-            )
-    return min_length, max_length, needed
 
 
 class _MoreSampling:
