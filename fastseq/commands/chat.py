@@ -6,8 +6,8 @@ import sys
 import numpy as np
 
 from fastseq import _command, files, models
-from fastseq.commands import uses
 from fastseq.commands.options import add_beam, add_drawing, positive_number, whole_number
+from fastseq.commands.wrong_models import wrong_model
 from fastseq.models import token_pairs
 
 RESET = "/reset"
@@ -48,7 +48,7 @@ def run(args):
     _check_options(args)
     model = models.load(args.model)
     if not isinstance(model, models.HRED):
-        raise uses.wrong_model(args.model, model, "holds no dialogues")
+        raise wrong_model(args.model, model, "holds no dialogues")
     answers = Answers(model, args)
     if args.data == files.STDIN and sys.stdin is not None and sys.stdin.isatty():
         return _talk(model, answers)

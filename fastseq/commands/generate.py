@@ -1,8 +1,8 @@
 """``fastseq generate``: a text that a language model writes."""
 
 from fastseq import models
-from fastseq.commands import uses
 from fastseq.commands.options import add_drawing, positive_number
+from fastseq.commands.wrong_models import wrong_model
 
 
 def add(commands):
@@ -33,7 +33,7 @@ def run(args):
     """Read a model and print what it writes."""
     model = models.load(args.model)
     if not isinstance(model, models.LanguageModel):
-        raise uses.wrong_model(args.model, model, "writes nothing")
+        raise wrong_model(args.model, model, "writes nothing")
     if model.vocabulary_ is None:
         raise ValueError(f"{args.model}: holds a model of ids, which has no text for them")
     print(

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 
 from fastseq import files, models
-from fastseq.commands import data, options, uses
+from fastseq.commands import data, options
+from fastseq.commands.wrong_models import wrong_model
 
 
 def add(commands):
@@ -56,7 +57,7 @@ def run(args):
     model = models.load(args.model)
     predict = next((KINDS[kind] for kind in type(model).__mro__ if kind in KINDS), None)
     if predict is None:
-        raise uses.wrong_model(args.model, model, "predicts nothing")
+        raise wrong_model(args.model, model, "predicts nothing")
     lines = io.StringIO()
     lines.writelines(f"{line}\n" for line in predict(model, args))
     if args.out is None:

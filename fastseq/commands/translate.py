@@ -6,7 +6,6 @@ import sys
 import numpy as np
 
 from fastseq import files, models
-from fastseq.commands import uses
 from fastseq.commands.options import (
     add_beam,
     add_drawing,
@@ -15,6 +14,7 @@ from fastseq.commands.options import (
     positive_number,
     whole_number,
 )
+from fastseq.commands.wrong_models import wrong_model
 
 AT_ONCE = 500  # lines that are translated together, and then written
 
@@ -147,7 +147,7 @@ def load(path):
     """A sequence-to-sequence model from a file."""
     model = models.load(path)
     if not isinstance(model, models.Seq2Seq):
-        raise uses.wrong_model(path, model, "doesn't write lines")
+        raise wrong_model(path, model, "doesn't write lines")
     return model
 
 
