@@ -534,49 +534,75 @@ def _are_all(rows, count):
 
 
 def _sample(model, start_ids, rules, n_samples, how, attention, seed):
-    """Each row draws with numbers of its own, so that it does not depend on the others."""
+    """For each start what is drawn, as hypotheses."""
     count = len(start_ids) * n_samples
     if not count:
         return []
-    root = int(checks.generator(seed).integers(2**63))
-    draws = [np.random.default_rng([root, row]) for row in range(count)]
-    places = np.arange(count)  # of the rows that go on
-    owners, ids = places // n_samples, start_ids
-    rows_of_model = owners  # after the first step they are repeated, then all have their own
-    log_probs, history = np.zeros(count), np.empty((count, 0), np.int64)
-    trail, finished, sampler, step = Trail(), Finished(), None, 0
-    while len(ids):
-        rows_before = len(ids)
-        logits = model.step(ids)[rows_of_model]
-        log_sums = log_sum_exp(logits)
-        if sampler is None:
-            rules.learn_classes(model.classes)
-            sampler = Sampler(model.classes, batch_size=count, **how)
-        if attention:
-            trail.add_weights(model.attention(len(ids))[rows_of_model])
-        ends = logits[:, rules.end].copy()
-        cut = rules.restrict(step, logits, owners[places], history)
-        lost = logits.max(axis=1) == -np.inf
-        rules.end_rows(lost, logits, ends[lost])
-        uniform = np.array([draws[place].random() for place in places])
-        ids = sampler.draw(logits, uniform).copy()
-        gains = logits[np.arange(len(ids)), ids] - log_sums
-        log_probs += np.minimum(gains, 0)
-        ended = ids == rules.end
-        if ended.any():
-            rows = np.flatnonzero(ended)
-            sums = log_probs[rows]
-            cut = np.zeros(len(rows), bool) if cut is None else cut[rows]
-            finished.add(places[rows], step, rows, sums, sums, cut)
-        rows = np.flatnonzero(~ended)
-        places, ids, log_probs = places[rows], ids[rows], log_probs[rows]
-        trail.add(rows, ids)
-        if rules.ngram:
-            history = np.concatenate([history[rows], ids[:, None]], axis=1)
-        selected = rows_of_model[rows]
-        if len(rows) and not _are_all(selected, rows_before):
-            model.select(selected)
-        rows_of_model = np.arange(len(rows))
+    samples, step = _Samples(model, start_ids, rules, n_samples, how, attention, seed), 0
+    while len(samples.ids):
+        samples.advance(step)
         step += 1
-    found = finished.best(count, 1, trail, attention)
+    found = samples.finished.best(count, 1, samples.trail, attention)
     return [[f[0] for f in found[i : i + n_samples]] for i in range(0, count, n_samples)]
+
+
+class _Samples:
+    """Rows that are drawn, each by numbers of its own: it does not depend on the others."""
+
+    def __init__(self, model, start_ids, rules, n_samples, how, attention, seed):
+        self.model, self.rules, self.attention = model, rules, attention
+        count = len(start_ids) * n_samples
+        root = int(checks.generator(seed).integers(2**63))
+        self.draws = [np.random.default_rng([root, row]) for row in range(count)]
+        self.how, self.sampler = how, None
+        self.places = np.arange(count)  # of the rows that go on
+        self.owners, self.ids = self.places // n_samples, start_ids
+        # after the first step they are repeated, then all have their own
+        self.rows_of_model = self.owners
+        self.log_probs, self.history = np.zeros(count), np.empty((count, 0), np.int64)
+        self.trail, self.finished = Trail(), Finished()
+
+    def advance(self, step):
+        """Draw a token for each row."""
+        logits, log_sums, cut = self._restricted_logits(step)
+        uniform = np.array([self.draws[place].random() for place in self.places])
+        ids = self.sampler.draw(logits, uniform).copy()
+        gains = logits[np.arange(len(ids)), ids] - log_sums
+        self.log_probs += np.minimum(gains, 0)
+        ended = ids == self.rules.end
+        if ended.any():
+            self._finish(np.flatnonzero(ended), step, cut)
+        self._go_on(np.flatnonzero(~ended), ids)
+
+    def _restricted_logits(self, step):
+        """Logits where rules leave some out; log(sum(exp)) of all; and which rows must end."""
+        logits = self.model.step(self.ids)[self.rows_of_model]
+        log_sums = log_sum_exp(logits)
+        if self.sampler is None:
+            classes = self.model.classes
+            self.rules.learn_classes(classes)
+            self.sampler = Sampler(classes, batch_size=len(self.places), **self.how)
+        if self.attention:
+            self.trail.add_weights(self.model.attention(len(self.ids))[self.rows_of_model])
+        ends = logits[:, self.rules.end].copy()
+        cut = self.rules.restrict(step, logits, self.owners[self.places], self.history)
+        lost = logits.max(axis=1) == -np.inf
+        self.rules.end_rows(lost, logits, ends[lost])
+        return logits, log_sums, cut
+
+    def _finish(self, rows, step, cut):
+        sums = self.log_probs[rows]
+        cut = np.zeros(len(rows), bool) if cut is None else cut[rows]
+        self.finished.add(self.places[rows], step, rows, sums, sums, cut)
+
+    def _go_on(self, rows, ids):
+        """Keep these rows alone, here and in the model."""
+        rows_before, self.ids = len(self.ids), ids[rows]
+        self.places, self.log_probs = self.places[rows], self.log_probs[rows]
+        self.trail.add(rows, self.ids)
+        if self.rules.ngram:
+            self.history = np.concatenate([self.history[rows], self.ids[:, None]], axis=1)
+        selected = self.rows_of_model[rows]
+        if len(rows) and not _are_all(selected, rows_before):
+            self.model.select(selected)
+        self.rows_of_model = np.arange(len(rows))

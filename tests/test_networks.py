@@ -141,7 +141,7 @@ def test_memory_sets_what_the_gates_keep(cell):
     hidden, steps = 400, 600
     options = {"num_layers": 2, "bidirectional": True, "dropout": 0.0, "dtype": np.float64}
     layers, plain = (
-        networks.make_layers(cell, 2, hidden, memory=memory, seed=0, **options)
+        networks.make_layers(2, hidden, cell=cell, memory=memory, seed=0, **options)
         for memory in (steps, None)
     )
     parameters = layers.parameters

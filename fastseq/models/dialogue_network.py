@@ -18,7 +18,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, recurrent_layers
 from fastseq.models.seq2seq_decoders import Bridge, VectorBridge, as_parts, as_state, make_decoder
 from fastseq.models.writing_network import (
     Decoding,
@@ -183,36 +183,25 @@ class DialogueNetwork(WritingNetwork):
         **parts: Module,
     ) -> None:
         seeds = self.split_seed(seed, 10)
-        sizes = embedding_dim, hidden_size, num_layers
-        kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
-        between = dropout if num_layers > 1 else 0.0
-        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
-        encoder = kind(
-            *sizes, dropout=between, bidirectional=bidirectional, dtype=dtype, seed=seeds[2]
-        )
-        known = 0
-        if checks.flag("context", context):
-            size, known = hidden_size * (1 + bidirectional), context_size + self._latent_size
-            own = {"cell": cell, "dtype": dtype}
-            parts["context"] = kind(size, context_size, dtype=dtype, seed=seeds[3])
-            parts["bridge"] = VectorBridge(known, hidden_size, num_layers, seed=seeds[4], **own)
-        elif bidirectional:
-            parts["bridge"] = Bridge(encoder, seed=seeds[4])
-        if attention is not None and not context:
+        sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}
+        if not checks.flag("context", context) and attention is not None:
             raise ValueError(
                 f"attention looks at the context, got {attention!r} with context=False; take "
                 "attention=None, or a Seq2Seq for attention to words"
             )
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
+        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds[2]}
+        encoder = recurrent_layers(embedding_dim, *sizes, **options, **own)
+        known = context_size + self._latent_size if context else 0
+        if context:
+            outputs = hidden_size * (1 + bidirectional)
+            parts["context"] = CELLS[cell](outputs, context_size, dtype=dtype, seed=seeds[3])
+            parts["bridge"] = VectorBridge(known, *sizes, seed=seeds[4], **own)
+        elif bidirectional:
+            parts["bridge"] = Bridge(encoder, seed=seeds[4])
+        looks = {"memory_size": context_size, "attention": attention}
         parts["decoder"] = make_decoder(
-            embedding_dim + known,
-            hidden_size,
-            num_layers,
-            memory_size=context_size,
-            attention=attention,
-            cell=cell,
-            dropout=dropout,
-            dtype=dtype,
-            seed=seeds[5],
+            embedding_dim + known, *sizes, **looks, dropout=dropout, seed=seeds[5], **own
         )
         super().__init__(
             embedding,

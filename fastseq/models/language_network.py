@@ -15,7 +15,7 @@ from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from fastseq.backend import kernels
 from fastseq.layers import Dropout, Embedding, Linear
 from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import recurrent_layers
 from fastseq.module import Module
 from fastseq.sampled_softmax import SampledSoftmaxLoss
 
@@ -95,11 +95,8 @@ class LanguageNetwork(Module):
     ) -> None:
         seeds = self.split_seed(seed, 6)
         embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[0])
-        checks.choice("cell", cell, tuple(CELLS))
-        between = dropout if num_layers != 1 else 0.0
-        layers = CELLS[cell](
-            embedding_dim, hidden_size, num_layers, dropout=between, dtype=dtype, seed=seeds[1]
-        )
+        sizes = embedding_dim, hidden_size, num_layers
+        layers = recurrent_layers(*sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seeds[1])
         if checks.flag("tie_weights", tie_weights):
             _prepare_to_tie(embedding, hidden_size, softmax, seeds[0])
         children = {

@@ -46,12 +46,20 @@ def check_layers(estimator):
             raise ValueError("memory needs gates to act on: give cell='lstm' or cell='gru'")
 
 
-def make_layers(cell, input_size, hidden_size, num_layers, *, dropout, memory, seed, **options):
+def recurrent_layers(input_size, hidden_size, num_layers, *, cell, dropout, **options):
+    """Recurrent layers by the name of their cell; dropout acts between them, if there are several.
+
+    The other options are those of the layers.
+    """
+    kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
+    between = 0.0 if num_layers == 1 else dropout
+    return kind(input_size, hidden_size, num_layers, dropout=between, **options)
+
+
+def make_layers(*sizes, memory, seed, **options):
     """Recurrent layers; ``memory`` is how many steps back dependencies reach that they expect."""
-    dropout = dropout if num_layers > 1 else 0.0  # it acts between layers
     seed, memory_seed = Module.split_seed(seed, 2)
-    sizes = input_size, hidden_size, num_layers
-    layers = CELLS[cell](*sizes, dropout=dropout, seed=seed, **options)
+    layers = recurrent_layers(*sizes, seed=seed, **options)
     if memory is not None:
         _expect_memory(layers, memory, memory_seed)
     return layers
@@ -96,7 +104,8 @@ class Encoder(Module):
             children["embedding"] = Embedding(inputs, embedding_dim, dtype=dtype, seed=seeds[0])
             children["dropout"] = Dropout(dropout, seed=seeds[1])
         size = embedding_dim if self._has_tokens else inputs
-        layers = make_layers(cell, size, dropout=dropout, dtype=dtype, seed=seeds[2], **options)
+        options |= {"cell": cell, "dropout": dropout, "dtype": dtype}
+        layers = make_layers(size, seed=seeds[2], **options)
         super().__init__(**children, layers=layers)
 
     def __call__(self, x, lengths):

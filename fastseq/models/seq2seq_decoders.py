@@ -11,7 +11,7 @@ import numpy as np
 
 from fastseq.decoders import AttentionGRU, AttentionLSTM
 from fastseq.layers import Dropout, Linear
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, recurrent_layers
 from fastseq.module import Module
 from fastseq.recurrent import LSTM
 
@@ -50,9 +50,8 @@ class PlainDecoder(Module):
     """Recurrent layers that know the source by their first state alone."""
 
     def __init__(self, input_size, hidden_size, num_layers, *, cell, dropout, dtype, seed):
-        between = dropout if num_layers > 1 else 0.0
         sizes = input_size, hidden_size, num_layers
-        layers = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seed)
+        layers = recurrent_layers(*sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seed)
         super().__init__(layers=layers)
 
     def __call__(self, x, state, lengths, memory, memory_lengths, **given):

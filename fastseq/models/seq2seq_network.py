@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checks
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import recurrent_layers
 from fastseq.models.seq2seq_decoders import Bridge, as_parts, make_decoder
 from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
 from fastseq.sampling import Sampler
@@ -104,18 +103,11 @@ class Seq2SeqNetwork(WritingNetwork):
         seeds = self.split_seed(seed, 10)
         self.sampled = 0.0
         sizes = embedding_dim, hidden_size, num_layers
-        kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
-        between = dropout if num_layers > 1 else 0.0
-        options = {"dropout": between, "bidirectional": bidirectional, "dtype": dtype}
-        encoder = kind(*sizes, seed=seeds[1], **options)
-        tables = {"source": Embedding(n_source, embedding_dim, dtype=dtype, seed=seeds[2])}
-        if shared_embedding and n_source != n_target:
-            raise ValueError(
-                "shared_embedding=True needs as many source tokens as target tokens, got "
-                f"{n_source} and {n_target}"
-            )
-        if not shared_embedding:
-            tables["target"] = Embedding(n_target, embedding_dim, dtype=dtype, seed=seeds[3])
+        own = {"cell": cell, "dropout": dropout, "dtype": dtype}
+        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=seeds[1], **own)
+        tables = self._tables(
+            (n_source, n_target), shared_embedding, embedding_dim, dtype, seeds[2:]
+        )
         target = tables["source" if shared_embedding else "target"]
         bridge = {"bridge": Bridge(encoder, seed=seeds[5])} if bidirectional else {}
         decoder = make_decoder(
@@ -124,10 +116,8 @@ class Seq2SeqNetwork(WritingNetwork):
             attention=attention,
             attention_size=attention_size,
             input_feeding=input_feeding,
-            cell=cell,
-            dropout=dropout,
-            dtype=dtype,
             seed=seeds[6],
+            **own,
         )
         super().__init__(
             target,
@@ -148,6 +138,20 @@ class Seq2SeqNetwork(WritingNetwork):
                 seeds=(seeds[3], seeds[4], seeds[8]),
             ),
         )
+
+    @staticmethod
+    def _tables(counts, shared, embedding_dim, dtype, seeds):
+        """The tables of tokens' vectors: one, or one for each side."""
+        if shared and counts[0] != counts[1]:
+            raise ValueError(
+                "shared_embedding=True needs as many source tokens as target tokens, got "
+                f"{counts[0]} and {counts[1]}"
+            )
+        sides = ("source",) if shared else ("source", "target")
+        return {
+            side: Embedding(count, embedding_dim, dtype=dtype, seed=seed)
+            for side, count, seed in zip(sides, counts, seeds, strict=False)
+        }
 
     # --- training -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from fastseq import checks
 from fastseq.latent import GaussianLatent
 from fastseq.layers import Dropout, Embedding
 from fastseq.models.latent_training import LatentWriter, Objective, noise_of_rows
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import recurrent_layers
 from fastseq.models.seq2seq_decoders import PlainDecoder, VectorBridge, as_parts, as_state
 from fastseq.models.writing_network import (
     Decoding,
@@ -87,11 +87,10 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
         seed: int | np.random.Generator | None = None,
     ) -> None:
         seeds = self.split_seed(seed, 11)
-        kind = CELLS[checks.choice("cell", cell, tuple(CELLS))]
-        between = dropout if num_layers > 1 else 0.0
         embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
         directions = 1 + checks.flag("bidirectional", bidirectional)
-        own = {"cell": cell, "dtype": dtype}
+        sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}
+        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds[4]}
         bag = self._bag_parts(
             bag_of_words, latent_size, n_tokens, hidden_size, dtype=dtype, seed=seeds[2]
         )
@@ -103,26 +102,13 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
             rng=seeds[0],
             embedding=embedding,
             dropout=Dropout(dropout, seed=seeds[3]),
-            encoder=kind(
-                embedding_dim,
-                hidden_size,
-                num_layers,
-                dropout=between,
-                bidirectional=bidirectional,
-                dtype=dtype,
-                seed=seeds[4],
-            ),
+            encoder=recurrent_layers(embedding_dim, *sizes, **options, **own),
             latent=GaussianLatent(
                 0, directions * hidden_size, latent_size, hidden_size=0, dtype=dtype, seed=seeds[5]
             ),
-            bridge=VectorBridge(latent_size, hidden_size, num_layers, seed=seeds[6], **own),
+            bridge=VectorBridge(latent_size, *sizes, seed=seeds[6], **own),
             decoder=PlainDecoder(
-                embedding_dim + latent_size,
-                hidden_size,
-                num_layers,
-                dropout=dropout,
-                seed=seeds[7],
-                **own,
+                embedding_dim + latent_size, *sizes, dropout=dropout, seed=seeds[7], **own
             ),
             **bag,
             **self.output_parts(

@@ -161,40 +161,21 @@ class TaggerNetwork(Module):
         dtype,
         seed,
     ):
-        seeds = self.split_seed(seed, 8)
+        seeds, own = self.split_seed(seed, 8), {"cell": cell, "dtype": dtype}
         parts = {
             "unknown": UnknownWords(word_dropout, unknown_id, seed=seeds[0]),
             "embedding": Embedding(words, embedding_dim, dtype=dtype, seed=seeds[1]),
         }
         width = embedding_dim
         if characters:
-            parts["characters"] = Embedding(
-                characters, char_embedding_dim, dtype=dtype, seed=seeds[2]
-            )
-            parts["speller"] = make_layers(
-                cell,
-                char_embedding_dim,
-                char_hidden_size,
-                1,
-                bidirectional=True,
-                dropout=0.0,
-                memory=None,
-                dtype=dtype,
-                seed=seeds[3],
-            )
+            size = char_embedding_dim
+            parts["characters"] = Embedding(characters, size, dtype=dtype, seed=seeds[2])
+            options = {"bidirectional": True, "dropout": 0.0, "memory": None, "seed": seeds[3]}
+            parts["speller"] = make_layers(size, char_hidden_size, 1, **options, **own)
             width += 2 * char_hidden_size
         parts["input_dropout"] = Dropout(dropout, seed=seeds[4])
-        parts["layers"] = make_layers(
-            cell,
-            width,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            memory=memory,
-            dtype=dtype,
-            seed=seeds[5],
-        )
+        own |= {"bidirectional": bidirectional, "dropout": dropout, "memory": memory}
+        parts["layers"] = make_layers(width, hidden_size, num_layers, seed=seeds[5], **own)
         parts["dropout"] = Dropout(dropout, seed=seeds[6])
         scores_seed, crf_seed = self.split_seed(seeds[7], 2)
         width = hidden_size * (2 if bidirectional else 1)
