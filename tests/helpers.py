@@ -265,6 +265,20 @@ def assert_same_gradients(actual, expected, compare=assert_close):
         compare(actual[name], expected[name], name=name)
 
 
+def central_differences(loss, array, step):
+    """The gradient of ``loss()`` with respect to the array that it reads, in the array's dtype."""
+    gradient = np.empty_like(array)
+    for i in np.ndindex(array.shape):
+        value = array[i]
+        array[i] = value + step
+        above = loss()
+        array[i] = value - step
+        below = loss()
+        array[i] = value
+        gradient[i] = (above - below) / (2 * step)
+    return gradient
+
+
 def raises(error, *parts):
     """Expect an error whose message has all these parts, in order."""
     return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))

@@ -3,9 +3,8 @@
 import contextlib
 import threading
 
-import numpy as np
 import pytest
-from helpers import BACKENDS, assert_close, assert_identical
+from helpers import BACKENDS, assert_close, assert_identical, central_differences
 
 import fastseq as fs
 
@@ -164,13 +163,4 @@ def assert_same(backend, actual, expected):
 def check_gradients(loss, arrays, gradients, *, step=1e-5, tolerance=1e-7):
     """Compare gradients with central differences of ``loss()`` over the arrays' elements."""
     for array, gradient in zip(arrays, gradients, strict=True):
-        numeric = np.empty_like(array)
-        for i in np.ndindex(array.shape):
-            value = array[i]
-            array[i] = value + step
-            above = loss()
-            array[i] = value - step
-            below = loss()
-            array[i] = value
-            numeric[i] = (above - below) / (2 * step)
-        assert_close(gradient, numeric, tolerance)
+        assert_close(gradient, central_differences(loss, array, step), tolerance)

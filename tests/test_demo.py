@@ -12,24 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import central_differences
 
 from fastseq import demo
 from fastseq.demo import binary_addition, character_model, pronunciation
-
-
-def central_differences(loss, values, epsilon):
-    """The gradient of ``loss()`` with respect to the array it reads, in float64."""
-    gradient = np.zeros(values.shape)
-    for i in np.ndindex(values.shape):
-        kept = values[i]
-        values[i] = kept + epsilon
-        above = loss()
-        values[i] = kept - epsilon
-        below = loss()
-        values[i] = kept
-        gradient[i] = (above - below) / (2 * epsilon)
-    return gradient
-
 
 # --- binary addition ------------------------------------------------------------------------
 

@@ -9,13 +9,15 @@ from dialogue_cases import END, KINDS, LATENT, make_batches, make_dialogues, mak
 import fastseq as fs
 
 torch = pytest.importorskip("torch")
+from torch_cases import DecoderTwin  # noqa: E402
+
 functional = torch.nn.functional
 
 NAMES = [name for name in KINDS if "noise" not in name]
 SIZES = {"hidden_size": 4, "context_size": 3}
 
 
-class Twin(torch.nn.Module):
+class Twin(DecoderTwin):
     """Written after the papers: utterance by utterance, turn by turn, word by word."""
 
     def __init__(self, network, options, noise=None):
@@ -39,9 +41,6 @@ class Twin(torch.nn.Module):
     @staticmethod
     def of(values, prefix):
         return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-
-    def __getitem__(self, name):
-        return self.values[name.replace(".", "/")]
 
     def linear(self, name, x):
         return functional.linear(x, self[f"{name}.weight"], self[f"{name}.bias"])
@@ -143,31 +142,6 @@ class Twin(torch.nn.Module):
             logits = weight @ x + self["linear.bias"]
             nats = nats - torch.log_softmax(logits, dim=0)[target]
         return nats
-
-    def advance(self, names, x, state):
-        weights = [
-            self[names.format(name)] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
-        if self.cell == "lstm":
-            h, c = torch.lstm_cell(x[None], [part[None] for part in state], *weights)
-            return h[0], c[0]
-        step = torch.gru_cell if self.cell == "gru" else torch.rnn_tanh_cell
-        return (step(x[None], state[0][None], *weights)[0],)
-
-    def look(self, score, query, memory):
-        name = "decoder.bottom.{}".format
-        if score == "dot":
-            scores = memory @ query
-        elif score == "general":
-            scores = (memory @ self[name("weight_key")].T) @ query
-        else:
-            if score == "additive":
-                q, k = self[name("weight_query")], self[name("weight_key")]
-            else:
-                q, k = self[name("weight_concat")].split([4, memory.shape[1]], dim=1)
-            inner = torch.tanh(q @ query + memory @ k.T + self[name("bias_key")])
-            scores = inner @ self[name("weight_score")]
-        return torch.softmax(scores, dim=0) @ memory
 
 
 @pytest.mark.parametrize("name", NAMES)

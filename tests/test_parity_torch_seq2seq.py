@@ -6,6 +6,8 @@ from seq2seq_cases import make_batch, make_network
 import fastseq as fs
 
 torch = pytest.importorskip("torch")
+from torch_cases import DecoderTwin  # noqa: E402
+
 functional = torch.nn.functional
 
 CASES = {
@@ -24,7 +26,7 @@ CASES = {
 SIZE = 4
 
 
-class Twin(torch.nn.Module):
+class Twin(DecoderTwin):
     """Written step by step, after the papers."""
 
     def __init__(self, network, options):
@@ -39,9 +41,6 @@ class Twin(torch.nn.Module):
         self.values = torch.nn.ParameterDict(
             {k.replace(".", "/"): v for k, v in values.items() if not k.startswith("encoder.")}
         )
-
-    def __getitem__(self, name):
-        return self.values[name.replace(".", "/")]
 
     def forward(self, batch):
         inputs, targets = map(torch.from_numpy, (batch.targets[:-1], batch.targets[1:]))
@@ -84,39 +83,16 @@ class Twin(torch.nn.Module):
                 continue
             prefix = "decoder.bottom.{}"
             if score == "additive":
-                context = self.look(state[0][0], memory)
+                context = self.look(score, state[0][0], memory)
                 state[0] = self.advance(prefix, torch.cat([x, context]), state[0])
             else:
                 feeds = self.options.get("input_feeding", False)
                 state[0] = self.advance(prefix, torch.cat([x, fed]) if feeds else x, state[0])
-                context = self.look(state[0][0], memory)
+                context = self.look(score, state[0][0], memory)
             both = torch.cat([context, state[0][0]])
             y = self["decoder.bottom.weight_output"] @ both + self["decoder.bottom.bias_output"]
             x = fed = torch.tanh(y)
         return x, state, fed
-
-    def advance(self, prefix, x, state):
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        weights = [self[prefix.format(name)] for name in names]
-        if self.cell == "lstm":
-            h, c = torch.lstm_cell(x[None], [part[None] for part in state], *weights)
-            return h[0], c[0]
-        return (torch.gru_cell(x[None], state[0][None], *weights)[0],)
-
-    def look(self, query, memory):
-        score, name = self.options["attention"], "decoder.bottom.{}".format
-        if score == "dot":
-            scores = memory @ query
-        elif score == "general":
-            scores = (memory @ self[name("weight_key")].T) @ query
-        else:
-            if score == "additive":
-                q, k = self[name("weight_query")], self[name("weight_key")]
-            else:
-                q, k = self[name("weight_concat")].split([SIZE, memory.shape[1]], dim=1)
-            bias = self[name("bias_key")]
-            scores = torch.tanh(q @ query + memory @ k.T + bias) @ self[name("weight_score")]
-        return torch.softmax(scores, dim=0) @ memory
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -526,10 +526,9 @@ class HRED(Estimator):
 
     def _network_options(self):
         """The arguments of the network that are settings, or follow from the vocabulary."""
-        vocabulary = self.vocabulary_
-        special = {name: getattr(vocabulary, name) for name in ("begin_id", "end_id", "unknown_id")}
+        special = token_pairs.special_ids(self.vocabulary_)
         settings = {name: getattr(self, name) for name in self._of_network}
-        return {"n_tokens": len(vocabulary), **special, **settings}
+        return {"n_tokens": len(self.vocabulary_), **special, **settings}
 
     def make_batches(self, X, y, seed):
         return self._batches(self._encode(X), seed)

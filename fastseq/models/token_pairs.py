@@ -107,6 +107,11 @@ def learn_vocabulary(name, sequences, *, min_count, max_size):
     return Vocabulary.build(sequences, min_count=min_count, max_size=max_size, **SPECIAL)
 
 
+def special_ids(vocabulary):
+    """The ids of special tokens, as networks that write take them."""
+    return {name: getattr(vocabulary, name) for name in ("begin_id", "end_id", "unknown_id")}
+
+
 def learn_vocabularies(sources, targets, *, joint, min_count, max_size):
     """The vocabularies of sources and of targets: one and the same if they are joint."""
     options = {"min_count": min_count, "max_size": max_size}
