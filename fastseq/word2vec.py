@@ -205,16 +205,20 @@ class Word2Vec:
             "trim_rule": trim_rule,
         }
         self._store = {"memory_limit": memory_limit, "folder": folder, "progress": progress}
+        self._know_nothing()
+        if sentences is not None or corpus_file is not None:
+            self.build_vocab(sentences, corpus_file)
+            self.train()
+            self._corpus = None  # the text is no part of the model
+
+    def _know_nothing(self):
+        """Set all that is learned from corpora."""
         self.wv = KeyedVectors(self.vector_size)
         self.syn1neg = self.syn1 = self._syn0 = self._counts = self._corpus = None
         self._tables = None  # what follows from the counts, once it is needed
         self.losses: list[float] = []
         self.corpus_count = self.corpus_total_words = self.epochs_trained = 0
         self.stopped: str | None = None
-        if sentences is not None or corpus_file is not None:
-            self.build_vocab(sentences, corpus_file)
-            self.train()
-            self._corpus = None  # the text is no part of the model
 
     def __repr__(self):
         return f"<Word2Vec: {len(self.wv):,} words, vectors of {self.vector_size} numbers>"
