@@ -65,11 +65,10 @@ class _Cell(NamedTuple):
         """Take a step of the states, which are written over; gates and cells are saved or None."""
         y, h_n = np.empty_like(h), np.empty_like(h[None])
         where = [self.weights], _step_offsets(len(x)), (False,)
-        gates = _part(gates, None)  # of one direction
+        gates, cells = (None if array is None else array[None] for array in (gates, cells))
         if self.name == "lstm":
             c_n = np.empty_like(h_n)
-            saved = gates, _part(cells, None)
-            self.kernels.lstm_forward(x, h[None], c[None], *where, y, h_n, c_n, *saved)
+            self.kernels.lstm_forward(x, h[None], c[None], *where, y, h_n, c_n, gates, cells)
             c[...] = c_n[0]
         else:
             self.kernels.gru_forward(x, h[None], *where, self.option, y, h_n, gates)
