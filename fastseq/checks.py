@@ -98,7 +98,9 @@ def fraction(name, value):
 
 def flag(name, value):
     """The value as a bool; 0, 1 and strings are more likely to be a misplaced argument."""
-    if not isinstance(value, (bool, np.bool_)):
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
@@ -225,8 +227,10 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 def floats_of_any_precision(name, value):
     """As :func:`floats`; what is neither float32 nor float64 becomes float64."""
-    single = getattr(getattr(value, "dtype", None), "itemsize", 8) == 4
-    return floats(name, value, _FLOAT32 if single else _FLOAT64)
+    dtype = getattr(value, "dtype", None)
+    if dtype is not _FLOAT64:
+        dtype = _FLOAT32 if getattr(dtype, "itemsize", 8) == 4 else _FLOAT64
+    return floats(name, value, dtype)
 
 
 def integers(name, value, expected="an array of integers"):

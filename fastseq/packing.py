@@ -99,8 +99,8 @@ class Dense:
         batch_first = batch_first and len(lead) == 2
         rows, steps = (*lead, 1)[:2] if batch_first else (*lead, 1)[1::-1]
         self.rows, self.tokens = rows, steps * rows
-        steps *= rows > 0  # without rows no step has a token
-        self.offsets = np.arange(steps + 1, dtype=np.int64) * rows
+        # Without rows no step has a token.
+        self.offsets = np.arange(0, steps * rows + 1, rows or 1, dtype=np.int64)
         self.batched = len(lead) == 2
         self.order = np.arange(rows)
         self._lead = lead

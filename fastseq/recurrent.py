@@ -309,17 +309,17 @@ class LayerBackprop(module.Backprop):
             If an argument has the wrong type, dtype or shape; it can still run after that.
         """
         layer, tape = self._owner, self._read_tape()
-        packed, buffers, states, _, lookup = tape
+        packed, buffers, _, _, lookup = tape
         input_grad = checks.flag("input_grad", input_grad)
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)
         dy = checks.floats("dy", dy, layer._dtype)
         checks.shape("dy", dy, self._shape, "of y")
         if dstate is None:
-            dstates = layer._zero_states(states[0].shape)
+            dstates = layer._initial_zeros(packed.rows)
         else:
             dstates = layer._read_layer_states("dstate", dstate, packed)
-            dstates = [array.copy() for array in dstates]  # the kernels write there
+        dstates = list(map(np.ndarray.copy, dstates))  # the kernels write there
 
         self._use_up()
         dx = layer._run_back(tape, packed.gather(dy, buffers, "dy"), dstates, input_grad)

@@ -444,6 +444,25 @@ def multiply_rows(x, weight, bias, out, accumulate=False):
         out += bias
 
 
+class RowMultiplier:
+    """``multiply_rows`` with a weight and a bias of the moment it was made: whoever has few rows
+    and comes often saves packing the weight each time.
+
+    Parameters
+    ----------
+    weight : ndarray, (O, I), a view with any strides
+    bias : ndarray (O,), or None
+
+    Calling it with x (N, I) and out (N, O) writes x @ weight.T + bias to out.
+    """
+
+    def __init__(self, weight, bias):
+        self.weight, self.bias = weight.copy(), None if bias is None else bias.copy()
+
+    def __call__(self, x, out):
+        multiply_rows(x, self.weight, self.bias, out)
+
+
 def add_linear_gradients(dy, x, d_weight, d_bias):
     """d_weight += dy.T @ x for dy (N, O) and x (N, I); d_bias += dy.sum(axis=0) unless None.
 

@@ -193,8 +193,9 @@ class Stack(Module):
         forward = getattr(kernels(), self._kind.forward)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
-        finals = [state.copy() for state in states]  # and so they stay without tokens
+        finals = list(map(np.ndarray.copy, states))  # and so they stay without tokens
         lookup, weights, layers = None, self._weights, []
+        first, last = states, finals  # of a layer's tokens
         if embedding is not None or beside is not None:
             lookup = Lookup(embedding, x, beside, packing.offsets, weights[0], buffers)
             x, weights = lookup.ids, [lookup.weights, *weights[1:]]
@@ -204,9 +205,10 @@ class Stack(Module):
             y = output if layer == top else buffers.get(("y", slot), (tokens, self._width))
             if training and saved:
                 saved = self._arrays_to_save(buffers, layer, tokens)
-            own = self._of_layer(layer, states)
-            given = (x, *own, weights[layer], packing.offsets, self._reverse, *self._option)
-            forward(*given, y, *self._of_layer(layer, finals), *saved)
+            if top:
+                first, last = self._of_layer(layer, states), self._of_layer(layer, finals)
+            given = (x, *first, weights[layer], packing.offsets, self._reverse, *self._option)
+            forward(*given, y, *last, *saved)
             x, kept = y, None
             if training and layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
@@ -231,7 +233,7 @@ class Stack(Module):
                 if kept is not None:
                     _scale_kept(dy, *kept)
                 below = buffers.get(("dx", layer % 2), given[0].shape) if layer else dx
-                own = self._of_layer(layer, dstates)
+                own = self._of_layer(layer, dstates) if self._top else dstates
                 backward(dy, *given, y, *saved, below, *own, grads[layer])
                 dy = below
             if lookup is not None:
@@ -242,8 +244,6 @@ class Stack(Module):
 
     def _of_layer(self, layer, states):
         """The part of each state (L * D, B, H) that belongs to a layer, (D, B, H)."""
-        if not self._top:
-            return states
         count = len(self._reverse)
         return [state[layer * count : (layer + 1) * count] for state in states]
 

@@ -129,6 +129,43 @@ def test_multiply_rows(kernels, sizes, dtype):
 
 
 @both_dtypes
+@pytest.mark.parametrize("sizes", [(5, 3, 7), (1, 1, 1), (0, 4, 5), (50, 300, 130)], ids=str)
+def test_row_multiplier(kernels, sizes, dtype):
+    rows, inputs, outputs = sizes
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, inputs)).astype(dtype)
+    weight = rng.standard_normal((outputs, inputs)).astype(dtype)
+    bias = rng.standard_normal(outputs).astype(dtype)
+    for now, layout in ((bias, np.ascontiguousarray), (None, np.asfortranarray)):
+        expected, out = (np.full((rows, outputs), np.nan, dtype) for _ in range(2))
+        kernels.multiply_rows(x, weight, now, expected)
+        own, own_bias = layout(weight).copy(order="A"), None if now is None else now.copy()
+        multiply = kernels.RowMultiplier(own, own_bias)
+        own[...] = np.nan  # it keeps the weights of the moment when it was made
+        if own_bias is not None:
+            own_bias[...] = np.nan
+        multiply(x, out)
+        assert_close(out, expected)
+
+
+@both_dtypes
+@pytest.mark.parametrize("columns", [300, 65])  # split by columns, by rows
+def test_cython_row_multiplier_gives_the_same_bits(cython_kernels, columns, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((210, 700)).astype(dtype)
+    weight = rng.standard_normal((columns, 700)).astype(dtype)
+    bias = rng.standard_normal(columns).astype(dtype)
+    multiply, expected = cython_kernels.RowMultiplier(weight, bias), np.empty((210, columns), dtype)
+    cython_kernels.multiply_rows(x, weight, bias, expected)
+    for rows in (1, 2, 7, 210):
+        for threads in (1, 3):
+            cython_kernels.set_num_threads(threads)
+            out = np.empty((rows, columns), dtype)
+            multiply(x[:rows].copy(), out)
+            assert_identical(out, expected[:rows])
+
+
+@both_dtypes
 @pytest.mark.parametrize("columns", [300, 65])  # split by columns, by rows
 def test_cython_multiply_rows_does_not_depend_on_other_rows(cython_kernels, columns, dtype):
     rng = np.random.default_rng(0)

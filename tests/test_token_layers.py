@@ -131,6 +131,26 @@ def test_gradients_of_tied_weights(backend, rng, bias):
         check_gradients(run, [owner.parameters.flat], [grads], tolerance=1e-8)
 
 
+@all_leads
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_linear_keeps_the_weights_of_its_moment(backend, rng, bias, lead):
+    linear = fs.Linear(4, 70, bias=bias, dtype=np.float64, seed=1)
+    x = rng.standard_normal((*lead, 4))
+    before, packed = linear(x), linear.packed()
+    linear.parameters.flat[:] = np.nan
+    assert_close(packed(x), before)
+    with raises(ValueError, "x must have shape", "(2, 3)", "in_features"):
+        packed(np.ones((2, 3)))
+    with raises(TypeError, "x must hold floating-point numbers"):
+        packed(np.ones((2, 4), int))
+
+
+def test_packed_linear_of_tied_weights(rng):
+    embedding = fs.Embedding(50, 8, seed=1)
+    linear, x = fs.Linear(8, 50, tied=embedding), rng.standard_normal((7, 8)).astype(np.float32)
+    assert_identical(linear.packed()(x), linear(x))
+
+
 def test_tied_weights_without_a_model(rng):
     embedding = fs.Embedding(50, 8, seed=1)
     linear = fs.Linear(8, 50, tied=embedding)

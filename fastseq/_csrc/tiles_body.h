@@ -35,6 +35,8 @@ typedef BITS FS_NAME(ivec) __attribute__((vector_size(FS_VECTOR_BYTES), may_alia
 #define HAVE_ZIP 0
 #endif
 
+#define LONG_ROW 1024
+
 #if HAVE_ZIP
 /* Transpose lanes x lanes numbers: log2(lanes) rounds of perfect shuffles. */
 FS_INLINE void FS_NAME(transpose)(VEC *rows) {
@@ -83,10 +85,15 @@ static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride,
     }
 #if HAVE_ZIP
     if (n == LANES && k_stride == ITEM) {
+        /* Weights with rows this long are often beyond the second cache: ask for the next rows. */
+        const int ahead = lane_stride >= LONG_ROW;
         for (; k + LANES <= depth; k += LANES) {
             VEC rows[LANES];
             for (int l = 0; l < LANES; l++)
                 rows[l] = *(const VECU *)(src + l * lane_stride + k * ITEM);
+            if (ahead)
+                for (int l = 0; l < LANES; l++)
+                    __builtin_prefetch(src + (l + LANES) * lane_stride + k * ITEM, 0, 2);
             FS_NAME(transpose)(rows);
             for (int l = 0; l < LANES; l++) *(VEC *)(dst + (k + l) * dst_stride) = rows[l];
         }

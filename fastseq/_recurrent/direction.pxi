@@ -2,7 +2,7 @@
 
 cdef enum:
     ROWS_PER_PART = 4          # fewer rows than this and splitting hidden units is better
-    ROWS_IF_LARGE = 8          # ... where the weights exceed a core's cache, that is
+    ROWS_IF_LARGE = 16         # ... where the weights exceed a core's cache, that is
     UNITS_PER_PART = 64
 
 

@@ -19,6 +19,7 @@ cdef struct RowProduct:
     long rows, depth, columns
     long weight_row, weight_column  # bytes from one number to the next
     bint by_rows, accumulate
+    const Panels *packed                # all weights, or NULL: a panel at a time is packed
     char *memory
     long part_bytes
 
@@ -27,24 +28,63 @@ def multiply_rows(
     cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray out, bint accumulate=False
 ):
     cdef RowProduct job
+    job.packed, job.weight, job.bias = NULL, data(weight), data(bias)
+    job.depth, job.columns = weight.shape[1], weight.shape[0]
+    job.weight_row, job.weight_column = weight.strides[0], weight.strides[1]
+    job.accumulate = accumulate
+    run_row_product(&job, x, out)
+
+
+cdef class RowMultiplier:
+    """``multiply_rows`` with weights that are packed once; see ``reference.RowMultiplier``."""
+    cdef RowProduct job
+    cdef Panels panels
+    cdef cnp.ndarray bias
+    cdef int kind
+
+    def __init__(self, cnp.ndarray weight, cnp.ndarray bias):
+        cdef const fs_tiles *tiles = tiles_of(weight)
+        cdef const char *source = data(weight)
+        cdef long row = weight.strides[0], column = weight.strides[1]
+        cdef Scratch scratch
+        self.bias = None if bias is None else bias.copy()
+        self.job.bias, self.job.packed = data(self.bias), &self.panels
+        self.job.columns, self.job.depth = weight.shape[0], weight.shape[1]
+        scratch.data, scratch.used = NULL, 0
+        make_panels(tiles, self.job.depth, self.job.columns, 0, &scratch)
+        scratch.data, scratch.used = take_memory(scratch.used), 0
+        self.panels = make_panels(tiles, self.job.depth, self.job.columns, 0, &scratch)
+        with nogil:
+            pack_panels(
+                tiles, &self.panels, 0, self.panels.count, source, row, 0, column, 0, 0,
+                self.job.depth,
+            )
+
+    def __dealloc__(self):
+        fs_give_scratch(self.panels.data)
+
+    def __call__(self, cnp.ndarray x, cnp.ndarray out):
+        cdef RowProduct job = self.job  # of this call: others may be under way in other threads
+        run_row_product(&job, x, out)
+
+
+cdef run_row_product(RowProduct *job, cnp.ndarray x, cnp.ndarray out):
     cdef Scratch unplaced
     cdef long panels
     cdef int parts
-    job.tiles, job.x, job.weight, job.out = tiles_of(x), data(x), data(weight), data(out)
-    job.bias, job.accumulate = data(bias), accumulate
-    job.rows, job.depth, job.columns = x.shape[0], x.shape[1], weight.shape[0]
-    job.weight_row, job.weight_column = weight.strides[0], weight.strides[1]
+    job.tiles, job.x, job.out, job.rows = tiles_of(x), data(x), data(out), x.shape[0]
     panels = panels_of(job.tiles, job.columns)
     parts = parts_for_product(job.rows, job.depth, job.columns)
     job.by_rows = panels < PANELS_PER_PART * parts and job.rows >= ROWS_FOR_PANELS * parts
     if not job.by_rows:
         parts = <int>max(1, min(parts, panels))
     unplaced.data, unplaced.used = NULL, 0
-    make_panels(job.tiles, job.depth, FS_PANEL_VECTORS * job.tiles.lanes, 0, &unplaced)
+    if job.packed == NULL:
+        make_panels(job.tiles, job.depth, FS_PANEL_VECTORS * job.tiles.lanes, 0, &unplaced)
     job.part_bytes = unplaced.used + TILE_BYTES
     job.memory = take_memory(parts * job.part_bytes)
     with nogil:
-        fs_run(parts, multiply_part, &job)
+        fs_run(parts, multiply_part, job)
         fs_give_scratch(job.memory)
 
 
@@ -64,10 +104,10 @@ cdef inline int parts_for_product(long rows, long depth, long columns) noexcept 
 
 
 cdef void multiply_part(int part, int parts, void *argument) noexcept nogil:
-    """One panel after the other: of the part's own columns, or all of them for its own rows."""
+    """The part's own columns, or all of them for its own rows."""
     cdef RowProduct *job = <RowProduct *>argument
     cdef const fs_tiles *tiles = job.tiles
-    cdef long item = tiles.item, width = FS_PANEL_VECTORS * tiles.lanes, column, end, panel
+    cdef long width = FS_PANEL_VECTORS * tiles.lanes, column, end, panel
     cdef long row = 0, last_row = job.rows, first = 0, last = panels_of(tiles, job.columns)
     cdef char *tile = job.memory + part * job.part_bytes
     cdef Scratch scratch
@@ -76,6 +116,9 @@ cdef void multiply_part(int part, int parts, void *argument) noexcept nogil:
         row, last_row = job.rows * part // parts, job.rows * (part + 1) // parts
     else:
         first, last = last * part // parts, last * (part + 1) // parts
+    if job.packed != NULL:
+        multiply_columns(job, job.packed, first, last, row, last_row, tile, 0)
+        return
     for panel in range(first, last):
         column, end = panel * width, min(job.columns, (panel + 1) * width)
         scratch.data, scratch.used = tile + TILE_BYTES, 0
@@ -84,12 +127,21 @@ cdef void multiply_part(int part, int parts, void *argument) noexcept nogil:
             tiles, &p, 0, 1, job.weight + column * job.weight_row, job.weight_row, 0,
             job.weight_column, 0, 0, job.depth,
         )
-        multiply_store(
-            tiles, &p, 0, 1, tile, last_row - row, job.x + row * job.depth * item,
-            job.depth * item, item, NULL if job.bias == NULL else job.bias + column * item,
-            tiles.lanes * item, job.out + (row * job.columns + column) * item,
-            job.columns * item, tiles.lanes * item, job.accumulate,
-        )
+        multiply_columns(job, &p, 0, 1, row, last_row, tile, column)
+
+
+cdef inline void multiply_columns(
+    const RowProduct *job, const Panels *p, long first, long last, long row, long last_row,
+    char *tile, long column,
+) noexcept nogil:
+    """Rows row : last_row times panels first : last, whose first one begins at a column."""
+    cdef long item = job.tiles.item
+    multiply_store(
+        job.tiles, p, first, last, tile, last_row - row, job.x + row * job.depth * item,
+        job.depth * item, item, NULL if job.bias == NULL else job.bias + column * item,
+        job.tiles.lanes * item, job.out + (row * job.columns + column) * item,
+        job.columns * item, job.tiles.lanes * item, job.accumulate,
+    )
 
 
 # --- backward -----------------------------------------------------------------------------------

@@ -81,10 +81,10 @@ class Decoding(_Decoding):
         return self._state.weights
 
     def _begin(self):
-        self._state = self.decoder.start(self.memory)
+        self._state, self._scores = self.decoder.start(self.memory), self.linear.packed()
 
     def _logits(self, ids):
-        return self.linear(self._state.step(self.embedding(ids)))
+        return self._scores(self._state.step(self.embedding(ids)))
 
     def select(self, rows):
         self._left = self._left[rows]

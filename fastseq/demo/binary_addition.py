@@ -59,11 +59,13 @@ class BinaryAdder(fs.Module):
         """
         h, _, backprop = self.rnn.forward(x)
         y = fs.sigmoid(h.dot(self.w_out))  # on arrays this small `dot` takes half the time of `@`
-        error = y - target
+        error = target - y
         # The sigmoid's derivative is y (1 - y), y being its output.  Many versions of this
         # exercise apply the derivative function, which expects the input, to y itself:
         # sigmoid(y) (1 - sigmoid(y)).  That still learns, but is not the loss's gradient.
-        delta = error * (y - y * y)
+        delta = y * y  # in place from here on: (y y - y) (target - y)
+        delta -= y
+        delta *= error
         self.gradient.fill(0)  # layers add to their gradients
         delta.dot(h, out=self.w_out_gradient)
         backprop(delta[:, None].dot(self.w_out_row), input_grad=False)
@@ -71,8 +73,10 @@ class BinaryAdder(fs.Module):
 
     def descend(self):
         """One step of gradient descent, in place."""
-        weights = self.weights  # assigning to an attribute would ask whether it holds a module
-        weights -= self.learning_rate * self.gradient
+        # Assigning to attributes would ask whether they hold a module.
+        weights, step = self.weights, self.gradient
+        step *= self.learning_rate
+        weights -= step
 
 
 def make_examples(count, rng):

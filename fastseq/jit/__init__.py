@@ -34,6 +34,7 @@ import sys
 
 from fastseq import reference_decoder
 from fastseq.reference import (
+    RowMultiplier,
     add_linear_gradients,
     gather,
     multiply_rows,
@@ -71,6 +72,7 @@ class DecoderStepper(reference_decoder.DecoderStepper):
 
 __all__ = [
     "DecoderStepper",
+    "RowMultiplier",
     "Stepper",
     "adagrad_step",
     "adam_step",

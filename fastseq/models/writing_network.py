@@ -196,14 +196,14 @@ class Decoding:
 
     def __init__(self, network, steps, beside=None):
         self._network, self._steps, self._beside = network, steps, beside
+        self._scores = network.linear.packed()
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read a token (R,) for each row; the scores (R, V) of the ones after them."""
-        network = self._network
-        x = network._target(ids)
+        x = self._network._target(ids)
         if self._beside is not None:
             x = np.concatenate([x, self._beside], axis=1)
-        return network.linear(self._steps.step(x))
+        return self._scores(self._steps.step(x))
 
     def select(self, rows: np.ndarray) -> None:
         """Go on with these rows alone, in this order; they may come several times."""
