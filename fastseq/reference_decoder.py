@@ -36,7 +36,6 @@ queries         (N, A)              saved, as gates (N, slots*H) and cells (N, H
 ==============  ==================  =========================================================
 """
 
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -56,72 +55,71 @@ def _part(array, tokens):
 class _Cell(NamedTuple):
     """A recurrent cell, run for one step: h_t, c_t = cell(x_t, h_{t-1}, c_{t-1})."""
 
-    kernels: ModuleType
     name: str
     option: bool | None
     weights: tuple
 
-    def forward(self, x, h, c, gates, cells):
+    def forward(self, kernels, x, h, c, gates, cells):
         """Take a step of the states, which are written over; gates and cells are saved or None."""
         y, h_n = np.empty_like(h), np.empty_like(h[None])
         where = [self.weights], _step_offsets(len(x)), (False,)
         gates, cells = (None if array is None else array[None] for array in (gates, cells))
         if self.name == "lstm":
             c_n = np.empty_like(h_n)
-            self.kernels.lstm_forward(x, h[None], c[None], *where, y, h_n, c_n, gates, cells)
+            kernels.lstm_forward(x, h[None], c[None], *where, y, h_n, c_n, gates, cells)
             c[...] = c_n[0]
         else:
-            self.kernels.gru_forward(x, h[None], *where, self.option, y, h_n, gates)
+            kernels.gru_forward(x, h[None], *where, self.option, y, h_n, gates)
         h[...] = y
 
-    def backward(self, d_y, x, states, y, gates, cells, d_states, grads):
+    def backward(self, kernels, d_y, x, states, y, gates, cells, d_states, grads):
         """dx_t; ``d_states``, of h_t and c_t, become those of h_{t-1} and c_{t-1}."""
         dx, (h, c), (dh, dc) = np.empty_like(x), states, d_states
         d_y, h, y = (np.ascontiguousarray(array) for array in (d_y, h, y))
         where = [self.weights], _step_offsets(len(x)), (False,)
         if self.name == "lstm":
             own = y, gates[None], cells[None], dx, dh[None], dc[None], [grads]
-            self.kernels.lstm_backward(d_y, x, h[None], c[None], *where, *own)
+            kernels.lstm_backward(d_y, x, h[None], c[None], *where, *own)
         else:
             own = y, gates[None], dx, dh[None], [grads]
-            self.kernels.gru_backward(d_y, x, h[None], *where, self.option, *own)
+            kernels.gru_backward(d_y, x, h[None], *where, self.option, *own)
         return dx
 
 
 class _Attention(NamedTuple):
     """context_t = attention(q_t), where q_t = W_q h of a state, or that state."""
 
-    kernels: ModuleType
     keys: np.ndarray
     values: np.ndarray
     v: np.ndarray | None
-    sources: np.ndarray
     source_offsets: np.ndarray
     query_weight: np.ndarray | None
 
-    def forward(self, h, alignments, queries):
+    def forward(self, kernels, h, sources, alignments, queries):
         """The context of each state; writes alignments, and queries unless None."""
         query = np.ascontiguousarray(h if self.query_weight is None else h @ self.query_weight.T)
         context = np.empty((len(h), self.values.shape[1]), h.dtype)
         if queries is not None:
             queries[...] = query
-        self.kernels.attention_forward(query, *self._memory(len(h)), alignments, context)
+        kernels.attention_forward(query, *self._memory(sources), alignments, context)
         return context
 
-    def backward(self, d_context, d_alignments, h, queries, alignments, d_queries, d_memory):
+    def backward(
+        self, kernels, d_context, d_alignments, h, sources, alignments, queries, d_queries, d_memory
+    ):
         """The gradient of the states that asked: dh = W_q^T dq."""
         query = np.ascontiguousarray(h) if self.query_weight is None else queries
         d_query, d_context = np.empty_like(query), np.ascontiguousarray(d_context)
-        self.kernels.attention_backward(
-            d_context, d_alignments, query, *self._memory(len(h)), alignments, d_query, *d_memory
+        kernels.attention_backward(
+            d_context, d_alignments, query, *self._memory(sources), alignments, d_query, *d_memory
         )
         if self.query_weight is None:
             return d_query
         d_queries[...] = d_query
         return d_query @ self.query_weight
 
-    def _memory(self, rows):
-        return self.keys, self.values, self.v, self.sources[:rows], self.source_offsets
+    def _memory(self, sources):
+        return self.keys, self.values, self.v, sources, self.source_offsets
 
 
 def _write_output(attended, output, y):
@@ -165,23 +163,24 @@ def scan_forward(
 ):
     """Run a decoder over whole target sequences, with the cells of a backend's ``kernels``."""
     size, begins = values.shape[1], offsets.tolist()
-    step = _Cell(kernels, cell, option, weights)
-    attention = _Attention(kernels, keys, values, v, sources, source_offsets, query_weight)
+    step = _Cell(cell, option, weights)
+    attention = _Attention(keys, values, v, source_offsets, query_weight)
     h_n[...] = h0
     if c0 is not None:
         c_n[...] = c0
     for t, begin in enumerate(begins[:-1]):
         rows = begins[t + 1] - begin
         now = slice(begin, begin + rows)
-        h, c, asked = h_n[:rows], _part(c_n, slice(rows)), (alignments[now], _part(queries, now))
-        if fed0 is None:
-            context = attention.forward(h, *asked)
+        h, c = h_n[:rows], _part(c_n, slice(rows))
+        asked = sources[:rows], alignments[now], _part(queries, now)
+        if fed0 is None:  # context_t is read, and h_{t-1} asks for it
+            context = attention.forward(kernels, h, *asked)
             inputs[now, -size:] = context
-        else:
+        else:  # y_{t-1} is read
             inputs[now, -fed0.shape[1] :] = y[begins[t - 1] :][:rows] if t else fed0[:rows]
-        step.forward(inputs[now], h, c, _part(gates, now), _part(cells, now))
+        step.forward(kernels, inputs[now], h, c, _part(gates, now), _part(cells, now))
         if fed0 is not None:
-            context = attention.forward(h, *asked)
+            context = attention.forward(kernels, h, *asked)
         attended[now, :size], attended[now, size:] = context, h
         if fed0 is not None:
             _write_output(attended[now], output, y[now])
@@ -235,18 +234,18 @@ def scan_backward(
     are as elsewhere.
     """
     size, begins = values.shape[1], offsets.tolist()
-    step = _Cell(kernels, cell, option, weights)
-    attention = _Attention(kernels, keys, values, v, sources, source_offsets, query_weight)
+    step = _Cell(cell, option, weights)
+    attention = _Attention(keys, values, v, source_offsets, query_weight)
     fed = size if fed0 is None else fed0.shape[1]
     if fed0 is not None:
         dfed[...] = 0
 
     def attend_back(h, now):
         """To the gradient of the states that asked."""
-        saved = h, _part(queries, now), alignments[now]
-        d_saved = _part(d_queries, now), (d_keys, d_values, d_v)
+        asked = sources[: len(h)], alignments[now], _part(queries, now)
+        d_asked = _part(d_queries, now), (d_keys, d_values, d_v)
         return attention.backward(
-            d_attended[now, :size], _part(d_alignments, now), *saved, *d_saved
+            kernels, d_attended[now, :size], _part(d_alignments, now), h, *asked, *d_asked
         )
 
     for t in range(len(begins) - 2, -1, -1):
@@ -263,15 +262,15 @@ def scan_backward(
         saved = attended[now, size:], gates[now], _part(cells, now)
         d_states = dh[:rows], _part(dc, slice(rows))
         d_inputs = step.backward(
-            d_attended[now, size:], inputs[now], states, *saved, d_states, grads
+            kernels, d_attended[now, size:], inputs[now], states, *saved, d_states, grads
         )
         if dx is not None:
             dx[now] = d_inputs[:, :-fed]
-        if fed0 is None:
+        if fed0 is None:  # context_t was read, and h_{t-1} asked for it
             d_attended[now, :size] += d_inputs[:, -fed:]
             d_asked = d_attended[before, size:] if t else dh[:rows]
             d_asked += attend_back(states[0], now)
-        else:
+        else:  # y_{t-1} was read
             d_read = dy[before] if t else dfed[:rows]
             d_read += d_inputs[:, -fed:]
 
@@ -302,36 +301,38 @@ class DecoderStepper:
     def __init__(
         self, cell, option, weights, keys, values, v, source_offsets, query_weight, output, feeds
     ):
-        self.cell, self.option, self.feeds = cell, option, feeds
-        self.weights, self.output = map(_copies, (weights, output))
-        (self.query_weight,) = _copies([query_weight])
-        self.memory = _copies([keys, values, v])
-        self.source_offsets = source_offsets
+        self.feeds, self.output = feeds, _copies(output)
+        self.cell = _Cell(cell, option, _copies(weights))
+        keys, values, v, query_weight = _copies([keys, values, v, query_weight])
+        self.attention = _Attention(keys, values, v, source_offsets, query_weight)
 
     def __call__(self, x, sources, h, c, fed, y, alignments):
-        keys, values, v = self.memory
-        rows, size = len(x), values.shape[1]
+        rows, size = len(x), self.attention.values.shape[1]
         attended = np.empty((rows, size + h.shape[1]), h.dtype)
         if not rows:
             return
         if self.feeds is None:
-            self._step_unfed(x, sources, h, c, attended, alignments)
+            self.cell.forward(self._kernels, x, h, c, None, None)
+            context = self.attention.forward(self._kernels, h, sources, alignments, None)
+            attended[:, :size], attended[:, size:] = context, h
         else:
-            fed_size = size if fed is None else h.shape[1]
-            inputs = np.concatenate([x, np.empty((rows, fed_size), x.dtype)], axis=1)
-            feeds_output = self.feeds == "output"
-            head = self.cell, self.option, inputs, h.copy(), None if c is None else c.copy()
-            head += (fed.copy() if feeds_output else None, self.weights, keys, values, v, sources)
-            head += (self.source_offsets, self.query_weight, self.output if feeds_output else None)
-            out = attended, alignments, y if feeds_output else None, h, c, None, None, None
-            scan_forward(self._kernels, *head, _step_offsets(rows), *out)
+            self._step_fed(x, sources, h, c, fed, y, attended, alignments)
         if self.feeds == "output":
             fed[...] = y
         else:
             _write_output(attended, self.output, y)
 
-    def _step_unfed(self, x, sources, h, c, attended, alignments):
-        k, size = self._kernels, self.memory[1].shape[1]
-        _Cell(k, self.cell, self.option, self.weights).forward(x, h, c, None, None)
-        attention = _Attention(k, *self.memory, sources, self.source_offsets, self.query_weight)
-        attended[:, :size], attended[:, size:] = attention.forward(h, alignments, None), h
+    def _step_fed(self, x, sources, h, c, fed, y, attended, alignments):
+        """A scan of one step."""
+        (cell, option, weights), attention = self.cell, self.attention
+        feeds_output, output = self.feeds == "output", self.output
+        if not feeds_output:
+            fed = y = output = None
+        fed_size = h.shape[1] if feeds_output else attention.values.shape[1]
+        inputs = np.concatenate([x, np.empty((len(x), fed_size), x.dtype)], axis=1)
+        initial = h.copy(), *_copies([c, fed])
+        memory = attention.keys, attention.values, attention.v, sources, attention.source_offsets
+        where = attention.query_weight, output, _step_offsets(len(x))
+        out = attended, alignments, y, h, c, None, None, None
+        head = cell, option, inputs, *initial, weights
+        scan_forward(self._kernels, *head, *memory, *where, *out)
