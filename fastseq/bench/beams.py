@@ -166,50 +166,74 @@ def torch_search(scores, lengths, beams, classes, threads):
     import torch
 
     torch.set_num_threads(threads)
-    sentences, longest = len(lengths), 2 * max(lengths)
-    first = torch.arange(sentences)[:, None]
-    ranks = torch.arange(beams)
-    nowhere = -torch.inf
-
-    def penalty(n):
-        return ((5 + n) / 6) ** PENALTY
+    longest = 2 * max(lengths)
+    ends_of = _TorchEnds(len(lengths), beams, longest)
+    first = torch.arange(len(lengths))[:, None]
 
     @torch.inference_mode()
     def call():
         scores.restart()
-        ids = torch.full((sentences,), START)
-        log_probs, slots = torch.zeros(sentences, 1), torch.full((sentences,), beams)
-        best = torch.full((sentences,), nowhere)
-        ends = torch.zeros(sentences, 2, dtype=torch.int64)  # step and row of the best
+        ends_of.restart()
+        ids, log_probs = torch.full((len(lengths),), START), torch.zeros(len(lengths), 1)
         trail = []
         for step in range(longest + 1):
             gains = scores.step(ids.view(-1)).log_softmax(dim=1)
-            grid = (log_probs.view(-1, 1) + gains).view(sentences, -1)
+            grid = (log_probs.view(-1, 1) + gains).view(len(lengths), -1)
             log_probs, places = grid.topk(beams, dim=1)
             parents = places // classes
             ids = places - parents * classes
             rows = parents + (beams * first if step else first)
             ended = ids == END
             if ended.any():
-                log_probs.masked_fill_(ranks >= slots[:, None], nowhere)
-                slots -= ended.sum(dim=1)
-                values, at = (log_probs / penalty(step + 1)).where(ended, nowhere).max(dim=1)
-                better = values > best
-                best = torch.where(better, values, best)
-                row = rows.gather(1, at[:, None])
-                new = torch.cat([torch.full_like(row, step), row], dim=1)
-                ends = torch.where(better[:, None], new, ends)
-                log_probs = log_probs.masked_fill(ended, nowhere)
-                if (log_probs.amax(dim=1) / penalty(longest + 1) <= best).all():
+                log_probs = ends_of.note(step, ended, log_probs, rows)
+                if ends_of.are_final(log_probs):
                     break
             scores.select(rows.view(-1))
             trail.append((rows.view(-1), ids.view(-1)))
         return [
             (_read_back(trail, int(step), int(row)), float(score))
-            for (step, row), score in zip(ends, best, strict=True)
+            for (step, row), score in zip(ends_of.places, ends_of.best, strict=True)
         ]
 
     return call
+
+
+class _TorchEnds:
+    """What has ended, in PyTorch: each sentence's best score, and its place in the trail."""
+
+    def __init__(self, sentences, beams, longest):
+        import torch
+
+        self._torch, self._nowhere = torch, -torch.inf
+        self._sentences, self._beams, self._longest = sentences, beams, longest
+        self._ranks = torch.arange(beams)
+
+    def restart(self):
+        torch = self._torch
+        self._slots = torch.full((self._sentences,), self._beams)
+        self.best = torch.full((self._sentences,), self._nowhere)
+        self.places = torch.zeros(self._sentences, 2, dtype=torch.int64)  # step and row of the best
+
+    def note(self, step, ended, log_probs, rows):
+        """Take over what has ended; the log probabilities of what goes on."""
+        torch, nowhere = self._torch, self._nowhere
+        log_probs.masked_fill_(self._ranks >= self._slots[:, None], nowhere)
+        self._slots -= ended.sum(dim=1)
+        values, at = (log_probs / _penalty(step + 1)).where(ended, nowhere).max(dim=1)
+        better = values > self.best
+        self.best = torch.where(better, values, self.best)
+        row = rows.gather(1, at[:, None])
+        new = torch.cat([torch.full_like(row, step), row], dim=1)
+        self.places = torch.where(better[:, None], new, self.places)
+        return log_probs.masked_fill(ended, nowhere)
+
+    def are_final(self, log_probs):
+        """Whether nothing that runs can beat them."""
+        return (log_probs.amax(dim=1) / _penalty(self._longest + 1) <= self.best).all()
+
+
+def _penalty(length):
+    return ((5 + length) / 6) ** PENALTY
 
 
 def _read_back(trail, step, row):
