@@ -126,8 +126,8 @@ METHOD = """\
 - PyTorch runs its own layers (inference mode without gradients), ONNX Runtime and OpenVINO the
   ONNX operator in float32, JAX a jitted scan, NumPy a tutorial's loop over time.
 - Everyone gets the same number of threads, and the process as many cores (Linux). With several
-  threads there is a pause of 50 ms before each turn, since threads of OpenMP and OpenBLAS spin for
-  a while after their work and would take a core from the next competitor.
+  threads there is a pause of 130 ms before each turn, since threads of OpenBLAS spin for 110 ms
+  after their work, those of OpenMP for 15, and would take a core from the next competitor.
 - The roofline bound counts products at the rate of the best matrix product and the recurrent
   weight's traffic at the bandwidth of the cache that holds it. Both are measured in the same
   rounds, in turn with the competitors: see `fastseq/bench/roofline.py`.

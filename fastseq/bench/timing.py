@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 SLOT_SECONDS = 0.020
-PAUSE_SECONDS = 0.050  # OpenMP's threads spin for some 10 ms after their work, OpenBLAS's for 25
+PAUSE_SECONDS = 0.130  # OpenMP's threads spin for some 15 ms after their work, OpenBLAS's for 110
 
 
 @dataclass
