@@ -433,8 +433,9 @@ class Stepper:
 def multiply_rows(x, weight, bias, out, accumulate=False):
     """out (+)= x @ weight.T + bias for x (N, I) and weight (O, I), a view with any strides.
 
-    ``bias`` is (O,) or None; with ``accumulate`` out is added to.  The compiled kernels compute
-    each row of out in one way, whatever other rows there are.
+    ``x`` and ``out`` may be columns of wider arrays.  ``bias`` is (O,) or None; with
+    ``accumulate`` out is added to.  The compiled kernels compute each row of out in one way,
+    whatever other rows there are.
     """
     if accumulate:
         out += x @ weight.T
@@ -466,7 +467,7 @@ class RowMultiplier:
 def add_linear_gradients(dy, x, d_weight, d_bias):
     """d_weight += dy.T @ x for dy (N, O) and x (N, I); d_bias += dy.sum(axis=0) unless None.
 
-    ``d_weight`` is (O, I), and may be some columns of a wider array.
+    ``dy``, ``x`` and ``d_weight`` (O, I) may be columns of wider arrays.
 
     The compiled kernels add 320 rows at a time, whatever the number of threads.
     """

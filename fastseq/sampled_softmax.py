@@ -130,8 +130,7 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
         weights = weight[targets], weight[sampled]
         np.einsum("ni,ni->n", x, weights[0], out=logits[:, 0])
         logits[:, 0] += self._offsets(targets, tries)
-        np.matmul(x, weights[1].T, out=logits[:, 1:])
-        logits[:, 1:] += self._offsets(sampled, tries)
+        kernels().multiply_rows(x, weights[1], self._offsets(sampled, tries), logits[:, 1:])
         place = np.minimum(np.searchsorted(sampled, targets), count - 1)
         drawn = np.flatnonzero(sampled[place] == targets)
         logits[drawn, 1 + place[drawn]] = -np.inf
@@ -156,7 +155,8 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
         kernels().softmax_cross_entropy_backward(logits, first, log_sums, scale, 1, 0, logits)
         d_target, d_sampled = logits[:, 0], logits[:, 1:]
         add_rows, source = kernels().add_rows, self.linear.weight_owner
-        parts = d_target[:, None] * x, np.matmul(d_sampled.T, x)
+        parts = d_target[:, None] * x, np.zeros_like(weights[1])
+        kernels().add_linear_gradients(d_sampled, x, parts[1], None)
         with source.grads_lock:
             add_rows(parts[0], targets, source.grads["weight"])
             add_rows(parts[1], sampled, source.grads["weight"])
@@ -165,8 +165,8 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
             with parameters.grads_lock:
                 np.add.at(parameters.grads["bias"], targets, d_target)
                 parameters.grads["bias"][sampled] += d_sampled.sum(axis=0)
-        dx = np.matmul(d_sampled, weights[1])
-        dx += d_target[:, None] * weights[0]
+        dx = d_target[:, None] * weights[0]
+        kernels().multiply_rows(d_sampled, weights[1].T, None, dx, True)
         self._pool.give_back(buffers)
         return dx
 

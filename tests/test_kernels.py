@@ -129,6 +129,24 @@ def test_multiply_rows(kernels, sizes, dtype):
 
 
 @both_dtypes
+@pytest.mark.parametrize("sizes", [(5, 3, 7), (1, 1, 1), (0, 4, 5), (400, 70, 130)], ids=str)
+def test_products_of_columns_of_wider_arrays(kernels, sizes, dtype):
+    rows, inputs, outputs = sizes
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((rows, n + 3)).astype(dtype) for n in (inputs, outputs))
+    weight = rng.standard_normal((outputs, inputs)).astype(dtype)
+    kept, own_x, own_y = y.copy(), x[:, 1:-2], y[:, 2:-1]
+    d_weight = np.zeros_like(weight)
+    kernels.add_linear_gradients(own_y, own_x, d_weight, None)
+    expected = own_y.astype(np.float64).T @ own_x.astype(np.float64)
+    assert_close(d_weight, expected.astype(dtype))
+    kernels.multiply_rows(own_x, weight, None, own_y)
+    expected = own_x.astype(np.float64) @ weight.astype(np.float64).T
+    assert_close(own_y, expected.astype(dtype))
+    assert_identical(y[:, [0, 1, -1]], kept[:, [0, 1, -1]])
+
+
+@both_dtypes
 @pytest.mark.parametrize("sizes", [(5, 3, 7), (1, 1, 1), (0, 4, 5), (50, 300, 130)], ids=str)
 def test_row_multiplier(kernels, sizes, dtype):
     rows, inputs, outputs = sizes

@@ -17,7 +17,8 @@ cdef struct RowProduct:
     const char *bias
     char *out
     long rows, depth, columns
-    long weight_row, weight_column  # bytes from one number to the next
+    long x_row, out_row                 # bytes from one row to the next
+    long weight_row, weight_column      # ... and from one number
     bint by_rows, accumulate
     const Panels *packed                # all weights, or NULL: a panel at a time is packed
     char *memory
@@ -73,6 +74,7 @@ cdef run_row_product(RowProduct *job, cnp.ndarray x, cnp.ndarray out):
     cdef long panels
     cdef int parts
     job.tiles, job.x, job.out, job.rows = tiles_of(x), data(x), data(out), x.shape[0]
+    job.x_row, job.out_row = x.strides[0], out.strides[0]
     panels = panels_of(job.tiles, job.columns)
     parts = parts_for_product(job.rows, job.depth, job.columns)
     job.by_rows = panels < PANELS_PER_PART * parts and job.rows >= ROWS_FOR_PANELS * parts
@@ -137,10 +139,10 @@ cdef inline void multiply_columns(
     """Rows row : last_row times panels first : last, whose first one begins at a column."""
     cdef long item = job.tiles.item
     multiply_store(
-        job.tiles, p, first, last, tile, last_row - row, job.x + row * job.depth * item,
-        job.depth * item, item, NULL if job.bias == NULL else job.bias + column * item,
-        job.tiles.lanes * item, job.out + (row * job.columns + column) * item,
-        job.columns * item, job.tiles.lanes * item, job.accumulate,
+        job.tiles, p, first, last, tile, last_row - row, job.x + row * job.x_row,
+        job.x_row, item, NULL if job.bias == NULL else job.bias + column * item,
+        job.tiles.lanes * item, job.out + row * job.out_row + column * item,
+        job.out_row, job.tiles.lanes * item, job.accumulate,
     )
 
 
@@ -153,7 +155,7 @@ cdef struct LinearGradient:
     char *d_weight
     char *d_bias
     long rows, inputs, outputs
-    long d_row              # bytes from one row of d_weight to the next
+    long dy_row, x_row, d_row  # bytes from one row to the next, the last of d_weight
     char *memory
     long part_bytes
 
@@ -167,7 +169,7 @@ def add_linear_gradients(
     job.tiles, job.dy, job.x = tiles_of(x), data(dy), data(x)
     job.d_weight, job.d_bias = data(d_weight), data(d_bias)
     job.rows, job.inputs, job.outputs = x.shape[0], x.shape[1], dy.shape[1]
-    job.d_row = d_weight.strides[0]
+    job.dy_row, job.x_row, job.d_row = dy.strides[0], x.strides[0], d_weight.strides[0]
     parts = parts_for_product(job.rows, job.inputs, job.outputs)
     parts = <int>max(1, min(parts, panels_of(job.tiles, job.outputs)))
     unplaced.data, unplaced.used = NULL, 0
@@ -200,8 +202,7 @@ cdef void add_gradients_of_part(int part, int parts, void *argument) noexcept no
         scratch.data, scratch.used = tile + TILE_BYTES, 0
         x, dy = place_gradient_panels(job, rows, &scratch)
         pack_panels(
-            tiles, &x, 0, x.count, job.x + begin * job.inputs * tiles.item, tiles.item, 0,
-            job.inputs * tiles.item, 0, 0, rows,
+            tiles, &x, 0, x.count, job.x + begin * job.x_row, tiles.item, 0, job.x_row, 0, 0, rows,
         )
         for panel in range(panels * part // parts, panels * (part + 1) // parts):
             add_gradients_of_panel(job, &x, &dy, panel, begin, rows, tile)
@@ -214,10 +215,9 @@ cdef void add_gradients_of_panel(
 ) noexcept nogil:
     cdef const fs_tiles *tiles = job.tiles
     cdef long item = tiles.item, width = FS_PANEL_VECTORS * tiles.lanes, column = panel * width, i
-    cdef long dy_row = job.outputs * item
-    cdef const char *source = job.dy + begin * dy_row + column * item
+    cdef const char *source = job.dy + begin * job.dy_row + column * item
     dy.outputs = min(width, job.outputs - column)
-    pack_panels(tiles, dy, 0, 1, source, item, 0, dy_row, 0, 0, rows)
+    pack_panels(tiles, dy, 0, 1, source, item, 0, job.dy_row, 0, 0, rows)
     for i in range(x.count):
         multiply_store(
             tiles, x, i, i + 1, tile, dy.outputs, dy.data, item,
@@ -225,4 +225,4 @@ cdef void add_gradients_of_panel(
             job.d_weight + column * job.d_row, job.d_row, tiles.lanes * item, True,
         )
     if job.d_bias != NULL:
-        tiles.column_sums(rows, dy.outputs, source, dy_row, job.d_bias + column * item, NULL)
+        tiles.column_sums(rows, dy.outputs, source, job.dy_row, job.d_bias + column * item, NULL)
