@@ -5,7 +5,7 @@ T steps, B rows, E the size of tokens' vectors, H hidden size, V different token
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,15 +168,28 @@ class LanguageNetwork(Module):
 
     # --- use ------------------------------------------------------------------------------------
 
-    def scores(self, h: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, h: np.ndarray) -> np.ndarray:
         """Logits of the next token, or their logarithmic softmax: (..., H) to (..., V)."""
         if isinstance(self._loss, AdaptiveLogSoftmaxWithLoss):
             return self._loss.log_prob(h)
-        if out is None:
-            return self.linear(h)
-        np.matmul(h, self.linear.weight.T, out=out)
-        out += self.linear.parameters["bias"]
-        return out
+        return self.linear(h)
+
+    def row_scores(self) -> Callable[[np.ndarray], np.ndarray]:
+        """:meth:`scores` of a row (1, H), for many calls.
+
+        A linear layer's weights are those of this moment, and its scores lie in one array, which
+        the next call overwrites.
+        """
+        if isinstance(self._loss, AdaptiveLogSoftmaxWithLoss):
+            return self._loss.log_prob
+        multiply = kernels().RowMultiplier(self.linear.weight, self.linear.parameters["bias"])
+        scores = np.empty((1, self.n_tokens), self.dtype)
+
+        def score(h):
+            multiply(h, scores)
+            return scores
+
+        return score
 
     def log_prob(self, ids: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
         """The logarithms of the probabilities of ids[1:], and the state before the last one.
@@ -212,14 +225,14 @@ class LanguageNetwork(Module):
 class TokenStream:
     """A network that reads token by token and says what may come next.
 
-    With a full softmax nothing is allocated on the way.  It keeps the layers' weights of the
-    moment it was made.
+    It keeps the weights of the moment it was made, but for the embedding's and those of an
+    adaptive softmax; with a full softmax nothing is allocated on the way.
     """
 
     def __init__(self, network):
         self._network, self._stream = network, network.layers.stream()
+        self._score = network.row_scores()
         self._x = np.empty((1, network.embedding.embedding_dim), network.dtype)
-        self._scores = np.empty((1, network.n_tokens), network.dtype)
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Read several tokens (N,) at once; the scores (1, V) of the one after them."""
@@ -227,12 +240,12 @@ class TokenStream:
         h, self._stream.state = network.layers(
             ids[:, None], self._stream.state, embedding=network.embedding
         )
-        return network.scores(h[-1], self._scores)
+        return self._score(h[-1])
 
     def step(self, token: int) -> np.ndarray:
         """Read a token; the scores (1, V) of the next one, which the next step overwrites."""
         np.copyto(self._x[0], self._network.embedding.parameters["weight"][token])
-        return self._network.scores(self._stream.step(self._x), self._scores)
+        return self._score(self._stream.step(self._x))
 
 
 def _prepare_to_tie(embedding, hidden_size, softmax, rng):
