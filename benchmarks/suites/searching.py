@@ -1,4 +1,4 @@
-"""Beam search over scores that cost nothing: what remains is the search."""
+"""Beam search over scores that cost nothing, where the search remains, and over a decoder."""
 
 from fastseq.bench import beams
 from fastseq.bench.problems import spread_lengths
@@ -25,4 +25,23 @@ class BeamSearch:
         self.call()
 
     def time_search(self, tokens, lengths, competitor):
+        self.call()
+
+
+class Translate:
+    """A decoder with attention, sentences of 30 tokens, 5 hypotheses each: with few rows the output
+    layer's weights decide, which are packed once a search."""
+
+    params = ([1, 32], VOCABULARIES, list(beams.SEARCHES))
+    param_names = ("sentences", "tokens", "competitor")
+
+    def setup(self, sentences, tokens, competitor):
+        if competitor != "fastseq":
+            require(competitor)
+        sizes = [30] * sentences, 5, tokens
+        model = beams.MODELS["decoder"][competitor](*sizes)
+        self.call = beams.SEARCHES[competitor](model, *sizes, threads=1)
+        self.call()
+
+    def time_search(self, sentences, tokens, competitor):
         self.call()

@@ -235,7 +235,8 @@ def _dialogue(rows, settings):
 def _beam_search(rows, settings):
     for row in rows:
         if row.case["model"] == "decoder" and "torch" in row.times:
-            what = f"beam search, {row.case['tokens']} tokens, lengths {row.case['lengths']}"
+            sizes = "{sentences} x {beams} beams, {tokens} tokens, lengths {lengths}"
+            what = f"beam search, {sizes.format(**row.case)}"
             yield Goal(f"{what}: over torch", row.ratio("torch"), BEAM_SEARCH_OVER_TORCH)
 
 

@@ -31,7 +31,8 @@ MEMORY_SHAPE = Shape(1000, 32, 64)
 ATTENTION_HEADS, ATTENTION_SIZE = (8, 8), 64  # batch and heads, size of a head
 ATTENTION_STEPS = (128, 512, 2048)
 FLOAT64_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
-BEAMS, SENTENCES, LONGEST = 5, 32, 30
+BEAMS, LONGEST = 5, 30
+SENTENCES = ((32, LONGEST), (32, LONGEST // 3), (1, LONGEST))  # how many, the shortest length
 VOCABULARIES = (50, 200, 1000, 3000, 10_000)
 UPDATES = 10_000
 ROUNDS = 9
@@ -220,17 +221,17 @@ def beam_search(settings):
     wanted = {"fastseq", *(peer.name for peer in settings.peers)}
     searches = {name: make for name, make in beams.SEARCHES.items() if name in wanted}
     vocabularies = VOCABULARIES[:1] if settings.quick else VOCABULARIES
-    for model, classes, shortest in itertools.product(
-        beams.MODELS, vocabularies, (LONGEST, LONGEST // 3)
+    for model, classes, (count, shortest) in itertools.product(
+        beams.MODELS, vocabularies, SENTENCES
     ):
-        lengths = spread_lengths(SENTENCES, shortest, LONGEST).tolist()
+        lengths = spread_lengths(count, shortest, LONGEST).tolist()
         sizes = lengths, BEAMS, classes
         calls = {
             name: search(beams.MODELS[model][name](*sizes), *sizes, settings.threads)
             for name, search in searches.items()
         }
         beams.check_searches({name: call() for name, call in calls.items()}, lengths)
-        case = {"model": model, "sentences": SENTENCES, "beams": BEAMS, "tokens": classes}
+        case = {"model": model, "sentences": count, "beams": BEAMS, "tokens": classes}
         case["lengths"] = f"{shortest} to {LONGEST}"
         yield Row(case, settings.interleave(calls))
 
