@@ -239,6 +239,35 @@ def test_threads(backend):
     assert fs.get_num_threads() == 256
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def test_woken_threads_may_use_all_processors_again():
+    """A sleeping worker is kept off its caller's processor, until it runs."""
+    code = """
+import os, time
+import numpy as np
+import fastseq as fs
+
+def masks():
+    return [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+
+fs.set_num_threads(3)
+lstm, x = fs.LSTM(128, 128, seed=0), np.ones((20, 32, 128), np.float32)
+expected, usual = lstm(x)[0], os.sched_getaffinity(0)
+count = len(masks())
+for _ in range(20):
+    time.sleep(0.01)  # long enough for the workers to fall asleep
+    assert (lstm(x)[0] == expected).all()
+end = time.monotonic() + 10
+while any(mask != usual for mask in masks()) and time.monotonic() < end:
+    time.sleep(0.01)
+assert masks() == count * [usual], masks()
+print(count)
+"""
+    run = run_python(code, OPENBLAS_NUM_THREADS="1")
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) == 3
+
+
 def test_a_new_backend_is_told_the_threads(monkeypatch):
     told = []
     monkeypatch.setattr("fastseq.reference.set_num_threads", told.append)

@@ -8,6 +8,8 @@
 #include <string.h>
 #if defined(__linux__)
 #include <sys/mman.h>
+#else
+typedef int cpu_set_t;
 #endif
 
 #if defined(__x86_64__)
@@ -27,11 +29,16 @@ enum {
 
 /* --- threads --------------------------------------------------------------------------------- */
 
+typedef enum { AWAKE, ASLEEP, KEPT_AWAY } worker_state;
+
 static struct {
     pthread_mutex_t caller;   /* held by the one job that runs */
-    pthread_mutex_t sleep;    /* guards the condition */
+    pthread_mutex_t sleep;    /* guards the condition, `state` and `processors` */
     pthread_cond_t wake;
-    int workers;              /* threads started */
+    int workers;              /* threads started; they have the numbers from 1 on */
+    pthread_t thread[MAX_PARTS];
+    worker_state state[MAX_PARTS];
+    cpu_set_t processors;     /* that the last caller to wake workers could use */
     atomic_ullong ticket;     /* job's number * PARTS_RANGE + its parts; a change wakes workers */
     atomic_int pending;       /* workers that have not finished their part */
     atomic_int sleepers;
@@ -41,18 +48,52 @@ static struct {
           .sleep = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER};
 
-static unsigned long long wait_for_job(unsigned long long seen) {
+/* A virtual machine's idle processor counts as busy while its host has it off the real one.  Then
+ * Linux wakes a worker on the caller's own processor, where it waits milliseconds for its turn.
+ * So a caller keeps sleeping workers away from there, and they lift that as soon as they run. */
+#if defined(__linux__)
+static void keep_sleepers_away(void) { /* holding `sleep` */
+    int here = sched_getcpu();
+    if (here < 0 || sched_getaffinity(0, sizeof pool.processors, &pool.processors)) return;
+    cpu_set_t others = pool.processors;
+    CPU_CLR(here, &others);
+    if (!CPU_COUNT(&others)) return;
+    for (int i = 1; i <= pool.workers; i++) {
+        if (pool.state[i] != ASLEEP) continue;
+        if (!pthread_setaffinity_np(pool.thread[i], sizeof others, &others))
+            pool.state[i] = KEPT_AWAY;
+    }
+}
+
+static void come_back(cpu_set_t processors) {
+    pthread_setaffinity_np(pthread_self(), sizeof processors, &processors);
+}
+#else
+static void keep_sleepers_away(void) {}
+static void come_back(cpu_set_t processors) { (void)processors; }
+#endif
+
+static unsigned long long sleep_until_job(int number, unsigned long long seen) {
+    pthread_mutex_lock(&pool.sleep);
+    pool.state[number] = ASLEEP;
+    atomic_fetch_add(&pool.sleepers, 1);
+    while (atomic_load(&pool.ticket) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
+    atomic_fetch_sub(&pool.sleepers, 1);
+    int kept_away = pool.state[number] == KEPT_AWAY;
+    cpu_set_t processors = pool.processors;
+    pool.state[number] = AWAKE;
+    pthread_mutex_unlock(&pool.sleep);
+    if (kept_away) come_back(processors);
+    return atomic_load(&pool.ticket);
+}
+
+static unsigned long long wait_for_job(int number, unsigned long long seen) {
     for (int spins = 0; spins < WORKER_SPINS; spins++) {
         unsigned long long now = atomic_load_explicit(&pool.ticket, memory_order_acquire);
         if (now != seen) return now;
         PAUSE();
     }
-    pthread_mutex_lock(&pool.sleep);
-    atomic_fetch_add(&pool.sleepers, 1);
-    while (atomic_load(&pool.ticket) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
-    atomic_fetch_sub(&pool.sleepers, 1);
-    pthread_mutex_unlock(&pool.sleep);
-    return atomic_load(&pool.ticket);
+    return sleep_until_job(number, seen);
 }
 
 /* What a worker needs to know when it starts. */
@@ -66,7 +107,7 @@ static void *work(void *pointer) {
     free(pointer);
     unsigned long long seen = start.ticket;
     for (;;) {
-        seen = wait_for_job(seen);
+        seen = wait_for_job(start.part, seen);
         int parts = seen % PARTS_RANGE;
         if (start.part >= parts) continue; /* not awaited: the next job may already be there */
         pool.job(start.part, parts, pool.argument);
@@ -85,7 +126,7 @@ static int start_worker(void) {
         return 0;
     }
     pthread_detach(thread);
-    pool.workers++;
+    pool.thread[++pool.workers] = thread;
     return 1;
 }
 
@@ -95,6 +136,7 @@ static void forget_workers(void) {
     pthread_mutex_init(&pool.sleep, NULL);
     pthread_cond_init(&pool.wake, NULL);
     pool.workers = 0;
+    memset(pool.state, 0, sizeof pool.state);
     atomic_store(&pool.pending, 0);
     atomic_store(&pool.sleepers, 0);
 }
@@ -118,6 +160,7 @@ void fs_run(int parts, fs_job job, void *argument) {
     atomic_store(&pool.ticket, (number + 1) * PARTS_RANGE + parts);
     if (atomic_load(&pool.sleepers)) {
         pthread_mutex_lock(&pool.sleep);
+        keep_sleepers_away();
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.sleep);
     }
