@@ -107,7 +107,8 @@ def beam_search(
     -------
     hypotheses : list of lists of Hypothesis
         Of each sentence the best first; of equal ones that which ended first.  Fewer than
-        ``n_best`` where the rules allow no more.
+        ``n_best`` where the rules allow no more; none where all ways to its phrases would repeat
+        an n-gram.
 
     Raises
     ------

@@ -294,3 +294,18 @@ def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):
     write("long.txt", [a] * 6)
     assert run("translate g2p.safetensors lines.txt --prefixes long.txt") == 1
     assert "that is translated, got more" in capsys.readouterr().err
+
+
+def test_a_line_that_no_target_can_hold_is_told(model, capsys, monkeypatch):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
+    sources, letter = X[:5], Y[0][0]
+    write("lines.txt", sources)
+    write("phrases.txt", ["", "", "", f"{letter} {letter}", ""])
+    line = "translate g2p.safetensors lines.txt --constraints phrases.txt --no-repeat-ngram"
+    assert run(f"{line} 1") == 1
+    out, err = capsys.readouterr()
+    assert f"lines.txt, line 4: got no target that holds ['{letter}', '{letter}']" in err
+    expected = model.predict(sources[:2], no_repeat_ngram=1)
+    assert out.splitlines() == [" ".join(tokens) for tokens in expected]
+    assert run(f"{line} 2") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 import sys
 import types
 import unicodedata
@@ -159,6 +160,26 @@ def test_prefixes_and_phrases_come_true(fitted):
         WORDS, prefixes=[y[:2] for y in best], constraints=[[y[1:]] for y in best]
     )
     assert same == best
+
+
+@pytest.mark.parametrize(
+    ("options", "holds"),
+    [
+        ({"constraints": [[], ["aa"], ["aa"]], "no_repeat_ngram": 1}, "that holds 'aa' with"),
+        ({"constraints": [[], ["abc", "ab"], []], "no_repeat_ngram": 2}, "holds 'abc' and 'ab'"),
+        (
+            {"prefixes": ["", "ab", ""], "constraints": [[], ["ba"], []], "no_repeat_ngram": 1},
+            "that begins with 'ab' and holds 'ba' with no_repeat_ngram=1: raise that (0 lets",
+        ),
+    ],
+)
+def test_what_no_target_can_hold_is_told(fitted, options, holds):
+    sources = ["a", "bc", "abcdab"]
+    for write in (fitted.predict, fitted.candidates):
+        with raises(ValueError, "X[1] got no target", holds) as caught:
+            write(sources, beam_size=3, n_best=2, **options)
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        assert len(write(sources, **options | {"no_repeat_ngram": 3})) == 3
 
 
 def test_a_source_longer_than_any_in_training_and_an_empty_one_are_no_matter(fitted):

@@ -15,6 +15,7 @@ from fastseq.commands.options import (
     whole_number,
 )
 from fastseq.commands.wrong_models import wrong_model
+from fastseq.models import inputs
 
 AT_ONCE = 500  # lines that are translated together, and then written
 
@@ -160,7 +161,12 @@ def _translate(model, others, args):
     count = 0
     while chunk := list(itertools.islice(lines, at_once)):
         sources = [_as_unit(line, model.source_unit) for line in chunk]
-        for place, rows in enumerate(write(sources), count + 1):
+        try:
+            written = list(write(sources))
+        except inputs.RowError as error:
+            _, row, message = error.args
+            raise files.located(args.data, count + row + 1, message) from error
+        for place, rows in enumerate(written, count + 1):
             for columns in rows:
                 yield "\t".join(_numbered(place, columns, args))
         count += len(chunk)

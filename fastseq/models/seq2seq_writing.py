@@ -69,7 +69,8 @@ class TargetWriter(Estimator):
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X holds something else, or an option is out of its range.
+            If X holds something else, an option is out of its range, or no target was found for a
+            source, as where its phrases can't be had together with ``no_repeat_ngram``.
         FloatingPointError
             If the model's parameters are not finite.
         """
@@ -126,6 +127,13 @@ class TargetWriter(Estimator):
         Returns
         -------
         candidates : list of lists of Candidate
+            Of each source at least one; fewer than ``n_best`` where what is asked for allows no
+            more.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
         """
         self._check_fitted()
         models, sources = self._check_ensemble(ensemble), self._read_sources(X)
@@ -157,12 +165,12 @@ class TargetWriter(Estimator):
                 attention=attention or unknown == "copy",
             )
 
-        bounds = _read_bounds(
-            min_length,
-            max_length,
-            np.array([len(p) + sum(map(len, phrases)) for p, phrases in wanted], np.int64),
-        )
+        needed = [len(prefix) + sum(map(len, phrases)) for prefix, phrases in wanted]
+        bounds = _read_bounds(min_length, max_length, np.array(needed, np.int64))
         found = self._search(sources, models, bounds, search)
+        if not all(found):
+            row = next(i for i, hypotheses in enumerate(found) if not hypotheses)
+            raise self._not_found(row, *wanted[row], no_repeat_ngram)
         return [
             [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
             for source, hypotheses in zip(sources, found, strict=True)
@@ -265,6 +273,17 @@ class TargetWriter(Estimator):
         if constraints is not None:
             phrases = [read(f"constraints[{i}]", some) for i, some in enumerate(constraints)]
         return list(zip(begins, phrases, strict=True))
+
+    def _not_found(self, row, prefix, phrases, ngram):
+        """The error about a source without a target: all ways to its phrases repeat an n-gram."""
+        begins = f"begins with {self._text(prefix)!r} and " if len(prefix) else ""
+        holds = " and ".join(repr(self._text(phrase)) for phrase in phrases)
+        return inputs.RowError(
+            "X",
+            row,
+            f"got no target that {begins}holds {holds} with no_repeat_ngram={ngram}: raise that "
+            "(0 lets everything repeat) or max_length, or ask for other phrases",
+        )
 
     def _excluded(self, unknown):
         vocabulary = self.target_vocabulary_
