@@ -73,10 +73,10 @@ def _add_search(command):
     )
     command.add_argument(
         "--ensemble",
-        nargs="+",
+        action="append",
         default=[],
         metavar="MODEL",
-        help="further models, trained on the same data: they decide together",
+        help="a further model, trained on the same data: they decide together; may be given again",
     )
 
 
