@@ -466,6 +466,8 @@ def test_strings_are_no_lists_of_tokens():
             "for X[0] have 4 tokens: raise max_length, which is 3",
         ),
         ({"min_length": 2.5}, TypeError, "min_length must be an integer"),
+        ({"beam": 3}, TypeError, "options must be among beam_size, n_best, length_penalty, cov"),
+        ({"beam": 3}, TypeError, "unknown, attention, ensemble, got 'beam'"),
         (
             {"min_length": 9, "max_length": 8},
             ValueError,

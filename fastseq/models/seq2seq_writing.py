@@ -74,6 +74,7 @@ class TargetWriter(Estimator):
         FloatingPointError
             If the model's parameters are not finite.
         """
+        checks.options(options, TargetWriter.candidates.__kwdefaults__)
         found = self.candidates(X, **options)
         if "n_best" in options:
             return [[candidate.output for candidate in candidates] for candidates in found]
