@@ -296,6 +296,28 @@ def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):
     assert "that is translated, got more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong", "message"),
+    [
+        ("--prefixes", "zebra", "wanted, line 4: must hold tokens that the model can write, got"),
+        ("--prefixes", "a </s>", "wanted, line 4: must hold tokens that the model can write, got"),
+        ("--constraints", "a\tzebra", "wanted, line 4: must hold tokens that the model can write"),
+        ("--constraints", "a\t ", "wanted, line 4: must have at least one token in each phrase"),
+        ("--max-length 2 --prefixes", "a a a", "lines.txt, line 4: needs 3 tokens for its prefix"),
+    ],
+)
+def test_what_is_wrong_in_files_beside_the_lines_names_the_line(
+    option, wrong, message, model, capsys, monkeypatch
+):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
+    write("lines.txt", X[:5])
+    write("wanted", ["", "", "", wrong, ""])
+    assert run(f"translate g2p.safetensors lines.txt {option} wanted") == 1
+    out, err = capsys.readouterr()
+    assert message in err and err.count("\n") == 1
+    assert len(out.splitlines()) == 2
+
+
 def test_a_line_that_no_target_can_hold_is_told(model, capsys, monkeypatch):
     monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
     sources, letter = X[:5], Y[0][0]

@@ -164,8 +164,9 @@ def _translate(model, others, args):
         try:
             written = list(write(sources))
         except inputs.RowError as error:
-            _, row, message = error.args
-            raise files.located(args.data, count + row + 1, message) from error
+            name, row, message = error.args
+            path = args.data if name == "X" else getattr(args, name)
+            raise files.located(path, count + row + 1, message) from error
         for place, rows in enumerate(written, count + 1):
             for columns in rows:
                 yield "\t".join(_numbered(place, columns, args))

@@ -258,22 +258,30 @@ class TargetWriter(Estimator):
 
     def _read_wanted(self, prefixes, constraints, count):
         """For each source the ids that its targets begin with, and those of phrases in them."""
-
-        def read(name, targets):
-            return token_pairs.encode_wanted(
-                name, targets, self.target_unit, self.target_vocabulary_
-            )
-
         for name, value in (("prefixes", prefixes), ("constraints", constraints)):
             if value is not None and inputs.count(name, value) != count:
                 raise ValueError(
                     f"{name} must have one entry for each of the {count} sources, got {len(value)}"
                 )
-        begins = [[]] * count if prefixes is None else read("prefixes", prefixes)
-        phrases = [[]] * count
+        begins, phrases = [[]] * count, [[]] * count
+        if prefixes is not None:
+            targets = token_pairs.read_tokens("prefixes", prefixes, self.target_unit)
+            begins = [self._encode_wanted("prefixes", i, one) for i, one in enumerate(targets)]
         if constraints is not None:
-            phrases = [read(f"constraints[{i}]", some) for i, some in enumerate(constraints)]
+            phrases = [self._read_phrases(i, some) for i, some in enumerate(constraints)]
         return list(zip(begins, phrases, strict=True))
+
+    def _read_phrases(self, row, phrases):
+        """The phrases of a source as ids."""
+        phrases = token_pairs.read_tokens(f"constraints[{row}]", phrases, self.target_unit)
+        if not all(phrases):
+            raise inputs.RowError(
+                "constraints", row, "must have at least one token in each phrase, got none"
+            )
+        return [self._encode_wanted("constraints", row, phrase) for phrase in phrases]
+
+    def _encode_wanted(self, name, row, tokens):
+        return token_pairs.encode_wanted(name, row, tokens, self.target_vocabulary_)
 
     def _not_found(self, row, prefix, phrases, ngram):
         """The error about a source without a target: all ways to its phrases repeat an n-gram."""
@@ -362,8 +370,10 @@ def _read_bounds(min_length, max_length, needed=0):
             )
         if np.max(needed, initial=0) > max_length:
             i = int(np.argmax(needed))
-            raise ValueError(
-                f"the prefix and the phrases for X[{i}] have {needed[i]} tokens: raise max_length, "
-                f"which is {max_length}"
+            raise inputs.RowError(
+                "X",
+                i,
+                f"needs {needed[i]} tokens for its prefix and its phrases: raise max_length, "
+                f"which is {max_length}",
             )
     return min_length, max_length, needed
