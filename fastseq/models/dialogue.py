@@ -493,7 +493,7 @@ class HRED(Estimator):
         """A dialogue as a list of lists of tokens."""
         if isinstance(dialogue, (str, bytes, dict)) or not hasattr(dialogue, "__len__"):
             raise TypeError(
-                f"{name} must be a list of utterances, got {files.shortened(repr(dialogue))}; put "
+                f"{name} must be a list of utterances, got {files.shortened(dialogue)}; put "
                 "a single utterance in a list"
             )
         dialogue = inputs.by_position(dialogue)

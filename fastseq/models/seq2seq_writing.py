@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastseq import checks
+from fastseq import checks, files
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import check_parameters
@@ -285,8 +285,8 @@ class TargetWriter(Estimator):
 
     def _not_found(self, row, prefix, phrases, ngram):
         """The error about a source without a target: all ways to its phrases repeat an n-gram."""
-        begins = f"begins with {self._text(prefix)!r} and " if len(prefix) else ""
-        holds = " and ".join(repr(self._text(phrase)) for phrase in phrases)
+        begins = f"begins with {files.shortened(self._text(prefix))} and " if len(prefix) else ""
+        holds = " and ".join(files.shortened(self._text(phrase)) for phrase in phrases)
         return inputs.RowError(
             "X",
             row,

@@ -23,7 +23,7 @@ def split_pairs(X, y):
         raise TypeError(f"{expected}, got {type(X).__name__}")
     for i, pair in enumerate(X):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"{expected}, got {files.shortened(repr(pair))} as X[{i}]")
+            raise ValueError(f"{expected}, got {files.shortened(pair)} as X[{i}]")
     return [source for source, _ in X], [target for _, target in X]
 
 
