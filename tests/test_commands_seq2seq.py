@@ -197,6 +197,31 @@ def test_a_text_is_no_table_of_pairs(option, capsys):
     assert captured.out == "" and captured.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("columns", ["1 1", "-1 1", "0 -2"])
+def test_one_column_is_no_table_of_pairs_either(columns, capsys):
+    assert run(f"train seq2seq --pairs train.tsv --columns {columns} --out m {OPTIONS}") == 1
+    expected = "train.tsv: expected a source and a target in each line, got the same for both"
+    assert expected in capsys.readouterr().err
+    assert read_pairs(["train.source"] * 2, None, ("character",) * 2) == (X, X)  # it is meant
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("empty.txt train.target", "empty.txt: expected at least one token among the sources"),
+        ("train.source empty.txt", "empty.txt: expected at least one token among the targets"),
+        ("left.tsv", "left.tsv: expected at least one token among the targets, got none"),
+        ("left.tsv --columns 1 0", "left.tsv: expected at least one token among the sources"),
+    ],
+)
+def test_files_without_a_token_are_named(given, message, capsys):
+    write("empty.txt", ["", " "] * (len(X) // 2) + [""] * (len(X) % 2))
+    write("left.tsv", [f"{x}\t " for x in X])
+    options = f"{OPTIONS} --source-unit word --target-unit word"
+    assert run(f"train seq2seq --pairs {given} --out m {options}") == 1
+    assert message in capsys.readouterr().err
+
+
 def test_pairs_stand_at_the_ends_of_a_table():
     write("wide.tsv", [f"{x}\tbetween  {x}\t {' '.join(y)}" for x, y in zip(X, Y, strict=True)])
     assert read_pairs(["wide.tsv"], None, ("character", "token")) == (X, Y)
