@@ -88,7 +88,7 @@ def beam_search(
     coverage_penalty : float
         :math:`\beta`, from 0 on, for models with attention.
     min_length : int or array of integers, (B,)
-        The fewest tokens.
+        The fewest tokens, up to 65,536.
     no_repeat_ngram : int
         No n tokens in a row come twice in a sentence; 0 lets them.
     excluded : iterable of int

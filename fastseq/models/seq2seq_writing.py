@@ -110,8 +110,8 @@ class TargetWriter(Estimator):
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
             Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length, beside its prefix and phrases, or ``min_length`` if
-            that is more.
+            is usual for its source's length, beside its prefix and phrases, or ``min_length``,
+            which may be up to 65,536, if that is more.
         prefixes : list of targets, optional
             What the target of each source begins with, in whole tokens; it may be empty.
         constraints : list of lists of targets, optional
