@@ -208,7 +208,8 @@ class HRED(Estimator):
         Returns
         -------
         answers : list
-            The best one first, or as they were drawn.
+            The best one first, or as they were drawn; fewer than n where the options, such as
+            ``max_length``, allow a search no more.
         """
         self._check_fitted()
         n = checks.positive_int("n", n)
