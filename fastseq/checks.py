@@ -115,6 +115,13 @@ def choice(name, value, options):
     return value
 
 
+def options(given, known):
+    """Raise if an option is given that is not among the known ones."""
+    wrong = next((name for name in given if name not in known), None)
+    if wrong is not None:
+        raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}")
+
+
 def path(name, value):
     """The path of a file as a string; a number would be taken for an open file."""
     if not isinstance(value, (str, os.PathLike)):

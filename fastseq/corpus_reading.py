@@ -135,7 +135,7 @@ class Sentences:
     def __init__(self, sentences):
         if isinstance(sentences, (str, bytes, os.PathLike)):
             raise TypeError(
-                f"sentences must be lists of words, got {files.shortened(str(sentences))}; "
+                f"sentences must be lists of words, got {files.shortened(sentences)}; "
                 "files are for Corpus.from_file"
             )
         try:
@@ -203,7 +203,7 @@ def _as_tokens(number, sentence):
     if isinstance(sentence, (str, bytes)):
         raise TypeError(
             f"sentences[{number}] must be a list of words, got the string "
-            f"{files.shortened(str(sentence))}; split it first, as with text.split()"
+            f"{files.shortened(sentence)}; split it first, as with text.split()"
         )
     try:
         return sentence.tolist() if isinstance(sentence, np.ndarray) else list(sentence)

@@ -27,9 +27,11 @@ def located(path: str | os.PathLike, number: int, message: str) -> ValueError:
     return ValueError(f"{display_name(path)}, line {number}: {message}")
 
 
-def shortened(text: str, limit: int = 60) -> str:
-    """Text for an error message: quoted, and not longer than a line can hold."""
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+def shortened(value: object, limit: int = 60) -> str:
+    """A value for an error message, not longer than a line can hold; text is quoted."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= limit else text[: limit - 3] + "..."
+    return repr(text) if isinstance(value, str) else text
 
 
 def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:

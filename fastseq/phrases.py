@@ -72,7 +72,7 @@ class _Transformation:
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
             raise TypeError(
                 "sentences must be a list of words, or an iterable of such lists, got "
-                f"{files.shortened(str(sentences))}"
+                f"{files.shortened(sentences)}"
             )
         beginning = iter(sentences)
         head = list(itertools.islice(beginning, 1))
@@ -388,7 +388,7 @@ def _check_connectors(words):
 def _check_sentence(i, sentence):
     if isinstance(sentence, (str, bytes)) or not isinstance(sentence, Iterable):
         raise TypeError(
-            f"sentences[{i}] must be a list of words, got {files.shortened(str(sentence))}; split "
+            f"sentences[{i}] must be a list of words, got {files.shortened(sentence)}; split "
             "texts first, as with text.split()"
         )
     sentence = sentence if isinstance(sentence, (list, tuple)) else list(sentence)

@@ -88,7 +88,7 @@ def beam_search(
     coverage_penalty : float
         :math:`\beta`, from 0 on, for models with attention.
     min_length : int or array of integers, (B,)
-        The fewest tokens.
+        The fewest tokens, up to 65,536.
     no_repeat_ngram : int
         No n tokens in a row come twice in a sentence; 0 lets them.
     excluded : iterable of int
@@ -107,7 +107,8 @@ def beam_search(
     -------
     hypotheses : list of lists of Hypothesis
         Of each sentence the best first; of equal ones that which ended first.  Fewer than
-        ``n_best`` where the rules allow no more.
+        ``n_best`` where the rules allow no more; none where all ways to its phrases would repeat
+        an n-gram.
 
     Raises
     ------

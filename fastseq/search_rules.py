@@ -7,6 +7,7 @@ import numpy as np
 from fastseq import checks
 
 IMPOSSIBLE = float(np.finfo(np.float32).min)  # of what has to come all the same; sums are finite
+MOST_AT_LEAST = 65_536  # tokens of a minimum; more is a slip, which would run for hours
 
 
 def per_row(name, value, rows):
@@ -50,6 +51,9 @@ class Rules:
         self.end = checks.not_negative_int("end_id", end)
         self.longest = per_row("max_length", max_length, rows)
         self._shortest = per_row("min_length", min_length, rows)
+        self._late = int(self._shortest.max(initial=0))
+        if self._late > MOST_AT_LEAST:
+            raise ValueError(f"min_length must be at most {MOST_AT_LEAST:,}, got {self._late:,}")
         wrong = self._shortest > self.longest
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -63,7 +67,6 @@ class Rules:
             raise ValueError("excluded must not have end_id in it; min_length delays the end")
         self.barred = None  # uint8 (V,), not 0 for what is excluded
         self.prefixes = self._read_prefixes(prefixes, rows)
-        self._late = int(self._shortest.max(initial=0))
         self._soon = int(self.longest.min(initial=2**62))
 
     def _read_prefixes(self, prefixes, rows):

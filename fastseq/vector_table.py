@@ -362,7 +362,7 @@ class VectorTable:
 
 def key_list(name, keys):
     if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-        raise TypeError(f"{name} must be a list of strings, got {files.shortened(str(keys))}")
+        raise TypeError(f"{name} must be a list of strings, got {files.shortened(keys)}")
     keys = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
     for i, key in enumerate(keys):
         if not isinstance(key, str):

@@ -197,6 +197,31 @@ def test_a_text_is_no_table_of_pairs(option, capsys):
     assert captured.out == "" and captured.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("columns", ["1 1", "-1 1", "0 -2"])
+def test_one_column_is_no_table_of_pairs_either(columns, capsys):
+    assert run(f"train seq2seq --pairs train.tsv --columns {columns} --out m {OPTIONS}") == 1
+    expected = "train.tsv: expected a source and a target in each line, got the same for both"
+    assert expected in capsys.readouterr().err
+    assert read_pairs(["train.source"] * 2, None, ("character",) * 2) == (X, X)  # it is meant
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("empty.txt train.target", "empty.txt: expected at least one token among the sources"),
+        ("train.source empty.txt", "empty.txt: expected at least one token among the targets"),
+        ("left.tsv", "left.tsv: expected at least one token among the targets, got none"),
+        ("left.tsv --columns 1 0", "left.tsv: expected at least one token among the sources"),
+    ],
+)
+def test_files_without_a_token_are_named(given, message, capsys):
+    write("empty.txt", ["", " "] * (len(X) // 2) + [""] * (len(X) % 2))
+    write("left.tsv", [f"{x}\t " for x in X])
+    options = f"{OPTIONS} --source-unit word --target-unit word"
+    assert run(f"train seq2seq --pairs {given} --out m {options}") == 1
+    assert message in capsys.readouterr().err
+
+
 def test_pairs_stand_at_the_ends_of_a_table():
     write("wide.tsv", [f"{x}\tbetween  {x}\t {' '.join(y)}" for x, y in zip(X, Y, strict=True)])
     assert read_pairs(["wide.tsv"], None, ("character", "token")) == (X, Y)
@@ -294,3 +319,40 @@ def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):
     write("long.txt", [a] * 6)
     assert run("translate g2p.safetensors lines.txt --prefixes long.txt") == 1
     assert "that is translated, got more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "message"),
+    [
+        ("--prefixes", "zebra", "wanted, line 4: must hold tokens that the model can write, got"),
+        ("--prefixes", "a </s>", "wanted, line 4: must hold tokens that the model can write, got"),
+        ("--constraints", "a\tzebra", "wanted, line 4: must hold tokens that the model can write"),
+        ("--constraints", "a\t ", "wanted, line 4: must have at least one token in each phrase"),
+        ("--max-length 2 --prefixes", "a a a", "lines.txt, line 4: needs 3 tokens for its prefix"),
+    ],
+)
+def test_what_is_wrong_in_files_beside_the_lines_names_the_line(
+    option, wrong, message, model, capsys, monkeypatch
+):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
+    write("lines.txt", X[:5])
+    write("wanted", ["", "", "", wrong, ""])
+    assert run(f"translate g2p.safetensors lines.txt {option} wanted") == 1
+    out, err = capsys.readouterr()
+    assert message in err and err.count("\n") == 1
+    assert len(out.splitlines()) == 2
+
+
+def test_a_line_that_no_target_can_hold_is_told(model, capsys, monkeypatch):
+    monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 2)
+    sources, letter = X[:5], Y[0][0]
+    write("lines.txt", sources)
+    write("phrases.txt", ["", "", "", f"{letter} {letter}", ""])
+    line = "translate g2p.safetensors lines.txt --constraints phrases.txt --no-repeat-ngram"
+    assert run(f"{line} 1") == 1
+    out, err = capsys.readouterr()
+    assert f"lines.txt, line 4: got no target that holds ['{letter}', '{letter}']" in err
+    expected = model.predict(sources[:2], no_repeat_ngram=1)
+    assert out.splitlines() == [" ".join(tokens) for tokens in expected]
+    assert run(f"{line} 2") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -446,7 +446,7 @@ def test_wrong_settings(settings, parts):
         (
             ["hello", "you"],
             TypeError,
-            ["X[0] must be a list of utterances", "'hello'", "in a list"],
+            ["X[0] must be a list of utterances, got 'hello'; put", "in a list"],
         ),
         ([["hello", 3]], TypeError, ["X[0][1] must be a string or a list of tokens", "3"]),
         ([["hello", ["you", 3]]], TypeError, ["X[0][1][1] must be a string", "3"]),
@@ -470,6 +470,7 @@ def test_wrong_dialogues(dialogues, error, parts):
     ("call", "error", "parts"),
     [
         (lambda m: m.respond("hello"), TypeError, ["history must be a list of utterances"]),
+        (lambda m: m.respond(None), TypeError, ["history must be a list of utt", "got None; put"]),
         (lambda m: m.predict(["hello"]), TypeError, ["X[0] must be a list of utterances"]),
         (lambda m: m.respond(["hello"], 0), ValueError, ["n", "0"]),
         (lambda m: m.predict([["hello"]], n=0), ValueError, ["n", "0"]),

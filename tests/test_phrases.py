@@ -174,5 +174,7 @@ def test_bad_arguments(options, error, parts):
 
 
 def test_bad_sentences():
+    with raises(TypeError, "sentences must be", "got 3"):
+        fs.Phrases(LINES)[3]
     with raises(TypeError, "sentences must be", "'new york'"):
         fs.Phrases(LINES)["new york"]

@@ -879,6 +879,13 @@ def test_scores_that_must_not_be_written_are_copied():
     assert Constant.table.tolist() == np.log([[0.1, 0.2, 0.3, 0.4]]).tolist()
 
 
+@pytest.mark.parametrize("find", [fs.beam_search, fs.greedy_search, fs.sample_sequences])
+def test_a_minimum_that_would_run_for_hours_is_refused(find):
+    for least in (10**7, [3, 65_537]):
+        with raises(ValueError, "min_length must be at most 65,536, got"):
+            find(None, [1, 1], end_id=0, max_length=10**9, min_length=least)
+
+
 def test_a_beam_that_would_take_all_memory_is_refused():
     with raises(ValueError, "beam_size must be at most 65,536", "1,000,000,000"):
         fs.beam_search(None, [1], end_id=0, max_length=3, beam_size=10**9)

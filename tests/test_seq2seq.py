@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 import sys
 import types
 import unicodedata
@@ -159,6 +160,26 @@ def test_prefixes_and_phrases_come_true(fitted):
         WORDS, prefixes=[y[:2] for y in best], constraints=[[y[1:]] for y in best]
     )
     assert same == best
+
+
+@pytest.mark.parametrize(
+    ("options", "holds"),
+    [
+        ({"constraints": [[], ["aa"], ["aa"]], "no_repeat_ngram": 1}, "that holds 'aa' with"),
+        ({"constraints": [[], ["abc", "ab"], []], "no_repeat_ngram": 2}, "holds 'abc' and 'ab'"),
+        (
+            {"prefixes": ["", "ab", ""], "constraints": [[], ["ba"], []], "no_repeat_ngram": 1},
+            "that begins with 'ab' and holds 'ba' with no_repeat_ngram=1: raise that (0 lets",
+        ),
+    ],
+)
+def test_what_no_target_can_hold_is_told(fitted, options, holds):
+    sources = ["a", "bc", "abcdab"]
+    for write in (fitted.predict, fitted.candidates):
+        with raises(ValueError, "X[1] got no target", holds) as caught:
+            write(sources, beam_size=3, n_best=2, **options)
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        assert len(write(sources, **options | {"no_repeat_ngram": 3})) == 3
 
 
 def test_a_source_longer_than_any_in_training_and_an_empty_one_are_no_matter(fitted):
@@ -402,6 +423,9 @@ def test_wrong_settings(settings, error, message):
         (["a", "b"], ["a"], ValueError, "y must have one entry for each of the 2 sequences"),
         (["abc", "cd"], None, ValueError, "X must be a list of pairs (source, target)"),
         ("ab", None, TypeError, "X must be a list of pairs (source, target)"),
+        (["a"], None, ValueError, "where there is no y, got 'a' as X[0]"),
+        ([("a",) * 99], None, ValueError, "got ('a', 'a', 'a', 'a', 'a'"),
+        ([("a",) * 99], None, ValueError, "... as X[0]"),
         ([3], ["a"], TypeError, "X must be a list of sequences, got 3 as X[0]"),
         (["a"], [["a", 3]], TypeError, "y[0][1] must be a string, got 3"),
         (["a"], [["a", "</s>"]], ValueError, "y[0] has the token '</s>'"),
@@ -436,15 +460,19 @@ def test_strings_are_no_lists_of_tokens():
             ValueError,
             "prefixes[0] must hold tokens that the model can write",
         ),
-        ({"constraints": [["x"]]}, ValueError, "constraints[0][0] must hold tokens that the"),
-        ({"constraints": [[""]]}, ValueError, "must have at least one token"),
+        ({"constraints": [["x"]]}, ValueError, "constraints[0] must hold tokens that the"),
+        ({"prefixes": [["a", "</s>"]]}, ValueError, "that the model can write, got '</s>'"),
+        ({"constraints": [[["<unk>"]]]}, ValueError, "that the model can write, got '<unk>'"),
+        ({"constraints": [["a", ""]]}, ValueError, "constraints[0] must have at least one token"),
         ({"constraints": ["ab"]}, TypeError, "constraints[0] must be a list"),
         (
             {"prefixes": ["ab"], "constraints": [["cd"]], "max_length": 3},
             ValueError,
-            "for X[0] have 4 tokens: raise max_length, which is 3",
+            "X[0] needs 4 tokens for its prefix and its phrases: raise max_length, which is 3",
         ),
         ({"min_length": 2.5}, TypeError, "min_length must be an integer"),
+        ({"beam": 3}, TypeError, "options must be among beam_size, n_best, length_penalty, cov"),
+        ({"beam": 3}, TypeError, "unknown, attention, ensemble, got 'beam'"),
         (
             {"min_length": 9, "max_length": 8},
             ValueError,

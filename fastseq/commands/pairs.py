@@ -14,8 +14,20 @@ def read_pairs(paths, columns, units):
         Of the one file; None for the first and the last.
     units : pair of str
     """
-    if len(paths) == 1:
-        return _read_table(paths[0], columns, units)
+    read = _read_table(paths[0], columns, units) if len(paths) == 1 else _read_texts(paths, units)
+    for path, name, side, unit in zip(
+        (paths[0], paths[-1]), ("sources", "targets"), read, units, strict=True
+    ):
+        if not any(line.split() if unit == "word" else line for line in side):
+            raise ValueError(
+                f"{files.display_name(path)}: expected at least one token among the {name}, got "
+                "none"
+            )
+    return read
+
+
+def _read_texts(paths, units):
+    """The lines of two files."""
     sources, targets = (read_sequences(path, unit) for path, unit in zip(paths, units, strict=True))
     if len(sources) != len(targets):
         raise ValueError(
@@ -32,6 +44,12 @@ def _read_table(path, columns, units):
         raise ValueError(
             f"{files.display_name(path)}: expected a source and a target in each line, a tab "
             "between them, got one column; or give two files, of sources and of targets"
+        )
+    if columns is not None and read[0] == read[1]:
+        raise ValueError(
+            f"{files.display_name(path)}: expected a source and a target in each line, got the "
+            "same for both; choose two columns, as with --columns 0 1, or give two files, if the "
+            "model should learn to copy"
         )
     ends = read[0], read[-1]
     return tuple(

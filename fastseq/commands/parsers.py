@@ -2,6 +2,8 @@
 
 import argparse
 
+PLAIN = "\0"  # no argument of a process can hold it
+
 
 class CommandParser(argparse.ArgumentParser):
     """A parser for ``predict model --format text data``.
@@ -19,11 +21,24 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args, namespace=None):
         """Parse what the parser above hands down; errors show this command's usage."""
-        # parse_intermixed_args may come back to this method, and may lose a "--"
-        if self._holds_commands or self._parses_options_first or "--" in args:
+        # what parses options first comes back to this method
+        if self._holds_commands or self._parses_options_first:
             return super().parse_known_args(args, namespace)
         self._parses_options_first = True
         try:
-            return self.parse_intermixed_args(args, namespace), []
+            namespace, unknown = self.parse_known_intermixed_args(_mark_plain(args), namespace)
         finally:
             self._parses_options_first = False
+        unknown = [text.removeprefix(PLAIN) for text in unknown if text != "--"]
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, []
+
+    def _get_value(self, action, text):
+        return super()._get_value(action, text.removeprefix(PLAIN))
+
+
+def _mark_plain(args):
+    """Let what stands behind a "--" look like no option: the "--" itself may get lost."""
+    place = args.index("--") if "--" in args else len(args)
+    return [*args[: place + 1], *(PLAIN + text for text in args[place + 1 :])]

@@ -15,6 +15,7 @@ from fastseq.commands.options import (
     whole_number,
 )
 from fastseq.commands.wrong_models import wrong_model
+from fastseq.models import inputs
 
 AT_ONCE = 500  # lines that are translated together, and then written
 
@@ -72,10 +73,10 @@ def _add_search(command):
     )
     command.add_argument(
         "--ensemble",
-        nargs="+",
+        action="append",
         default=[],
         metavar="MODEL",
-        help="further models, trained on the same data: they decide together",
+        help="a further model, trained on the same data: they decide together; may be given again",
     )
 
 
@@ -160,7 +161,13 @@ def _translate(model, others, args):
     count = 0
     while chunk := list(itertools.islice(lines, at_once)):
         sources = [_as_unit(line, model.source_unit) for line in chunk]
-        for place, rows in enumerate(write(sources), count + 1):
+        try:
+            written = list(write(sources))
+        except inputs.RowError as error:
+            name, row, message = error.args
+            path = args.data if name == "X" else getattr(args, name)
+            raise files.located(path, count + row + 1, message) from error
+        for place, rows in enumerate(written, count + 1):
             for columns in rows:
                 yield "\t".join(_numbered(place, columns, args))
         count += len(chunk)

@@ -208,7 +208,8 @@ class HRED(Estimator):
         Returns
         -------
         answers : list
-            The best one first, or as they were drawn.
+            The best one first, or as they were drawn; fewer than n where the options, such as
+            ``max_length``, allow a search no more.
         """
         self._check_fitted()
         n = checks.positive_int("n", n)
@@ -493,7 +494,7 @@ class HRED(Estimator):
         """A dialogue as a list of lists of tokens."""
         if isinstance(dialogue, (str, bytes, dict)) or not hasattr(dialogue, "__len__"):
             raise TypeError(
-                f"{name} must be a list of utterances, got {files.shortened(repr(dialogue))}; put "
+                f"{name} must be a list of utterances, got {files.shortened(dialogue)}; put "
                 "a single utterance in a list"
             )
         dialogue = inputs.by_position(dialogue)

@@ -6,6 +6,18 @@ import numpy as np
 
 from fastseq import checks, files
 
+
+class RowError(ValueError):
+    """An error about one entry of a list, for which a command can name file and line.
+
+    Its arguments are the list's name, the entry's index, and what is wrong with it.
+    """
+
+    def __str__(self):
+        name, row, message = self.args
+        return f"{name}[{row}] {message}"
+
+
 # --- sequences ----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastseq import checks
+from fastseq import checks, files
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import check_parameters
@@ -69,10 +69,12 @@ class TargetWriter(Estimator):
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X holds something else, or an option is out of its range.
+            If X holds something else, an option is out of its range, or no target was found for a
+            source, as where its phrases can't be had together with ``no_repeat_ngram``.
         FloatingPointError
             If the model's parameters are not finite.
         """
+        checks.options(options, TargetWriter.candidates.__kwdefaults__)
         found = self.candidates(X, **options)
         if "n_best" in options:
             return [[candidate.output for candidate in candidates] for candidates in found]
@@ -108,8 +110,8 @@ class TargetWriter(Estimator):
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
             Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length, beside its prefix and phrases, or ``min_length`` if
-            that is more.
+            is usual for its source's length, beside its prefix and phrases, or ``min_length``,
+            which may be up to 65,536, if that is more.
         prefixes : list of targets, optional
             What the target of each source begins with, in whole tokens; it may be empty.
         constraints : list of lists of targets, optional
@@ -126,6 +128,13 @@ class TargetWriter(Estimator):
         Returns
         -------
         candidates : list of lists of Candidate
+            Of each source at least one; fewer than ``n_best`` where what is asked for allows no
+            more.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
         """
         self._check_fitted()
         models, sources = self._check_ensemble(ensemble), self._read_sources(X)
@@ -157,12 +166,12 @@ class TargetWriter(Estimator):
                 attention=attention or unknown == "copy",
             )
 
-        bounds = _read_bounds(
-            min_length,
-            max_length,
-            np.array([len(p) + sum(map(len, phrases)) for p, phrases in wanted], np.int64),
-        )
+        needed = [len(prefix) + sum(map(len, phrases)) for prefix, phrases in wanted]
+        bounds = _read_bounds(min_length, max_length, np.array(needed, np.int64))
         found = self._search(sources, models, bounds, search)
+        if not all(found):
+            row = next(i for i, hypotheses in enumerate(found) if not hypotheses)
+            raise self._not_found(row, *wanted[row], no_repeat_ngram)
         return [
             [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
             for source, hypotheses in zip(sources, found, strict=True)
@@ -249,22 +258,41 @@ class TargetWriter(Estimator):
 
     def _read_wanted(self, prefixes, constraints, count):
         """For each source the ids that its targets begin with, and those of phrases in them."""
-
-        def read(name, targets):
-            return token_pairs.encode_wanted(
-                name, targets, self.target_unit, self.target_vocabulary_
-            )
-
         for name, value in (("prefixes", prefixes), ("constraints", constraints)):
             if value is not None and inputs.count(name, value) != count:
                 raise ValueError(
                     f"{name} must have one entry for each of the {count} sources, got {len(value)}"
                 )
-        begins = [[]] * count if prefixes is None else read("prefixes", prefixes)
-        phrases = [[]] * count
+        begins, phrases = [[]] * count, [[]] * count
+        if prefixes is not None:
+            targets = token_pairs.read_tokens("prefixes", prefixes, self.target_unit)
+            begins = [self._encode_wanted("prefixes", i, one) for i, one in enumerate(targets)]
         if constraints is not None:
-            phrases = [read(f"constraints[{i}]", some) for i, some in enumerate(constraints)]
+            phrases = [self._read_phrases(i, some) for i, some in enumerate(constraints)]
         return list(zip(begins, phrases, strict=True))
+
+    def _read_phrases(self, row, phrases):
+        """The phrases of a source as ids."""
+        phrases = token_pairs.read_tokens(f"constraints[{row}]", phrases, self.target_unit)
+        if not all(phrases):
+            raise inputs.RowError(
+                "constraints", row, "must have at least one token in each phrase, got none"
+            )
+        return [self._encode_wanted("constraints", row, phrase) for phrase in phrases]
+
+    def _encode_wanted(self, name, row, tokens):
+        return token_pairs.encode_wanted(name, row, tokens, self.target_vocabulary_)
+
+    def _not_found(self, row, prefix, phrases, ngram):
+        """The error about a source without a target: all ways to its phrases repeat an n-gram."""
+        begins = f"begins with {files.shortened(self._text(prefix))} and " if len(prefix) else ""
+        holds = " and ".join(files.shortened(self._text(phrase)) for phrase in phrases)
+        return inputs.RowError(
+            "X",
+            row,
+            f"got no target that {begins}holds {holds} with no_repeat_ngram={ngram}: raise that "
+            "(0 lets everything repeat) or max_length, or ask for other phrases",
+        )
 
     def _excluded(self, unknown):
         vocabulary = self.target_vocabulary_
@@ -342,8 +370,10 @@ def _read_bounds(min_length, max_length, needed=0):
             )
         if np.max(needed, initial=0) > max_length:
             i = int(np.argmax(needed))
-            raise ValueError(
-                f"the prefix and the phrases for X[{i}] have {needed[i]} tokens: raise max_length, "
-                f"which is {max_length}"
+            raise inputs.RowError(
+                "X",
+                i,
+                f"needs {needed[i]} tokens for its prefix and its phrases: raise max_length, "
+                f"which is {max_length}",
             )
     return min_length, max_length, needed

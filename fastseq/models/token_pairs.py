@@ -23,7 +23,7 @@ def split_pairs(X, y):
         raise TypeError(f"{expected}, got {type(X).__name__}")
     for i, pair in enumerate(X):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"{expected}, got {files.shortened(repr(pair))} as X[{i}]")
+            raise ValueError(f"{expected}, got {files.shortened(pair)} as X[{i}]")
     return [source for source, _ in X], [target for _, target in X]
 
 
@@ -77,20 +77,15 @@ def check_target(name, tokens):
         )
 
 
-def encode_wanted(name, targets, unit, vocabulary):
-    """What targets have to hold, as ids; all of it must be known."""
-    targets = read_tokens(name, targets, unit)
-    check_targets(name, targets)
-    encoded = []
-    for i, tokens in enumerate(targets):
-        ids = vocabulary.encode(tokens)
-        if vocabulary.unknown_id in ids:
-            token = tokens[ids.tolist().index(vocabulary.unknown_id)]
-            raise ValueError(
-                f"{name}[{i}] must hold tokens that the model can write, got {token!r}"
+def encode_wanted(name, row, tokens, vocabulary):
+    """What the target of a row has to hold, as ids; all of it must be known."""
+    ids = vocabulary.encode(tokens)
+    for token, index in zip(tokens, ids.tolist(), strict=True):
+        if index == vocabulary.unknown_id or token in EDGES:
+            raise inputs.RowError(
+                name, row, f"must hold tokens that the model can write, got {token!r}"
             )
-        encoded.append(ids)
-    return encoded
+    return ids
 
 
 def join(tokens, unit):

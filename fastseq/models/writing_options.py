@@ -47,9 +47,7 @@ class WritingOptions:
         length_penalty: float | str = 0.0,
         given: dict[str, Any],
     ) -> None:
-        wrong = next((name for name in given if name not in OPTIONS), None)
-        if wrong is not None:
-            raise TypeError(f"options must be among {', '.join(OPTIONS)}, got {wrong!r}")
+        checks.options(given, OPTIONS)
         given = OPTIONS | given
         self.rng = checks.generator(given["seed"])
         self._common = _read_common(vocabulary, longest, given)
