@@ -306,6 +306,10 @@ class DecoderStepper:
         keys, values, v, query_weight = _copies([keys, values, v, query_weight])
         self.attention = _Attention(keys, values, v, source_offsets, query_weight)
 
+    def copy(self):
+        """The same, but its calls may run at once with those of this one."""
+        return self  # as nothing of a call is kept
+
     def __call__(self, x, sources, h, c, fed, y, alignments):
         rows, size = len(x), self.attention.values.shape[1]
         attended = np.empty((rows, size + h.shape[1]), h.dtype)
