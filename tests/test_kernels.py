@@ -166,6 +166,16 @@ def test_row_multiplier(kernels, sizes, dtype):
         assert_close(out, expected)
 
 
+def test_cython_row_multipliers_take_their_memory_once(cython_kernels):
+    x, out = np.ones((3, 20), np.float32), np.empty((3, 40), np.float32)
+    multiply = cython_kernels.RowMultiplier(np.ones((40, 20), np.float32), None)
+    multiply.__init__(np.zeros((40, 20), np.float32), None)  # has nothing to do any more
+    multiply(x, out)
+    assert (out == 20).all()
+    with pytest.raises(TypeError, match="argument"):
+        cython_kernels.RowMultiplier.__new__(cython_kernels.RowMultiplier)
+
+
 @both_dtypes
 @pytest.mark.parametrize("columns", [300, 65])  # split by columns, by rows
 def test_cython_row_multiplier_gives_the_same_bits(cython_kernels, columns, dtype):
