@@ -40,8 +40,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-FEEDS = (None, "context", "output")
-
 
 def _step_offsets(rows):
     return np.array([0, rows], np.int64)
