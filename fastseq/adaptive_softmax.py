@@ -251,6 +251,9 @@ class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
 
 def log_softmax(logits):
     """Of each row (N, V), in place."""
+    # nearer to 0 first: of large logits the dtype doesn't hold the digits that make the difference
+    with np.errstate(over="ignore", invalid="ignore"):  # -inf; NaN, which shows in the result
+        logits -= logits.max(axis=1, keepdims=True)
     elsewhere = np.full(len(logits), logits.shape[1])
     log_sums, picked = np.empty(len(logits)), np.empty(len(logits))
     kernels().softmax_cross_entropy_forward(logits, elsewhere, log_sums, picked, None)

@@ -8,7 +8,7 @@ axes, F features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -433,18 +433,41 @@ class Linear(TokenLayer):
 class PackedLinear:
     """A :class:`Linear` layer as it was when its ``packed()`` made this: see there.
 
-    Calling it is like calling the layer.
+    Calling it is like calling the layer; where x is a single row, for which the layer asks BLAS,
+    the two agree to rounding.
+
+    It never changes, so a copy is itself.  It can't be pickled; its layer can.
     """
 
+    in_features = fixed("in_features")
+    out_features = fixed("out_features")
+    dtype = fixed("dtype")
+
     def __init__(self, layer):
-        self._layer = layer
+        self._in_features, self._out_features = layer.in_features, layer.out_features
+        self._dtype = layer.dtype
         self._multiply = kernels().RowMultiplier(*layer._weights())
 
+    def __repr__(self):
+        return f"PackedLinear({self._in_features}, {self._out_features}, dtype={self._dtype})"
+
     def __call__(self, x: ArrayLike) -> np.ndarray:
-        x = self._layer._read(x)
-        y = np.empty((*x.shape[:-1], self._layer.out_features), x.dtype)
+        x = Linear._read(self, x)
+        y = np.empty((*x.shape[:-1], self._out_features), x.dtype)
         self._multiply(_rows(x), _rows(y))
         return y
+
+    def __copy__(self) -> PackedLinear:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> PackedLinear:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a PackedLinear can't be pickled, as it works in memory of this process: pickle its "
+            "layer, and call layer.packed() anew"
+        )
 
 
 def _rows(x):

@@ -17,7 +17,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.layers import Linear
-from fastseq.losses import ClassLoss, LossBackprop, are_far
+from fastseq.losses import ClassLoss, LossBackprop
 from fastseq.module import fixed
 from fastseq.packing import BufferPool
 
@@ -218,7 +218,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
     def _sum(self, x, targets, buffers, keep):
         """The sum of the rows' losses, log(sum(exp)) of each, and what its logits are less by."""
         log_sums, losses = self._sum_rows(x, targets, buffers, keep, None)
-        far, shift = are_far(log_sums), None
+        far, shift = self._are_far(log_sums, self.dtype), None
         if far.any():  # anew, with the largest logits of these rows near to 0
             shift = np.where(far, log_sums, 0)[:, None].astype(self.dtype)
             log_sums, losses = self._sum_rows(x, targets, buffers, keep, shift)

@@ -23,6 +23,9 @@ from fastseq.module import Backprop
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_FAR = 2.0**32  # from 0: rows are computed anew, nearer to it
+_FAR_IF_SUMMED = 2.0**14  # ... where float32 sums them up
+
 
 class LossBackprop(Backprop):
     """The backward pass of one call of a loss's ``forward``."""
@@ -113,7 +116,7 @@ class ClassLoss(Loss):
         """Each row's loss: a row of huge logits must not round away what the others have."""
         on_target, elsewhere = self._weights(classes)
         with np.errstate(invalid="ignore"):  # NaN, which shows in the result
-            losses = log_sums - on_target * picked
+            losses = log_sums - (on_target * picked if on_target else 0)  # not 0 * -inf
             if totals is not None:
                 losses -= elsewhere * totals
         return losses
@@ -121,6 +124,15 @@ class ClassLoss(Loss):
     def _weights(self, classes):
         """What the target and each class get of the targets' probability."""
         return 1 - self._label_smoothing, self._label_smoothing / classes
+
+    def _are_far(self, log_sums, dtype):
+        """Which rows, as of nothing but masked classes, have to be computed anew, nearer to 0.
+
+        There float64 begins to lose the difference of log(sum(exp(x))) to x itself, or float32,
+        in which the kernels sum some hundred logits at a time, that to their mean.
+        """
+        limit = _FAR_IF_SUMMED if self._label_smoothing and dtype == np.float32 else _FAR
+        return (np.abs(log_sums) > limit) & np.isfinite(log_sums)
 
 
 class CrossEntropyLoss(ClassLoss):
@@ -237,12 +249,14 @@ class CrossEntropyLoss(ClassLoss):
         """The loss, the gradient's factor, log(sum(exp(x))) of each row, and the far rows."""
         rows = inputs.reshape(len(targets), inputs.shape[-1])
         log_sums, losses = self._sum_rows(rows, targets)
-        far = np.flatnonzero(are_far(log_sums))
+        far = np.flatnonzero(self._are_far(log_sums, rows.dtype))
         shifted = shifted_sums = None
         if far.size:
+            wide = rows[far].astype(np.float64)  # which holds all differences of float32
             with np.errstate(over="ignore"):  # -inf, which has no part in softmax either
-                shifted = rows[far] - rows[far].max(axis=1, keepdims=True)
-            shifted_sums, losses[far] = self._sum_rows(shifted, targets[far])
+                wide -= wide.max(axis=1, keepdims=True)
+                shifted = wide.astype(rows.dtype, copy=False)
+            shifted_sums, losses[far] = self._sum_rows(wide, targets[far])
         loss, factor = self._reduce(losses.sum(), np.count_nonzero(targets >= 0))
         return loss, factor, log_sums, (far, shifted, shifted_sums)
 
@@ -267,14 +281,6 @@ class CrossEntropyLoss(ClassLoss):
     def _differentiate_rows(self, rows, targets, log_sums, factor, d_rows):
         weights = self._weights(rows.shape[1])
         kernels().softmax_cross_entropy_backward(rows, targets, log_sums, factor, *weights, d_rows)
-
-
-def are_far(log_sums):
-    """Which rows, as of nothing but masked classes, have to be computed anew, nearer to 0.
-
-    There float64 begins to lose the difference of log(sum(exp(x))) to x itself.
-    """
-    return (np.abs(log_sums) > 2.0**32) & np.isfinite(log_sums)
 
 
 # --- numbers ------------------------------------------------------------------------------------

@@ -637,7 +637,7 @@ def softmax_cross_entropy_forward(logits, targets, log_sums, picked, totals):
     x = logits[rows].astype(np.float64)
     top = x.max(axis=1, keepdims=True)
     top[np.isneginf(top)] = 0  # or -inf - -inf would be NaN
-    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         log_sums[rows] = np.log(np.exp(x - top).sum(axis=1)) + top[:, 0]
     if totals is not None:
         with np.errstate(over="ignore", invalid="ignore"):

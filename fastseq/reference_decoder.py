@@ -40,8 +40,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-FEEDS = (None, "context", "output")
-
 
 def _step_offsets(rows):
     return np.array([0, rows], np.int64)
@@ -305,6 +303,10 @@ class DecoderStepper:
         self.cell = _Cell(cell, option, _copies(weights))
         keys, values, v, query_weight = _copies([keys, values, v, query_weight])
         self.attention = _Attention(keys, values, v, source_offsets, query_weight)
+
+    def copy(self):
+        """The same, but its calls may run at once with those of this one."""
+        return self  # as nothing of a call is kept
 
     def __call__(self, x, sources, h, c, fed, y, alignments):
         rows, size = len(x), self.attention.values.shape[1]

@@ -134,10 +134,20 @@ class SampledSoftmaxLoss(Module, FeatureLoss):
         place = np.minimum(np.searchsorted(sampled, targets), count - 1)
         drawn = np.flatnonzero(sampled[place] == targets)
         logits[drawn, 1 + place[drawn]] = -np.inf
-        first, log_sums, picked = np.zeros(len(x), np.int64), np.zeros(len(x)), np.zeros(len(x))
-        kernels().softmax_cross_entropy_forward(logits, first, log_sums, picked, None)
-        total = self._total(log_sums, picked, None, 1 + count)
+        total, log_sums = self._sum(logits)
         return total, (x, targets, sampled, weights, log_sums, logits, buffers)
+
+    def _sum(self, logits):
+        """The sum of the rows' losses, and log(sum(exp)) of each; far rows are moved near to 0."""
+        rows, classes = logits.shape
+        first, log_sums, picked = np.zeros(rows, np.int64), np.zeros(rows), np.zeros(rows)
+        kernels().softmax_cross_entropy_forward(logits, first, log_sums, picked, None)
+        far = np.flatnonzero(self._are_far(log_sums, self.dtype))
+        if far.size:
+            with np.errstate(over="ignore"):  # -inf, which has no part in softmax either
+                logits[far] -= logits[far].max(axis=1, keepdims=True)
+            kernels().softmax_cross_entropy_forward(logits, first, log_sums, picked, None)
+        return self._total(log_sums, picked, None, classes), log_sums
 
     def _offsets(self, classes, tries):
         """What is added to these classes' products: bias, and the correction for the draw."""

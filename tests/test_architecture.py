@@ -1,6 +1,7 @@
-"""What ARCHITECTURE.md says of files and imports is so."""
+"""What ARCHITECTURE.md says of files and imports is so; no constant is left that nothing uses."""
 
 import ast
+import collections
 import re
 from pathlib import Path
 
@@ -102,6 +103,22 @@ def test_imports_are_those_of_the_table(modules, may_import):
 
 def test_imports_run_downward():
     assert not [name for name in IMPORTS if name in below({name})]
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_each_constant_is_used():
+    folders = ("fastseq", "tests", "benchmarks", "examples", "docs")
+    sources = [
+        path.read_text(encoding="utf-8") for f in folders for path in ROOT.glob(f"{f}/**/*.py")
+    ]
+    words = collections.Counter(re.findall(r"\w+", "\n".join(sources)))
+    constants = {
+        name for text in sources for name in re.findall(r"^([A-Z_]\w*)(?:: .*)? = ", text, re.M)
+    }
+    assert len(constants) > 100
+    assert not [name for name in constants if words[name] < 2]
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from layer_cases import (
     assert_same,
     backend_fixture,  # noqa: F401
     check_gradients,
+    run_at_once,
 )
 
 import fastseq as fs
@@ -38,6 +39,7 @@ all_cells = pytest.mark.parametrize("cell", CELLS)
 all_kinds = pytest.mark.parametrize("kind", KINDS)
 FEW = ["additive", "general", "concat-unfed"]
 few_kinds = pytest.mark.parametrize("kind", FEW)
+both_ways = pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
 LENGTHS, MEMORY_LENGTHS = [2, 0, 4, 1], [3, 5, 0, 1]
 T, S, B, I, H, E = 4, 5, 4, 2, 3, 4  # noqa: E741
 
@@ -220,6 +222,75 @@ def test_steps_keep_the_weights_of_their_start(backend, kind):
     decoder.parameters.flat[:] = 0
     memory[:] = 0
     assert_same(backend, steps.step(x[0]), y[0])
+
+
+def go_on(steps, x):
+    """All that the next steps give, and where they end."""
+    found = [(steps.step(x_t), steps.weights) for x_t in x]
+    return tuple(array for pair in found for array in pair) + as_tuple(steps.state)
+
+
+@both_ways
+@all_cells
+@few_kinds
+def test_copies_of_steps_are_independent(backend, cell, kind, duplicate):
+    decoder = make(cell, kind)
+    x, memory, state = make_inputs(decoder)
+    steps = decoder.start(memory, state, MEMORY_LENGTHS)
+    steps.step(x[0])
+    twin, other = duplicate(steps), duplicate(steps)
+    assert_identical((twin.weights, *as_tuple(twin.state)), (steps.weights, *as_tuple(steps.state)))
+    expected = go_on(steps, x[1:])
+    other.select([1, 3, 3])
+    rows = other.step(x[1, [1, 3, 3]])
+    assert_same(backend, rows, expected[0][[1, 3, 3]])
+    del steps, other
+    assert_identical(go_on(twin, x[1:]), expected)
+
+
+@both_ways
+@few_kinds
+def test_copies_of_steps_keep_weights_and_backend(backend, kind, duplicate):
+    decoder = make("gru", kind)
+    x, memory, state = make_inputs(decoder)
+    expected = go_on(decoder.start(memory, state), x)
+    steps = decoder.start(memory, state)
+    decoder.parameters.flat[:] = 0
+    memory[:] = 0
+    fs.set_backend("numpy")
+    twin = duplicate(duplicate(steps))
+    del steps
+    assert_identical(go_on(twin, x), expected)
+
+
+@few_kinds
+def test_copies_of_steps_run_at_once(backend, kind):
+    decoder = make("lstm", kind, sizes=(8, 48, 48))
+    x, memory, state = make_inputs(decoder, (30, 9, 5))
+    steps = decoder.start(memory, state)
+    expected = go_on(copy.copy(steps), x)
+    twins = [copy.copy(steps) for _ in range(4)]
+    for found in run_at_once([lambda twin=twin: go_on(twin, x) for twin in twins]):
+        assert_identical(found, expected)
+
+
+def test_a_deep_copy_of_steps_stays_with_what_is_copied_beside_it():
+    decoder = make("lstm", "general")
+    _, memory, state = make_inputs(decoder)
+    own, steps = copy.deepcopy((decoder, decoder.start(memory, state)))
+    assert steps._decoder is own is not decoder
+
+
+def test_steps_are_not_pickled(backend):
+    decoder = make("lstm", "general")
+    x, memory, state = make_inputs(decoder)
+    steps = decoder.start(memory, state)
+    steps.step(x[0])
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with raises(TypeError, "a DecoderState can't be pickled", "decoder.start(memory, state"):
+            pickle.dumps(steps, protocol)
+    decoder, memory, state = pickle.loads(pickle.dumps((decoder, memory, steps.state)))
+    assert_identical(go_on(decoder.start(memory, state), x[1:]), go_on(steps, x[1:]))
 
 
 @all_cells

@@ -166,6 +166,16 @@ def test_row_multiplier(kernels, sizes, dtype):
         assert_close(out, expected)
 
 
+def test_cython_row_multipliers_take_their_memory_once(cython_kernels):
+    x, out = np.ones((3, 20), np.float32), np.empty((3, 40), np.float32)
+    multiply = cython_kernels.RowMultiplier(np.ones((40, 20), np.float32), None)
+    multiply.__init__(np.zeros((40, 20), np.float32), None)  # has nothing to do any more
+    multiply(x, out)
+    assert (out == 20).all()
+    with pytest.raises(TypeError, match="argument"):
+        cython_kernels.RowMultiplier.__new__(cython_kernels.RowMultiplier)
+
+
 @both_dtypes
 @pytest.mark.parametrize("columns", [300, 65])  # split by columns, by rows
 def test_cython_row_multiplier_gives_the_same_bits(cython_kernels, columns, dtype):
@@ -697,8 +707,9 @@ def test_vector_math_in_place(kernels, name):
 
 # --- what only the Cython kernels promise ---------------------------------------------------
 
-# T, B, H: sizes that one thread keeps to itself, and sizes that are split by rows, by units
-SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64)]
+# T, B, H: sizes that one thread keeps to itself, and sizes that are split by units, by rows; the
+# last one by units although it has many rows, since its weights are large
+SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64), (5, 24, 260)]
 all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
@@ -845,7 +856,9 @@ def test_cython_every_isa_has_exact_vector_math(cython_kernels, isa, name, dtype
 
 @pytest.mark.parametrize("isa", ISAS)
 @all_cells
-@pytest.mark.parametrize("shape", [(20, 8, 160), (20, 40, 64)], ids=["by-units", "by-rows"])
+@pytest.mark.parametrize(
+    "shape", [(20, 8, 160), (20, 40, 64), (5, 24, 260)], ids=["by-units", "by-rows", "large"]
+)
 def test_cython_every_isa_on_threads(cython_kernels, isa, cell, option, shape):
     force_isa(cython_kernels, isa)
     cython_kernels.set_num_threads(3)  # of two directions each would have a thread to itself

@@ -292,6 +292,58 @@ def test_rows_of_huge_logits_leave_the_others_alone(backend, huge, smoothing, dt
     assert_identical(gradient_of(loss, far, targets, in_place=True), expected)
 
 
+all_sizes = pytest.mark.parametrize("size", [2e4, 1e6, 1e9, 1e30], ids=str)
+
+
+def make_wide_layer(size):
+    """255 outputs of this size for x = (1, 1), and x."""
+    linear = fs.Linear(2, 255, seed=0)
+    linear.parameters["weight"][...] = 0, size
+    linear.parameters["bias"][...] = 0
+    return linear, np.ones((1, 2), np.float32)
+
+
+@all_sizes
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_smoothing_of_large_equal_logits(backend, smoothing, size):
+    linear, x = make_wide_layer(size)
+    loss = fs.CrossEntropyLoss(label_smoothing=smoothing)
+    assert abs(loss(linear(x), [3]) - np.log(255)) < 1e-6
+    loss = fs.LinearCrossEntropyLoss(linear, label_smoothing=smoothing)
+    assert abs(loss(x, [3]) - np.log(255)) < 1e-6
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("target", range(4))
+def test_rows_may_span_more_than_float32(backend, smoothing, target):
+    logits = np.array([[3e38, -3e38, 0, 1e38]], np.float32)
+    loss = fs.CrossEntropyLoss(label_smoothing=smoothing)
+    x = logits[0].astype(np.float64)
+    expected = x[0] - (1 - smoothing) * x[target] - smoothing * x.mean()
+    assert abs(loss(logits, [target]) - expected) <= 1e-6 * expected
+    gradient = np.full(4, -smoothing / 4)
+    gradient[0] += 1
+    gradient[target] -= 1 - smoothing
+    assert_close(gradient_of(loss, logits, [target]), gradient[None].astype(np.float32))
+
+
+@both_dtypes
+def test_all_smoothed_rows_may_span_more_than_their_dtype(backend, dtype):
+    """The loss is too large then, but it is a number, and the gradient is right."""
+    most = np.finfo(dtype).max * dtype(0.6)
+    linear, x = fs.Linear(1, 3, bias=False, dtype=dtype), np.ones((1, 1), dtype)
+    linear.parameters["weight"][:, 0] = most, -most, -most
+    expected = np.array([1 - 1 / 3, -1 / 3, -1 / 3], dtype)
+    loss = fs.LinearCrossEntropyLoss(linear, label_smoothing=1.0)
+    value, backprop = loss.forward(x, [1])
+    assert value == np.inf
+    backprop()
+    assert_close(linear.parameters.grads["weight"][:, 0], expected)
+    value, backprop = fs.CrossEntropyLoss(label_smoothing=1.0).forward(linear(x), [1])
+    assert value > most / 2
+    assert_close(backprop()[0], expected)
+
+
 def test_rows_of_huge_features_leave_the_others_alone(rng):
     """The loss of one that is right beyond doubt is 0."""
     linear = fs.Linear(I, 5, bias=False, dtype=np.float64, seed=2)
@@ -539,6 +591,48 @@ def test_adaptive_softmax(backend, head_bias, reduction, rng):
     assert_close(loss.parameters.flat_grad, -2 * grads, 1e-14)
 
 
+@all_sizes
+def test_adaptive_log_prob_of_large_logits(backend, size):
+    """Of equal ones, whose probabilities are known."""
+    loss = fs.AdaptiveLogSoftmaxWithLoss(2, 40, [10, 20], div_value=1, seed=0)
+    for i in range(2):
+        loss.parameters[f"tail.{i}.0.weight"][...] = np.eye(2)
+    for name in ("head.weight", "tail.0.1.weight", "tail.1.1.weight"):
+        loss.parameters[name][...] = 0, size
+    x = np.ones((3, 2), np.float32)
+    expected = np.repeat(-np.log([12, 12 * 10, 12 * 20]), (10, 10, 20)).astype(np.float32)
+    assert_close(loss.log_prob(x), np.tile(expected, (3, 1)), 3e-7)
+    for target in (0, 10, 39):
+        assert abs(loss(x, [target] * 3) + expected[target]) < 1e-5
+
+
+def test_adaptive_log_prob_keeps_its_digits(backend, rng):
+    loss = fs.AdaptiveLogSoftmaxWithLoss(I, 40, [10, 20], div_value=2, head_bias=True, seed=0)
+    wide = fs.AdaptiveLogSoftmaxWithLoss(
+        I, 40, [10, 20], div_value=2, head_bias=True, dtype=np.float64
+    )
+    loss.parameters["head.bias"][...] += 1000  # which is no part of the probabilities
+    wide.load_state_dict(loss.state_dict())
+    x = np.zeros((1, I), np.float32)
+    assert_close(loss.log_prob(x), wide.log_prob(x).astype(np.float32), 3e-7)
+    loss.parameters.flat[:] *= 1e5
+    wide.load_state_dict(loss.state_dict())
+    x = rng.standard_normal((5, I)).astype(np.float32)
+    expected = wide.log_prob(x)
+    assert (np.abs(loss.log_prob(x) - expected) <= 1e-5 * np.abs(expected).max()).all()
+
+
+def test_adaptive_log_prob_of_a_row_that_spans_more_than_float32(backend):
+    loss = fs.AdaptiveLogSoftmaxWithLoss(2, 6, [2, 4], div_value=1, seed=0)
+    for i in range(2):
+        loss.parameters[f"tail.{i}.0.weight"][...] = np.eye(2)
+    loss.parameters["head.weight"][...] = 0
+    loss.parameters["tail.0.1.weight"][...] = [[3e38, 0], [-3e38, 0]]
+    loss.parameters["tail.1.1.weight"][...] = 0
+    p = np.exp(loss.log_prob(np.ones((1, 2), np.float32)))
+    assert_close(p, np.array([[2, 2, 2, 0, 1, 1]], np.float32) / 8)
+
+
 def test_adaptive_softmax_within_a_model(rng):
     loss, x, targets, mask = make_adaptive(rng)
     expected = loss(x, targets, mask)
@@ -594,6 +688,31 @@ def test_sampling_all_classes_is_the_full_softmax(backend, rng):
     assert abs(value - expected[0]) < 1e-12
     assert_close(backprop(), expected[1], 1e-13)
     assert_close(linear.parameters.flat_grad, grads, 1e-13)
+
+
+@both_dtypes
+def test_sampled_softmax_of_huge_logits(backend, dtype, rng):
+    """A row of equal logits of 1e38 beside others, whose loss and gradient stay bit for bit."""
+    linear = fs.Linear(2, 40, bias=False, dtype=dtype, seed=0)
+    linear.parameters["weight"][:, 1] = 1e19
+    x, targets = rng.standard_normal((4, 2)).astype(dtype), np.array([1, 39, 0, 2])
+    x[:, 1] = 0
+    others = np.delete(np.arange(4), 1)
+    loss = fs.SampledSoftmaxLoss(linear, 8, seed=3, reduction="sum")
+    sampled, _ = draw_distinct(np.random.default_rng(3), 40, 8)
+    assert 39 not in sampled
+    state = loss.random_state
+    without, backprop = loss.forward(x[others], targets[others])
+    alone = backprop()
+    x[1] = 0, 1e19
+    loss.random_state = state
+    linear.parameters.zero_grad()
+    value, backprop = loss.forward(x, targets)
+    assert abs(value - without - np.log(9)) < 1e-6
+    assert_identical(backprop()[others], alone)
+    expected = np.zeros(40, dtype)
+    expected[sampled], expected[39] = 1 / 9, 1 / 9 - 1
+    assert_close(linear.parameters.grads["weight"][:, 1] / 1e19, expected, 1e-6)
 
 
 def test_sampled_softmax_is_as_defined(backend, rng):

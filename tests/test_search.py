@@ -260,7 +260,6 @@ RULES = {
         "constraints": [[[2, 3]], [], [[4], [5]], [], [], [[2]]],
     },
 }
-PER_ROW = ("prefixes", "constraints", "source_lengths")
 
 
 def one_row(options, row):

@@ -145,6 +145,31 @@ def test_packed_linear_keeps_the_weights_of_its_moment(backend, rng, bias, lead)
         packed(np.ones((2, 4), int))
 
 
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_packed_linear_never_changes_and_copies_are_itself(backend, rng, duplicate):
+    model = fs.Module(linear=fs.Linear(4, 70, seed=1))
+    model.scores = model.linear.packed()
+    x = rng.standard_normal((3, 4)).astype(np.float32)
+    before = model.scores(x)
+    twin = duplicate(model)
+    model.linear.parameters.flat[:] = np.nan
+    del model
+    assert_identical(twin.scores(x), before)
+    assert duplicate(twin.scores) is twin.scores
+
+
+def test_packed_linears_are_not_pickled(backend):
+    linear = fs.Linear(4, 70, dtype=np.float64, seed=1)
+    packed = linear.packed()
+    assert (packed.in_features, packed.out_features, packed.dtype) == (4, 70, np.float64)
+    assert repr(packed) == "PackedLinear(4, 70, dtype=float64)"
+    with raises(AttributeError, "out_features can't be changed"):
+        packed.out_features = 3
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with raises(TypeError, "a PackedLinear can't be pickled", "call layer.packed() anew"):
+            pickle.dumps(packed, protocol)
+
+
 def test_packed_linear_of_tied_weights(rng):
     embedding = fs.Embedding(50, 8, seed=1)
     linear, x = fs.Linear(8, 50, tied=embedding), rng.standard_normal((7, 8)).astype(np.float32)

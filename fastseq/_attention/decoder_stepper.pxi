@@ -1,10 +1,9 @@
 """A decoder that advances one step a call, for any number of rows."""
 
-cdef void lay_out_cell(Direction *d, int parts, Scratch *scratch) noexcept nogil:
-    """The cell's packed weights, and the parts' tiles."""
+cdef void lay_out_cell(Direction *d, Scratch *scratch) noexcept nogil:
+    """The cell's packed weights."""
     cdef long s
     cdef Stage *stage
-    d.tile = take(scratch, <size_t>parts * TILE_BYTES)
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
         d.stage[s] = make_panels(
@@ -33,15 +32,22 @@ cdef void step_decoder(int index, int parts, void *argument) noexcept nogil:
         )
 
 
+cdef class Packed:
+    """Memory that is written once, and shared by copies."""
+    cdef void *memory
+
+    def __dealloc__(self):
+        fs_give_scratch(self.memory)
+
+
 cdef class DecoderStepper:
     """See ``reference_decoder.DecoderStepper``."""
     cdef Decoder decoder
-    cdef void *packed
     cdef void *rows
-    cdef long capacity            # rows that `rows` has room for
+    cdef long capacity            # rows that `rows` has room for; -1 before the first
     cdef int parts                # at most
     cdef int64_t offsets[2]
-    cdef object keep              # the arrays that pointers lead to
+    cdef object keep              # the arrays, and what is packed, to which pointers lead
 
     def __init__(
         self, str cell, option, weights, cnp.ndarray keys, cnp.ndarray values, cnp.ndarray v,
@@ -56,7 +62,6 @@ cdef class DecoderStepper:
         # What is packed is a copy; these are read in each step.
         keys, values = keys.copy(), values.copy()
         output_bias = None if output_bias is None else output_bias.copy()
-        self.keep = keys, values, source_offsets, output_bias
         memset(dec, 0, sizeof(Decoder))
         d.tiles, d.cell, d.rows_only = tiles, describe(cell, option, tiles), True
         d.T, d.H, d.I = 1, weight_hh.shape[1], weight_ih.shape[1]
@@ -70,37 +75,47 @@ cdef class DecoderStepper:
         set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
         dec.query_weight, dec.queries_by_row = data(query_weight), True
         dec.output_weight, dec.output_bias = data(output_weight), data(output_bias)
-        self.parts = _threads
-        self.pack()
+        self.parts, self.capacity = _threads, -1
+        self.keep = keys, values, source_offsets, output_bias, self.pack()
 
-    cdef pack(self):
+    def copy(self):
+        """See ``reference_decoder.DecoderStepper``."""
+        cdef DecoderStepper other = DecoderStepper.__new__(DecoderStepper)
+        other.decoder, other.parts, other.keep = self.decoder, self.parts, self.keep
+        other.decoder.d.offsets, other.capacity = other.offsets, -1
+        return other
+
+    cdef Packed pack(self):
         cdef Decoder *dec = &self.decoder
+        cdef Packed packed = Packed()
         cdef Scratch scratch
         cdef Part whole
         cdef int attempt
         scratch.data, scratch.used = NULL, 0
         for attempt in range(2):
-            lay_out_cell(&dec.d, self.parts, &scratch)
+            lay_out_cell(&dec.d, &scratch)
             lay_out_weights(dec, &scratch)
-            dec.own = take(&scratch, <size_t>self.parts * 2 * dec.memory.padded)
             if attempt == 0:
-                self.packed = take_memory(scratch.used)
-                scratch.data, scratch.used = <char *>self.packed, 0
+                packed.memory = take_memory(scratch.used)
+                scratch.data, scratch.used = <char *>packed.memory, 0
         whole = make_part(&dec.d, 0, 1)
         with nogil:
             pack_decoder(dec, &whole)
+        return packed
 
     cdef make_room(self, long rows):
-        """For what is kept of each row during a step."""
+        """For what is kept of each row during a step, and of each part."""
         cdef Decoder *dec = &self.decoder
         cdef Direction *d = &dec.d
         cdef Scratch scratch
         cdef int attempt
         fs_give_scratch(self.rows)
-        self.rows, self.capacity = NULL, 0
+        self.rows, self.capacity = NULL, -1
         scratch.data, scratch.used = NULL, 0
         dec.attended_row = row_bytes(dec, dec.memory.E + d.H)
         for attempt in range(2):
+            d.tile = take(&scratch, <size_t>self.parts * TILE_BYTES)
+            dec.own = take(&scratch, <size_t>self.parts * 2 * dec.memory.padded)
             d.work = take(&scratch, rows * d.cell.slots * gate_bytes(d))
             dec.attended = take(&scratch, rows * dec.attended_row)
             dec.queries = take(&scratch, rows * row_bytes(dec, dec.memory.A))
@@ -111,7 +126,6 @@ cdef class DecoderStepper:
         self.capacity = rows
 
     def __dealloc__(self):
-        fs_give_scratch(self.packed)
         fs_give_scratch(self.rows)
 
     def __call__(

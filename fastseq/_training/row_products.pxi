@@ -41,9 +41,8 @@ cdef class RowMultiplier:
     cdef RowProduct job
     cdef Panels panels
     cdef cnp.ndarray bias
-    cdef int kind
 
-    def __init__(self, cnp.ndarray weight, cnp.ndarray bias):
+    def __cinit__(self, cnp.ndarray weight, cnp.ndarray bias):
         cdef const fs_tiles *tiles = tiles_of(weight)
         cdef const char *source = data(weight)
         cdef long row = weight.strides[0], column = weight.strides[1]
