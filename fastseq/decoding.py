@@ -6,12 +6,12 @@ memory size.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq import checks
+from fastseq.stepwise import Stepwise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -59,7 +59,7 @@ class Memory:
         return padded
 
 
-class DecoderState:
+class DecoderState(Stepwise):
     """A decoder that advances one step a call, for rows that may be chosen anew at any time.
 
     Made by ``decoder.start(memory, state, memory_lengths)``, with a row for each of the memory's.
@@ -85,6 +85,11 @@ class DecoderState:
     >>> state.step(np.ones((3, 3), np.float32)).shape, state.weights.shape
     ((3, 4), (3, 6))
     """
+
+    _anew = (
+        "pickle its decoder, the memory of its rows and its state, and make a new one with "
+        "decoder.start(memory, state, memory_lengths)"
+    )
 
     def __init__(self, decoder, memory, states):
         self._decoder, self._longest = decoder, memory.longest
@@ -147,28 +152,3 @@ class DecoderState:
     def state(self) -> Any:
         """A copy of the state (1, R, H), as the decoder's calls take and give it."""
         return self._decoder._hand_out(self._states, lambda state: state[None].copy())
-
-    # --- copies -----------------------------------------------------------------------------
-
-    def __copy__(self) -> DecoderState:
-        return self._twin(vars(self))
-
-    def __deepcopy__(self, memo: dict) -> DecoderState:
-        own = ("_states", "_advance")
-        rest = {name: value for name, value in vars(self).items() if name not in own}
-        return self._twin(copy.deepcopy(rest, memo))
-
-    def _twin(self, attributes):
-        """One with these attributes, our weights and sources, and rows of its own like ours."""
-        twin = type(self).__new__(type(self))
-        vars(twin).update(attributes)
-        twin._states = [state.copy() for state in self._states]
-        twin._advance = self._advance.copy()
-        return twin
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(
-            f"a {type(self).__name__} can't be pickled, as it works in memory of this process: "
-            "pickle its decoder, the memory of its rows and its state, and make a new one with "
-            "decoder.start(memory, state, memory_lengths)"
-        )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.stepwise import Stepwise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-class Stream:
+class Stream(Stepwise):
     """A layer that advances one step a call, and allocates nothing to do so.
 
     Made by ``layer.stream(batch_size)``, with a state of zeros.  The layer's weights, and the
@@ -42,6 +42,11 @@ class Stream:
     >>> np.allclose(steps, lstm(x)[0], rtol=0, atol=1e-6)
     True
     """
+
+    _anew = (
+        "pickle its layer and its state, make a new stream with layer.stream(batch_size), and "
+        "assign the state to it"
+    )
 
     def __init__(self, layer, batch_size: int = 1) -> None:
         batch_size = checks.positive_int("batch_size", batch_size)
@@ -131,27 +136,5 @@ class Stream:
         for array in self._states:
             array.fill(0)
 
-    # --- copies -----------------------------------------------------------------------------
-
-    def __copy__(self) -> Stream:
-        return self._twin(vars(self))
-
-    def __deepcopy__(self, memo: dict) -> Stream:
-        own = ("_states", "_advance")
-        rest = {name: value for name, value in vars(self).items() if name not in own}
-        return self._twin(copy.deepcopy(rest, memo))
-
-    def _twin(self, attributes):
-        """A stream with these attributes, our weights, and a state of its own like ours."""
-        twin = type(self).__new__(type(self))
-        vars(twin).update(attributes)
-        twin._states = [array.copy() for array in self._states]
-        twin._advance = self._advance.copy(*twin._h_and_c())
-        return twin
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(
-            f"a {type(self).__name__} can't be pickled, as it works in memory of this process: "
-            "pickle its layer and its state, make a new stream with layer.stream(batch_size), "
-            "and assign the state to it"
-        )
+    def _copy_of(self, advance):
+        return advance.copy(*self._h_and_c())
