@@ -192,31 +192,31 @@ cdef void add_gradients_of_part(int part, int parts, void *argument) noexcept no
     """Rows of the weight's gradient that are the part's own, some rows of dy and x at a time."""
     cdef LinearGradient *job = <LinearGradient *>argument
     cdef const fs_tiles *tiles = job.tiles
-    cdef long panels = panels_of(tiles, job.outputs), begin = 0, rows, panel
+    cdef long panels = panels_of(tiles, job.outputs), begin = 0, panel
     cdef char *tile = job.memory + part * job.part_bytes
     cdef Scratch scratch
     cdef Panels x, dy
+    scratch.data, scratch.used = tile + TILE_BYTES, 0
+    x, dy = place_gradient_panels(job, ROWS_AT_ONCE, &scratch)
     while begin < job.rows:
-        rows = min(ROWS_AT_ONCE, job.rows - begin)
-        scratch.data, scratch.used = tile + TILE_BYTES, 0
-        x, dy = place_gradient_panels(job, rows, &scratch)
+        x.depth = dy.depth = min(ROWS_AT_ONCE, job.rows - begin)
         pack_panels(
-            tiles, &x, 0, x.count, job.x + begin * job.x_row, tiles.item, 0, job.x_row, 0, 0, rows,
+            tiles, &x, 0, x.count, job.x + begin * job.x_row, tiles.item, 0, job.x_row,
+            0, 0, x.depth,
         )
         for panel in range(panels * part // parts, panels * (part + 1) // parts):
-            add_gradients_of_panel(job, &x, &dy, panel, begin, rows, tile)
-        begin += rows
+            add_gradients_of_panel(job, &x, &dy, panel, begin, tile)
+        begin += x.depth
 
 
 cdef void add_gradients_of_panel(
-    const LinearGradient *job, const Panels *x, Panels *dy, long panel, long begin, long rows,
-    char *tile,
+    const LinearGradient *job, const Panels *x, Panels *dy, long panel, long begin, char *tile
 ) noexcept nogil:
     cdef const fs_tiles *tiles = job.tiles
     cdef long item = tiles.item, width = FS_PANEL_VECTORS * tiles.lanes, column = panel * width, i
     cdef const char *source = job.dy + begin * job.dy_row + column * item
     dy.outputs = min(width, job.outputs - column)
-    pack_panels(tiles, dy, 0, 1, source, item, 0, job.dy_row, 0, 0, rows)
+    pack_panels(tiles, dy, 0, 1, source, item, 0, job.dy_row, 0, 0, dy.depth)
     for i in range(x.count):
         multiply_store(
             tiles, x, i, i + 1, tile, dy.outputs, dy.data, item,
@@ -224,4 +224,4 @@ cdef void add_gradients_of_panel(
             job.d_weight + column * job.d_row, job.d_row, tiles.lanes * item, True,
         )
     if job.d_bias != NULL:
-        tiles.column_sums(rows, dy.outputs, source, job.dy_row, job.d_bias + column * item, NULL)
+        tiles.column_sums(dy.depth, dy.outputs, source, job.dy_row, job.d_bias + column * item, NULL)
