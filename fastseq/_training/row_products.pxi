@@ -224,4 +224,6 @@ cdef void add_gradients_of_panel(
             job.d_weight + column * job.d_row, job.d_row, tiles.lanes * item, True,
         )
     if job.d_bias != NULL:
-        tiles.column_sums(dy.depth, dy.outputs, source, job.dy_row, job.d_bias + column * item, NULL)
+        tiles.column_sums(
+            dy.depth, dy.outputs, source, job.dy_row, job.d_bias + column * item, NULL
+        )
