@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks, module, packing, stack
+from fastseq.backend import get_backend
 from fastseq.layers import Embedding
 from fastseq.streaming import Stream
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 State = Any  # an array h, or for the LSTM a pair (h, c)
+
+_WARM_STEPS, _WARM_UNITS = 50, 64
 
 _IF_INDICES = ", or give embedding=... if they are indices of vectors"
 
@@ -63,6 +66,7 @@ class RecurrentLayer(stack.Stack):
                 UserWarning,
                 stacklevel=3,
             )
+        _warm_up(self)
 
     def __repr__(self):
         options = ["batch_first=True"] * self.batch_first
@@ -270,6 +274,30 @@ class RecurrentLayer(stack.Stack):
         letters = "(num_layers * directions, hidden_size)"
         arrays = self._read_states(name, value, (count, hidden), letters)
         return [array.reshape(count, 1, hidden) for array in arrays]
+
+
+_warm = set()  # kinds of layers that have run in this process
+
+
+def _warm_up(layer):
+    """Run a small layer like this one, forward and back, once a process.
+
+    Code and memory that are used for the first time make a small call take three to seven times as
+    long.  So this happens while a model is made, and not while somebody waits for its first answer.
+    """
+    kind, options, dtype = layer._kind, layer._option, layer.dtype
+    like = (kind.name, options, dtype)
+    if like in _warm or get_backend() != "cython":  # Numba would compile for seconds
+        return
+    _warm.add(like)
+    # a subclass may take other arguments
+    plain = next(parent for parent in type(layer).__mro__ if "_kind" in vars(parent))
+    own = dict(zip([kind.option], options, strict=False))
+    small = plain(_WARM_UNITS, _WARM_UNITS, dtype=dtype, seed=0, **own)
+    x = np.zeros((_WARM_STEPS, 1, _WARM_UNITS), dtype)
+    small(x)
+    y, _, backprop = small.forward(x)
+    backprop(y)
 
 
 class LayerBackprop(module.Backprop):

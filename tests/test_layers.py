@@ -28,6 +28,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
+from fastseq import recurrent
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -623,6 +624,26 @@ def test_assignments_copy_into_the_buffers(make_layer, rng):
     for name in ("flat", "flat_grad"):
         with pytest.raises(AttributeError, match="can't be replaced"):
             setattr(layer.parameters, name, flat.copy())
+
+
+@pytest.mark.parametrize("options", [{}, {"reset_after": False}, {"dtype": np.float64}])
+def test_first_layer_of_a_kind_warms_up_and_changes_nothing(monkeypatch, options):
+    class Words(fs.GRU):
+        def __init__(self, words):
+            super().__init__(len(words), 4, seed=0, **options)
+
+    passes = []
+    forward = fs.GRU.forward
+    warmed = fs.GRU(3, 4, seed=0, **options)
+    monkeypatch.setattr(recurrent, "_warm", set())
+    monkeypatch.setattr(fs.GRU, "forward", lambda *a: passes.append(a[0]) or forward(*a))
+    layers = [Words("abc") for _ in range(3)]
+    assert len(passes) == (fs.get_backend() == "cython")  # Numba would compile for seconds
+    for layer in layers:
+        assert_identical(layer.parameters.flat, warmed.parameters.flat)
+        assert not layer.parameters.flat_grad.any()
+    for small in passes:
+        assert (small.reset_after, small.dtype) == (warmed.reset_after, warmed.dtype)
 
 
 def test_initial_parameters_follow_seed_and_size():
