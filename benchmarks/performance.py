@@ -52,6 +52,12 @@ SECTIONS = {
         ("ragged",),
         "The dense batch has the same shape without lengths; PyTorch packs and unpacks.",
     ),
+    "packed": Section(
+        "Short sequences, weights packed once, one thread",
+        ("packed",),
+        "fastseq is `layer.packed()`, fastseq layer the layer itself, which packs its weights in "
+        "each call. ONNX Runtime and OpenVINO compile theirs ahead.",
+    ),
     "stream": Section("Streaming, one step per call, one thread", ("stream",), STREAMS),
     "stream-2": Section(
         "Streaming, one step per call, two threads", ("stream", "--threads", "2"), STREAMS

@@ -56,7 +56,7 @@ def softmax_cross_entropy_backward(
 def rnn_forward(
     x: _Tokens,
     h0: _Floats,
-    weights: Sequence[_Weights],
+    weights: Sequence[_Weights] | list[PackedWeights],
     offsets: _Offsets,
     reverse: Sequence[bool],
     nonlinearity: _Nonlinearity,
@@ -80,7 +80,7 @@ def lstm_forward(
     x: _Tokens,
     h0: _Floats,
     c0: _Floats,
-    weights: Sequence[_Weights],
+    weights: Sequence[_Weights] | list[PackedWeights],
     offsets: _Offsets,
     reverse: Sequence[bool],
     y: _Floats,
@@ -108,7 +108,7 @@ def lstm_backward(
 def gru_forward(
     x: _Tokens,
     h0: _Floats,
-    weights: Sequence[_Weights],
+    weights: Sequence[_Weights] | list[PackedWeights],
     offsets: _Offsets,
     reverse: Sequence[bool],
     reset_after: bool,
@@ -181,6 +181,14 @@ def adagrad_step(
 def average(mean: NDArray[np.float64], values: _Floats, weight: float) -> None: ...
 def squared_norm(x: _Floats) -> float: ...
 
+class PackedWeights: ...
+
+def pack_weights(
+    cell: Literal["rnn", "lstm", "gru"],
+    option: _Nonlinearity | bool | None,
+    weights: Sequence[_Weights],
+) -> list[PackedWeights]: ...
+
 class Stepper:
     @property
     def h(self) -> _Floats: ...
@@ -189,7 +197,7 @@ class Stepper:
     def __init__(
         self,
         cell: Literal["rnn", "lstm", "gru"],
-        weights: list[_Weights],
+        weights: list[PackedWeights],
         option: _Nonlinearity | bool | None,
         h: _Floats,
         c: _Floats | None,

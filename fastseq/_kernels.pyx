@@ -81,6 +81,7 @@ include "_recurrent/panels.pxi"
 include "_recurrent/direction.pxi"
 include "_recurrent/forward.pxi"
 include "_recurrent/backward.pxi"
+include "_recurrent/packed.pxi"
 include "_recurrent/layer.pxi"
 include "_recurrent/stepper.pxi"
 

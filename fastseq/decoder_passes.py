@@ -126,7 +126,7 @@ class DecoderPasses(stack.Stack):
         h0, c0, fed0 = self._three(run.states)
         return (
             cell,
-            self._option[0] if self._option else None,
+            self._only_option(),
             run.x,
             h0,
             c0,
@@ -152,7 +152,7 @@ class DecoderPasses(stack.Stack):
             feeds = "output" if self._feeds_output else "context"
         return kernels().DecoderStepper(
             self._kind.name,
-            self._option[0] if self._option else None,
+            self._only_option(),
             self._weights[0][0],
             self._keys(memory),
             memory.values,

@@ -8,13 +8,14 @@ axes, F features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.module import Backprop, Module, fixed
+from fastseq.packed import Packed
 from fastseq.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -430,13 +431,13 @@ class Linear(TokenLayer):
                 parameters.grads["bias"][own] += dy.sum(axis=0)
 
 
-class PackedLinear:
+class PackedLinear(Packed):
     """A :class:`Linear` layer as it was when its ``packed()`` made this: see there.
 
     Calling it is like calling the layer; where x is a single row, for which the layer asks BLAS,
     the two agree to rounding.
 
-    It never changes, so a copy is itself.  It can't be pickled; its layer can.
+    A copy is itself.  It can't be pickled; its layer can.
     """
 
     in_features = fixed("in_features")
@@ -456,18 +457,6 @@ class PackedLinear:
         y = np.empty((*x.shape[:-1], self._out_features), x.dtype)
         self._multiply(_rows(x), _rows(y))
         return y
-
-    def __copy__(self) -> PackedLinear:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> PackedLinear:
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(
-            "a PackedLinear can't be pickled, as it works in memory of this process: pickle its "
-            "layer, and call layer.packed() anew"
-        )
 
 
 def _rows(x):

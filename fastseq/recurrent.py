@@ -15,6 +15,7 @@ import numpy as np
 from fastseq import checks, module, packing, stack
 from fastseq.backend import get_backend
 from fastseq.layers import Embedding
+from fastseq.packed import PackedLayer
 from fastseq.streaming import Stream
 
 if TYPE_CHECKING:
@@ -171,6 +172,24 @@ class RecurrentLayer(stack.Stack):
         y, finals, tape = self._run(x, states, packed, buffers, embedding, beside, training=True)
         y = packed.scatter(y)
         return y, self._hand_out(finals, packed.unsort), LayerBackprop(self, tape, y.shape)
+
+    def packed(self) -> PackedLayer:
+        """The layer as it is now, for many calls over short sequences.
+
+        The weights are copied, in the order in which the kernels read them; a call of the layer
+        itself does that each time, since they may have changed.  It takes an eighth of a call for
+        a single sequence of 100 steps with 512 units, and more than half for 10 steps.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> gru, x = fs.GRU(4, 16, seed=0), np.ones((3, 1, 4), np.float32)
+        >>> packed = gru.packed()
+        >>> y, h = packed(x)
+        >>> bool((y == gru(x)[0]).all())
+        True
+        """
+        return PackedLayer(self)
 
     def stream(self, batch_size: int = 1) -> Stream:
         """The layer one step at a time: see :class:`Stream`.

@@ -20,7 +20,8 @@ x           (N, I)             input tokens; or (N,) or (N, K) int64: see below
 y           (N, D * H)         outputs; direction d owns columns d * H : (d + 1) * H
 h0, h_n     (D, B, H)          states before and after (``h_n`` is ``h0`` for length 0)
 weights     D tuples           (weight_ih (G*H, I), weight_hh (G*H, H), bias_ih, bias_hh);
-                               both biases are None in a layer without biases
+                               both biases are None in a layer without biases; in forward
+                               also what ``pack_weights`` gives
 reverse     D bools            whether a direction runs from each sequence's end
 gates       (D, N, slots*H)    saved by forward; backward overwrites them with gradients
 cells       (D, N, H)          the LSTM's cell states, saved by forward
@@ -372,14 +373,24 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
 # --- streaming ------------------------------------------------------------------------------
 
 
+def pack_weights(cell, option, weights):
+    """What stands for a layer's weights, as they are now, in any number of forward passes.
+
+    D copies, one a direction; the compiled kernels keep them in the order in which they read
+    them, which they else make anew in each pass.  ``cell`` and ``option`` are those of
+    :class:`Stepper`.
+    """
+    return [tuple(None if a is None else a.copy() for a in own) for own in weights]
+
+
 class Stepper:
-    """Stacked cells that advance one step a call, with their weights bound once.
+    """Stacked cells that advance one step a call.
 
     Parameters
     ----------
     cell : {"rnn", "lstm", "gru"}
     weights : list
-        One (weight_ih, weight_hh, bias_ih, bias_hh) for each layer.
+        One element of what :func:`pack_weights` gives for each layer.
     option : str or bool or None
         The RNN's nonlinearity, the GRU's ``reset_after``; None for the LSTM.
     h, c : ndarray, (layers, B, H)
@@ -398,7 +409,7 @@ class Stepper:
         self.top.flags.writeable = False
 
     def copy(self, h, c):
-        """The same weights, whose array it may share, with another state to update."""
+        """The same weights with another state to update."""
         return type(self)(self.cell, self.weights, self.option, h, c)
 
     def __call__(self, x):

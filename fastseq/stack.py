@@ -129,6 +129,14 @@ class Stack(Module):
             for layer in range(self.num_layers)
         ]
 
+    def _only_option(self):
+        return self._option[0] if self._option else None
+
+    def _pack_weights(self):
+        """For each layer its weights of now, as the kernels take them any number of times."""
+        cell, option = self._kind.name, self._only_option()
+        return [kernels().pack_weights(cell, option, own) for own in self._weights]
+
     def release(self) -> None:
         """Let go of the memory that is kept from call to call.
 
@@ -181,20 +189,23 @@ class Stack(Module):
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(self, x, states, packing, buffers, embedding=None, beside=None, *, training):
+    def _run(
+        self, x, states, packing, buffers, embedding=None, beside=None, *, training, cell=None
+    ):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
         With an embedding x are indices (N,) of its rows; beside are vectors (B, F), in the kernels'
-        order, that stand behind each token's x.  The tape is what a backward pass needs:
+        order, that stand behind each token's x.  ``cell`` are the kernel and packed weights of a
+        PackedLayer.  The tape is what a backward pass needs:
         (packing, buffers, states, layers, lookup), with (given, y, saved, kept) for each layer,
         where ``given`` are the kernel's first arguments, and ``kept`` tells what dropout let
         through, or is None.
         """
-        forward = getattr(kernels(), self._kind.forward)
+        forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
         finals = list(map(np.ndarray.copy, states))  # and so they stay without tokens
-        lookup, weights, layers = None, self._weights, []
+        lookup, layers = None, []
         first, last = states, finals  # of a layer's tokens
         if embedding is not None or beside is not None:
             lookup = Lookup(embedding, x, beside, packing.offsets, weights[0], buffers)

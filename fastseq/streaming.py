@@ -74,13 +74,9 @@ class Stream(Stepwise):
     def reload(self) -> None:
         """Read the layer's weights again, and use the backend that is chosen now."""
         layer = self._layer
-        option = layer._option[0] if layer._option else None
-        # copies: a backend that doesn't rearrange weights must not see later changes either
-        weights = [
-            tuple(None if array is None else array.copy() for array in directions[0])
-            for directions in layer._weights
-        ]
-        self._advance = kernels().Stepper(layer._kind.name, weights, option, *self._h_and_c())
+        weights = [own for (own,) in layer._pack_weights()]
+        cell, option = layer._kind.name, layer._only_option()
+        self._advance = kernels().Stepper(cell, weights, option, *self._h_and_c())
 
     def _h_and_c(self):
         """The state's arrays as the kernels take them: c is None but for the LSTM."""

@@ -379,8 +379,8 @@ def test_goals_of_dialogue_models():
 # --- suites and command ---------------------------------------------------------------------
 
 
-SAVED = ["layers", "float64", "ragged", "stream", "decoder", "attention", "binary-addition"]
-SAVED += ["corpus", "dialogue", "word2vec", "word2vec-memory"]
+SAVED = ["layers", "float64", "ragged", "packed", "stream", "decoder", "attention"]
+SAVED += ["binary-addition", "corpus", "dialogue", "word2vec", "word2vec-memory"]
 
 
 @pytest.mark.parametrize("suite", SAVED)

@@ -554,7 +554,8 @@ def test_stream_equals_batch(kernels, cell, option, dtype, bias, batch):
 
     h = np.concatenate([first.h0, second.h0])
     c = np.concatenate([first.c0, second.c0]) if cell == "lstm" else None
-    stepper = kernels.Stepper(cell, [first.weights[0], second.weights[0]], option, h, c)
+    weights = [kernels.pack_weights(cell, option, case.weights)[0] for case in (first, second)]
+    stepper = kernels.Stepper(cell, weights, option, h, c)
     streamed = np.concatenate([stepper(x).copy() for x in np.split(first.x, 5)])
 
     # the Cython kernels promise equal bits, and keep to it however a sequence is cut
@@ -565,12 +566,34 @@ def test_stream_equals_batch(kernels, cell, option, dtype, bias, batch):
         compare(c, np.concatenate([lower.c_n, upper.c_n]), name="c")
 
 
+@all_cells
+@both_dtypes
+@with_and_without_bias
+@pytest.mark.parametrize("reverse", DIRECTIONS, ids=DIRECTION_IDS)
+def test_packed_weights_stand_for_those_of_their_moment(
+    kernels, cell, option, dtype, bias, reverse
+):
+    case = make_case(
+        cell, option, lengths=(5, 3, 3, 1, 0), reverse=reverse, hidden_size=70, dtype=dtype
+    )
+    if not bias:
+        case.weights = [(w, u, None, None) for w, u, _, _ in case.weights]
+    expected = [forward(kernels, case, training=training) for training in (False, True)]
+    given, case.weights = case.weights, kernels.pack_weights(cell, option, case.weights)
+    for own in given:
+        for array in own:
+            if array is not None:
+                array[...] = np.nan
+    for training in (False, True):
+        assert_identical(forward(kernels, case, training=training).y, expected[training].y)
+        assert_identical(forward(kernels, case, training=training).h_n, expected[training].h_n)
+
+
 def make_stepper(kernels):
     # by keyword, which also shows that the names are equal: a compiled class has no signature
     case, _ = make_stack("lstm", None, batch=2, dtype=np.float32)
-    stepper = kernels.Stepper(
-        cell="lstm", weights=[case.weights[0]], option=None, h=case.h0, c=case.c0
-    )
+    weights = kernels.pack_weights(cell="lstm", option=None, weights=case.weights)
+    stepper = kernels.Stepper(cell="lstm", weights=weights, option=None, h=case.h0, c=case.c0)
     return stepper, case
 
 
@@ -606,7 +629,8 @@ def test_stepper_refuses_what_does_not_fit(kernels, x):
 def test_stepper_refuses_a_number_for_a_row_of_one(kernels):
     """An array without axes has as many elements as that row, but no axis to look at."""
     case = make_case("rnn", "tanh", lengths=(1,), input_size=1, dtype=np.float32)
-    stepper = kernels.Stepper("rnn", case.weights, "tanh", case.h0, None)
+    weights = kernels.pack_weights("rnn", "tanh", case.weights)
+    stepper = kernels.Stepper("rnn", weights, "tanh", case.h0, None)
     before = case.h0.copy()
     for x in (np.array(1, np.float32), np.float32(1)):
         with pytest.raises((TypeError, ValueError), match=r"\bx\b"):

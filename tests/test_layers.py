@@ -6,6 +6,7 @@ Test sizes: T steps, B rows, I input size, H hidden size.
 import copy
 import os
 import pickle
+import re
 import tracemalloc
 
 import numpy as np
@@ -250,6 +251,59 @@ def test_repeated_calls_agree_while_shapes_change(backend, make_layer, rng):
     again = [train(layer, x, None, lengths) for x, lengths in reversed(cases)]
     assert_identical(tuple(first), tuple(kept))
     assert_identical(tuple(reversed(again)), tuple(kept))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_packed_is_the_layer_of_its_moment(backend, make_layer, rng, bidirectional):
+    layer = make_layer(I, H, 2, bidirectional=bidirectional, batch_first=True, seed=1)
+    x, state = random(rng, B, T, I), random_state(layer, B, rng)
+    expected = layer(x), layer(x, state, LENGTHS), layer(x[0]), layer(x[:, :0], state)
+    packed = layer.packed()
+    layer.parameters.flat[:] = np.nan
+    for _ in range(2):
+        given = packed(x), packed(x, state, LENGTHS), packed(x[0]), packed(x[:, :0], state)
+        assert_identical(given, expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 1, 5, 150), (9, 48, 6, 33), (7, 3, 130, 300)])
+def test_packed_is_the_layer_on_any_number_of_threads(backend, make_layer, rng, shape):
+    steps, rows, width, hidden = shape
+    layer = make_layer(width, hidden, 2, bidirectional=True, seed=1)
+    x, lengths = random(rng, steps, rows, width), rng.integers(0, steps + 1, rows)
+    packed, expected = layer.packed(), (layer(x), layer(x, None, lengths))
+    for n in (1, 2, 3):
+        fs.set_num_threads(n)
+        assert_identical((packed(x), packed(x, None, lengths)), expected)
+    fs.set_num_threads(1)
+    for found in run_at_once([lambda: packed(x)] * 4):
+        assert_identical(found, expected[0])
+
+
+def test_packed_keeps_its_backend_and_layer(backend, make_layer, rng):
+    layer = make_layer(I, H, 2, seed=1)
+    x, expected = random(rng, T, B, I), layer(random(np.random.default_rng(0), T, B, I))
+    packed = layer.packed()
+    del layer
+    for name in ("numpy", "cython"):
+        try:
+            fs.set_backend(name)
+        except ImportError:
+            continue
+        assert_identical(packed(x), expected)
+        assert copy.copy(packed) is packed and copy.deepcopy(packed) is packed
+    with pytest.raises(TypeError, match=r"a PackedLayer can't be pickled.*call layer.packed\(\)"):
+        pickle.dumps(packed)
+
+
+def test_packed_refuses_what_the_layer_refuses(make_layer):
+    layer = make_layer(I, H, seed=1)
+    packed = layer.packed()
+    assert repr(packed) == f"{layer!r}.packed()"
+    for x in (np.ones((T, I + 1), np.float32), np.ones((T, I), int), np.ones(I, np.float32)):
+        with pytest.raises((TypeError, ValueError)) as ours:
+            packed(x)
+        with pytest.raises(ours.type, match=re.escape(str(ours.value))):
+            layer(x)
 
 
 SHAPES = [(6, 5, LENGTHS), (2, 9, None), (8, 1, [3]), (6, 5, None), (1, 1, None), (7, 2, [7, 2])]

@@ -1,19 +1,5 @@
 """A decoder that advances one step a call, for any number of rows."""
 
-cdef void lay_out_cell(Direction *d, Scratch *scratch) noexcept nogil:
-    """The cell's packed weights."""
-    cdef long s
-    cdef Stage *stage
-    for s in range(d.cell.stages):
-        stage = &d.cell.forward[s]
-        d.stage[s] = make_panels(
-            d.tiles, d.H, d.H, stage.gates if stage.interleaved else 0, scratch
-        )
-    d.bias = take(scratch, d.cell.gates * gate_bytes(d))
-    d.candidate_bias = take(scratch, gate_bytes(d))
-    d.input = make_panels(d.tiles, d.ahead, d.H, d.cell.gates, scratch)
-
-
 cdef void step_decoder(int index, int parts, void *argument) noexcept nogil:
     cdef Decoder *dec = <Decoder *>argument
     cdef Direction *d = &dec.d
@@ -30,14 +16,6 @@ cdef void step_decoder(int index, int parts, void *argument) noexcept nogil:
             <char *>dec.fed0 + begin * d.state_row, dec.y + begin * d.state_row,
             (part.row_end - begin) * d.state_row,
         )
-
-
-cdef class Packed:
-    """Memory that is written once, and shared by copies."""
-    cdef void *memory
-
-    def __dealloc__(self):
-        fs_give_scratch(self.memory)
 
 
 cdef class DecoderStepper:

@@ -43,6 +43,7 @@ cdef struct Direction:
     char *d_weight_hh
     char *d_bias_ih
     char *d_bias_hh
+    bint is_packed        # the weights lie in panels already, which belong to a PackedWeights
     # Scratch; per part where two parts would write it.
     Panels input
     Panels stage[2]

@@ -167,7 +167,8 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef long step = 0, end, low, high
     cdef fs_block b
     fill_block(d, &part, &b)
-    pack_forward(d, &part)
+    if not d.is_packed:
+        pack_forward(d, &part)
     while step < d.T:
         end = chunk_end(d, step, d.chunk_tokens, 1)
         low = min(time_of(d, step), time_of(d, end - 1))

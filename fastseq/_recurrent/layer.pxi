@@ -53,46 +53,49 @@ cdef void whole_input_gradient(Direction *d, int index, int parts) noexcept nogi
 
 cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noexcept nogil:
     """Place the packed weights and the parts' buffers in scratch memory."""
-    cdef size_t part_count = parts
-    cdef long s, most, vector = d.tiles.lanes * d.tiles.item, token = d.cell.slots * gate_bytes(d)
+    d.tile = take(scratch, <size_t>parts * TILE_BYTES)
+    if backward:
+        lay_out_backward(d, parts, scratch)
+    else:
+        lay_out_forward(d, parts, scratch)
+
+
+cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept nogil:
+    cdef long token = d.cell.slots * gate_bytes(d)
+    if not d.is_packed:
+        lay_out_cell(d, scratch)
+    d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // token))
+    if d.slots == NULL and d.cell.gates > 1:
+        d.work_part = max(d.chunk_tokens, d.B) * token
+        d.work = take(scratch, parts * d.work_part)
+
+
+cdef void lay_out_backward(Direction *d, size_t parts, Scratch *scratch) noexcept nogil:
+    cdef long s, most = BACKWARD_TOKENS
     cdef Stage *stage
     cdef Scratch unplaced
     unplaced.data, unplaced.used = NULL, 0
-    d.tile = take(scratch, part_count * TILE_BYTES)
     for s in range(d.cell.stages):
-        stage = &d.cell.backward[s] if backward else &d.cell.forward[s]
+        stage = &d.cell.backward[s]
         d.stage[s] = make_panels(
-            d.tiles, stage.gates * d.H if backward else d.H, d.H,
-            stage.gates if stage.interleaved else 0, scratch,
+            d.tiles, stage.gates * d.H, d.H, stage.gates if stage.interleaved else 0, scratch
         )
-    if backward:
-        if d.cell.gates == 1:  # an RNN saves no slots: its gradients take scratch memory
-            d.slots, d.slots_row = take(scratch, d.offsets[d.T] * gate_bytes(d)), gate_bytes(d)
-        # Large weights: longer products, since each reads and writes all their gradients.
-        most = BACKWARD_TOKENS
-        if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
-            most *= 2
-        d.chunk_tokens = min(d.offsets[d.T], most)
-        if d.dx != NULL:
-            d.input = make_panels(d.tiles, d.cell.gates * d.H, d.ahead, 0, scratch)
-        d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
-        d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
-        d.dz_panels = make_panels(
-            d.tiles, d.chunk_tokens, PACKED_BYTES // (most * d.tiles.item), 0, &unplaced
-        )
-        d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels)
-        d.packed_part += panel_bytes(&d.dz_panels)
-        d.packed = take(scratch, part_count * d.packed_part)
-    else:
-        d.bias = take(scratch, d.cell.gates * gate_bytes(d))
-        d.candidate_bias = take(scratch, gate_bytes(d))
-        d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // token))
-        d.input = make_panels(
-            d.tiles, d.ahead, d.H, d.cell.gates if d.cell.gates > 1 else 0, scratch
-        )
-        if d.slots == NULL and d.cell.gates > 1:
-            d.work_part = max(d.chunk_tokens, d.B) * token
-            d.work = take(scratch, part_count * d.work_part)
+    if d.cell.gates == 1:  # an RNN saves no slots: its gradients take scratch memory
+        d.slots, d.slots_row = take(scratch, d.offsets[d.T] * gate_bytes(d)), gate_bytes(d)
+    # Large weights: longer products, since each reads and writes all their gradients.
+    if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
+        most *= 2
+    d.chunk_tokens = min(d.offsets[d.T], most)
+    if d.dx != NULL:
+        d.input = make_panels(d.tiles, d.cell.gates * d.H, d.ahead, 0, scratch)
+    d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
+    d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
+    d.dz_panels = make_panels(
+        d.tiles, d.chunk_tokens, PACKED_BYTES // (most * d.tiles.item), 0, &unplaced
+    )
+    d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels)
+    d.packed_part += panel_bytes(&d.dz_panels)
+    d.packed = take(scratch, parts * d.packed_part)
 
 
 cdef int parts_for(const Layer *layer) noexcept:
@@ -178,7 +181,14 @@ cdef class _Pass:
         self.layer.directions = len(weights)
         for i in range(self.layer.directions):
             d = &self.layer.direction[i]
-            d.tiles, d.cell = tiles, describe(cell, option, tiles)
+            own = weights[i]
+            if type(own) is PackedWeights:
+                d[0] = (<PackedWeights>own).d
+                tiles = d.tiles
+            else:
+                d.tiles, d.cell = tiles, describe(cell, option, tiles)
+                weight_ih, weight_hh, bias_ih, bias_hh = own
+                set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
             d.T, d.B, d.H = offsets.shape[0] - 1, h0.shape[1], h0.shape[2]
             d.offsets, d.reverse = <const int64_t *>data(offsets), reverse[i]
             if indices:
@@ -190,8 +200,6 @@ cdef class _Pass:
             d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
             d.y, d.y_row = data(y) + i * d.H * tiles.item, y.strides[0]
-            weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
-            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
 
     cdef set_slots(self, cnp.ndarray gates):
         cdef int i

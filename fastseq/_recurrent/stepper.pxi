@@ -43,19 +43,10 @@ cdef void step_in_slices(Direction *d, Part part, fs_block *b) noexcept nogil:
         wait(d, &part)
 
 
-cdef void copy_packed(Direction *d, const Direction *source) noexcept nogil:
-    """What ``pack_forward`` made of the weights, from an equal layer."""
-    cdef long s
-    memcpy(d.bias, source.bias, d.cell.gates * gate_bytes(d))
-    memcpy(d.candidate_bias, source.candidate_bias, gate_bytes(d))
-    memcpy(d.input.data, source.input.data, panel_bytes(&d.input))
-    for s in range(d.cell.stages):
-        memcpy(d.stage[s].data, source.stage[s].data, panel_bytes(&d.stage[s]))
-
-
 cdef class Stepper:
     """Stacked cells that advance one step a call; see ``reference.Stepper``."""
     cdef Stack stack
+    cdef list weights     # to whose memory the layers point
     cdef void *memory
     cdef size_t state_bytes
     cdef int parts, kind
@@ -66,47 +57,36 @@ cdef class Stepper:
     cdef cnp.ndarray top, top_row
 
     def __init__(self, str cell, list weights, option, cnp.ndarray h, cnp.ndarray c):
-        cdef const fs_tiles *tiles = tiles_of(h)
         cdef Direction *d
-        cdef Part whole
         cdef long i
-        self.take_layers(len(weights))
+        self.take_layers(weights)
         for i in range(self.stack.layers):
             d = &self.stack.layer[i]
-            d.tiles, d.cell = tiles, describe(cell, option, tiles)
-            weight_ih, weight_hh, bias_ih, bias_hh = weights[i]
-            d.T, d.B, d.I, d.H = 1, h.shape[1], weight_ih.shape[1], h.shape[2]
-            d.ahead = d.I
-            d.x_row = d.I * tiles.item
-            d.y_row = d.state_row = d.H * tiles.item
-            set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
+            d[0] = (<PackedWeights?>weights[i]).d
+            d.T, d.B = 1, h.shape[1]
+            d.x_row = d.I * d.tiles.item
+            d.y_row = d.state_row = d.H * d.tiles.item
         self.bind(h, c)
         self.parts = self.useful_parts()
         self.take_memory()
-        for i in range(self.stack.layers):
-            d = &self.stack.layer[i]
-            whole = make_part(d, 0, 1)
-            pack_forward(d, &whole)
 
     def copy(self, cnp.ndarray h, cnp.ndarray c):
         """The same weights with another state; see ``reference.Stepper``."""
         cdef Stepper other = Stepper.__new__(Stepper)
-        cdef long i
-        other.take_layers(self.stack.layers)
+        other.take_layers(self.weights)
         memcpy(other.stack.layer, self.stack.layer, self.stack.layers * sizeof(Direction))
         other.bind(h, c)
         other.parts = self.parts
         other.take_memory()
-        for i in range(self.stack.layers):
-            copy_packed(&other.stack.layer[i], &self.stack.layer[i])
         return other
 
-    cdef take_layers(self, long layers):
-        self.stack.layers = layers
-        self.stack.layer = <Direction *>fs_take_scratch(layers * sizeof(Direction))
+    cdef take_layers(self, list weights):
+        self.weights, self.stack.layers = weights, len(weights)
+        fs_give_scratch(self.stack.layer)
+        self.stack.layer = <Direction *>fs_take_scratch(len(weights) * sizeof(Direction))
         if self.stack.layer == NULL:
             raise MemoryError("no memory for a stream")
-        memset(self.stack.layer, 0, layers * sizeof(Direction))
+        memset(self.stack.layer, 0, len(weights) * sizeof(Direction))
 
     cdef bind(self, cnp.ndarray h, cnp.ndarray c):
         """Advance this state."""
@@ -142,20 +122,20 @@ cdef class Stepper:
         return min(_threads, max(d.B // 2, d.H // UNITS_PER_PART, 1))
 
     cdef take_memory(self):
-        """For the packed weights, the parts' buffers and the next states."""
+        """For the parts' buffers and the next states."""
         cdef Scratch scratch
         cdef Direction *d
         cdef long i
         cdef int attempt
+        fs_give_scratch(self.memory)
+        self.memory = NULL
         scratch.data, scratch.used = NULL, 0
         for attempt in range(2):
             for i in range(self.stack.layers):
                 lay_out(&self.stack.layer[i], False, self.parts, &scratch)
             self.next_states = take(&scratch, self.state_bytes)
             if attempt == 0:
-                self.memory = fs_take_scratch(scratch.used)
-                if self.memory == NULL:
-                    raise MemoryError(f"no memory for {scratch.used} bytes of packed weights")
+                self.memory = take_memory(scratch.used)
                 scratch.data, scratch.used = <char *>self.memory, 0
         for i in range(self.stack.layers):
             d = &self.stack.layer[i]

@@ -206,6 +206,10 @@ def _ragged(rows, settings):
             yield Goal(what, row.ratio("torch"), RAGGED_OVER_TORCH)
 
 
+def _packed(rows, settings):
+    yield from _over_serving(rows)
+
+
 def _stream(rows, settings):
     for row in rows:
         if row.case["hidden"] in STREAM_HIDDEN and "onnxruntime" in row.times:
@@ -315,6 +319,7 @@ _GOALS = {
     "layers": _layers,
     "float64": _float64,
     "ragged": _ragged,
+    "packed": _packed,
     "stream": _stream,
     "decoder": _decoder,
     "dialogue": _dialogue,

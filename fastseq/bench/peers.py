@@ -77,15 +77,17 @@ class Fastseq(Peer):
     ----------
     backend : str, optional
         Force a backend, to compare backends with each other.
+    packed : bool
+        Whether the weights are packed once, ahead of all calls.
     """
 
     name = "fastseq"
     packages = ("fastseq",)
     ragged = True
 
-    def __init__(self, backend=None):
+    def __init__(self, backend=None, *, packed=False):
         super().__init__()
-        self.backend = backend
+        self.backend, self.packed = backend, packed
         if backend is not None:
             self.name = backend
 
@@ -118,6 +120,8 @@ class Fastseq(Peer):
     def inference(self, problem, threads):
         layer, x, state = self.layer(problem, threads), problem.x, problem.layer_state
         lengths = problem.lengths
+        if self.packed:
+            layer = layer.packed()
 
         def call():
             return layer(x, state, lengths)

@@ -24,6 +24,10 @@ RAGGED = (
     (Shape(100, 32, 256), 10, 100),
     (Shape(50, 64, 64), 1, 50),
 )
+SHORT_SHAPES = tuple(
+    Shape(*sizes)
+    for sizes in ((1, 1, 256), (5, 1, 256), (10, 1, 512), (20, 1, 128), (50, 1, 64), (20, 4, 256))
+)
 STREAM_HIDDEN = (64, 128, 256, 512)
 FIRST_CALL_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
 BACKENDS_SHAPE = Shape(100, 32, 256)
@@ -128,6 +132,18 @@ def ragged(settings):
             facts = {"tokens": problem.tokens, "dense_tokens": dense.tokens}
             case["lengths"] = f"{shortest} to {longest}"
             yield Row(case, settings.interleave(calls), facts)
+
+
+def packed(settings):
+    """Short sequences: weights packed once, or in each call, and runtimes that compile ahead."""
+    competitors = [Fastseq(packed=True), *settings.peers]
+    for cell in settings.cells:
+        for shape in settings.pick(SHORT_SHAPES, QUICK_SHAPES):
+            problem = make_problem(cell, shape, settings.dtype)
+            calls = prepare_all(competitors, problem, "inference", settings.threads)
+            calls["fastseq layer"], _ = Fastseq().prepare(problem, "inference", settings.threads)
+            case = {"cell": cell, "mode": "inference", "shape": list(shape)}
+            yield Row(case, settings.interleave(calls))
 
 
 def stream(settings):
@@ -346,6 +362,7 @@ SUITES = {
     "layers": layers,
     "float64": float64,
     "ragged": ragged,
+    "packed": packed,
     "stream": stream,
     "decoder": decoder,
     "dialogue": dialogue,
@@ -367,6 +384,7 @@ OPTIONS = {
     "layers": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
     "float64": ("cells", "modes", "shapes", "threads", "peers"),
     "ragged": ("cells", "modes", "threads", "peers", "dtype"),
+    "packed": ("cells", "shapes", "threads", "peers", "dtype"),
     "stream": ("cells", "threads", "peers"),
     "decoder": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
     "dialogue": ("cells", "shapes", "threads", "peers", "dtype"),

@@ -17,6 +17,7 @@ class View:
 
 
 VIEWS = {
+    "packed": View("us"),
     "stream": View("us"),
     "first-call": View("ms", "second"),
     "backends": View("ms", "cython"),

@@ -38,6 +38,7 @@ from fastseq.reference import (
     add_linear_gradients,
     gather,
     multiply_rows,
+    pack_weights,
     scatter,
     sort_lengths,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "multiply_rows",
+    "pack_weights",
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",

@@ -1,0 +1,55 @@
+"""Layers whose weights are packed once, as the kernels read them: they never change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from fastseq.backend import kernels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+
+class Packed:
+    """Never changes, so a copy is itself; works in memory of this process."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            f"a {type(self).__name__} can't be pickled, as it works in memory of this process: "
+            "pickle its layer, and call layer.packed() anew"
+        )
+
+
+class PackedLayer(Packed):
+    """An RNN, LSTM or GRU as it was when its ``packed()`` made this: see there.
+
+    Calling it is like calling the layer, bit for bit, with vectors for x and nothing beside them.
+    It keeps the backend that was in use, and may be called from several threads at once.  A copy
+    is itself.  It can't be pickled; its layer can.
+    """
+
+    def __init__(self, layer):
+        self._layer = layer
+        self._cell = getattr(kernels(), layer._kind.forward), layer._pack_weights()
+
+    def __repr__(self):
+        return f"{self._layer!r}.packed()"
+
+    def __call__(
+        self, x: ArrayLike, state: Any = None, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """The layer over whole sequences; arguments and results are those of a layer's call."""
+        layer = self._layer
+        buffers = layer._pool.borrow()
+        x, states, packing, _ = layer._read(x, state, lengths, buffers, None, None)
+        y, finals, _ = layer._run(x, states, packing, buffers, training=False, cell=self._cell)
+        y, state = packing.scatter(y), layer._hand_out(finals, packing.unsort)
+        layer._pool.give_back(buffers)
+        return y, state
