@@ -124,7 +124,8 @@ def fit(
         If a checkpoint can't be written, as on a full disk: the one before is as it was, and
         calling ``fit`` again goes on from there.
     ValueError
-        If arguments don't fit each other; if the checkpoint is damaged, or of another model,
+        If arguments don't fit each other; if an epoch, or the validation, has no batch with
+        something in it; if the checkpoint is damaged, or of another model,
         other data or other settings, and then nothing has changed.
     TypeError
         If an argument is of the wrong type.
@@ -329,6 +330,11 @@ class Trainer:
                     return
         if not self._epoch_updates:
             raise ValueError("batches must give at least one batch in each epoch, got none")
+        if not self._count:
+            raise ValueError(
+                "batches must hold something to learn from, but count(batch), by default "
+                f"batch.tokens, is 0 for all of them in epoch {self.epoch + 1}"
+            )
         self._updates_done = True
 
     def _run_update(self, batch):

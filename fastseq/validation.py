@@ -85,7 +85,10 @@ class Validation:
                 total += items * checks.number("loss(batch)", self._model.loss(batch))
                 count += items
         if not count:
-            raise ValueError("validation must have at least one batch with something in it")
+            raise ValueError(
+                "validation must have at least one batch with something in it, for which "
+                "count(batch), by default batch.tokens, is more than 0"
+            )
         return total / count
 
     def state_dict(self):

@@ -404,6 +404,25 @@ def test_what_a_forecast_learns_from():
         np.testing.assert_array_equal(batch.targets[:length, place, :, 0], expected[row])
 
 
+def test_forecasts_need_a_series_that_tells_of_all_steps():
+    X = [np.ones((5 + i % 3, 2)) * i for i in range(6)]
+    with raises(ValueError, "horizon=7 needs a series of at least 8 steps, the longest has 7"):
+        make_regressor(horizon=7).fit(X)
+    model = make_regressor(horizon=6, epochs=1).fit(X)
+    before = model.network_.parameters["linear.bias"].copy()
+    model.set_params(warm_start=True, lr=0.1).fit(X)
+    assert (model.network_.parameters["linear.bias"] != before).all()
+    column = np.sin(0.5 * np.arange(40))[:, None]  # of a data frame: taken for 40 series
+    with raises(ValueError, "the longest has 1", "a single series (T, K) goes into a list, [X]"):
+        make_regressor(horizon=3).fit(column)
+    with raises(ValueError, "X must have a sequence of 2 or more steps, got none"):
+        model.fit([np.ones((1, 2))] * 3)
+    with raises(ValueError, "validation: X must have a sequence of 2 or more steps, got none"):
+        make_regressor(horizon=3).fit(X, validation=([np.ones((1, 2))] * 3, None))
+    with raises(ValueError, "X must have a sequence of 1 or more steps, got none"):
+        make_regressor(per_step=True).fit([np.zeros((0, 2))] * 3, [[]] * 3)
+
+
 def test_forecasts_of_others_and_of_several():
     X = [np.stack([x, x**2], axis=1) for x in waves(10)]
     assert make_regressor(horizon=3).fit(X).predict(X).shape == (10, 3, 2)

@@ -672,3 +672,13 @@ def test_epochs_without_batches():
         fit(*make(), [])
     with raises(ValueError, "validation must have at least one batch"):
         fit(*make(), validation=[])
+
+
+def test_epochs_in_which_nothing_counts():
+    model, sgd = make()
+    model.count = lambda batch: 0
+    with raises(ValueError, "something to learn from", "count(batch)", "is 0 for all of them"):
+        fit(model, sgd)
+    model, sgd = make()
+    model.count = lambda batch: int(batch is BATCHES[-1])  # one is enough
+    fit(model, sgd)

@@ -323,12 +323,24 @@ class SequenceRegressor(SequenceEstimator):
         return Targets(values, np.ndim(told) == 1)
 
     def learn(self, X, y):
+        if self.horizon is not None:
+            self._check_reach(X)
         self._learn_inputs(X)
         self.target_mean_ = self.target_scale_ = None
         if self.standardize:
             scale = inputs.learn_scale("y", y.values if self._by_steps else [y.values])
             self.target_mean_, self.target_scale_ = scale
         self.n_outputs_, self.single_output_ = y.values[0].shape[-1], y.single
+
+    def _check_reach(self, X):
+        """Raise unless some series tells of all steps that are to be forecast."""
+        longest = max(map(len, X))
+        if longest <= self.horizon:
+            raise ValueError(
+                f"horizon={self.horizon} needs a series of at least {self.horizon + 1} steps, the "
+                f"longest has {longest}: take a smaller horizon"
+                + ("; a single series (T, K) goes into a list, [X]" if longest == 1 else "")
+            )
 
     def make_network(self, seed):
         outputs = (self.n_outputs_,) if self.horizon is None else (self.horizon, self.n_outputs_)
@@ -344,6 +356,9 @@ class SequenceRegressor(SequenceEstimator):
         if not self._by_steps:
             values = inputs.standardized_array("y", y.values, *scale)
             return self._batches(X, values, seed, target_kind="single")
+        needed = 1 if self.horizon is None else 2
+        if max(map(len, X)) < needed:
+            raise ValueError(f"X must have a sequence of {needed} or more steps, got none")
         values = inputs.standardized("y", y.values, *scale)
         if self.horizon is not None:
             values = [_next_steps(series, self.horizon) for series in values]
