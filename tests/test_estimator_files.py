@@ -106,6 +106,40 @@ def test_training_goes_on_after_loading(path):
     np.testing.assert_allclose(loaded.network_.parameters.flat, before, atol=1e-6)
 
 
+LINES = ["ab ba cab", "ba ab", "cab ba ab b", "b ab"] * 5
+DIALOGUES = [[LINES[i], LINES[i + 1], LINES[i + 2]] for i in range(8)]
+SIZES = {"hidden_size": 6, "embedding_dim": 6, "epochs": 2, "batch_size": 4, "random_state": 0}
+RANDOM = {  # estimators that draw in training, each in several ways
+    **{name: (make, {}, data) for name, (make, data) in CASES.items()},
+    "language": (fs.LanguageModel, SIZES | {"steps": 4}, lambda: (LINES, None)),
+    "language-sampled": (
+        fs.LanguageModel,
+        SIZES | {"steps": 4, "softmax": "sampled", "num_sampled": 3},
+        lambda: (LINES, None),
+    ),
+    "hred": (fs.HRED, SIZES | {"context_size": 5}, lambda: (DIALOGUES, None)),
+    "vhred": (fs.VHRED, SIZES | {"context_size": 5}, lambda: (DIALOGUES, None)),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_what_is_loaded_goes_on_as_what_was_saved(name, path):
+    make, settings, data = RANDOM[name]
+    X, y = data()
+    settings = settings | {"dropout": 0.3, "warm_start": True}
+    settings |= {"scheduled_sampling": 0.8, "word_dropout": 0.2} if name == "seq2seq" else {}
+    estimator = make(**settings).fit(X, y)
+    estimator.save(path)
+    estimator.fit(X, y)
+    loaded = fs.load(path).fit(X, y)
+    expected = estimator.network_.parameters.flat
+    np.testing.assert_array_equal(loaded.network_.parameters.flat, expected)
+
+    change(path, lambda metadata, arrays: metadata.pop("random_state"))  # as files once were
+    other = fs.load(path).fit(X, y)
+    assert (other.network_.parameters.flat != expected).any()
+
+
 def test_parameters_have_pytorch_names_for_others(path):
     estimator = make_classifier(epochs=1).fit(*CASES["classifier"][1]())
     estimator.save(path)
@@ -173,10 +207,12 @@ def change(path, edit):
         (lambda m, a: m["settings"].update(novelty=1), "this one can't read"),
         (lambda m, a: m["settings"].update(hidden_size=7), "made for another model"),
         (lambda m, a: m.pop("learned"), "this one can't read"),
+        (lambda m, a: m["random_state"].clear(), "random_state must have a state for each of"),
+        (lambda m, a: m["random_state"].update(dropout={}), "['dropout'] is no state of a PCG64"),
         (lambda m, a: a.pop("linear.weight"), "made for another model: 1 names are missing"),
         (lambda m, a: a.pop("learned/mean_"), "this one can't read"),
     ],
-    ids=["class", "setting", "size", "metadata", "array", "learned"],
+    ids=["class", "setting", "size", "metadata", "no states", "bad state", "array", "learned"],
 )
 def test_a_file_that_does_not_fit(edit, message, saved):
     change(saved, edit)

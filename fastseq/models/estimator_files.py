@@ -1,7 +1,8 @@
 """Estimators in files: settings, what was learned from the data, and a network's parameters.
 
 In the safetensors file the network's parameters have PyTorch's names; a name with a slash is
-another array of the estimator: ``learned/x_mean_``, ``history/loss``.  All else is metadata.
+another array of the estimator: ``learned/x_mean_``, ``history/loss``.  All else is metadata, the
+states of random generators among it: training that goes on draws what it would have drawn.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def write(estimator: Estimator, path: str | os.PathLike) -> None:
         "settings": {n: plain_setting(value) for n, value in estimator.get_params().items()},
         "learned": learned,
         "history": history,
+        "random_state": estimator.network_.random_state,
     }
     tensor_files.write(path, KIND, arrays, metadata)
 
@@ -133,12 +135,22 @@ def _restore(path, cls, file):
     parameters = {name: array for name, array in arrays.items() if "/" not in name}
     checkpoint.check_fits(path, type(network).__name__, parameters, network)
     network.load_state_dict(parameters)
+    _load_random_state(path, network, metadata.get("random_state"))
     estimator.network_ = network
     estimator.fitted_settings_ = estimator._network_settings()
     estimator.history_ = History()
     history = {name: _unpack(value, arrays) for name, value in metadata["history"].items()}
     estimator.history_.load_state_dict(history)
     return estimator
+
+
+def _load_random_state(path, network, state):
+    if state is None:  # files once were without
+        return
+    try:
+        network.random_state = state
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def plain_setting(value):

@@ -42,7 +42,9 @@ _DESCRIBED = """optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
     average : float, optional
         Decay of a running average of the parameters, which then takes their place.
     warm_start : bool
-        Whether ``fit`` goes on from all that it has learned before.
+        Whether ``fit`` goes on from all that it has learned before, or has from a file; dropout
+        draws on as well.  The order of the data begins anew: with a ``random_state`` it is that of
+        the ``fit`` before, until another one is set.
     dtype : {"float32", "float64"}
         Of parameters and all arithmetic.
     random_state : int, optional
