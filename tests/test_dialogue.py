@@ -429,7 +429,7 @@ def test_it_begins_with_word_vectors():
         ({"length_penalty": "long"}, ["length_penalty", "'long'"]),
         ({"patience": 3}, ["need a validation", "fit(dialogues, validation=0.1)"]),
         ({"selection": "score"}, ["selection='score'", "validation", "validation=0.1"]),
-        ({"vocabulary_size": 2}, ["vocabulary_size must leave room for the 3 special tokens"]),
+        ({"vocabulary_size": 3}, ["vocabulary_size must leave room for the 3 special tokens"]),
     ],
 )
 def test_wrong_settings(settings, parts):

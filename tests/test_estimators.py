@@ -240,6 +240,28 @@ def test_data_that_are_refused_leave_the_estimator_as_it_was(case):
     assert same(before, soft(estimator, X))
 
 
+TOKENS = {"source_unit": "token", "target_unit": "token"}
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "y"),
+    [
+        (fs.SequenceClassifier, {}, [1, 2, 3]),
+        (fs.SequenceRegressor, {}, [1, 2, 3]),
+        (fs.SequenceTagger, {"char_hidden_size": 0}, [[1], [2], [3]]),
+        (fs.Seq2Seq, TOKENS, [["ab"], ["ab"], ["ab"]]),
+        (fs.SequenceVAE, {"unit": "token"}, None),
+        (fs.HRED, {}, None),
+    ],
+)
+def test_texts_of_unknown_tokens_alone(make, settings, y):
+    X = [["ab"], ["ba"], ["cab"]] * 2
+    with raises(ValueError, "X must hold a token", "at least min_count=3 times", "lower min_count"):
+        make(**settings, min_count=3, epochs=1).fit(X, y and y * 2)
+    if make is not fs.HRED:  # which learns from dialogues alone
+        make(**settings, min_count=2, epochs=1).fit(X, y and y * 2)
+
+
 def test_validation_keeps_the_best_epoch_and_ends_in_time(case):
     make, (X, y) = case
     settings = {"epochs": 60, "patience": 2, "lr": 0.3}  # so high that it soon gets worse

@@ -359,7 +359,8 @@ def test_scikit_learn_takes_texts_line_by_line():
         ({"patience": 2}, ValueError, ["patience", "fit(text, validation=0.1)"]),
         ({"schedule": "plateau"}, ValueError, ["plateau", "validation"]),
         ({"batch_size": 5000}, ValueError, ["batch_size", "5000", "smaller batch_size", "longer"]),
-        ({"vocabulary_size": 1}, ValueError, ["vocabulary_size must be at least 2", "got 1"]),
+        ({"vocabulary_size": 2}, ValueError, ["vocabulary_size must be at least 3", "got 2"]),
+        ({"min_count": 5000}, ValueError, ["X must hold a token", "beside '<unk>', '\\n'"]),
         (
             {"softmax": "adaptive", "cutoffs": (2, 4, 6)},
             ValueError,

@@ -396,7 +396,7 @@ def test_models_decide_together(fitted):
         ({"attention": "bilinear"}, ValueError, "attention must be one of 'additive', 'dot'"),
         ({"cell": "rnn", "attention": "dot"}, ValueError, "attention needs cell='lstm' or"),
         ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
-        ({"vocabulary_size": 2}, ValueError, "vocabulary_size must leave room for the 3 special"),
+        ({"vocabulary_size": 3}, ValueError, "vocabulary_size must leave room for the 3 special"),
         ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
         ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),

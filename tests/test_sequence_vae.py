@@ -262,7 +262,7 @@ def test_what_is_not_fitted_says_so():
     ("setting", "value", "message"),
     [
         ("unit", "piece", "unit must be one of 'word', 'character', 'token'"),
-        ("vocabulary_size", 2, "vocabulary_size must leave room for the 3 special tokens"),
+        ("vocabulary_size", 3, "vocabulary_size must leave room for the 3 special tokens"),
         ("cell", "lst", "cell must be one of 'lstm', 'gru', 'rnn'"),
         ("word_dropout", 1.0, "word_dropout must be a number from 0 to below 1"),
         ("bag_of_words", -1, "bag_of_words must be a finite number, at least 0"),

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 
 from fastseq import checks, files
+from fastseq.vocabulary import Vocabulary
 
 
 class RowError(ValueError):
@@ -187,6 +188,18 @@ def read_tokens(name, X, unit):
                     f"{type(token).__name__}"
                 )
     return [sequence if isinstance(sequence, str) else list(sequence) for sequence in X]
+
+
+def learn_vocabulary(name, sequences, *, min_count, **options):
+    """The vocabulary of sequences; raise if they would all be unknown tokens."""
+    vocabulary = Vocabulary.build(sequences, min_count=min_count, **options)
+    special = (vocabulary.padding, vocabulary.unknown, vocabulary.begin, vocabulary.end)
+    if set(vocabulary.tokens) <= set(special):
+        raise ValueError(
+            f"{name} must hold a token that comes at least min_count={min_count} times, beside "
+            f"{', '.join(map(repr, vocabulary.tokens))}, got none: lower min_count"
+        )
+    return vocabulary
 
 
 def count(name, X):

@@ -10,7 +10,7 @@ from fastseq.models import inputs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import Encoder, SequenceNetwork, check_layers, check_outputs
 from fastseq.models.pooling import POOLINGS
-from fastseq.vocabulary import UNITS, Vocabulary
+from fastseq.vocabulary import UNITS
 
 STEPS_AT_ONCE = 20_000  # steps of a batch that nothing is learned from
 
@@ -58,7 +58,8 @@ class SequenceEstimator(Estimator):
         else:
             if not any(map(len, X)):
                 raise ValueError("X must hold at least one token, got none")
-            self.vocabulary_ = Vocabulary.build(X, unit=self.unit, min_count=self.min_count)
+            options = {"unit": self.unit, "min_count": self.min_count}
+            self.vocabulary_ = inputs.learn_vocabulary("X", X, **options)
 
     def _encode(self, X):
         """Sequences as the network takes them: ids, or features."""

@@ -206,9 +206,12 @@ class SequenceTagger(Estimator):
 
     def learn(self, X, y):
         self.classes_ = np.unique(np.concatenate(y))
-        self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
-        self.characters_ = None
-        if self.char_hidden_size:
+        if not self.char_hidden_size:
+            self.vocabulary_ = inputs.learn_vocabulary("X", X, min_count=self.min_count)
+            self.characters_ = None
+        else:
+            # words may all be unknown, since their spelling is seen
+            self.vocabulary_ = Vocabulary.build(X, min_count=self.min_count)
             words = [word for sentence in X for word in sentence]
             if not any(words):
                 raise ValueError(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq import checks, files
+from fastseq.models import inputs
 from fastseq.subwords import Subwords
-from fastseq.vocabulary import Vocabulary, check_strings
+from fastseq.vocabulary import check_strings
 
 UNITS = ("character", "word", "piece", "id")
 UNKNOWN = "<unk>"
@@ -29,12 +30,14 @@ def learn_vocabulary(X, unit, min_count, size):
     if unit == "piece":
         texts = [line if isinstance(line, str) else " ".join(line) for line in lines]
         return _learn_pieces(texts, size)
-    if size is not None and size < 2:
+    if size is not None and size < 3:
         raise ValueError(
-            f"vocabulary_size must be at least 2, for unknown tokens and ends of lines, got {size}"
+            "vocabulary_size must be at least 3, for unknown tokens, ends of lines and another "
+            f"one, got {size}"
         )
     tokens = [line.split() if unit == "word" and isinstance(line, str) else line for line in lines]
-    return Vocabulary.build(
+    return inputs.learn_vocabulary(
+        "X",
         [*tokens, [END[unit]] * (len(lines) - 1 + is_ended)],
         unit=unit,
         min_count=min_count,

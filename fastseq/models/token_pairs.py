@@ -6,7 +6,6 @@ import unicodedata
 
 from fastseq import checks, files
 from fastseq.models import inputs
-from fastseq.vocabulary import Vocabulary
 
 UNITS = ("word", "character", "token")
 NORMALIZATIONS = ("NFC", "NFD", "NFKC", "NFKD")
@@ -99,7 +98,9 @@ def learn_vocabulary(name, sequences, *, min_count, max_size):
     """The vocabulary of sequences, which must hold something."""
     if not any(sequences):
         raise ValueError(f"{name} must hold at least one token, got empty sequences alone")
-    return Vocabulary.build(sequences, min_count=min_count, max_size=max_size, **SPECIAL)
+    return inputs.learn_vocabulary(
+        name, sequences, min_count=min_count, max_size=max_size, **SPECIAL
+    )
 
 
 def special_ids(vocabulary):
@@ -133,8 +134,8 @@ def check_vocabulary(estimator):
     if estimator.vocabulary_size is not None:
         size = checks.positive_int("vocabulary_size", estimator.vocabulary_size)
         special = [token for token in SPECIAL.values() if token is not None]
-        if size < len(special):
+        if size <= len(special):
             raise ValueError(
                 f"vocabulary_size must leave room for the {len(special)} special tokens "
-                f"{', '.join(special)}, got {size}"
+                f"{', '.join(special)} and another one, got {size}"
             )
