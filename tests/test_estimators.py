@@ -16,6 +16,7 @@ from estimator_cases import (
     make_regressor,
     make_tagger,
     same,
+    series,
     soft,
     valued,
 )
@@ -280,6 +281,53 @@ def test_a_fraction_is_held_out_by_the_seed(case):
     assert len(fitted[0].history_.loss) == 3 * -(-15 // 4)  # 15 of 20 sequences to learn from
     with raises(ValueError, "validation=0.01 of 20 sequences leaves 20", "0 to validate"):
         make().fit(X, y, validation=0.01)
+
+
+@pytest.mark.parametrize("make", [make_tagger, make_classifier])
+def test_labels_may_all_be_held_out(make):
+    X = [["the", "dog", "runs"]] * 9 + [["oh", "dear"]]
+    y = [["D", "N", "V"]] * 9 + [["I", "N"]] if make is make_tagger else ["said"] * 9 + ["cried"]
+    known = ["D", "I", "N", "V"] if make is make_tagger else ["cried", "said"]
+    unseen = 0
+    for seed in range(12):
+        estimator = make(random_state=seed, epochs=1, min_count=1).fit(X, y, validation=0.3)
+        assert estimator.classes_.tolist() == known
+        unseen += "oh" not in estimator.vocabulary_.tokens  # held out with the rare label
+    assert unseen
+    with raises(ValueError, "validation: y must hold labels that fit has seen"):
+        make(min_count=1).fit(X[:9], y[:9], validation=(X[9:], y[9:]))
+
+
+def test_errors_name_the_sequence_whatever_is_held_out():
+    X, y = labelled()
+    X[17] = X[17] * np.nan
+    for seed in range(3):
+        with raises(ValueError, "X[17] must hold finite numbers"):
+            make_classifier(random_state=seed).fit(X, y, validation=0.25)
+
+
+def test_a_part_is_held_out_as_if_it_were_given(case):
+    make, (X, y) = case
+    check_what_is_held_out(make, X, y)
+
+
+@pytest.mark.parametrize("steps", [{"per_step": True}, {"horizon": 1}])
+def test_targets_of_steps_are_held_out_as_if_they_were_given(steps):
+    X = series()
+    check_what_is_held_out(functools.partial(make_regressor, **steps), X, [x[:, 0] for x in X])
+
+
+def check_what_is_held_out(make, X, y):
+    whole = make(dropout=0.2).fit(X, y, validation=0.25)
+    order = np.argsort(fs.Module.split_seed(0, 3)[2].bit_generator.random_raw(20), kind="stable")
+    held_out, learned = (
+        ([X[i] for i in rows], [y[i] for i in rows])
+        for rows in (np.sort(order[:5]), np.sort(order[5:]))
+    )
+    parts = make(dropout=0.2).fit(*learned, validation=held_out)
+    assert parts.history_.validation == whole.history_.validation
+    expected = whole.network_.parameters.flat
+    np.testing.assert_array_equal(parts.network_.parameters.flat, expected)
 
 
 def test_held_out_data_are_not_learned_from():

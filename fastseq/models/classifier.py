@@ -161,8 +161,10 @@ class SequenceClassifier(SequenceEstimator):
         X, y = check_pairs(X, y)
         return self._read_inputs(X), inputs.read_labels("y", y)
 
-    def learn(self, X, y):
+    def learn_labels(self, y):
         self.classes_ = np.unique(y)
+
+    def learn(self, X, y):
         self._learn_inputs(X)
 
     def make_network(self, seed):

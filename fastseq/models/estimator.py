@@ -58,9 +58,11 @@ class Estimator(Training):
     ``check_settings()``
         Raise unless the settings make sense.
     ``read(X, y)``
-        The data of ``fit`` as the next three take them; raise if something is wrong with them.
-    ``learn(X, y)``
+        The data of ``fit`` as the next ones take them: lists or arrays, or what has
+        ``take(rows)``, with an entry for each sequence; raise if something is wrong with them.
+    ``learn_labels(y)``, ``learn(X, y)``
         Set the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
+        Labels are those of all targets, a part that is held out by chance included.
     ``make_network(seed)``
         A Module with ``loss_and_grad(batch)`` and ``loss(batch)``, from settings and what was
         learned.
@@ -180,7 +182,7 @@ class Estimator(Training):
         validation : pair (X, y) or float, optional
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss
             is measured on it, the best epoch's parameters are kept, and ``patience`` may end
-            the training.
+            the training.  Of a fraction the labels alone are known.
         {run}
         """
         return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)
@@ -192,14 +194,18 @@ class Estimator(Training):
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
-        (X, y), held_out = _hold_out(X, y, validation, split_seed)
-        self._check_validation(held_out, self._data)
+        self._check_validation(validation, self._data)
+        pair, part = _read_validation(validation)
         X, y = self.read(X, y)
-        if held_out is not None:
+        labels, held_out = y, None
+        if part is not None:
+            (X, y), held_out = _hold_out(X, y, part, split_seed)
+        elif pair is not None:
             with _naming("validation"):
-                held_out = self.read(*held_out)
+                held_out = self.read(*pair)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
+                self.learn_labels(labels)
                 self.learn(X, y)
                 self._begin(network_seed, vectors)
             batches = self.make_batches(X, y, order_seed)
@@ -210,6 +216,9 @@ class Estimator(Training):
             run = checkpoint, callbacks, keep_interrupted, progress
             self._run(goes_on, batches, validation, *run)
         return self
+
+    def learn_labels(self, y):
+        """Nothing, where targets are no labels."""
 
     def _begin(self, seed, vectors):
         """A new network for what was learned, with vectors for its tokens."""
@@ -421,22 +430,26 @@ def check_pairs(X, y):
     return inputs.read_sequences("X", X), inputs.by_position(y)
 
 
-def _hold_out(X, y, validation, seed):
-    """The data to learn from, and those for the validation or None, both as pairs."""
+def _read_validation(validation):
+    """What ``fit`` was given: a pair (X, y) or None, and a fraction or None."""
     if validation is None:
-        return (X, y), None
+        return None, None
     if isinstance(validation, (tuple, list)):
         if len(validation) != 2:
             raise ValueError(f"validation must be a pair (X, y), got {len(validation)} values")
-        return (X, y), tuple(validation)
-    part, count = checks.fraction("validation", validation), inputs.count("X", X)
+        return validation, None
+    return None, checks.fraction("validation", validation)
+
+
+def _hold_out(X, y, part, seed):
+    """The data to learn from, and those for the validation, both as pairs."""
+    count = len(X)
     size = round(part * count)
     if not 0 < size < count:
         raise ValueError(
             f"validation={part} of {count} sequences leaves {count - size} to learn from and "
             f"{size} to validate with, and neither may be 0"
         )
-    X, y = inputs.read_sequences("X", X), inputs.by_position(y)
     # sorting raw bits: what NumPy's own shuffling gives may change with its version
     order = np.argsort(seed.bit_generator.random_raw(count), kind="stable")
     held_out, learned = np.sort(order[:size]), np.sort(order[size:])
@@ -446,7 +459,9 @@ def _hold_out(X, y, validation, seed):
 def _take(data, rows):
     if data is None:
         return None
-    return data[rows] if isinstance(data, np.ndarray) else [data[i] for i in rows]
+    if isinstance(data, np.ndarray):
+        return data[rows]
+    return data.take(rows) if hasattr(data, "take") else [data[i] for i in rows]
 
 
 def _same(value, default):

@@ -31,6 +31,12 @@ class Targets(NamedTuple):
     def __len__(self):
         return len(self.values)
 
+    def take(self, rows):
+        values = self.values
+        if isinstance(values, list):
+            return Targets([values[i] for i in rows], self.single)
+        return Targets(values[rows], self.single)
+
 
 @estimator
 class SequenceRegressor(SequenceEstimator):

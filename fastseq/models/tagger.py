@@ -204,8 +204,10 @@ class SequenceTagger(Estimator):
     def _read_sentences(self, X):
         return inputs.read_tokens("X", X, "word")
 
-    def learn(self, X, y):
+    def learn_labels(self, y):
         self.classes_ = np.unique(np.concatenate(y))
+
+    def learn(self, X, y):
         if not self.char_hidden_size:
             self.vocabulary_ = inputs.learn_vocabulary("X", X, min_count=self.min_count)
             self.characters_ = None
