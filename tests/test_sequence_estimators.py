@@ -423,6 +423,19 @@ def test_forecasts_need_a_series_that_tells_of_all_steps():
         make_regressor(per_step=True).fit([np.zeros((0, 2))] * 3, [[]] * 3)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_forecasts_are_validated_by_series_alone(count):
+    X = waves(12)
+    expected = make_regressor(horizon=2).fit(X, validation=(X[:count], None)).history_.validation
+    for validation in (X[:count], np.array(X[:count]), (X[:count], X[:count])):
+        model = make_regressor(horizon=2).fit(X, validation=validation)
+        assert model.history_.validation == expected
+    with raises(ValueError, "validation must be a pair (X, y), got 3 values"):
+        make_regressor(horizon=2).fit(X, X, validation=X[:3])
+    with raises(TypeError, "validation must be a pair (X, y), or a fraction, got ndarray"):
+        make_regressor(horizon=2).fit(X, X, validation=np.array(X[:3]))
+
+
 def test_forecasts_of_others_and_of_several():
     X = [np.stack([x, x**2], axis=1) for x in waves(10)]
     assert make_regressor(horizon=3).fit(X).predict(X).shape == (10, 3, 2)

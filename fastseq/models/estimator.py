@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import numbers
 import os
 import zlib
 from collections.abc import Sequence
@@ -182,7 +183,8 @@ class Estimator(Training):
         validation : pair (X, y) or float, optional
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss
             is measured on it, the best epoch's parameters are kept, and ``patience`` may end
-            the training.  Of a fraction the labels alone are known.
+            the training.  Labels that only a fraction of y has are among ``classes_``; where
+            a forecast's y is None, it may be X alone.
         {run}
         """
         return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)
@@ -195,14 +197,18 @@ class Estimator(Training):
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
         self._check_validation(validation, self._data)
-        pair, part = _read_validation(validation)
+        is_part = isinstance(validation, numbers.Real)
+        if is_part:
+            checks.fraction("validation", validation)
+        elif validation is not None:
+            validation = self._validation_pair(validation, y)
         X, y = self.read(X, y)
         labels, held_out = y, None
-        if part is not None:
-            (X, y), held_out = _hold_out(X, y, part, split_seed)
-        elif pair is not None:
+        if is_part:
+            (X, y), held_out = _hold_out(X, y, validation, split_seed)
+        elif validation is not None:
             with _naming("validation"):
-                held_out = self.read(*pair)
+                held_out = self.read(*validation)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
                 self.learn_labels(labels)
@@ -216,6 +222,15 @@ class Estimator(Training):
             run = checkpoint, callbacks, keep_interrupted, progress
             self._run(goes_on, batches, validation, *run)
         return self
+
+    def _validation_pair(self, validation, y):
+        """A validation that is given, as X and y; ``y`` is that of ``fit``."""
+        if not isinstance(validation, (tuple, list)):
+            kind = type(validation).__name__
+            raise TypeError(f"validation must be a pair (X, y), or a fraction, got {kind}")
+        if len(validation) != 2:
+            raise ValueError(f"validation must be a pair (X, y), got {len(validation)} values")
+        return validation
 
     def learn_labels(self, y):
         """Nothing, where targets are no labels."""
@@ -428,17 +443,6 @@ def check_pairs(X, y):
     if not sequences:
         raise ValueError("X must hold at least one sequence, got none")
     return inputs.read_sequences("X", X), inputs.by_position(y)
-
-
-def _read_validation(validation):
-    """What ``fit`` was given: a pair (X, y) or None, and a fraction or None."""
-    if validation is None:
-        return None, None
-    if isinstance(validation, (tuple, list)):
-        if len(validation) != 2:
-            raise ValueError(f"validation must be a pair (X, y), got {len(validation)} values")
-        return validation, None
-    return None, checks.fraction("validation", validation)
 
 
 def _hold_out(X, y, part, seed):

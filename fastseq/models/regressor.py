@@ -328,6 +328,11 @@ class SequenceRegressor(SequenceEstimator):
         told = next((steps for steps in y if len(steps)), y[0])  # an empty list says nothing
         return Targets(values, np.ndim(told) == 1)
 
+    def _validation_pair(self, validation, y):
+        if y is None and not isinstance(validation, tuple):
+            return validation, None  # series to forecast, as in fit
+        return super()._validation_pair(validation, y)
+
     def learn(self, X, y):
         if self.horizon is not None:
             self._check_reach(X)
