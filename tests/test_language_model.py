@@ -110,6 +110,8 @@ def test_ids():
         model.score([0, 5])
     with raises(ValueError, "prompt must hold at least one id"):
         model.sample(3, prompt=[])
+    with raises(ValueError, "prompt must be given, since ids come after others", "prompt=[i]"):
+        model.sample(3)
 
 
 # --- learning -----------------------------------------------------------------------------------

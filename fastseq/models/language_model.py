@@ -353,7 +353,7 @@ class LanguageModel(Estimator):
         self,
         length: int,
         *,
-        prompt: Any = "",
+        prompt: Any = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -367,7 +367,7 @@ class LanguageModel(Estimator):
         ----------
         length : int
             How many tokens.
-        prompt : text
+        prompt : text, optional
             What comes before them; for ids an array of at least one.
         temperature, top_k, top_p
             How tokens are drawn: see :class:`fastseq.Sampler`.
@@ -390,6 +390,13 @@ class LanguageModel(Estimator):
         """
         self._check_fitted()
         vocabulary, length = self.vocabulary_, checks.positive_int("length", length)
+        if prompt is None:
+            if vocabulary is None:
+                raise ValueError(
+                    "prompt must be given, since ids come after others: give prompt=[i] for "
+                    "those after i"
+                )
+            prompt = ""
         given = self._read_prompt("prompt", prompt)
         excluded = [] if vocabulary is None else [vocabulary.unknown_id]
         sampler = Sampler(
