@@ -233,7 +233,8 @@ def test_data_that_are_refused_leave_the_estimator_as_it_was(case):
         estimator.fit([], [])
     with raises((TypeError, ValueError), "validation"):
         estimator.fit(X, y, validation=(X, y, y))
-    with raises(TypeError, "X must be a list of sequences, or an array, got str"):
+    text = "X must be a list of sequences, or an array, got str; put a single sequence in a list"
+    with raises(TypeError, text):
         estimator.fit("abc", y)
     with raises((TypeError, ValueError), "y"):  # seen only when it comes to the batches
         estimator.fit(X, y, validation=(X, [None] * len(X)))

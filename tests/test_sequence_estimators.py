@@ -272,6 +272,9 @@ def test_texts_without_a_character():
 
 def test_inputs_of_another_kind_than_in_fit():
     model = make_classifier().fit(*labelled())
+    flat = "X must have the 2 features of fit, got 1; put a single sequence in a list"
+    with raises(ValueError, flat):
+        model.predict(np.ones((5, 2)))  # of which each row is taken for a sequence
     with raises(ValueError, "X must have the 2 features of fit, got 3"):
         model.predict(series(2, features=3))
     with raises(ValueError, "X must hold sequences of the 2 features of fit, got tokens"):

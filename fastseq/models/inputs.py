@@ -64,7 +64,8 @@ def read_features(name, X, expected=None):
     arrays = checks.sequences(name, X)
     if expected is not None and all(array.shape == (0,) for array in arrays):
         return [np.empty((0, expected))] * len(arrays)  # nothing says that there is one feature
-    if arrays[0].ndim == 1:
+    is_flat = arrays[0].ndim == 1
+    if is_flat:
         arrays = [array[:, None] for array in arrays]
     if arrays[0].ndim != 2:
         raise ValueError(
@@ -75,7 +76,8 @@ def read_features(name, X, expected=None):
     if not features:
         raise ValueError(f"{name} must have at least one feature, got sequences of shape (T, 0)")
     if expected is not None and features != expected:
-        raise ValueError(f"{name} must have the {expected} features of fit, got {features}")
+        hint = "; put a single sequence in a list" if is_flat else ""
+        raise ValueError(f"{name} must have the {expected} features of fit, got {features}{hint}")
     for i, array in enumerate(arrays):
         check_finite(f"{name}[{i}]", array)
     return arrays
@@ -205,7 +207,10 @@ def learn_vocabulary(name, sequences, *, min_count, **options):
 def count(name, X):
     """How many sequences there are."""
     if not hasattr(X, "__len__") or isinstance(X, (str, bytes, dict)):
-        raise TypeError(f"{name} must be a list of sequences, or an array, got {type(X).__name__}")
+        hint = "; put a single sequence in a list" if isinstance(X, str) else ""
+        raise TypeError(
+            f"{name} must be a list of sequences, or an array, got {type(X).__name__}{hint}"
+        )
     return len(X)
 
 
