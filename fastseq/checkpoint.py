@@ -191,7 +191,9 @@ def load_model(path: str | os.PathLike, *classes: Callable[..., Module]) -> Modu
     make = {kind.__name__: kind for kind in classes}.get(saved.class_name)
     if make is None:
         names = " or ".join(kind.__name__ for kind in classes)
-        raise ValueError(f"{path}: holds a {saved.class_name}, but {names} was expected")
+        is_class = all(isinstance(kind, type) for kind in classes)
+        hint = "" if is_class else "; give the class, or a function that has its name"
+        raise ValueError(f"{path}: holds a {saved.class_name}, but {names} was expected{hint}")
     if saved.settings is None:
         raise ValueError(
             f"{path}: was saved without settings: make the model, then "

@@ -195,9 +195,11 @@ def _read(name, value, expected):
             f"{error}; pad nested sequences to one length"
         ) from error
     except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
+        is_short = str(getattr(value, "dtype", "")).endswith("bfloat16")  # NumPy has none
+        hint = f"; convert it first, as with {name}.float()" if is_short else ""
         raise TypeError(
             f"{name} must be {expected}, got {type(value).__name__}, "
-            f"which NumPy can't read: {error}"
+            f"which NumPy can't read: {error}{hint}"
         ) from error
 
 

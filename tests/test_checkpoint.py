@@ -88,6 +88,8 @@ def test_models_that_cannot_be_made(path):
         fs.load_model(path, fs.GRU)
     with raises(ValueError, f"{path}: holds a GRU, but LSTM or RNN was expected"):
         fs.load_model(path, fs.LSTM, fs.RNN)
+    with raises(ValueError, "but <lambda> was expected; give the class, or a function that has"):
+        fs.load_model(path, lambda **settings: fs.GRU(**settings))
     with raises(TypeError, "classes must be given"):
         fs.load_model(path)
     fs.save_model(gru, path, settings={"input_size": 3, "hidden": 4})

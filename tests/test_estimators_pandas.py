@@ -32,6 +32,15 @@ def test_an_index_makes_no_difference(name, index, validation):
     assert pair.history_.validation == make().fit(X, y, validation=(X, y)).history_.validation
 
 
+def test_pairs_may_be_a_frame():
+    make, data = CASES["seq2seq"]
+    X, y = data()
+    expected = make().fit(X, y, validation=(X[:5], y[:5])).history_
+    frame = pd.DataFrame({"source": X, "target": y}, index=range(7, 27))
+    found = make().fit(frame, validation=frame[:5]).history_
+    assert (found.loss, found.validation) == (expected.loss, expected.validation)
+
+
 def test_words_and_tags_may_be_series():
     make, data = CASES["tagger"]
     X, y = data()

@@ -94,6 +94,20 @@ def test_pieces():
     assert model.perplexity(TEXT) < 18
 
 
+def test_the_path_of_a_text_is_no_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    for path in ("corpus.txt", tmp_path / "corpus.txt"):
+        with raises(ValueError, "X must be a text, got the path of a file", "fastseq.read_text"):
+            make_model().fit(path)
+        with raises(ValueError, "validation must be a text, got the path of a file"):
+            make_model().fit(TEXT, validation=path)
+    lines = fs.read_text("corpus.txt", unit="character")
+    assert make_model().fit(lines).n_tokens_ == make_model().fit(TEXT).n_tokens_
+    make_model(batch_size=2, steps=2).fit(["corpus.txt"])  # as a text of one line
+    make_model(batch_size=2, steps=2).fit("corpus.tx")
+
+
 def test_ids():
     ids = np.arange(200) % 5
     model = make_model(unit="id", epochs=20).fit(ids)

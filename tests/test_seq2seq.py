@@ -71,6 +71,10 @@ def test_pairs_are_sources_and_targets():
     one.fit(X, y, validation=(X[:5], y[:5]))
     two.fit(list(zip(X, y, strict=True)), validation=list(zip(X[:5], y[:5], strict=True)))
     assert one.history_.validation == two.history_.validation != []
+    pairs = np.array(list(zip(X, y, strict=True)))
+    two.fit(pairs, validation=pairs[:5])
+    assert one.history_.loss == two.history_.loss
+    assert one.history_.validation == two.history_.validation
 
 
 def test_sources_are_normalized():
@@ -427,7 +431,7 @@ def test_wrong_settings(settings, error, message):
         ([("a",) * 99], None, ValueError, "got ('a', 'a', 'a', 'a', 'a'"),
         ([("a",) * 99], None, ValueError, "... as X[0]"),
         ([3], ["a"], TypeError, "X must be a list of sequences, got 3 as X[0]"),
-        (["a"], [["a", 3]], TypeError, "y[0][1] must be a string, got 3"),
+        (["a"], [["a", 3]], TypeError, "y[0][1] must be a string, got 3 of type int; convert it"),
         (["a"], [["a", "</s>"]], ValueError, "y[0] has the token '</s>'"),
         (["", ""], ["a", "b"], ValueError, "X must hold at least one token"),
         (["a", "b"], ["", ""], ValueError, "y must hold at least one token"),

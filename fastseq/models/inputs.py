@@ -187,7 +187,7 @@ def read_tokens(name, X, unit):
             if not isinstance(token, str):
                 raise TypeError(
                     f"{name}[{i}][{j}] must be a string, got {token!r} of type "
-                    f"{type(token).__name__}"
+                    f"{type(token).__name__}; convert it first, as with str"
                 )
     return [sequence if isinstance(sequence, str) else list(sequence) for sequence in X]
 

@@ -176,6 +176,8 @@ class LanguageModel(Estimator):
         self.check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
         self._check_validation(validation, "text")
+        text_stream.check_no_path("X", X)
+        text_stream.check_no_path("validation", validation)
         vectors = word_vectors.read(self)
         if isinstance(validation, numbers.Real):
             X, validation = text_stream.hold_out(X, validation)

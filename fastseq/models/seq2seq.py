@@ -5,6 +5,7 @@ How a model is trained and judged; what it writes is in ``seq2seq_writing.py``.
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -280,14 +281,14 @@ class Seq2Seq(TargetWriter):
         Parameters
         ----------
         X, y : lists of sources and of targets
-            Or a list of pairs as X alone.
+            Or pairs as X alone: a list of them, or an array or data frame of two columns.
         validation : pair (X, y), list of pairs, or float, optional
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss,
             or the score (``selection``), is measured on it, the best epoch's parameters are kept,
             and ``patience`` may end the training.
         {run}
         """
-        if y is None and isinstance(validation, list):
+        if y is None and not isinstance(validation, (tuple, numbers.Real, type(None))):
             validation = token_pairs.split_pairs(validation, None)
         X, y = token_pairs.split_pairs(X, y)
         return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)

@@ -6,6 +6,8 @@ of a line.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from fastseq import checks, files
@@ -17,6 +19,7 @@ UNITS = ("character", "word", "piece", "id")
 UNKNOWN = "<unk>"
 END = {"character": "\n", "word": "<eos>", "piece": "</s>"}
 MOST_IDS = 1 << 31
+MOST_OF_PATH = 4096  # characters; longer strings are no paths anywhere
 PIECES = 8000  # so many if nothing else is said
 
 
@@ -80,6 +83,17 @@ def read_lines(name, X):
             )
         check_strings(f"{name}[{i}]", line, range(len(line)))
     return lines, True
+
+
+def check_no_path(name, X):
+    """Raise if it is the path of a text, which nobody wants to learn by heart."""
+    if isinstance(X, os.PathLike) or (
+        isinstance(X, str) and len(X) < MOST_OF_PATH and os.path.isfile(X)
+    ):
+        raise ValueError(
+            f"{name} must be a text, got the path of a file, {os.fspath(X)!r}: read it first, as "
+            "with fastseq.read_text, or put it in a list if it is the text"
+        )
 
 
 def check_no_pair(name, X):

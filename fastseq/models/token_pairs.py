@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
+
 from fastseq import checks, files
 from fastseq.models import inputs
 
@@ -20,8 +22,9 @@ def split_pairs(X, y):
     expected = "X must be a list of pairs (source, target) where there is no y"
     if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__len__"):
         raise TypeError(f"{expected}, got {type(X).__name__}")
+    X = inputs.by_position(X)
     for i, pair in enumerate(X):
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        if not isinstance(pair, (tuple, list, np.ndarray)) or len(pair) != 2:
             raise ValueError(f"{expected}, got {files.shortened(pair)} as X[{i}]")
     return [source for source, _ in X], [target for _, target in X]
 
@@ -52,7 +55,8 @@ def read_one(name, sequence, unit, normalization=None):
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
             raise TypeError(
-                f"{name}[{i}] must be a string, got {token!r} of type {type(token).__name__}"
+                f"{name}[{i}] must be a string, got {token!r} of type {type(token).__name__}; "
+                "convert it first, as with str"
             )
     if normalization is not None:
         tokens = [unicodedata.normalize(normalization, token) for token in tokens]
