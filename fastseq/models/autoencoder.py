@@ -18,7 +18,7 @@ from fastseq.latent_losses import active_units
 from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
 from fastseq.models.networks import check_parameters
-from fastseq.models.settings import run_described
+from fastseq.models.settings import Run, run_described
 
 
 class LatentReport(NamedTuple):
@@ -85,7 +85,8 @@ class Autoencoder(LatentEstimator):
         """
         if not (validation is None or isinstance(validation, numbers.Real) or _is_pair(validation)):
             validation = validation, None
-        return self._fit(X, None, validation, checkpoint, callbacks, keep_interrupted, progress)
+        run = Run(checkpoint, callbacks, keep_interrupted, progress)
+        return self._fit(X, None, validation, run)
 
     def make_batches(self, X, y, seed):
         return self._data_batches(X, seed)

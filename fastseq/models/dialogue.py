@@ -17,7 +17,7 @@ from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatc
 from fastseq.models.dialogue_network import DialogueNetwork, Heard
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import CELLS, check_parameters
-from fastseq.models.settings import estimator, run_described
+from fastseq.models.settings import Run, estimator, run_described
 from fastseq.models.writing_network import check_tied
 from fastseq.models.writing_options import WritingOptions
 
@@ -438,7 +438,8 @@ class HRED(Estimator):
         """
         if validation is not None and not isinstance(validation, numbers.Real):
             validation = (validation, None)
-        return self._fit(X, None, validation, checkpoint, callbacks, keep_interrupted, progress)
+        run = Run(checkpoint, callbacks, keep_interrupted, progress)
+        return self._fit(X, None, validation, run)
 
     @property
     def _mode(self):
@@ -540,8 +541,8 @@ class HRED(Estimator):
         self.make_batches(X, y, None)  # which tells if there is nothing to score
         return lambda: self._score(X, beam_size=1)
 
-    def _train(self, *args):
-        super()._train(*args)
+    def _train(self, batches, validation, run):
+        super()._train(batches, validation, run)
         self.network_.forget()
 
     def _encode(self, dialogues):

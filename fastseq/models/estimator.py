@@ -20,7 +20,7 @@ import numpy as np
 from fastseq import averaging, checks, optim, schedules, training
 from fastseq.history import History
 from fastseq.models import estimator_files, inputs, word_vectors
-from fastseq.models.settings import TRAINING, Training, run_described
+from fastseq.models.settings import TRAINING, Run, Training, run_described
 from fastseq.module import Module
 from fastseq.vocabulary import Vocabulary
 
@@ -187,15 +187,31 @@ class Estimator(Training):
             a forecast's y is None, it may be X alone.
         {run}
         """
-        return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)
+        run = Run(checkpoint, callbacks, keep_interrupted, progress)
+        return self._fit(X, y, validation, run)
 
-    def _fit(self, X, y, validation, checkpoint, callbacks, keep_interrupted, progress):
-        """What every ``fit`` does, once data and validation are pairs."""
+    def _fit(self, X, y, validation, run):
+        """What every ``fit`` does, once data are pairs."""
         self.check_settings()
-        checks.flag("keep_interrupted", keep_interrupted)
+        checks.flag("keep_interrupted", run.keep_interrupted)
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
+        (X, y), held_out, labels = self._read_data(X, y, validation, split_seed)
+        with self._unchanged_by_errors(goes_on):
+            if not goes_on:
+                self.learn_labels(labels)
+                self.learn(X, y)
+                self._begin(network_seed, vectors)
+            batches, validation = self.make_batches(X, y, order_seed), None
+            if held_out is not None:
+                with _naming("validation"):
+                    validation = self._make_validation(*held_out)
+            self._train_network(goes_on, batches, validation, run)
+        return self
+
+    def _read_data(self, X, y, validation, seed):
+        """Data to learn from, and those held out or None, both as pairs; all of y."""
         self._check_validation(validation, self._data)
         is_part = isinstance(validation, numbers.Real)
         if is_part:
@@ -203,25 +219,12 @@ class Estimator(Training):
         elif validation is not None:
             validation = self._validation_pair(validation, y)
         X, y = self.read(X, y)
-        labels, held_out = y, None
         if is_part:
-            (X, y), held_out = _hold_out(X, y, validation, split_seed)
-        elif validation is not None:
-            with _naming("validation"):
-                held_out = self.read(*validation)
-        with self._unchanged_by_errors(goes_on):
-            if not goes_on:
-                self.learn_labels(labels)
-                self.learn(X, y)
-                self._begin(network_seed, vectors)
-            batches = self.make_batches(X, y, order_seed)
-            validation = None
-            if held_out is not None:
-                with _naming("validation"):
-                    validation = self._make_validation(*held_out)
-            run = checkpoint, callbacks, keep_interrupted, progress
-            self._run(goes_on, batches, validation, *run)
-        return self
+            return *_hold_out(X, y, validation, seed), y
+        if validation is None:
+            return (X, y), None, y
+        with _naming("validation"):
+            return (X, y), self.read(*validation), y
 
     def _validation_pair(self, validation, y):
         """A validation that is given, as X and y; ``y`` is that of ``fit``."""
@@ -241,11 +244,11 @@ class Estimator(Training):
         word_vectors.begin_with(self, vectors)
         self.fitted_settings_ = self._network_settings()
 
-    def _run(self, goes_on, batches, validation, checkpoint, callbacks, keep_interrupted, progress):
-        """Train the network; raise if the user ended it who wants to keep nothing then."""
-        self._describe_run(goes_on)
-        self._train(batches, validation, checkpoint, progress, callbacks)
-        if not keep_interrupted and self.history_.stopped == "interrupted":
+    def _train_network(self, goes_on, batches, validation, run):
+        """Train; raise if the user ended it who wants to keep nothing then."""
+        self._describe_for_checkpoint(goes_on)
+        self._train(batches, validation, run)
+        if not run.keep_interrupted and self.history_.stopped == "interrupted":
             raise KeyboardInterrupt
 
     def table(self, setting: str) -> tuple[Vocabulary | None, Embedding | None]:
@@ -304,7 +307,7 @@ class Estimator(Training):
         """What training.fit takes as validation; ``_mode`` says what is better."""
         return self.make_batches(X, y, None)
 
-    def _train(self, batches, validation, checkpoint, progress, callbacks=()):
+    def _train(self, batches, validation, run):
         """Run the loop over batches that the network knows."""
         parameters = self.network_.parameters
         optimizer = OPTIMIZERS[self.optimizer](parameters, self.lr, weight_decay=self.weight_decay)
@@ -320,13 +323,13 @@ class Estimator(Training):
             mode=self._mode,
             patience=self.patience,
             average=None if average is None else averaging.AveragedParameters(parameters, average),
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            progress=progress,
+            checkpoint=run.checkpoint,
+            callbacks=run.callbacks,
+            progress=run.progress,
         )
         self.network_.release()
 
-    def _describe_run(self, goes_on):
+    def _describe_for_checkpoint(self, goes_on):
         """Give the network what makes it another run if it changes; a checkpoint compares it."""
         # of embeddings the network knows a checksum
         may_differ = {"patience", "warm_start", *self.missing_words}

@@ -15,7 +15,7 @@ from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
 from fastseq.models.networks import CELLS, check_outputs, softmax
-from fastseq.models.settings import estimator, run_described
+from fastseq.models.settings import Run, estimator, run_described
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -193,8 +193,8 @@ class LanguageModel(Estimator):
             if not goes_on:
                 self.vocabulary_, self.n_tokens_ = learned
                 self._begin(self.random_state, vectors)
-            run = checkpoint, callbacks, keep_interrupted, progress
-            self._run(goes_on, stream, held_out, *run)
+            run = Run(checkpoint, callbacks, keep_interrupted, progress)
+            self._train_network(goes_on, stream, held_out, run)
         return self
 
     def _known(self):

@@ -54,12 +54,11 @@ class LatentEstimator(Estimator):
             rise = max(1, updates // parts)
         return KLSchedule(self.kl_schedule, updates=rise, cycles=cycles, weight=self.kl_weight)
 
-    def _train(self, batches, validation, checkpoint, progress, callbacks=()):
+    def _train(self, batches, validation, run):
         network, schedule = self.network_, self._make_kl_schedule(self.epochs * len(batches))
         network.objective.begin(schedule(0), schedule.weight, self.free_bits)
         network.settings["kl"] = repr(schedule)  # which a checkpoint compares
-        callbacks = [_Weigh(schedule), *callbacks]
-        super()._train(batches, validation, checkpoint, progress, callbacks)
+        super()._train(batches, validation, run.also_calling(_Weigh(schedule)))
 
 
 class LatentNetwork:

@@ -20,7 +20,7 @@ from fastseq.models.estimator import check_pairs
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.seq2seq_writing import TargetWriter
-from fastseq.models.settings import estimator, run_described
+from fastseq.models.settings import Run, estimator, run_described
 from fastseq.models.writing_network import check_tied
 
 if TYPE_CHECKING:
@@ -291,7 +291,8 @@ class Seq2Seq(TargetWriter):
         if y is None and not isinstance(validation, (tuple, numbers.Real, type(None))):
             validation = token_pairs.split_pairs(validation, None)
         X, y = token_pairs.split_pairs(X, y)
-        return self._fit(X, y, validation, checkpoint, callbacks, keep_interrupted, progress)
+        run = Run(checkpoint, callbacks, keep_interrupted, progress)
+        return self._fit(X, y, validation, run)
 
     @property
     def _mode(self):
@@ -408,14 +409,14 @@ class Seq2Seq(TargetWriter):
         kind = None if y is None else "sequences"
         return Batches(sources, targets, target_kind=kind, **options)
 
-    def _train(self, batches, validation, checkpoint, progress, callbacks=()):
+    def _train(self, batches, validation, run):
         self.network_.sampled = 0.0
         self.network_.settings.pop("updates", None)  # of a run before
         if self.scheduled_sampling:
             updates = self.epochs * len(batches)
             self.network_.settings["updates"] = updates  # which a checkpoint compares
-            callbacks = [*callbacks, _MoreSampling(self.scheduled_sampling, updates)]
-        super()._train(batches, validation, checkpoint, progress, callbacks)
+            run = run.also_calling(_MoreSampling(self.scheduled_sampling, updates))
+        super()._train(batches, validation, run)
 
 
 class _MoreSampling:

@@ -16,15 +16,17 @@
         epochs: int = 30  # another default than in Training
 
 makes a constructor of keyword arguments that stores them and does nothing else, and describes the
-settings of training in the place of {training}; ``run_described`` does as much for ``fit``.
+settings of training in the place of {training}; ``run_described`` does as much for what every
+``fit`` takes besides data, which goes on from there as a ``Run``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
-from typing import dataclass_transform
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, dataclass_transform
 
 _DESCRIBED = """optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         How gradients become updates.
@@ -120,6 +122,19 @@ def estimator(cls: type) -> type:
     if cls.__doc__ is not None:  # python -OO takes it away
         cls.__doc__ = cls.__doc__.replace("{training}", _DESCRIBED)
     return cls
+
+
+class Run(NamedTuple):
+    """What every ``fit`` takes besides data and validation."""
+
+    checkpoint: str | os.PathLike | None
+    callbacks: Sequence
+    keep_interrupted: bool
+    progress: bool | None
+
+    def also_calling(self, callback: object) -> Run:
+        """The run with a callback of the estimator's own, before those of the user."""
+        return self._replace(callbacks=[callback, *self.callbacks])
 
 
 def run_described(fit: Callable) -> Callable:
