@@ -71,6 +71,8 @@ def test_pairs_are_sources_and_targets():
     one.fit(X, y, validation=(X[:5], y[:5]))
     two.fit(list(zip(X, y, strict=True)), validation=list(zip(X[:5], y[:5], strict=True)))
     assert one.history_.validation == two.history_.validation != []
+    with raises(ValueError, "validation: X must be a list of pairs", "got 'a' as X[0]"):
+        two.fit(list(zip(X, y, strict=True)), validation=["a"])
     pairs = np.array(list(zip(X, y, strict=True)))
     two.fit(pairs, validation=pairs[:5])
     assert one.history_.loss == two.history_.loss

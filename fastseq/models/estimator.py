@@ -205,7 +205,7 @@ class Estimator(Training):
                 self._begin(network_seed, vectors)
             batches, validation = self.make_batches(X, y, order_seed), None
             if held_out is not None:
-                with _naming("validation"):
+                with naming("validation"):
                     validation = self._make_validation(*held_out)
             self._train_network(goes_on, batches, validation, run)
         return self
@@ -223,7 +223,7 @@ class Estimator(Training):
             return *_hold_out(X, y, validation, seed), y
         if validation is None:
             return (X, y), None, y
-        with _naming("validation"):
+        with naming("validation"):
             return (X, y), self.read(*validation), y
 
     def _validation_pair(self, validation, y):
@@ -427,7 +427,7 @@ class Estimator(Training):
 
 
 @contextlib.contextmanager
-def _naming(what):
+def naming(what):
     """Errors say of which data they are."""
     try:
         yield

@@ -347,10 +347,12 @@ class SequenceRegressor(SequenceEstimator):
         """Raise unless some series tells of all steps that are to be forecast."""
         longest = max(map(len, X))
         if longest <= self.horizon:
+            hint = "take a smaller horizon"
+            if longest == 1:  # which is what the rows of a single one are taken for
+                hint = "a single series (T, K) goes into a list, [X]"
             raise ValueError(
                 f"horizon={self.horizon} needs a series of at least {self.horizon + 1} steps, the "
-                f"longest has {longest}: take a smaller horizon"
-                + ("; a single series (T, K) goes into a list, [X]" if longest == 1 else "")
+                f"longest has {longest}: {hint}"
             )
 
     def make_network(self, seed):

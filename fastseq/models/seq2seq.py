@@ -16,7 +16,7 @@ from fastseq import checks, metrics
 from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
-from fastseq.models.estimator import check_pairs
+from fastseq.models.estimator import check_pairs, naming
 from fastseq.models.networks import CELLS
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.seq2seq_writing import TargetWriter
@@ -289,7 +289,8 @@ class Seq2Seq(TargetWriter):
         {run}
         """
         if y is None and not isinstance(validation, (tuple, numbers.Real, type(None))):
-            validation = token_pairs.split_pairs(validation, None)
+            with naming("validation"):
+                validation = token_pairs.split_pairs(validation, None)
         X, y = token_pairs.split_pairs(X, y)
         run = Run(checkpoint, callbacks, keep_interrupted, progress)
         return self._fit(X, y, validation, run)
