@@ -345,7 +345,7 @@ class LayerBackprop(module.Backprop):
             dstates = layer._initial_zeros(packed.rows)
         else:
             dstates = layer._read_layer_states("dstate", dstate, packed)
-        dstates = list(map(np.ndarray.copy, dstates))  # the kernels write there
+        dstates = stack.copies(dstates)  # the kernels write there
 
         self._use_up()
         dx = layer._run_back(tape, packed.gather(dy, buffers, "dy"), dstates, input_grad)
