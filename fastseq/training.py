@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import math
 import os
 import sys
@@ -14,14 +15,12 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.averaging import AveragedParameters
-from fastseq.checkpoint import check_fits
 from fastseq.history import History
 from fastseq.interrupts import Interrupt
 from fastseq.module import Module
 from fastseq.optim import Optimizer
 from fastseq.progress import make_bar
 from fastseq.schedules import LRScheduler, ReduceLROnPlateau
-from fastseq.tensor_files import plain
 from fastseq.training_arguments import (
     Saver,
     check_average,
@@ -32,9 +31,8 @@ from fastseq.training_arguments import (
     hooks_of,
     make_best,
 )
+from fastseq.training_state import ANEW, Place, check_run, settings_of_run
 from fastseq.validation import Validation, batch_count, has_state, iterating
-
-ANEW = ", or delete the file to start anew"
 
 
 def fit(
@@ -248,8 +246,8 @@ class Trainer:
         self.model = check_model(model)
         self.optimizer = check_optimizer(optimizer, model)
         self.history = History()
-        self.epoch = self.update = 0
-        self.loss = self.norm = self.stopped = None
+        self.loss = self.norm = None
+        self._place, self._saved_place = Place(), None
         self._batches = check_place(batches, saver.is_wanted)
         self._epochs, self._max_norm = epochs, max_norm
         self._schedule = check_schedule(schedule, optimizer, validation, best.mode)
@@ -262,23 +260,43 @@ class Trainer:
         self._on_update, self._on_epoch = hooks_of(callbacks)
         self._stateful = [callback for callback in callbacks if has_state(callback)]
         self._count_of = batch_count(model)
-        self._updates_done = False  # of this epoch: its validation is what comes next
-        self._epoch_updates, self._loss_sum, self._count = 0, 0.0, 0
         self._clock = None  # when this epoch began, without the time between two processes
-        self._settings = self._describe(schedule_every) if saver.is_wanted else None
-        self._saved_place = None
+        self._settings = None
+        if saver.is_wanted:
+            self._settings = settings_of_run(
+                model,
+                optimizer,
+                max_norm=max_norm,
+                schedule=schedule,
+                schedule_every=schedule_every,
+                validation=self._validation,
+                mode=best.mode,
+                average=average,
+            )
+
+    @property
+    def epoch(self):
+        return self._place.epoch
+
+    @property
+    def update(self):
+        return self._place.update
+
+    @property
+    def stopped(self):
+        return self._place.stopped
 
     def stop(self) -> None:
         """End the run after this update, or epoch; for callbacks.
 
         Calling ``fit`` again with the checkpoint then returns the run as it ended.
         """
-        self.stopped = "callback"
+        self._place.stopped = "callback"
 
     def run(self):
         """The whole run, or what is left of it."""
-        seconds = self._begin()
-        self._clock = time.perf_counter() - seconds
+        self._begin()
+        self._clock = time.perf_counter() - self._place.seconds
         with self._interrupt:
             is_whole = True
             try:
@@ -288,7 +306,7 @@ class Trainer:
                 if self._interrupt.is_noted:  # the second one
                     raise
                 # raised by something else than our handler, perhaps amidst an update
-                self.stopped, is_whole = "interrupted", False
+                self._place.stopped, is_whole = "interrupted", False
             except NotFinite as error:
                 error.history = self.history
                 if self._best.flat is not None:
@@ -302,11 +320,11 @@ class Trainer:
         """Whether there is nothing left to do, and why."""
         if self.stopped is None:
             if self._interrupt.is_noted:
-                self.stopped = "interrupted"
+                self._place.stopped = "interrupted"
             elif self._best.is_exhausted:
-                self.stopped = "patience"
+                self._place.stopped = "patience"
             elif self.epoch >= self._epochs:
-                self.stopped = "epochs"
+                self._place.stopped = "epochs"
         return self.stopped is not None
 
     def _must_stop(self):
@@ -317,9 +335,9 @@ class Trainer:
 
     def _run_epoch(self):
         self._bar.begin(self.update, self._expected_updates(), self.epoch + 1)
-        if not self._updates_done:
+        if not self._place.updates_done:
             self._run_updates()
-        if self._updates_done and not self._must_stop():
+        if self._place.updates_done and not self._must_stop():
             self._end_epoch()
 
     def _run_updates(self):
@@ -328,14 +346,14 @@ class Trainer:
                 self._run_update(batch)
                 if self._must_stop():
                     return
-        if not self._epoch_updates:
+        if not self._place.epoch_updates:
             raise ValueError("batches must give at least one batch in each epoch, got none")
-        if not self._count:
+        if not self._place.count:
             raise ValueError(
                 "batches must hold something to learn from, but count(batch), by default "
                 f"batch.tokens, is 0 for all of them in epoch {self.epoch + 1}"
             )
-        self._updates_done = True
+        self._place.updates_done = True
 
     def _run_update(self, batch):
         lr = self.optimizer.lr
@@ -365,27 +383,19 @@ class Trainer:
         self.loss, self.norm = loss, norm
 
     def _not_finite(self, what):
+        where = f"epoch {self.epoch + 1}, batch {self._place.epoch_updates + 1} of it"
         kept = "the parameters are as they were before it"
         if self._best.flat is not None:
             kept = f"kept the model of epoch {self._best.epoch}"
-        return NotFinite(
-            f"update {self.update + 1} (epoch {self.epoch + 1}, batch {self._epoch_updates + 1} of "
-            f"it): {what}; {kept}"
-        )
+        return NotFinite(f"update {self.update + 1} ({where}): {what}; {kept}")
 
     def _record(self, batch, lr):
         count = checks.not_negative_int("count(batch)", self._count_of(batch))
-        self.update += 1
-        self._epoch_updates += 1
-        self._loss_sum += self.loss * count
-        self._count += count
+        self._place.add_update(self.loss, count)
         self.history.loss.append(self.loss)
         self.history.norm.append(self.norm)
         self.history.lr.append(lr)
-        self._bar.update(self._mean_loss(), batch)
-
-    def _mean_loss(self):
-        return self._loss_sum / self._count if self._count else math.nan
+        self._bar.update(self._place.mean_loss, batch)
 
     def _end_epoch(self):
         if self._validation is not None and not self._validate():
@@ -398,12 +408,10 @@ class Trainer:
             report = self.model.report()
             self.history.add_report(report)
             self._bar.reported(report)
-        self.history.epoch_loss.append(self._mean_loss())
+        self.history.epoch_loss.append(self._place.mean_loss)
         self.history.epoch_end.append(self.update)
         self.history.seconds.append(self._elapsed())
-        self.epoch += 1
-        self._updates_done = False
-        self._epoch_updates, self._loss_sum, self._count = 0, 0.0, 0
+        self._place.add_epoch()
         self._clock = time.perf_counter()
         for callback in self._on_epoch:
             callback(self)
@@ -438,17 +446,17 @@ class Trainer:
             each = len(self._batches)
         except TypeError:
             return None
-        return self.update - self._epoch_updates + each * (self._epochs - self.epoch)
+        return self.update - self._place.epoch_updates + each * (self._epochs - self.epoch)
 
     # --- begin and end ----------------------------------------------------------------------
 
     def _begin(self):
-        """Go to where the checkpoint was written; how many seconds of the epoch have gone."""
+        """Go to where the checkpoint was written, if there is one."""
         state = self._saver.load()
         if state is None:
             self._save()  # so that what can't be saved is known before any work
-            return 0.0
-        self._check(state)
+            return
+        check_run(self._saver.path, state, self.model, self._settings, len(self._stateful))
         before = copy.deepcopy(self._state())
         try:
             self._load(state)
@@ -458,12 +466,11 @@ class Trainer:
                 what = str(error).removesuffix(", or start anew")
                 raise ValueError(f"{self._saver.path}: {what}{ANEW}") from error
             raise
-        return state["run"]["seconds"]
 
     def _finish(self, is_whole):
         self.history.stopped = self.stopped
         try:
-            if is_whole and self._place() != self._saved_place:
+            if is_whole and self._place != self._saved_place:
                 self._save()
         finally:
             self._take_best()
@@ -496,10 +503,7 @@ class Trainer:
     def _save(self):
         if self._saver.is_wanted:
             self._saver.save(self._state())
-            self._saved_place = self._place()
-
-    def _place(self):
-        return self.update, self.epoch, self._updates_done, self.stopped
+            self._saved_place = dataclasses.replace(self._place)
 
     def _state(self):
         """All that a run needs to go on, as a tree; arrays may be the ones in use."""
@@ -518,37 +522,8 @@ class Trainer:
             "callbacks": [callback.state_dict() for callback in self._stateful],
             "best": self._best.state_dict(),
             "history": self.history.state_dict(),
-            "run": self._numbers(),
+            "run": dataclasses.asdict(self._place) | {"seconds": self._elapsed()},
         }
-
-    def _numbers(self):
-        return {
-            "epoch": self.epoch,
-            "update": self.update,
-            "updates_done": self._updates_done,
-            "epoch_updates": self._epoch_updates,
-            "loss_sum": self._loss_sum,
-            "count": self._count,
-            "seconds": self._elapsed(),
-            "stopped": self.stopped,
-        }
-
-    def _check(self, state):
-        """Raise unless a state is of such a run."""
-        path = self._saver.path
-        check_fits(path, state["class"], state["parameters"], self.model)
-        ours, theirs = self._settings, state["settings"]
-        for name in [*ours, *theirs]:
-            if theirs.get(name) != ours.get(name):
-                raise ValueError(
-                    f"{path}: the run was begun with {name} = {theirs.get(name)!r}, but here it is "
-                    f"{ours.get(name)!r}: go on with the same settings{ANEW}"
-                )
-        if len(state["callbacks"]) != len(self._stateful):
-            raise ValueError(
-                f"{path}: the run has {len(state['callbacks'])} callbacks with a state, but here "
-                f"are {len(self._stateful)}: go on with the same{ANEW}"
-            )
 
     def _load(self, state):
         self._batches.load_state_dict(state["batches"])
@@ -564,34 +539,10 @@ class Trainer:
                 part.load_state_dict(own)
         self._best.load_state_dict(state["best"])
         self.history.load_state_dict(state["history"])
-        self._load_numbers(state["run"])
-
-    def _load_numbers(self, run):
-        self.epoch, self.update, self.stopped = run["epoch"], run["update"], run["stopped"]
-        self._updates_done, self._epoch_updates = run["updates_done"], run["epoch_updates"]
-        self._loss_sum, self._count = run["loss_sum"], run["count"]
-        self._saved_place = self._place()
+        self._place = Place(**state["run"])
+        self._saved_place = dataclasses.replace(self._place)
         if self.stopped != "callback":  # with more epochs or patience it goes on
-            self.stopped = self.history.stopped = None
-
-    def _describe(self, schedule_every):
-        """What makes it another run if it changes."""
-        names = (*self.optimizer.option_names, "weight_decay", "no_decay")
-        options = {name: getattr(self.optimizer, name) for name in names}
-        average, validation = self._average, self._validation
-        settings = getattr(self.model, "settings", None) or {}
-        return {
-            **{f"model.settings.{name}": plain(name, settings[name]) for name in settings},
-            "optimizer": type(self.optimizer).__name__,
-            **{f"optimizer.{name}": plain(name, value) for name, value in options.items()},
-            "optimizer.initial_lr": self.optimizer.initial_lr,
-            "max_norm": self._max_norm,
-            "schedule": self._schedule and type(self._schedule).__name__,
-            "schedule_every": schedule_every,
-            "validation": validation and validation.kind,
-            "mode": self._best.mode,
-            "average": average and f"AveragedParameters(decay={average.decay})",
-        }
+            self._place.stopped = self.history.stopped = None
 
 
 def _state_of(part):
