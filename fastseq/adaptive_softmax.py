@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 
-class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
+class AdaptiveLogSoftmaxWithLoss(FeatureLoss, Module):
     r"""Adaptive softmax (Grave et al., 2017), with PyTorch's names.
 
     Classes are sorted by falling frequency.  A head decides among the frequent ones, up to the
