@@ -23,7 +23,7 @@ def check_parameters(which: str, network: Module) -> None:
     if not np.isfinite(network.parameters.flat).all():
         raise FloatingPointError(
             f"{which} parameters are not finite, got NaN or infinity: load or train it again"
-        ) from None
+        ) from None  # instead of what has shown it, where that was an error
 
 
 def check_outputs(outputs: np.ndarray, network: Module) -> None:
