@@ -38,7 +38,7 @@ def sigmoid(x: ArrayLike) -> np.ndarray:
     array([0. , 0.5, 1. ])
     """
     x = checks.floats_of_any_precision("x", x)
-    y = np.empty_like(x)
+    y = np.empty(x.shape, x.dtype)  # takes less time than empty_like
     if x.ndim == 1:
         kernels().sigmoid(x, y)
     else:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 State = Any  # an array h, or for the LSTM a pair (h, c)
 
-_WARM_STEPS, _WARM_UNITS = 50, 64
-
 _IF_INDICES = ", or give embedding=... if they are indices of vectors"
 
 
@@ -67,7 +65,12 @@ class RecurrentLayer(stack.Stack):
                 UserWarning,
                 stacklevel=3,
             )
-        _warm_up(self)
+
+    def _bind(self):
+        super()._bind()
+        kind = self._kind
+        own = {kind.option: getattr(self, kind.option)} if kind.option else {}
+        _warm_up(kind, self._dtype, own)
 
     def __repr__(self):
         options = ["batch_first=True"] * self.batch_first
@@ -295,30 +298,6 @@ class RecurrentLayer(stack.Stack):
         return [array.reshape(count, 1, hidden) for array in arrays]
 
 
-_warm = set()  # kinds of layers that have run in this process
-
-
-def _warm_up(layer):
-    """Run a small layer like this one, forward and back, once a process.
-
-    Code and memory that are used for the first time make a small call take three to seven times as
-    long.  So this happens while a model is made, and not while somebody waits for its first answer.
-    """
-    kind, options, dtype = layer._kind, layer._option, layer.dtype
-    like = (kind.name, options, dtype)
-    if like in _warm or get_backend() != "cython":  # Numba would compile for seconds
-        return
-    _warm.add(like)
-    # a subclass may take other arguments
-    plain = next(parent for parent in type(layer).__mro__ if "_kind" in vars(parent))
-    own = dict(zip([kind.option], options, strict=False))
-    small = plain(_WARM_UNITS, _WARM_UNITS, dtype=dtype, seed=0, **own)
-    x = np.zeros((_WARM_STEPS, 1, _WARM_UNITS), dtype)
-    small(x)
-    y, _, backprop = small.forward(x)
-    backprop(y)
-
-
 class LayerBackprop(module.Backprop):
     """The backward pass of one call of a layer's ``forward``."""
 
@@ -366,7 +345,7 @@ class LayerBackprop(module.Backprop):
             dstates = layer._initial_zeros(packed.rows)
         else:
             dstates = layer._read_layer_states("dstate", dstate, packed)
-        dstates = list(map(np.ndarray.copy, dstates))  # the kernels write there
+        dstates = stack.copies(dstates)  # the kernels write there
 
         self._use_up()
         dx = layer._run_back(tape, packed.gather(dy, buffers, "dy"), dstates, input_grad)
@@ -610,3 +589,25 @@ class GRU(RecurrentLayer):
             dtype=dtype,
             seed=seed,
         )
+
+
+_OF_KIND = {layer._kind: layer for layer in (RNN, LSTM, GRU)}
+_WARM_STEPS, _WARM_UNITS = 50, 64  # enough for the kernels' usual tiles, in 0.2 to 0.6 ms
+_warm = set()  # kinds of layers, with dtypes and options, that have run in this process
+
+
+def _warm_up(kind, dtype, options):
+    """Run a small layer of a kind, forward and back, once a process.
+
+    Code and memory that are used for the first time make a small call take three to seven times as
+    long.  So this happens while a layer is made, and not while somebody waits for its first answer.
+    """
+    like = (kind, dtype, *options.values())
+    if like in _warm or get_backend() != "cython":  # Numba would compile for seconds
+        return
+    _warm.add(like)
+    layer = _OF_KIND[kind](_WARM_UNITS, _WARM_UNITS, dtype=dtype, seed=0, **options)
+    x = np.zeros((_WARM_STEPS, 1, _WARM_UNITS), dtype)
+    layer(x)
+    y, _, backprop = layer.forward(x)
+    backprop(y)

@@ -47,6 +47,13 @@ LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
 
 
+def copies(states):
+    """Copies of a state's arrays: a single one without the machinery for several."""
+    if len(states) == 1:
+        return [states[0].copy()]
+    return list(map(np.ndarray.copy, states))
+
+
 class Stack(Module):
     """Layers of one kind of cell, their parameters, and their passes over packed tokens."""
 
@@ -204,7 +211,7 @@ class Stack(Module):
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
-        finals = list(map(np.ndarray.copy, states))  # and so they stay without tokens
+        finals = copies(states)  # and so they stay without tokens
         lookup, layers = None, []
         first, last = states, finals  # of a layer's tokens
         if embedding is not None or beside is not None:

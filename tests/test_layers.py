@@ -29,7 +29,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import recurrent
+from fastseq import backend, recurrent
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -681,23 +681,42 @@ def test_assignments_copy_into_the_buffers(make_layer, rng):
 
 
 @pytest.mark.parametrize("options", [{}, {"reset_after": False}, {"dtype": np.float64}])
-def test_first_layer_of_a_kind_warms_up_and_changes_nothing(monkeypatch, options):
+def test_first_layer_of_a_kind_runs_a_small_one_and_changes_nothing(monkeypatch, options):
     class Words(fs.GRU):
         def __init__(self, words):
             super().__init__(len(words), 4, seed=0, **options)
 
-    passes = []
-    forward = fs.GRU.forward
-    warmed = fs.GRU(3, 4, seed=0, **options)
+    ran = []  # kernels, with the tokens and units of their y
+
+    def record(name):
+        kernel = getattr(backend.kernels(), name)
+
+        def recording(*args):
+            y = args[-3 if name == "gru_forward" else -5]
+            ran.append((name, *y.shape, y.dtype))
+            kernel(*args)
+
+        monkeypatch.setattr(backend.kernels(), name, recording)
+
+    plain = fs.GRU(3, 4, seed=0, **options)
     monkeypatch.setattr(recurrent, "_warm", set())
-    monkeypatch.setattr(fs.GRU, "forward", lambda *a: passes.append(a[0]) or forward(*a))
-    layers = [Words("abc") for _ in range(3)]
-    assert len(passes) == (fs.get_backend() == "cython")  # Numba would compile for seconds
+    for name in ("gru_forward", "gru_backward"):
+        record(name)
+    layers = [Words("abc"), Words("abc"), pickle.loads(pickle.dumps(plain))]
+    kernels = ["gru_forward", "gru_forward", "gru_backward"]
+    expected = [(name, 50, 64, plain.dtype) for name in kernels]
+    assert ran == (expected if fs.get_backend() == "cython" else [])  # Numba would compile
     for layer in layers:
-        assert_identical(layer.parameters.flat, warmed.parameters.flat)
+        assert_identical(layer.parameters.flat, plain.parameters.flat)
         assert not layer.parameters.flat_grad.any()
-    for small in passes:
-        assert (small.reset_after, small.dtype) == (warmed.reset_after, warmed.dtype)
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_of_layers_are_warm(monkeypatch, make):
+    layer = fs.RNN(3, 4, nonlinearity="relu")
+    monkeypatch.setattr(recurrent, "_warm", set())
+    make(layer)
+    assert len(recurrent._warm) == (fs.get_backend() == "cython")
 
 
 def test_initial_parameters_follow_seed_and_size():

@@ -45,7 +45,7 @@ def _python(*arguments):
 def first_call(cell, mode, shape, threads):
     """Seconds of the first and of the second call of a layer, with inputs ready.
 
-    NumPy's BLAS and the package are loaded, nothing of ours has run yet.
+    The layer is made before, which runs a small one of its kind: see ``recurrent._warm_up``.
     """
     problem = make_problem(cell, shape)
     call, _ = Fastseq().prepare(problem, mode, threads)
