@@ -9,7 +9,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq import constraints as phrases_of
-from fastseq.decoding_models import continuations, log_sum_exp
+from fastseq.decoding_models import checked_log_sum_exp, continuations
 from fastseq.hypotheses import Finished, Trail
 from fastseq.sampling import Sampler
 
@@ -151,7 +151,7 @@ class BeamSearch:
         rules, log_probs, offsets, cut = self.rules, beams.log_probs, beams.offsets, None
         ends, log_sums, barred = logits[:, rules.end], None, rules.barred
         if not rules.only_bar(beams.step):
-            ends, log_sums, barred = ends.copy(), log_sum_exp(logits), None
+            ends, log_sums, barred = ends.copy(), checked_log_sum_exp(logits), None
             cut = rules.restrict(beams.step, logits, beams.owners(), beams.history)
         chosen, log_sums = continuations(logits, log_probs, offsets, barred, log_sums, self.size)
         enough = _least(chosen[0]) > -np.inf
@@ -312,7 +312,7 @@ class Samples:
     def _restricted_logits(self, step):
         """Logits where rules leave some out; log(sum(exp)) of all; and which rows must end."""
         logits = self.model.step(self.ids)[self.rows_of_model]
-        log_sums = log_sum_exp(logits)
+        log_sums = checked_log_sum_exp(logits)
         if self.sampler is None:
             classes = self.model.classes
             self.rules.learn_classes(classes)
