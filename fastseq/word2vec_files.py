@@ -50,11 +50,11 @@ def read_word2vec(path, *, binary, encoding, errors, limit, dtype, header):
             raise ValueError(f"{name}: damaged or cut off: {error}") from error
         except ValueError as error:
             if source.is_of_other_format(binary):
-                seems = "text" if binary else "binary"
+                wanted, there = ("binary", "text") if binary else ("text", "binary")
                 raise ValueError(
-                    f"{error}; it seems to be {seems}, which KeyedVectors.load_word2vec_format("
-                    f"path, binary={not binary}) reads"
-                ) from None
+                    f"{name}: seems to be {there}, not {wanted}; KeyedVectors."
+                    f"load_word2vec_format(path, binary={not binary}) reads it"
+                ) from error
             raise
     return _without_copies(name, words, vectors)
 

@@ -78,8 +78,8 @@ def test_chunks_make_no_difference(tmp_path, monkeypatch, binary):
 def test_the_other_format_is_recognised(tmp_path, binary, ending, count, size):
     wv, path = make(count, size), tmp_path / f"vectors.{'txt' if binary else 'bin'}{ending}"
     wv.save_word2vec_format(path, binary=binary)
-    seems = "binary" if binary else "text"
-    way_out = rf"seems to be {seems}, .*load_word2vec_format\(path, binary={binary}\) reads$"
+    there = "binary, not text" if binary else "text, not binary"
+    way_out = rf"seems to be {there}; .*load_word2vec_format\(path, binary={binary}\) reads it$"
     with pytest.raises(ValueError, match=way_out):
         KeyedVectors.load(path)
     with pytest.raises(ValueError, match=way_out):
