@@ -307,6 +307,11 @@ def ragged_batches_work(names):
     assert not names["y"][7:, 1].any()
 
 
+def short_sequences_work(names):
+    y, _ = names["lstm"](names["x"])
+    np.testing.assert_array_equal(names["y"], y)
+
+
 def streams_work(names):
     y, _ = names["forward_lstm"](names["x"][:, :1])
     np.testing.assert_allclose(names["y_t"], y[-1], rtol=1e-5, atol=1e-6)
@@ -338,7 +343,7 @@ def test_the_quick_start_in_the_readme_does_what_it_says():
     quick_start, _, _ = readme.read_text("utf-8").partition("\n## Training\n")
     blocks = re.findall(r"```python\n(.*?)```", quick_start, re.DOTALL)
     checks = [inference_works, training_works, models_work, attention_works]
-    checks += [ragged_batches_work, streams_work, data_become_batches]
+    checks += [ragged_batches_work, short_sequences_work, streams_work, data_become_batches]
     checks += [corpora_work, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
