@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.backend import kernels
+from fastseq.elementwise import log_sum_exp
 from fastseq.layers import Linear
 from fastseq.linear_cross_entropy import FeatureLoss, LinearCrossEntropyLoss
 from fastseq.module import Module, fixed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 
-class AdaptiveLogSoftmaxWithLoss(Module, FeatureLoss):
+class AdaptiveLogSoftmaxWithLoss(FeatureLoss, Module):
     r"""Adaptive softmax (Grave et al., 2017), with PyTorch's names.
 
     Classes are sorted by falling frequency.  A head decides among the frequent ones, up to the
@@ -254,8 +254,5 @@ def log_softmax(logits):
     # nearer to 0 first: of large logits the dtype doesn't hold the digits that make the difference
     with np.errstate(over="ignore", invalid="ignore"):  # -inf; NaN, which shows in the result
         logits -= logits.max(axis=1, keepdims=True)
-    elsewhere = np.full(len(logits), logits.shape[1])
-    log_sums, picked = np.empty(len(logits)), np.empty(len(logits))
-    kernels().softmax_cross_entropy_forward(logits, elsewhere, log_sums, picked, None)
-    logits -= log_sums[:, None].astype(logits.dtype)
+    logits -= log_sum_exp(logits)[:, None].astype(logits.dtype)
     return logits

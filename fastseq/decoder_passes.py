@@ -71,7 +71,7 @@ class DecoderPasses(stack.Stack):
     def _output(self):
         return self._own[0]["weight_output"], self._own[0].get("bias_output")
 
-    # --- forward ----------------------------------------------------------------------------
+    # --- forward and back -------------------------------------------------------------------
 
     def _run_over(self, x, lengths, memory, states, given, training):
         """Run over x (T, B, I), and over what the sources offer; a Run, and the final states."""
@@ -95,7 +95,8 @@ class DecoderPasses(stack.Stack):
         )
         finals = [s.copy() for s in states]
         if packed.tokens:
-            (self._scan if self._fed_size else self._attend_at_once)(run, finals)
+            forward, _ = self._way()
+            forward(run, finals)
         return run, finals
 
     def _inputs(self, x, buffers):
@@ -106,19 +107,89 @@ class DecoderPasses(stack.Stack):
         inputs[:, : self.input_size] = x
         return inputs
 
-    def _queries(self, buffers, tokens):
-        if self.score in ("dot", "general"):
-            return None
-        return buffers.get("queries", (tokens, self.attention_size))
+    def _results(self, run, finals):
+        if not run.given and self._feeds_output:
+            finals = finals[:-1]
+        packed = run.packed
+        state = self._hand_out(finals, packed.unsort)
+        return packed.scatter(run.y), state, packed.scatter(run.alignments)
 
-    def _keys(self, memory):
-        """The memory's keys, projected once for all steps."""
-        _, weight = self._of_attention(self._own[0])
-        if weight is None:
-            return memory.values
-        keys = np.empty((len(memory.values), len(weight)), self._dtype)
-        kernels().multiply_rows(memory.values, weight, self._own[0].get("bias_key"), keys)
-        return keys
+    def _back(self, run, dy, dstates, d_alignments, input_grad):
+        """dx (N, I) or None, dmemory, and ``dstates``, which become the initial states'."""
+        packed, buffers, memory = run.packed, run.buffers, run.memory
+        dx = packed.result(buffers, "dx", self.input_size, self._dtype) if input_grad else None
+        d_values = np.zeros_like(memory.values)
+        grads = self._own[1]
+        d_keys = d_values if run.keys is memory.values else np.zeros_like(run.keys)
+        with self._parameters.grads_lock:
+            if packed.tokens:
+                _, back = self._way()
+                d_queries, asked = back(run, dy, dstates, d_alignments, dx, d_keys, d_values)
+                kernels().add_linear_gradients(
+                    dy, run.attended, grads["weight_output"], grads.get("bias_output")
+                )
+                self._projections_back(run, d_queries, asked, d_keys, d_values)
+        return dx, memory.unpack(d_values)
+
+    def _way(self):
+        """Forward and back over what ran: step by step, or the attention of all steps at once.
+
+        Back gives the queries' gradients and the states that asked, None where nothing was
+        projected; dy becomes its pre-activation's.
+        """
+        if self._fed_size:
+            return self._scan, self._scan_back
+        return self._attend_at_once, self._attend_at_once_back
+
+    # --- fed: step by step ------------------------------------------------------------------
+
+    def _scan(self, run, finals):
+        """Each step is fed what the one before came to: one kernel walks over all of it."""
+        h_n, c_n, fed = self._three(finals)
+        gates, cells = ([None if s is None else s[0] for s in run.saved] + [None])[:2]
+        kernels().decoder_forward(*self._call(run), h_n, c_n, run.queries, gates, cells)
+        if fed is None:
+            self._find_output(run)
+        else:
+            _copy_last(run.y, run.packed.offsets, fed)
+
+    def _scan_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
+        d_attended = run.buffers.get("d_attended", run.attended.shape)
+        dh, dc, dfed = self._three(dstates)
+        if dfed is None:
+            self._output_back(run, dy, d_attended)
+            d_fed_outputs = None
+        else:
+            d_fed_outputs = dy
+            d_attended.fill(0)
+            _add_to_last(dy, run.packed.offsets, dfed)
+            not_run = np.diff(run.packed.offsets[:2])[0]
+            kept = dfed[not_run:].copy()
+        d_queries = None
+        if run.queries is not None:
+            d_queries = run.buffers.get("d_queries", run.queries.shape)
+        gates, cells = ([s[0] for s in run.saved] + [None])[:2]
+        kernels().decoder_backward(
+            d_attended,
+            d_fed_outputs,
+            d_alignments,
+            *self._call(run),
+            run.queries,
+            gates,
+            cells,
+            dx,
+            dh,
+            dc,
+            dfed,
+            d_queries,
+            d_keys,
+            d_values,
+            self._own[1].get("weight_score"),
+            self._grads[0][0],
+        )
+        if dfed is not None:
+            dfed[not_run:] = kept
+        return d_queries, None if d_queries is None else self._states_that_asked(run)
 
     def _call(self, run):
         """The arguments that the two kernels of the scan have in common."""
@@ -145,44 +216,20 @@ class DecoderPasses(stack.Stack):
             run.y if feeds else None,
         )
 
-    def _stepper(self, memory):
-        weight, _ = self._of_attention(self._own[0])
-        feeds = None
-        if self._fed_size:
-            feeds = "output" if self._feeds_output else "context"
-        return kernels().DecoderStepper(
-            self._kind.name,
-            self._only_option(),
-            self._weights[0][0],
-            self._keys(memory),
-            memory.values,
-            self._own[0].get("weight_score"),
-            memory.offsets,
-            None if weight is None else np.ascontiguousarray(weight),
-            self._output(),
-            feeds,
-        )
+    def _states_that_asked(self, run):
+        h = run.attended[:, self.memory_size :]
+        asked = run.buffers.get("asked", (len(h), self.hidden_size))
+        if self.query == "current":
+            np.copyto(asked, h)
+            return asked
+        offsets = run.packed.offsets
+        first, rows = offsets[1], packing.rows_of_tokens(offsets)
+        asked[:first] = run.states[0][0, :first]
+        before = np.repeat(offsets[:-2], np.diff(offsets[1:]))
+        asked[first:] = h[before + rows[first:]]
+        return asked
 
-    def _three(self, states):
-        """h, c or None, and what is fed or None, each (B, H)."""
-        arrays = [s[0] if s.ndim == 3 else s for s in states]
-        fed = arrays.pop() if self._feeds_output else None
-        return arrays[0], arrays[1] if len(arrays) > 1 else None, fed
-
-    def _scan(self, run, finals):
-        h_n, c_n, fed = self._three(finals)
-        gates, cells = ([None if s is None else s[0] for s in run.saved] + [None])[:2]
-        kernels().decoder_forward(*self._call(run), h_n, c_n, run.queries, gates, cells)
-        if fed is None:
-            self._find_output(run)
-        else:
-            _copy_last(run.y, run.packed.offsets, fed)
-
-    def _find_output(self, run):
-        weight, bias = self._output()
-        kernels().multiply_rows(run.attended, weight, bias, run.y)
-        flat = run.y.reshape(-1)
-        kernels().tanh(flat, flat)
+    # --- unfed: all steps at once -----------------------------------------------------------
 
     def _attend_at_once(self, run, finals):
         """Nothing is fed: the cell runs by itself, then all steps look at their sources."""
@@ -200,93 +247,7 @@ class DecoderPasses(stack.Stack):
         run.attended[:, :size], run.attended[:, size:] = context, h
         self._find_output(run)
 
-    def _attention_arguments(self, run, query):
-        memory, v = run.memory, self._own[0].get("weight_score")
-        sources = run.packed.order[packing.rows_of_tokens(run.packed.offsets)]
-        return query, run.keys, memory.values, v, sources, memory.offsets
-
-    def _results(self, run, finals):
-        if not run.given and self._feeds_output:
-            finals = finals[:-1]
-        packed = run.packed
-        state = self._hand_out(finals, packed.unsort)
-        return packed.scatter(run.y), state, packed.scatter(run.alignments)
-
-    # --- backward ---------------------------------------------------------------------------
-
-    def _back(self, run, dy, dstates, d_alignments, input_grad):
-        """dx (N, I) or None, dmemory, and ``dstates``, which become the initial states'."""
-        packed, buffers, memory = run.packed, run.buffers, run.memory
-        dx = packed.result(buffers, "dx", self.input_size, self._dtype) if input_grad else None
-        d_values = np.zeros_like(memory.values)
-        grads = self._own[1]
-        d_keys = d_values if run.keys is memory.values else np.zeros_like(run.keys)
-        with self._parameters.grads_lock:
-            if packed.tokens:
-                step = self._scan_back if self._fed_size else self._attend_back
-                d_queries, asked = step(run, dy, dstates, d_alignments, dx, d_keys, d_values)
-                kernels().add_linear_gradients(
-                    dy, run.attended, grads["weight_output"], grads.get("bias_output")
-                )
-                self._projections_back(run, d_queries, asked, d_keys, d_values)
-        return dx, memory.unpack(d_values)
-
-    def _scan_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
-        """The queries' gradients, and the states that asked; dy becomes its pre-activation's."""
-        d_attended = run.buffers.get("d_attended", run.attended.shape)
-        dh, dc, dfed = self._three(dstates)
-        if dfed is None:
-            self._output_back(run, dy, d_attended)
-        else:
-            d_attended.fill(0)
-            _add_to_last(dy, run.packed.offsets, dfed)
-            not_run = np.diff(run.packed.offsets[:2])[0]
-            kept = dfed[not_run:].copy()
-        d_queries = None
-        if run.queries is not None:
-            d_queries = run.buffers.get("d_queries", run.queries.shape)
-        gates, cells = ([s[0] for s in run.saved] + [None])[:2]
-        kernels().decoder_backward(
-            d_attended,
-            None if dfed is None else dy,
-            d_alignments,
-            *self._call(run),
-            run.queries,
-            gates,
-            cells,
-            dx,
-            dh,
-            dc,
-            dfed,
-            d_queries,
-            d_keys,
-            d_values,
-            self._own[1].get("weight_score"),
-            self._grads[0][0],
-        )
-        if dfed is not None:
-            dfed[not_run:] = kept
-        return d_queries, None if d_queries is None else self._states_that_asked(run)
-
-    def _states_that_asked(self, run):
-        h = run.attended[:, self.memory_size :]
-        asked = run.buffers.get("asked", (len(h), self.hidden_size))
-        if self.query == "current":
-            np.copyto(asked, h)
-            return asked
-        offsets = run.packed.offsets
-        first, rows = offsets[1], packing.rows_of_tokens(offsets)
-        asked[:first] = run.states[0][0, :first]
-        before = np.repeat(offsets[:-2], np.diff(offsets[1:]))
-        asked[first:] = h[before + rows[first:]]
-        return asked
-
-    def _output_back(self, run, dy, d_attended):
-        dy *= 1 - run.y * run.y
-        kernels().multiply_rows(dy, self._output()[0].T, None, d_attended)
-
-    def _attend_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
-        """As :meth:`_scan_back`, where nothing is fed."""
+    def _attend_at_once_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
         buffers, size, tokens = run.buffers, self.memory_size, run.packed.tokens
         d_attended = buffers.get("d_attended", run.attended.shape)
         self._output_back(run, dy, d_attended)
@@ -317,6 +278,37 @@ class DecoderPasses(stack.Stack):
         )
         return (None, None) if run.queries is None else (d_query, h)
 
+    def _attention_arguments(self, run, query):
+        memory, v = run.memory, self._own[0].get("weight_score")
+        sources = run.packed.order[packing.rows_of_tokens(run.packed.offsets)]
+        return query, run.keys, memory.values, v, sources, memory.offsets
+
+    # --- outputs, queries and keys ----------------------------------------------------------
+
+    def _find_output(self, run):
+        weight, bias = self._output()
+        kernels().multiply_rows(run.attended, weight, bias, run.y)
+        flat = run.y.reshape(-1)
+        kernels().tanh(flat, flat)
+
+    def _output_back(self, run, dy, d_attended):
+        dy *= 1 - run.y * run.y
+        kernels().multiply_rows(dy, self._output()[0].T, None, d_attended)
+
+    def _queries(self, buffers, tokens):
+        if self.score in ("dot", "general"):
+            return None
+        return buffers.get("queries", (tokens, self.attention_size))
+
+    def _keys(self, memory):
+        """The memory's keys, projected once for all steps."""
+        _, weight = self._of_attention(self._own[0])
+        if weight is None:
+            return memory.values
+        keys = np.empty((len(memory.values), len(weight)), self._dtype)
+        kernels().multiply_rows(memory.values, weight, self._own[0].get("bias_key"), keys)
+        return keys
+
     def _projections_back(self, run, d_queries, asked, d_keys, d_values):
         """What queries and keys were projected by, and from."""
         _, key_weight = self._of_attention(self._own[0])
@@ -329,6 +321,32 @@ class DecoderPasses(stack.Stack):
             through = np.empty_like(d_values)
             kernels().multiply_rows(d_keys, key_weight.T, None, through)
             d_values += through
+
+    # --- one step at a time -----------------------------------------------------------------
+
+    def _stepper(self, memory):
+        weight, _ = self._of_attention(self._own[0])
+        feeds = None
+        if self._fed_size:
+            feeds = "output" if self._feeds_output else "context"
+        return kernels().DecoderStepper(
+            self._kind.name,
+            self._only_option(),
+            self._weights[0][0],
+            self._keys(memory),
+            memory.values,
+            self._own[0].get("weight_score"),
+            memory.offsets,
+            None if weight is None else np.ascontiguousarray(weight),
+            self._output(),
+            feeds,
+        )
+
+    def _three(self, states):
+        """h, c or None, and what is fed or None, each (B, H)."""
+        arrays = [s[0] if s.ndim == 3 else s for s in states]
+        fed = arrays.pop() if self._feeds_output else None
+        return arrays[0], arrays[1] if len(arrays) > 1 else None, fed
 
 
 def _last_tokens(offsets):

@@ -152,3 +152,6 @@ class DecoderState(Stepwise):
     def state(self) -> Any:
         """A copy of the state (1, R, H), as the decoder's calls take and give it."""
         return self._decoder._hand_out(self._states, lambda state: state[None].copy())
+
+    def _copy_of(self, advance):
+        return advance.copy()  # it gets the states in each call

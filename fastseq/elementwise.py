@@ -1,4 +1,4 @@
-"""Functions of single numbers that models need and NumPy doesn't have."""
+"""Functions of numbers and of rows that models need and NumPy doesn't have."""
 
 from __future__ import annotations
 
@@ -44,3 +44,12 @@ def sigmoid(x: ArrayLike) -> np.ndarray:
     else:
         kernels().sigmoid(x.reshape(-1), y.reshape(-1))
     return y
+
+
+def log_sum_exp(logits):
+    """log(sum(exp(logits))) of each row of (N, V), float64 (N,)."""
+    rows, classes = logits.shape
+    sums, unused = np.empty(rows), np.empty(rows)
+    elsewhere = np.full(rows, classes, np.int64)  # no target is picked
+    kernels().softmax_cross_entropy_forward(logits, elsewhere, sums, unused, None)
+    return sums

@@ -135,7 +135,26 @@ class Module:
         for child in self._children.values():
             yield from child._tree()
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """For inference; each kind of layer and each model defines it.
+
+        Raises
+        ------
+        TypeError
+            If it doesn't.
+        """
+        try:
+            call = super().__call__  # of a class beside this one
+        except AttributeError:
+            raise TypeError(
+                f"{type(self).__name__} has no __call__: a model defines it for inference, and "
+                "loss_and_grad(batch) for training"
+            ) from None
+        return call(*args, **kwargs)
+
     def __repr__(self):
+        if not self._children:
+            return f"{type(self).__name__}()"
         lines = [
             f"  {name}={child!r},".replace("\n", "\n  ") for name, child in self._children.items()
         ]
@@ -149,14 +168,20 @@ class Module:
     @property
     def dtype(self) -> np.dtype:
         """float32 or float64: of parameters, outputs and all arithmetic."""
-        return checks.float_dtype(self._parameters.flat.dtype)
+        return checks.float_dtype(self.parameters.flat.dtype)
 
     # --- parameters -------------------------------------------------------------------------
 
     @property
     def parameters(self) -> Parameters:
         """The parameters and their gradients by PyTorch's names: :class:`Parameters`."""
-        return self._parameters
+        try:
+            return self._parameters
+        except AttributeError:
+            raise AttributeError(
+                f"{type(self).__name__} has no parameters yet: its __init__ must give the parts "
+                "to super().__init__, as in super().__init__(lstm=fs.LSTM(8, 16), linear=...)"
+            ) from None
 
     @parameters.setter
     def parameters(self, value):
@@ -164,14 +189,14 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters: a dict from PyTorch's names to arrays."""
-        return self._parameters.state_dict()
+        return self.parameters.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy parameters from a mapping: a :meth:`state_dict`, or PyTorch's.
 
         Everything is checked before anything is copied; see ``Parameters.load_state_dict``.
         """
-        self._parameters.load_state_dict(state_dict)
+        self.parameters.load_state_dict(state_dict)
 
     def _bind(self):
         """Collect what a pass would otherwise have to look up at every call.

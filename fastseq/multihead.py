@@ -84,9 +84,11 @@ def scaled_dot_product_attention(
     causal: bool = False,
     scale: float | None = None,
 ) -> np.ndarray:
-    r"""Values weighted by how well their keys fit, as PyTorch's.
+    r"""Values weighted by how well their keys fit: what PyTorch's function computes.
 
     .. math:: \mathrm{softmax}(\mathrm{scale} \; Q K^T) \, V
+
+    Masks are ``key_lengths`` and ``causal``, instead of ``attn_mask`` and ``is_causal``.
 
     To train, use :class:`ScaledDotProductAttention`.
 
@@ -234,7 +236,10 @@ def _with_heads(array):
 
 
 class MultiheadAttention(Module):
-    r"""Attention of several heads at once, each in its part of the embedding, as PyTorch's.
+    r"""Attention of several heads at once, each in its part of the embedding.
+
+    It computes what PyTorch's does; masks are ``key_lengths`` and ``causal``, instead of
+    ``key_padding_mask``, ``attn_mask`` and ``is_causal``, and ``need_weights`` is off by default.
 
     .. math::
 

@@ -205,6 +205,12 @@ class Parameters(NamedViews):
         for name, array in arrays.items():
             np.copyto(self[name], array)
 
+    def __call__(self):
+        raise TypeError(
+            "parameters is no method here, but a mapping: give it without parentheses, as in "
+            "fs.Adam(model.parameters), and go over parameters.items()"
+        )
+
     def __copy__(self):
         raise TypeError(
             "a shallow copy of Parameters would share their arrays, but neither lock nor place in "

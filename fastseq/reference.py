@@ -408,7 +408,7 @@ class Stepper:
         self.top = h[-1]
         self.top.flags.writeable = False
 
-    def copy(self, h, c):
+    def over(self, h, c):
         """The same weights with another state to update."""
         return type(self)(self.cell, self.weights, self.option, h, c)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastseq.layers import Linear
 
 
-class SampledSoftmaxLoss(Module, FeatureLoss):
+class SampledSoftmaxLoss(FeatureLoss, Module):
     r"""Cross-entropy against a few sampled classes in training, against all when called.
 
     ``forward`` compares a target with ``num_sampled`` other classes that one draw gives the whole

@@ -164,15 +164,18 @@ def beam_search(
             f"n_best must be at most beam_size = {beam_size}, got {n_best}; raise beam_size"
         )
     rules = Rules(rows, end_id, max_length, min_length, no_repeat_ngram, excluded, prefixes)
+    lengths = None
+    if source_lengths is not None:
+        lengths = per_row("source_lengths", source_lengths, rows)
     search = BeamSearch(
         Model(state),
         rules,
-        beam_size,
-        n_best,
-        Penalties(length_penalty, coverage_penalty),
-        phrases_of.read(constraints, rules, rows),
-        None if source_lengths is None else per_row("source_lengths", source_lengths, rows),
-        checks.flag("attention", attention),
+        size=beam_size,
+        n_best=n_best,
+        penalties=Penalties(length_penalty, coverage_penalty),
+        phrases=phrases_of.read(constraints, rules, rows),
+        source_lengths=lengths,
+        attention=checks.flag("attention", attention),
     )
     return search.run(start_ids)
 

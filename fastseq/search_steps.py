@@ -9,18 +9,26 @@ import numpy as np
 
 from fastseq import checks
 from fastseq import constraints as phrases_of
-from fastseq.decoding_models import continuations, log_sum_exp
+from fastseq.decoding_models import checked_log_sum_exp, continuations
 from fastseq.hypotheses import Finished, Trail
 from fastseq.sampling import Sampler
 
 
-class BeamSearch:
-    """A search at one of its steps.
+class Beams:
+    """What changes from step to step of a beam search: hypotheses that run, and what was found.
 
     Attributes
     ----------
+    step : int
+        How many tokens each hypothesis has.
     log_probs : ndarray of float64, (R,)
         Of the hypotheses that run, sentence by sentence, the best first.
+    history : ndarray of int64, (R, step)
+        Their tokens, where rules want to know them.
+    covered : ndarray, (R, S), or None
+        What each source position got of their attention, where that is penalised.
+    progress : list, (R,), or None
+        How much each has of the phrases that must occur in it.
     offsets : ndarray of int64, (L + 1,)
         The first row of each of the L sentences that are left.
     sentences : ndarray of int64, (L,)
@@ -29,54 +37,95 @@ class BeamSearch:
         How many of their hypotheses may run: K less those that have ended.
     best : ndarray of float64, (L, n_best)
         Rising scores of the best that have ended; -inf where there are fewer.
+    none_has_ended : bool
+        None of theirs.
+    trail : Trail
+    finished : Finished
     """
 
-    def __init__(self, model, rules, size, n_best, penalties, phrases, source_lengths, attention):
+    def __init__(self, count, size, n_best):
+        self.step, self.size = 0, size
+        self.log_probs, self.offsets = np.zeros(count), np.arange(count + 1)
+        self.history, self.covered, self.progress = np.empty((count, 0), np.int64), None, None
+        self.sentences, self.slots = np.arange(count), np.full(count, size)
+        self.best, self.none_has_ended = np.full((count, n_best), -np.inf), True
+        self.trail, self.finished = Trail(), Finished()
+
+    def owners(self):
+        """The sentence of each row."""
+        return np.repeat(self.sentences, np.diff(self.offsets))
+
+    def cover(self, weights):
+        """Add up attention (R, S); longer sources may have left since the last time."""
+        before = 0.0 if self.covered is None else self.covered[:, : weights.shape[1]]
+        self.covered = before + weights
+
+    def note_ends(self, ended, scores):
+        """Some of the continuations (L, K) have ended with these scores."""
+        self.slots = self.slots - ended.sum(axis=1)
+        new = np.full(ended.shape, -np.inf)
+        new[ended] = scores
+        best = np.concatenate([self.best, new], axis=1)
+        best.sort(axis=1)
+        self.best = best[:, -self.best.shape[1] :]
+        self.none_has_ended = False
+
+    def keep_sentences(self, left):
+        """Go on with these sentences alone."""
+        self.sentences, self.slots = self.sentences[left], self.slots[left]
+        self.best = self.best[left]
+        self.none_has_ended = bool((self.slots == self.size).all())
+
+    def go_on(self, log_probs, rows, tokens):
+        """The hypotheses of these rows, each with a token more."""
+        self.step, self.log_probs = self.step + 1, log_probs
+        self.trail.add(rows, tokens)
+        if self.covered is not None:
+            self.covered = self.covered[rows]
+
+
+class BeamSearch:
+    """A beam search: its settings, and what it does at each step."""
+
+    def __init__(
+        self, model, rules, *, size, n_best, penalties, phrases, source_lengths, attention
+    ):
         self.model, self.rules, self.size, self.n_best = model, rules, size, n_best
         self.penalties, self.phrases, self.source_lengths = penalties, phrases, source_lengths
         self.attention = attention
-        self.trail, self.finished = Trail(), Finished()
 
     def run(self, start_ids):
-        count = len(start_ids)
-        self.log_probs, self.offsets = np.zeros(count), np.arange(count + 1)
-        self.sentences, self.slots = np.arange(count), np.full(count, self.size)
-        self.best = np.full((count, self.n_best), -np.inf)
-        self.none_has_ended = True  # of those that are left
-        self.covered = 0.0
-        self.history = np.empty((count, 0), np.int64)
+        beams, ids = Beams(len(start_ids), self.size, self.n_best), start_ids
         if self.phrases is not None:
-            self.progress = [phrases and phrases.start for phrases in self.phrases]
-        ids, step = start_ids, 0
+            beams.progress = [phrases and phrases.start for phrases in self.phrases]
         while len(ids):
-            ids = self._advance(step, ids)
-            step += 1
-        return self.finished.best(count, self.n_best, self.trail, self.attention)
+            ids = self._advance(beams, ids)
+        return beams.finished.best(len(start_ids), self.n_best, beams.trail, self.attention)
 
-    def _advance(self, step, ids):
+    def _advance(self, beams, ids):
         """One token more; the ids of those that go on."""
         logits = self.model.step(ids)
-        if not step:
+        if not beams.step:
             self.rules.learn_classes(self.model.classes)
             if self.phrases is not None:
                 phrases_of.check_classes(self.phrases, self.model.classes)
         if self.attention or self.penalties.coverage:
-            self._attend(step)
-        (gains, rows, tokens), cut = self._choose(step, logits)
+            self._attend(beams)
+        (gains, rows, tokens), cut = self._choose(beams, logits)
         ended = tokens == self.rules.end
-        if self.none_has_ended and _least(gains) > -np.inf and not _any(ended):
+        if beams.none_has_ended and _least(gains) > -np.inf and not _any(ended):
             # the usual step, which has to be quick: all that were chosen run on
             if len(ids) != rows.size:
-                self.offsets = np.arange(0, rows.size + 1, self.size)
-            return self._continue(gains.ravel(), rows.ravel(), tokens.ravel())
+                beams.offsets = np.arange(0, rows.size + 1, self.size)
+            return self._continue(beams, gains.ravel(), rows.ravel(), tokens.ravel())
         running = gains > -np.inf
-        running &= np.arange(self.size) < self.slots[:, None]
+        running &= np.arange(self.size) < beams.slots[:, None]
         ended &= running
         if ended.any():
             running &= ~ended
-            self._finish(step, ended, gains, rows, cut)
-        running = self._leave(step, running, gains)
-        return self._continue(gains[running], rows[running], tokens[running])
+            self._finish(beams, ended, gains, rows, cut)
+        running = self._leave(beams, running, gains)
+        return self._continue(beams, gains[running], rows[running], tokens[running])
 
     def _check_source_lengths(self, positions):
         longest = self.source_lengths.max(initial=0)
@@ -86,137 +135,123 @@ class BeamSearch:
                 f"has, got {longest}"
             )
 
-    def _attend(self, step):
-        weights = self.model.attention(len(self.log_probs))
-        if not step and self.source_lengths is not None:
+    def _attend(self, beams):
+        weights = self.model.attention(len(beams.log_probs))
+        if not beams.step and self.source_lengths is not None:
             self._check_source_lengths(weights.shape[1])
         if self.attention:
-            self.trail.add_weights(weights)
+            beams.trail.add_weights(weights)
         if self.penalties.coverage:
-            if np.ndim(self.covered):  # longer sources may have left
-                self.covered = self.covered[:, : weights.shape[1]]
-            self.covered = self.covered + weights
+            beams.cover(weights)
 
     # --- what comes next ------------------------------------------------------------------------
 
-    def _choose(self, step, logits):
+    def _choose(self, beams, logits):
         """The best continuations, as :func:`continuations`; which rows have to end, or None."""
-        rules, offsets, cut = self.rules, self.offsets, None
+        rules, log_probs, offsets, cut = self.rules, beams.log_probs, beams.offsets, None
         ends, log_sums, barred = logits[:, rules.end], None, rules.barred
-        if not rules.only_bar(step):
-            ends, log_sums, barred = ends.copy(), log_sum_exp(logits), None
-            cut = rules.restrict(step, logits, self._row_sentences(), self.history)
-        chosen, log_sums = continuations(
-            logits, self.log_probs, offsets, barred, log_sums, self.size
-        )
+        if not rules.only_bar(beams.step):
+            ends, log_sums, barred = ends.copy(), checked_log_sum_exp(logits), None
+            cut = rules.restrict(beams.step, logits, beams.owners(), beams.history)
+        chosen, log_sums = continuations(logits, log_probs, offsets, barred, log_sums, self.size)
         enough = _least(chosen[0]) > -np.inf
         lost = None if enough else chosen[0][:, 0] == -np.inf
         if not enough and lost.any():
             lost = np.repeat(lost, np.diff(offsets))
             rules.end_rows(lost, logits, ends[lost])
-            chosen, _ = continuations(logits, self.log_probs, offsets, barred, log_sums, self.size)
+            chosen, _ = continuations(logits, log_probs, offsets, barred, log_sums, self.size)
         if self.phrases is not None:
-            self._choose_with_phrases(step, logits, log_sums, barred, chosen)
+            self._choose_with_phrases(beams, logits, log_sums, barred, chosen)
         return chosen, cut
 
-    def _row_sentences(self):
-        return np.repeat(self.sentences, np.diff(self.offsets))
-
-    def _choose_with_phrases(self, step, logits, log_sums, barred, chosen):
+    def _choose_with_phrases(self, beams, logits, log_sums, barred, chosen):
         """Choose anew where phrases must occur."""
         each = np.arange(len(logits) + 1)  # the best of every row
         (_, _, best), _ = continuations(
-            logits, self.log_probs, each, barred, log_sums, min(self.size, logits.shape[1])
+            logits, beams.log_probs, each, barred, log_sums, min(self.size, logits.shape[1])
         )
-        for i, sentence in enumerate(self.sentences.tolist()):
+        for i, sentence in enumerate(beams.sentences.tolist()):
             phrases = self.phrases[sentence]
             if phrases is None:
                 continue
+            room = self.rules.longest[sentence] - beams.step - 1  # behind the next token
             candidates = [
                 (
                     count,
-                    self.log_probs[row] + min(logits[row, token] - log_sums[row], 0),
+                    beams.log_probs[row] + min(logits[row, token] - log_sums[row], 0),
                     row,
                     token,
                 )
-                for row in range(self.offsets[i], self.offsets[i + 1])
-                for token, count in self._usable(step, phrases, sentence, row, best[row])
+                for row in range(beams.offsets[i], beams.offsets[i + 1])
+                for token, count in self._usable(phrases, beams.progress[row], room, best[row])
                 if logits[row, token] > -np.inf and (barred is None or not barred[token])
             ]
             chosen[0][i] = -np.inf
-            kept = phrases_of.allocate(candidates, phrases.size, int(self.slots[i]))
+            kept = phrases_of.allocate(candidates, phrases.size, int(beams.slots[i]))
             for place, (_, *found) in enumerate(kept):
                 for array, value in zip(chosen, found, strict=True):
                     array[i, place] = value
 
-    def _usable(self, step, phrases, sentence, row, tokens):
+    def _usable(self, phrases, progress, room, tokens):
         """Tokens that leave room for the phrases, with how much of these a row then has."""
-        progress = self.progress[row]
         for token in dict.fromkeys([*tokens.tolist(), *phrases.next_tokens(progress)]):
             if token == self.rules.end:
                 if not phrases.left(progress):
                     yield token, phrases.size
                 continue
             after = phrases.advance(progress, token)
-            if step + 1 + phrases.left(after) <= self.rules.longest[sentence]:
+            if phrases.left(after) <= room:
                 yield token, phrases.count(after)
 
     # --- who ends, who leaves, who goes on ------------------------------------------------------
 
-    def _finish(self, step, ended, gains, rows, cut):
+    def _finish(self, beams, ended, gains, rows, cut):
         owners, _ = np.nonzero(ended)
-        sums, rows, sentences = gains[ended], rows[ended], self.sentences[owners]
-        scores = sums / self.penalties.of_length(step + 1)
+        sums, rows, sentences = gains[ended], rows[ended], beams.sentences[owners]
+        scores = sums / self.penalties.of_length(beams.step + 1)
         if self.penalties.coverage:
             lengths = self.source_lengths
             lengths = None if lengths is None else lengths[sentences]
-            scores += self.penalties.of_coverage(self.covered[rows], lengths)
+            scores += self.penalties.of_coverage(beams.covered[rows], lengths)
         cut = np.zeros(len(rows), bool) if cut is None else cut[rows]
-        self.finished.add(sentences, step, rows, sums, scores, cut)
-        self.slots = self.slots - ended.sum(axis=1)
-        new = np.full(ended.shape, -np.inf)
-        new[ended] = scores
-        best = np.concatenate([self.best, new], axis=1)
-        best.sort(axis=1)
-        self.best = best[:, -self.n_best :]
-        self.none_has_ended = False
+        beams.finished.add(sentences, beams.step, rows, sums, scores, cut)
+        beams.note_ends(ended, scores)
 
-    def _leave(self, step, running, gains):
+    def _leave(self, beams, running, gains):
         """Sentences that are done leave; what runs on of the others."""
         left = running.any(axis=1)
-        if not self.none_has_ended:
+        if not beams.none_has_ended:
             highest = np.where(running, gains, -np.inf).max(axis=1)
-            longest = self.rules.longest[self.sentences] + 1  # the end included
-            left &= self.penalties.bound(highest, step + 2, longest) > self.best[:, 0]
+            longest = self.rules.longest[beams.sentences] + 1  # the end included
+            left &= self.penalties.bound(highest, beams.step + 2, longest) > beams.best[:, 0]
         running = running & left[:, None]
         counts = running.sum(axis=1)
         if not left.all():
-            self.sentences, self.slots = self.sentences[left], self.slots[left]
-            self.best, counts = self.best[left], counts[left]
-            self.none_has_ended = bool((self.slots == self.size).all())
-        self.offsets = np.concatenate([[0], np.cumsum(counts)])
+            beams.keep_sentences(left)
+            counts = counts[left]
+        beams.offsets = np.concatenate([[0], np.cumsum(counts)])
         return running
 
-    def _continue(self, log_probs, rows, tokens):
-        before, self.log_probs = len(self.log_probs), log_probs
-        self.trail.add(rows, tokens)
+    def _continue(self, beams, log_probs, rows, tokens):
+        before = len(beams.log_probs)
         if self.rules.ngram:
-            self.history = np.concatenate([self.history[rows], tokens[:, None]], axis=1)
-        if self.penalties.coverage:
-            self.covered = self.covered[rows]
+            beams.history = np.concatenate([beams.history[rows], tokens[:, None]], axis=1)
         if self.phrases is not None:
-            self._note_progress(rows, tokens)
+            beams.progress = self._progress(beams, rows, tokens)
+        beams.go_on(log_probs, rows, tokens)
         if len(rows) and not _are_all(rows, before):
             self.model.select(rows)
         return tokens
 
-    def _note_progress(self, rows, tokens):
-        before, self.progress = self.progress, []
+    def _progress(self, beams, rows, tokens):
+        """What the rows' hypotheses have of their phrases once they have these tokens as well."""
+        progress = []
         for sentence, row, token in zip(
-            self._row_sentences().tolist(), rows.tolist(), tokens.tolist(), strict=True
+            beams.owners().tolist(), rows.tolist(), tokens.tolist(), strict=True
         ):
             phrases = self.phrases[sentence]
-            self.progress.append(phrases and phrases.advance(before[row], token))
+            progress.append(phrases and phrases.advance(beams.progress[row], token))
+        return progress
 
 
 def _least(gains):
@@ -277,7 +312,7 @@ class Samples:
     def _restricted_logits(self, step):
         """Logits where rules leave some out; log(sum(exp)) of all; and which rows must end."""
         logits = self.model.step(self.ids)[self.rows_of_model]
-        log_sums = log_sum_exp(logits)
+        log_sums = checked_log_sum_exp(logits)
         if self.sampler is None:
             classes = self.model.classes
             self.rules.learn_classes(classes)

@@ -9,6 +9,7 @@ from typing import Any, Self
 class Stepwise:
     """Has ``_states``, arrays that each step changes, and ``_advance``, the kernels' stepper.
 
+    ``_copy_of(advance)`` makes another stepper of the same weights, for the states that are here.
     Copies go on from the same place, independently of the original.
     """
 
@@ -29,10 +30,6 @@ class Stepwise:
         twin._states = [state.copy() for state in self._states]
         twin._advance = twin._copy_of(self._advance)
         return twin
-
-    def _copy_of(self, advance):
-        """Another stepper's weights, for our states."""
-        return advance.copy()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(

@@ -133,4 +133,4 @@ class Stream(Stepwise):
             array.fill(0)
 
     def _copy_of(self, advance):
-        return advance.copy(*self._h_and_c())
+        return advance.over(*self._h_and_c())  # a stepper knows its states

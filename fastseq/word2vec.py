@@ -263,6 +263,7 @@ class Word2Vec:
         if checks.flag("update", update):
             if self._syn0 is None:
                 raise ValueError("update=True needs a vocabulary that is there: build one first")
+            self._check_vectors()
             keys = self.wv.index_to_key
         options = {**self._choice, "keys": keys, "update": update}
         corpus = self._read(corpus_iterable, corpus_file, options)
@@ -368,6 +369,7 @@ class Word2Vec:
         if compute_loss is not None:
             loss = checks.flag("compute_loss", compute_loss)
         called = self.callbacks if callbacks is None else _callbacks(callbacks)
+        self._check_vectors()
         corpus = self._corpus_to_train(corpus_iterable, corpus_file)
         self._take_vectors()
         Training(self, corpus, epochs, (alpha, end), loss, called).run()
@@ -405,14 +407,27 @@ class Word2Vec:
         self.corpus_count, self.corpus_total_words = corpus.raw_sentences, corpus.raw_words
         return corpus
 
+    def _check_vectors(self):
+        """Raise unless ``wv`` has a vector for each word of the model, and no others."""
+        shape, size = self.wv.vectors.shape, len(self._syn0)
+        if shape == self._syn0.shape:
+            return
+        if shape[0] > size and shape[1] == self.vector_size:
+            raise ValueError(
+                f"wv has {shape[0]:,} words now, but the model has {size:,}: take out again what "
+                f"was added, with model.wv = model.wv.vectors_for_all(model.wv.index_to_key["
+                f":{size}]); new words come with build_vocab(..., update=True), and vectors of "
+                "others can be added to a copy of wv"
+            )
+        raise ValueError(
+            f"wv must have the vectors of the model's words, of shape {self._syn0.shape}, got "
+            f"{shape}: give it back the one with all of them"
+        )
+
     def _take_vectors(self):
         """Train what is in ``wv``, where it was given other vectors."""
+        self._check_vectors()
         vectors = self.wv.vectors
-        if vectors.shape != self._syn0.shape:
-            raise ValueError(
-                f"wv has {len(self.wv):,} words now, but {len(self._syn0):,} were trained: add "
-                "words with build_vocab(..., update=True), or keep those added in other vectors"
-            )
         if not np.may_share_memory(vectors, self._syn0):
             self._syn0[:] = vectors
         self._syn0 = placed(self._syn0)  # a copy's matrices, and a user's own, lie otherwise

@@ -10,6 +10,7 @@ N words, D numbers in a vector.
 from __future__ import annotations
 
 import codecs
+import itertools
 import os
 import re
 import warnings
@@ -22,8 +23,10 @@ from fastseq import files
 CHUNK = 1 << 23  # bytes that are read at a time
 ROWS = 4096  # vectors that are written at a time
 LONGEST_WORD = 1 << 16  # bytes; what seems to be longer is something else
+BEGINNING = 1 << 16  # bytes that tell the formats apart
 
 _WHITE = re.compile(r"[ \t-\r]")  # what separates words for those who read the formats
+_NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f]")  # numbers in binary have such bytes, texts don't
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -45,6 +48,14 @@ def read_word2vec(path, *, binary, encoding, errors, limit, dtype, header):
         except damages as error:
             files.check_damage(error)
             raise ValueError(f"{name}: damaged or cut off: {error}") from error
+        except ValueError as error:
+            if source.is_of_other_format(binary):
+                wanted, there = ("binary", "text") if binary else ("text", "binary")
+                raise ValueError(
+                    f"{name}: seems to be {there}, not {wanted}; KeyedVectors."
+                    f"load_word2vec_format(path, binary={not binary}) reads it"
+                ) from error
+            raise
     return _without_copies(name, words, vectors)
 
 
@@ -69,6 +80,24 @@ class _Source:
         self.count = self.size = None
         self.has_room = False  # whether the file was seen to be large enough for that
         self.line = 0  # how many were read
+        self._beginning = None  # behind the header
+
+    def read(self):
+        """The next part of the file, empty at its end."""
+        chunk = self.file.read(CHUNK)
+        if self._beginning is None:
+            self._beginning = chunk[:BEGINNING]
+        return chunk
+
+    def is_of_other_format(self, binary):
+        """Whether the file, which can't be read as this format, looks like the other one."""
+        if self.count is None or not self._beginning:  # those without a header are texts
+            return False
+        if not binary:
+            return _NO_TEXT.search(self._beginning) is not None
+        word, *fields = self._beginning.partition(b"\n")[0].rsplit(None, self.size) or [b""]
+        numbers = _numbers(b" ".join(fields))
+        return bool(word) and numbers is not None and numbers.size == self.size
 
     def read_header(self, bytes_there):
         """Read the first line; what it announces must have room in the file, if that is known."""
@@ -142,7 +171,7 @@ def _read_binary(source, limit):
     wanted = source.count if limit is None else min(limit, source.count)
     words, rows, rest, width = [], _Rows(source, wanted), b"", 4 * source.size
     while len(words) < wanted:
-        chunk = source.file.read(CHUNK)
+        chunk = source.read()
         new, numbers, rest = _split_binary(
             source, rest + chunk, width, wanted - len(words), len(words)
         )
@@ -158,7 +187,7 @@ def _read_binary(source, limit):
         if not chunk:
             raise source.truncated(len(words))
     if limit is None:
-        _check_end(source, rest)
+        _check_end(source, itertools.chain([rest], iter(source.read, b"")))
     return words, rows.joined(source.size)
 
 
@@ -181,24 +210,21 @@ def _split_binary(source, data, width, most, done):
     return words, b"".join(parts), data[begin:]
 
 
-def _check_end(source, rest):
-    """Raise if there is more than white space after the last vector."""
-    while True:
-        if rest.strip():
-            raise ValueError(
-                f"{source.name}: expected to end after the {source.count:,} vectors that its first "
-                "line announces, but there is more; is the right format chosen, and is there a "
-                "word with a blank in it?"
-            )
-        rest = source.file.read(CHUNK)
-        if not rest:
-            return
+def _check_end(source, parts):
+    """Raise if there is more than white space in what comes after the last vector."""
+    if any(part.strip() for part in parts):
+        raise ValueError(
+            f"{source.name}: expected to end after the {source.count:,} vectors that its first "
+            "line announces, but there is more; is the right format chosen, and is there a "
+            "word with a blank in it?"
+        )
 
 
 def _read_text(source, limit):
     wanted = min((n for n in (limit, source.count) if n is not None), default=None)
     words, rows = [], _Rows(source, wanted)
-    for lines in _blocks_of_lines(source):
+    blocks = _blocks_of_lines(source)
+    for lines in blocks:
         while lines and len(words) != wanted:
             most = len(lines) if wanted is None else wanted - len(words)
             new, numbers = _parse(source, lines[:most])
@@ -207,7 +233,7 @@ def _read_text(source, limit):
             lines = lines[most:]
         if len(words) == wanted:
             if limit is None:
-                _check_end(source, b"".join(lines))
+                _check_end(source, map(b"".join, itertools.chain([lines], blocks)))
             break
     if wanted is not None and len(words) < wanted and source.count is not None:
         raise source.truncated(len(words))
@@ -221,7 +247,7 @@ def _blocks_of_lines(source):
     longest = CHUNK + LONGEST_WORD + 64 * (source.size or CHUNK)
     rest, chunk = b"", b"\n"
     while chunk:
-        chunk = source.file.read(CHUNK)
+        chunk = source.read()
         data = rest + chunk
         end = data.rfind(b"\n") + 1 if chunk else len(data)
         block, rest = data[:end], data[end:]

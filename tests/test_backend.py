@@ -528,7 +528,7 @@ import sys, fastseq
 late = {f"fastseq.{module}" for module in fastseq._LATER}
 print(sorted(late & set(sys.modules)))
 print(all(hasattr(fastseq, name) for name in fastseq.__all__), late <= set(sys.modules))
-print(set(fastseq.__all__) <= set(dir(fastseq)))
+print(set(fastseq.__all__) == set(dir(fastseq)))
 """
     assert run_python(code).stdout == "[]\nTrue True\nTrue\n"
     with pytest.raises(AttributeError, match="module 'fastseq' has no attribute 'Transformer'"):

@@ -308,8 +308,8 @@ def ragged_batches_work(names):
 
 
 def short_sequences_work(names):
-    np.testing.assert_array_equal(names["y"], names["lstm"](names["x"])[0])
-    assert names["fast"](names["x"][:5])[0].shape == (5, *names["y"].shape[1:])
+    y, _ = names["lstm"](names["x"])
+    np.testing.assert_array_equal(names["y"], y)
 
 
 def streams_work(names):

@@ -589,3 +589,62 @@ def test_dtype_is_that_of_the_children():
     assert fs.Module(layer=fs.RNN(1, 1)).dtype is np.dtype(np.float32)
     loaded = pickle.loads(pickle.dumps(make_chain()))
     assert loaded.dtype is np.dtype(np.float64)
+
+
+# --- as in PyTorch, but wrong here ----------------------------------------------------------------
+
+
+class ForwardAlone(fs.Module):
+    def __init__(self):
+        super().__init__(lstm=fs.LSTM(2, 3))
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+class NothingJoined(fs.Module):
+    def __init__(self):
+        self.lstm = fs.LSTM(2, 3)
+
+    def loss_and_grad(self, batch):
+        return 0.0
+
+
+def test_a_model_without_call_says_what_to_define():
+    with pytest.raises(TypeError, match=r"ForwardAlone has no __call__: .*loss_and_grad\(batch\)"):
+        ForwardAlone()(np.ones((4, 1, 2)))
+
+
+def test_what_is_called_may_come_from_a_class_beside():
+    class Doubling:
+        def __call__(self, x, times=2):
+            return times * self.forward(x)
+
+    class Both(ForwardAlone, Doubling):
+        pass
+
+    model, x = Both(), np.ones((4, 1, 2), np.float32)
+    np.testing.assert_array_equal(model(x, times=3), 3 * model.forward(x))
+
+
+def test_parameters_are_not_called():
+    with pytest.raises(TypeError, match=r"no method here.*fs\.Adam\(model\.parameters\)"):
+        fs.Adam(ForwardAlone().parameters())
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.parameters,
+        lambda model: model.dtype,
+        lambda model: model.state_dict(),
+        lambda model: model.load_state_dict({}),
+        lambda model: fs.fit(model, [0], optimizer=fs.Adam(fs.LSTM(2, 3).parameters)),
+        lambda model: fs.save_model(model, "x"),
+        lambda model: fs.Module(model=model),
+    ],
+)
+def test_a_model_that_was_given_no_parts_says_so(use):
+    with pytest.raises(AttributeError, match=r"NothingJoined has no parameters yet.*super\(\)"):
+        use(NothingJoined())
+    assert repr(NothingJoined()) == "NothingJoined()"

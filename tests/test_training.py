@@ -414,6 +414,36 @@ def test_an_interrupt_within_the_validation():
     assert held_out.state_dict() == {"epoch": 1, "position": 0, "items": 4}  # comes anew
 
 
+@pytest.mark.parametrize("presses", [1, 2])
+def test_an_interrupt_of_a_run_within_another_ends_both(presses):
+    histories = []
+
+    def run_another(trainer):
+        model, sgd = make()
+        Pressed(model, at_2=presses)
+        histories.append(fit(model, sgd, epochs=9))
+
+    model, sgd = make()
+    if presses == 2:  # the second one is immediate, and nobody notes it
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, sgd, epochs=3, callbacks=[Recorder(), run_another])
+        assert sgd.steps == 5 and not histories
+    else:
+        histories.append(fit(model, sgd, epochs=3, callbacks=[run_another]))
+        assert [history.stopped for history in histories] == ["interrupted"] * 2
+        assert [len(history.loss) for history in histories] == [2, 5]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_after_a_run_within_another_ends_that_one():
+    def run_another(trainer):
+        assert fit(*make(), epochs=1).stopped == "epochs"
+        signal.raise_signal(signal.SIGINT)
+
+    assert fit(*make(), epochs=3, callbacks=[run_another]).epoch_end == [5]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_an_interrupt_that_someone_else_raises(capsys):
     """In threads, and where the program handles signals itself, there is nothing to note it."""
 

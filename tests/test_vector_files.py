@@ -72,6 +72,33 @@ def test_chunks_make_no_difference(tmp_path, monkeypatch, binary):
         assert_same(KeyedVectors.load_word2vec_format(path, binary=binary), wv)
 
 
+@pytest.mark.parametrize(("count", "size"), [(2, 2), (8, 7), (300, 50)])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_other_format_is_recognised(tmp_path, binary, ending, count, size):
+    wv, path = make(count, size), tmp_path / f"vectors.{'txt' if binary else 'bin'}{ending}"
+    wv.save_word2vec_format(path, binary=binary)
+    there = "binary, not text" if binary else "text, not binary"
+    way_out = rf"seems to be {there}; .*load_word2vec_format\(path, binary={binary}\) reads it$"
+    with pytest.raises(ValueError, match=way_out):
+        KeyedVectors.load(path)
+    with pytest.raises(ValueError, match=way_out):
+        KeyedVectors.load_word2vec_format(path, binary=not binary)
+    assert_same(KeyedVectors.load_word2vec_format(path, binary=binary), wv)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_damaged_file_is_not_taken_for_the_other_format(tmp_path, binary):
+    wv, path = make(), tmp_path / "vectors"
+    wv.save_word2vec_format(path, binary=binary)
+    data = path.read_bytes()
+    for damaged in (data[: len(data) // 2], data + b"more 1 2"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="vectors") as error:
+            KeyedVectors.load_word2vec_format(path, binary=binary)
+        assert "seems to be" not in str(error.value)
+
+
 def test_float64(tmp_path):
     wv, path = make(dtype=np.float64), tmp_path / "vectors.txt"
     wv.save_word2vec_format(path)
@@ -208,6 +235,7 @@ def test_words_that_the_format_cannot_hold(tmp_path, word, binary):
         (b"2 2\na 1 2\nb 3\tx 4\n", ["line 3", "a word and 2 numbers"]),
         (b"1 2\na 1 2\nb 3 4\n", ["after the 1 vectors", "there is more"]),
         (b"1 2\na 1 2\n" + b"\n" * 99 + b"b", ["after the 1 vectors", "there is more"]),
+        (b"1 2\na 1 2\nb 3 4", ["after the 1 vectors", "there is more"]),
         (b"99999999999 300\na 1 2\n", ["99,999,999,999 vectors", "18 bytes, 22 are there"]),
         (b"1 99999999999\na 1 2\n", ["99,999,999,999 numbers", "20 are there"]),
     ],

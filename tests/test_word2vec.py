@@ -372,12 +372,40 @@ def test_what_is_missing_is_said():
     model = make_model([["a", "b"]])
     with pytest.raises(ValueError, match="give sentences or corpus_file"):
         model.train()
-    model.wv.add_vector("c", np.zeros(12))
-    with pytest.raises(ValueError, match="update=True"):
-        model.train([["a", "b"]])
     model = make_model([["a", "b"]] * 3, min_count=3)
     with pytest.raises(ValueError, match="often enough to join them, got none with min_count=3"):
         model.build_vocab([["c"], ["c"]], update=True)
+
+
+def test_vectors_that_were_added_are_taken_out_as_the_message_says(tmp_path):
+    texts, more = [["a", "b", "c"], ["a", "c", "d"]] * 5, [["q", "a"]] * 5
+    model = make_model(texts)
+    untouched = copy.deepcopy(model)
+    model.wv.add_vector("q", np.ones(12))
+    for call in (
+        lambda: model.train(texts),
+        lambda: model.train(fs.Corpus.from_sentences(texts, min_count=1)),
+        lambda: model.build_vocab(more, update=True),
+        lambda: model.save(tmp_path / "model.safetensors"),
+    ):
+        with pytest.raises(ValueError, match="wv has 5 words now, but the model has 4") as error:
+            call()
+        assert "model.wv = model.wv.vectors_for_all(model.wv.index_to_key[:4])" in str(error.value)
+    model.wv = model.wv.vectors_for_all(model.wv.index_to_key[:4])
+    model.save(tmp_path / "model.safetensors")
+    for one in (model, untouched):
+        one.build_vocab(more, update=True)
+        one.train()
+    assert model.wv.expandos["count"].tolist() == untouched.wv.expandos["count"].tolist()
+    assert_same(model, untouched)
+
+
+@pytest.mark.parametrize("others", [fs.KeyedVectors(12), fs.KeyedVectors(5)])
+def test_vectors_of_other_words_are_refused(others):
+    model = make_model([["a", "b"]])
+    model.wv = others
+    with pytest.raises(ValueError, match=r"of shape \(2, 12\), got \(0, \d+\): give it back"):
+        model.train([["a", "b"]])
 
 
 def test_a_corpus_of_one_word_or_one_sentence_trains():

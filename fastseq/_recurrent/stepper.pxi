@@ -70,7 +70,7 @@ cdef class Stepper:
         self.parts = self.useful_parts()
         self.take_memory()
 
-    def copy(self, cnp.ndarray h, cnp.ndarray c):
+    def over(self, cnp.ndarray h, cnp.ndarray c):
         """The same weights with another state; see ``reference.Stepper``."""
         cdef Stepper other = Stepper.__new__(Stepper)
         other.take_layers(self.weights)

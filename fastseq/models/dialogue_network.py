@@ -18,7 +18,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.networks import CELLS, recurrent_layers
+from fastseq.models.networks import CELLS, recurrent_layers, run_over_tokens
 from fastseq.models.seq2seq_decoders import Bridge, VectorBridge, as_parts, as_state, make_decoder
 from fastseq.models.writing_network import (
     Decoding,
@@ -267,8 +267,8 @@ class DialogueNetwork(WritingNetwork):
     def _hear_forward(self, batch):
         """As :meth:`hear`, which carries on, and ``back(d_heard)``."""
         words = self._without_some(batch.utterances) if self._drops_heard else batch.utterances
-        _, last, through_encoder = self._run_over_tokens(
-            self.encoder, self.embedding, words, batch.lengths
+        _, last, through_encoder = run_over_tokens(
+            self.encoder, self.embedding, self.dropout, words, batch.lengths
         )
         last = as_parts(last)
         if not self._has_context:

@@ -15,7 +15,7 @@ from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from fastseq.backend import kernels
 from fastseq.layers import Dropout, Embedding, Linear
 from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
-from fastseq.models.networks import recurrent_layers
+from fastseq.models.networks import recurrent_layers, run_over_tokens
 from fastseq.module import Module
 from fastseq.sampled_softmax import SampledSoftmaxLoss
 
@@ -133,19 +133,12 @@ class LanguageNetwork(Module):
     def loss_and_grad(self, batch: Batch) -> float:
         """The mean loss of a window in nats; its gradients are added to ``parameters.grads``."""
         state = self._state if batch.carried else None
-        if self.dropout.p:
-            vectors, into_table = self.embedding.forward(batch.x)
-            vectors, into_dropout = self.dropout.forward(vectors)
-            y, state, through_layers = self.layers.forward(vectors, state, batch.lengths)
-        else:
-            y, state, through_layers = self.layers.forward(
-                batch.x, state, batch.lengths, embedding=self.embedding
-            )
+        y, state, back = run_over_tokens(
+            self.layers, self.embedding, self.dropout, batch.x, batch.lengths, state
+        )
         y, into_outputs = self.dropout_out.forward(y)
         loss, backprop = self._loss.forward(y, batch.targets, batch.mask)
-        dx, _ = through_layers(into_outputs(backprop()))
-        if self.dropout.p:
-            into_table(into_dropout(dx))
+        back(into_outputs(backprop()))
         self._state = state
         return loss
 

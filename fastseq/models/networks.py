@@ -23,7 +23,7 @@ def check_parameters(which: str, network: Module) -> None:
     if not np.isfinite(network.parameters.flat).all():
         raise FloatingPointError(
             f"{which} parameters are not finite, got NaN or infinity: load or train it again"
-        ) from None
+        ) from None  # instead of what has shown it, where that was an error
 
 
 def check_outputs(outputs: np.ndarray, network: Module) -> None:
@@ -82,6 +82,22 @@ def _expect_memory(layers, steps, rng):
                 bias[:hidden], other[:hidden] = -keep, 0
 
 
+def look_up(table, dropout, ids):
+    """The vectors of tokens after dropout, and the way back into their table."""
+    vectors, into_table = table.forward(ids)
+    vectors, into_dropout = dropout.forward(vectors)
+    return vectors, lambda d: into_table(into_dropout(d))
+
+
+def run_over_tokens(layers, table, dropout, ids, lengths, state=None):
+    """Outputs and last state of layers over tokens, and ``back(dy, d_state)``."""
+    if not dropout.p:  # then each token's product with the weights is made only once
+        return layers.forward(ids, state, lengths, embedding=table)
+    vectors, into_table = look_up(table, dropout, ids)
+    y, last, through_layers = layers.forward(vectors, state, lengths)
+    return y, last, lambda dy, d_last=None: into_table(through_layers(dy, d_last)[0])
+
+
 class Encoder(Module):
     """Recurrent layers over features (T, B, F), or over the vectors of tokens (T, B).
 
@@ -115,19 +131,10 @@ class Encoder(Module):
 
     def forward(self, x, lengths):
         """Outputs, the state, and ``back(dy, d_state)``, which adds to the gradients."""
-        if not self._has_tokens:
-            y, state, backprop = self.layers.forward(x, None, lengths)
-            return y, state, lambda dy, d_state: backprop(dy, d_state, input_grad=False)
-        if not self.dropout.p:  # then each token's product with the weights is made only once
-            return self.layers.forward(x, None, lengths, embedding=self.embedding)
-        vectors, into_table = self.embedding.forward(x)
-        vectors, into_dropout = self.dropout.forward(vectors)
-        y, state, through_layers = self.layers.forward(vectors, None, lengths)
-
-        def back(dy, d_state):
-            into_table(into_dropout(through_layers(dy, d_state)[0]))
-
-        return y, state, back
+        if self._has_tokens:
+            return run_over_tokens(self.layers, self.embedding, self.dropout, x, lengths)
+        y, state, backprop = self.layers.forward(x, None, lengths)
+        return y, state, lambda dy, d_state: backprop(dy, d_state, input_grad=False)
 
 
 class SequenceNetwork(Module):

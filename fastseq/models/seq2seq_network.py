@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.networks import recurrent_layers
+from fastseq.models.networks import look_up, recurrent_layers
 from fastseq.models.seq2seq_decoders import Bridge, as_parts, make_decoder
 from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
 from fastseq.sampling import Sampler
@@ -161,7 +161,8 @@ class Seq2SeqNetwork(WritingNetwork):
         if self.sampled:
             inputs = self._write_some(inputs, batch.x, batch.lengths)
         memory, state, into_source = self._read_forward(self._without_some(batch.x), batch.lengths)
-        vectors, into_target = self._look_up(self._target, self._without_some(inputs))
+        inputs = self._without_some(inputs)
+        vectors, into_target = look_up(self._target, self.dropout, inputs)
         y, through_decoder = self.decoder.forward(vectors, state, lengths, memory, batch.lengths)
         loss, backprop = self._loss_forward(y, targets, mask)
         dx, d_state, d_memory = through_decoder(backprop())
@@ -186,7 +187,7 @@ class Seq2SeqNetwork(WritingNetwork):
 
     def _read_forward(self, x, lengths):
         """The source's vectors, the decoder's state, and the way back from their gradients."""
-        vectors, into_table = self._look_up(self.source, x)
+        vectors, into_table = look_up(self.source, self.dropout, x)
         memory, last, through_encoder = self.encoder.forward(vectors, None, lengths)
         state, back = as_parts(last), None
         if "bridge" in self.children:

@@ -14,7 +14,7 @@ from fastseq import checks
 from fastseq.latent import GaussianLatent
 from fastseq.layers import Dropout, Embedding
 from fastseq.models.latent_training import LatentWriter, Objective, noise_of_rows
-from fastseq.models.networks import recurrent_layers
+from fastseq.models.networks import recurrent_layers, run_over_tokens
 from fastseq.models.seq2seq_decoders import PlainDecoder, VectorBridge, as_parts, as_state
 from fastseq.models.writing_network import (
     Decoding,
@@ -144,8 +144,8 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
 
     def _read_forward(self, batch):
         """What the encoder has come to (B, D * H), and the way back."""
-        _, last, through_encoder = self._run_over_tokens(
-            self.encoder, self.embedding, batch.x, batch.lengths
+        _, last, through_encoder = run_over_tokens(
+            self.encoder, self.embedding, self.dropout, batch.x, batch.lengths
         )
         last = as_parts(last)
 

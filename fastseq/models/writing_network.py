@@ -13,6 +13,7 @@ from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.layers import Dropout, Linear
 from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
+from fastseq.models.networks import look_up
 from fastseq.models.seq2seq_decoders import PlainDecoder
 from fastseq.module import Module
 
@@ -99,19 +100,6 @@ class WritingNetwork(Module):
 
     # --- tokens ---------------------------------------------------------------------------------
 
-    def _look_up(self, table, ids):
-        vectors, into_table = table.forward(ids)
-        vectors, into_dropout = self.dropout.forward(vectors)
-        return vectors, lambda d: into_table(into_dropout(d))
-
-    def _run_over_tokens(self, layers, table, ids, lengths):
-        """Outputs and last state of layers over tokens, and ``back(dy, d_state)``."""
-        if not self.dropout.p:  # then each token's product with the weights is made only once
-            return layers.forward(ids, None, lengths, embedding=table)
-        vectors, into_table = self._look_up(table, ids)
-        y, last, through_layers = layers.forward(vectors, None, lengths)
-        return y, last, lambda dy, d_last: into_table(through_layers(dy, d_last)[0])
-
     def _without_some(self, ids):
         """The ids with some words as unknown ones."""
         if not self._word_dropout:
@@ -138,7 +126,7 @@ class WritingNetwork(Module):
         looks_up = is_plain and not self.dropout.p
         x, options = ids, {"embedding": self._target} if looks_up else {}
         if not looks_up:
-            x, into_table = self._look_up(self._target, ids)
+            x, into_table = look_up(self._target, self.dropout, ids)
             size = x.shape[2]
         if is_plain:  # each row's product with what is known is made only once
             options["beside"] = known
