@@ -1,9 +1,15 @@
 """Fixtures for every test: the kernel modules, each skipped where it can't run."""
 
+import signal
+
 import pytest
 from helpers import BACKENDS, load_kernels
 
 import fastseq
+
+# A shell starts what runs in its background with Ctrl-C ignored, which children inherit; the tests
+# of interrupts need Python's own handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=BACKENDS)
