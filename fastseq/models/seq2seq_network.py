@@ -100,23 +100,33 @@ class Seq2SeqNetwork(WritingNetwork):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.split_seed(seed, 10)
+        (
+            words_rng,
+            encoder_rng,
+            source_rng,
+            target_rng,
+            linear_rng,
+            bridge_rng,
+            decoder_rng,
+            dropout_rng,
+            dropout_out_rng,
+        ) = self.split_seed(seed, 9)
         self.sampled = 0.0
         sizes = embedding_dim, hidden_size, num_layers
         own = {"cell": cell, "dropout": dropout, "dtype": dtype}
-        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=seeds[1], **own)
+        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=encoder_rng, **own)
         tables = self._tables(
-            (n_source, n_target), shared_embedding, embedding_dim, dtype, seeds[2:]
+            (n_source, n_target), shared_embedding, embedding_dim, dtype, (source_rng, target_rng)
         )
         target = tables["source" if shared_embedding else "target"]
-        bridge = {"bridge": Bridge(encoder, seed=seeds[5])} if bidirectional else {}
+        bridge = {"bridge": Bridge(encoder, seed=bridge_rng)} if bidirectional else {}
         decoder = make_decoder(
             *sizes,
             memory_size=hidden_size * (1 + bidirectional),
             attention=attention,
             attention_size=attention_size,
             input_feeding=input_feeding,
-            seed=seeds[6],
+            seed=decoder_rng,
             **own,
         )
         super().__init__(
@@ -124,9 +134,9 @@ class Seq2SeqNetwork(WritingNetwork):
             (begin_id, end_id, unknown_id),
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=seeds[0],
+            rng=words_rng,
             **tables,
-            dropout=Dropout(dropout, seed=seeds[7]),
+            dropout=Dropout(dropout, seed=dropout_rng),
             encoder=encoder,
             **bridge,
             decoder=decoder,
@@ -135,7 +145,7 @@ class Seq2SeqNetwork(WritingNetwork):
                 target,
                 dropout=dropout,
                 tie_weights=tie_weights,
-                seeds=(seeds[3], seeds[4], seeds[8]),
+                seeds=(target_rng, linear_rng, dropout_out_rng),
             ),
         )
 
