@@ -4,6 +4,7 @@ One layer each, LSTM; Luong's general attention without input feeding, or none: 
 needs no loop over steps in Python, and PyTorch is as fast as it can be.
 """
 
+import copy
 import time
 
 import numpy as np
@@ -34,8 +35,22 @@ def their_name(name):
     return name
 
 
+class SameDropout(nn.Module):
+    """Dropout that draws the random numbers that a layer of ours will draw."""
+
+    def __init__(self, ours):
+        super().__init__()
+        self._ours = copy.deepcopy(ours)
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        factors, _ = self._ours.forward(np.ones_like(x.detach().numpy()))
+        return x * torch.from_numpy(factors)
+
+
 class TorchSeq2Seq(nn.Module):
-    """What ``Seq2SeqNetwork`` is, with its initial weights.
+    """What ``Seq2SeqNetwork`` is, with its initial weights and its dropout.
 
     Parameters
     ----------
@@ -57,7 +72,8 @@ class TorchSeq2Seq(nn.Module):
             self.key = nn.Linear(2 * hidden, hidden, bias=False)
             self.combine = nn.Linear(3 * hidden, hidden)
         self.linear = nn.Linear(hidden, network.n_target)
-        self.dropout = nn.Dropout(settings["dropout"])
+        self.dropout = SameDropout(network.dropout)
+        self.dropout_out = SameDropout(network.dropout_out)
         self.to(torch.float64 if network.dtype == np.float64 else torch.float32)
         values = network.state_dict().items()
         self.load_state_dict({their_name(name): torch.from_numpy(a) for name, a in values})
@@ -75,7 +91,7 @@ class TorchSeq2Seq(nn.Module):
         y, _ = self.cell(self.dropout(self.target(targets[:-1])), (h[None], c[None]))
         if self.has_attention:
             y = self.attend(y, memory, torch.arange(len(memory)) >= lengths[:, None])
-        y, targets = self.dropout(y), targets[1:]
+        y, targets = self.dropout_out(y), targets[1:]
         if batch.mask is not None:
             mask = torch.from_numpy(batch.mask[1:])
             y, targets = y[mask], targets[mask]
