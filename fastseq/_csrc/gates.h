@@ -29,6 +29,14 @@ FS_INLINE void FS_NAME(save)(void *to, VEC x, long n) {
 #define Z(gate) FS_NAME(load)(AT(z) + (gate) * b->z_gate, n)
 #define SLOT(slot) FS_NAME(load)(AT(slots) + (slot) * b->slots_gate, n)
 #define SAVE_SLOT(slot, x) SAVE(AT(slots) + (slot) * b->slots_gate, x, n)
+/* Ask for what the next step is going to need.  While this one computes it comes from memory; left
+ * to itself the processor does not guess it, above all not on the way back through time. */
+#define NEXT(field, offset, writes) \
+    __builtin_prefetch(AT(field) + (offset) + b->next * b->field##_row, writes, 2)
+#define NEXT_READ(field) NEXT(field, 0, 0)
+#define NEXT_WRITTEN(field) NEXT(field, 0, 1)
+#define NEXT_SLOTS(count) \
+    for (long slot = 0; slot < (count); slot++) NEXT(slots, slot * b->slots_gate, 1)
 #define POINT(name) \
     FS_INLINE void FS_NAME(name##_vec)(const fs_block *b, const VEC *t, long r, long u, long n)
 
@@ -65,6 +73,8 @@ FS_INLINE void FS_NAME(save)(void *to, VEC x, long n) {
         SAVE(AT(h), ACTIVATION, n);                               \
     }                                                             \
     POINT(rnn_##name##_backward) {                                \
+        NEXT_READ(h);                                             \
+        NEXT_READ(dy);                                            \
         const VEC y = LOAD(h), d = LOAD(dy) + (t ? t[0] : LOAD(dh)); \
         SAVE_SLOT(0, GRADIENT);                                   \
     }                                                             \
@@ -78,6 +88,7 @@ RNN_FUNCTIONS(sigmoid, SIGMOID(x), d *(y * (1 - y)))
 /* --- LSTM: slots i f g o ------------------------------------------------------------------- */
 
 POINT(lstm_forward) {
+    NEXT_WRITTEN(h);
     const VEC i = SIGMOID(Z(0) + t[0]);
     const VEC f = SIGMOID(Z(1) + t[1]);
     const VEC g = TANH(Z(2) + t[2]);
@@ -86,6 +97,7 @@ POINT(lstm_forward) {
     SAVE(AT(c), c, n);
     SAVE(AT(h), o * TANH(c), n);
     if (b->slots) {
+        NEXT_WRITTEN(c);
         SAVE_SLOT(0, i);
         SAVE_SLOT(1, f);
         SAVE_SLOT(2, g);
@@ -94,6 +106,9 @@ POINT(lstm_forward) {
 }
 
 POINT(lstm_backward) {
+    NEXT_SLOTS(4);
+    NEXT_READ(c_previous);
+    NEXT_READ(dy);
     const VEC i = SLOT(0), f = SLOT(1), g = SLOT(2), o = SLOT(3);
     const VEC tanh_c = TANH(LOAD(c)), d = LOAD(dy) + (t ? t[0] : LOAD(dh));
     const VEC dc = LOAD(dc) + d * o * (1 - tanh_c * tanh_c);
@@ -110,6 +125,7 @@ POINT_FUNCTION(lstm_backward, PLAIN)
 /* --- GRU, reset gate after the product: slots hn r z n -------------------------------------- */
 
 POINT(gru_forward) {
+    NEXT_WRITTEN(h);
     const VEC reset = SIGMOID(Z(0) + t[0]);
     const VEC update = SIGMOID(Z(1) + t[1]);
     const VEC hn = FS_NAME(load)(b->bias + u * ITEM, n) + t[2];
@@ -125,6 +141,9 @@ POINT(gru_forward) {
 
 /* Slots become dhn dr dz dn; dh keeps the part that flows straight through z. */
 POINT(gru_backward) {
+    NEXT_SLOTS(4);
+    NEXT_READ(h_previous);
+    NEXT_READ(dy);
     const VEC hn = SLOT(0), reset = SLOT(1), update = SLOT(2), new = SLOT(3);
     const VEC d = LOAD(dy) + LOAD(dh) + (t ? t[0] : (VEC){0});
     const VEC dn = d * (1 - update) * (1 - new * new);
@@ -148,12 +167,16 @@ POINT(gru_reset) {
 }
 
 POINT(gru_candidate) {
+    NEXT_WRITTEN(h);
     const VEC new = TANH(Z(2) + (FS_NAME(load)(b->bias + u * ITEM, n) + t[0]));
     SAVE_SLOT(3, new);
     SAVE(AT(h), new + SLOT(2) * (LOAD(h_previous) - new), n);
 }
 
 POINT(gru_candidate_backward) {
+    NEXT_SLOTS(4);
+    NEXT_READ(h_previous);
+    NEXT_READ(dy);
     const VEC update = SLOT(2), new = SLOT(3);
     const VEC d = LOAD(dy) + LOAD(dh) + (t ? t[0] : (VEC){0});
     SAVE_SLOT(2, d * (LOAD(h_previous) - new) * update * (1 - update));
@@ -193,6 +216,10 @@ ARRAY_FUNCTION(sigmoid)
 #undef Z
 #undef SLOT
 #undef SAVE_SLOT
+#undef NEXT
+#undef NEXT_READ
+#undef NEXT_WRITTEN
+#undef NEXT_SLOTS
 #undef POINT
 #undef POINT_FUNCTION
 #undef INTERLEAVED

@@ -37,6 +37,7 @@ typedef struct {
     long dy_row;
     char *dh, *dc;      /* gradients carried from step to step */
     long dh_row, dc_row;
+    long next;          /* from a row to the same one at the step that comes next; 0: none does */
 } fs_block;
 
 typedef void (*fs_point)(const fs_block *);

@@ -45,6 +45,7 @@ cdef void backward_step(Direction *d, const Part *part, fs_block *b, long step) 
     cdef long s, row, end
     cdef const char *a
     cdef Stage *stage
+    b.next = tokens_to(d, t, previous)
     if later >= 0:
         release(d, part, later, linked)
     for s in range(d.cell.stages):

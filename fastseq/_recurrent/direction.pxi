@@ -87,6 +87,11 @@ cdef inline long shared_rows(const Direction *d, long t, long other) noexcept no
     return 0 if other < 0 else min(rows_at(d, t), rows_at(d, other))
 
 
+cdef inline long tokens_to(const Direction *d, long t, long other) noexcept nogil:
+    """From a row of time t to the same one of the neighbouring time `other`; 0 outside."""
+    return d.offsets[other] - d.offsets[t] if 0 <= other < d.T else 0
+
+
 cdef inline long gate_bytes(const Direction *d) noexcept nogil:
     return d.H * d.tiles.item
 

@@ -132,6 +132,7 @@ cdef void forward_step(
     cdef const char *a
     cdef long a_row
     cdef Stage *stage
+    b.next = tokens_to(d, t, t - 1 if d.reverse else t + 1)
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
         row = part.row_begin

@@ -20,6 +20,7 @@ cdef extern from "tiles.h" nogil:
         char *dh
         char *dc
         long dh_row, dc_row
+        long next
     ctypedef void (*fs_point)(const fs_block *) noexcept nogil
     ctypedef struct fs_tiles:
         long item, lanes
