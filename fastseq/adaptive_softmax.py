@@ -147,7 +147,7 @@ class AdaptiveLogSoftmaxWithLoss(FeatureLoss, Module):
     def __repr__(self):
         sizes = f"{self._in_features}, {self._n_classes}, {self._cutoffs}"
         options = (f"div_value={self._div_value}",) * (self._div_value != 4)
-        options += ("head_bias=True",) * self.head.bias
+        options += ("head_bias=True",) * (self.head.bias is not None)
         return self._repr(sizes, *options, *self._options(), f"dtype={self.dtype}")
 
     @property

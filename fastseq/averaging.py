@@ -10,12 +10,12 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.module import fixed
+from fastseq.module import Settled, fixed
 from fastseq.optim import check_arrays, like
 from fastseq.parameters import Parameters, check_parameters
 
 
-class AveragedParameters:
+class AveragedParameters(Settled):
     """A running average of the parameters' values, for use in place of the last ones.
 
     Without ``decay`` it is the mean of the values at all calls of ``update`` (Polyak & Juditsky,

@@ -13,6 +13,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.losses import Loss, LossBackprop
+from fastseq.module import fixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -49,6 +50,9 @@ class CTCLoss(Loss):
     >>> backprop().shape
     (4, 1, 3)
     """
+
+    blank = fixed("blank")
+    zero_infinity = fixed("zero_infinity")
 
     def __init__(
         self, blank: int = 0, *, reduction: str = "mean", zero_infinity: bool = False

@@ -103,6 +103,7 @@ class Embedding(TokenLayer):
     padding_idx = fixed("padding_idx")
     freeze = fixed("freeze")
     dtype = fixed("dtype")
+    weight: np.ndarray
 
     _freeze = False
 
@@ -280,7 +281,6 @@ class Linear(TokenLayer):
 
     in_features = fixed("in_features")
     out_features = fixed("out_features")
-    bias = fixed("bias")
     dtype = fixed("dtype")
     tied = fixed("tied")
 
@@ -416,6 +416,19 @@ class Linear(TokenLayer):
     def weight(self) -> np.ndarray:
         """W (out_features, in_features), wherever it lies."""
         return self.weight_owner["weight"]
+
+    @weight.setter
+    def weight(self, value):  # of a tied layer, whose own parameters have none
+        self._check_replaced("weight", value)
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """b (out_features,), or None, as in PyTorch."""
+        return self._parameters["bias"] if self._bias else None
+
+    @bias.setter
+    def bias(self, value):  # of a layer without
+        raise AttributeError("bias can't be changed: make a new Linear instead")
 
     def add_gradients(self, x, dy, begin=0):
         """Add those of the outputs from ``begin`` on, whose gradients dy (N, outputs) are."""
@@ -580,6 +593,8 @@ class LayerNorm(TokenLayer):
     normalized_shape = fixed("normalized_shape")
     eps = fixed("eps")
     dtype = fixed("dtype")
+    weight: np.ndarray
+    bias: np.ndarray
 
     def __init__(
         self,

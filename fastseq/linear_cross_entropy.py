@@ -274,7 +274,7 @@ class LinearCrossEntropyLoss(FeatureLoss):
 
     def _multiply(self, x, begin, end, shift, logits):
         linear, own = self._linear, slice(begin, end)
-        bias = linear.parameters["bias"][own] if linear.bias else None
+        bias = None if linear.bias is None else linear.bias[own]
         kernels().multiply_rows(x, linear.weight[own], bias, logits)
         if shift is not None:
             with np.errstate(over="ignore"):  # -inf, which has no part in softmax either

@@ -18,7 +18,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.elementwise import sigmoid
-from fastseq.module import Backprop
+from fastseq.module import Backprop, Settled, fixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -56,8 +56,10 @@ class LossBackprop(Backprop):
         return self._owner._back(*tape, scale)
 
 
-class Loss:
+class Loss(Settled):
     """Common to all losses: how sums become what is handed out."""
+
+    reduction = fixed("reduction")
 
     def __init__(self, reduction):
         self._reduction = checks.choice("reduction", reduction, ("mean", "sum"))
@@ -80,6 +82,9 @@ class Loss:
 
 class ClassLoss(Loss):
     """Common to the losses whose targets are classes."""
+
+    ignore_index = fixed("ignore_index")
+    label_smoothing = fixed("label_smoothing")
 
     def __init__(self, *, ignore_index, label_smoothing, reduction):
         super().__init__(reduction)
@@ -451,6 +456,8 @@ class HuberLoss(NumberLoss):
     (4.25, [0.5, 1.0])
     """
 
+    delta = fixed("delta")
+
     def __init__(self, delta: float = 1.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self._delta = checks.positive_float("delta", delta)
@@ -490,6 +497,8 @@ class QuantileLoss(NumberLoss):
     (0.15, [[-0.0333, -0.1667, 0.0333]])
     """
 
+    quantiles = fixed("quantiles")
+
     def __init__(self, quantiles: ArrayLike, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         array = checks.floats_of_any_precision("quantiles", quantiles)
@@ -498,11 +507,6 @@ class QuantileLoss(NumberLoss):
                 f"quantiles must be a sequence of numbers between 0 and 1, got {quantiles!r}"
             )
         self._quantiles = tuple(array.tolist())
-
-    @property
-    def quantiles(self) -> tuple[float, ...]:
-        """The quantiles."""
-        return self._quantiles
 
     def __repr__(self):
         return self._repr(str(list(self._quantiles)))

@@ -26,6 +26,46 @@ def fixed(name):
     return property(operator.attrgetter("_" + name), refuse)
 
 
+class Settled:
+    """A class whose public attributes are all known: no other name can be assigned.
+
+    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.
+    """
+
+    def __setattr__(self, name, value):
+        if name[:1] != "_" and not hasattr(type(self), name):
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} that can be assigned: its "
+                f"options are arguments of {type(self).__name__}(...), make a new one"
+            )
+        super().__setattr__(name, value)
+
+
+class Elsewhere:
+    """In the place of what PyTorch's modules have: an error that says how the same is done here."""
+
+    def __init__(self, way_out):
+        self._way_out = way_out
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, module, owner=None):
+        if module is None:
+            return self
+        raise AttributeError(f"there is no {self._name} here: {self._way_out}")
+
+    def __set__(self, module, value):
+        self.__get__(module)
+
+
+_MODES = "calling a layer is inference, and its forward(...) is training, with dropout"
+_NO_AUTOGRAD = (
+    "backward passes are called by hand; an optimiser of a part alone, as in "
+    "fs.Adam(model.linear.parameters), leaves the others as they are, and so does "
+    "Embedding.from_pretrained(table, freeze=True) with its table"
+)
+
 _OURS = ("_parameters", "_rng", "_dtype")  # attributes of instances that have a meaning here
 
 
@@ -77,6 +117,10 @@ class Module:
     12.0
     """
 
+    training, train, eval = Elsewhere(_MODES), Elsewhere(_MODES), Elsewhere(_MODES)
+    requires_grad = Elsewhere(_NO_AUTOGRAD)
+    zero_grad = Elsewhere("gradients are those of the parameters, use parameters.zero_grad()")
+
     _children: Mapping[str, Module] = {}
     _bound: tuple[str, ...] = ()  # names of attributes that _bind makes, and copies make again
 
@@ -97,9 +141,8 @@ class Module:
                     f"a child can't be called {name!r}: {type(self).__name__} has an attribute of "
                     "that name"
                 )
-        self._parameters = Parameters.join(
-            {name: child.parameters for name, child in children.items()}
-        )
+        parts = {name: child.parameters for name, child in children.items()}
+        self.__dict__["_parameters"] = Parameters.join(parts)
         held = self.__dict__.copy()
         self.__dict__.update(children)
         self.__dict__["_children"] = children
@@ -113,9 +156,22 @@ class Module:
                 f"{name} can't be replaced, since its parameters lie among those of the whole: "
                 f"copy values into it, or make a new {type(self).__name__}"
             )
-        if "_parameters" in self.__dict__:  # before that there are no parts to compare with
+        held = self.__dict__
+        if "_parameters" in held:  # before that there are no parts to compare with
+            if name in held and name in self._parameters:
+                return self._check_replaced(name, value)
             self._check_held(name, value)
         super().__setattr__(name, value)
+        if name == "_parameters":
+            self._name_views()
+
+    def _check_replaced(self, name, value):
+        """Raise unless ``layer.weight *= 2`` assigns the very array that it has changed."""
+        if value is not getattr(self, name):
+            raise AttributeError(
+                f"{name} can't be replaced, since it is a slice of the one array that holds all "
+                f"parameters: copy into it, as in layer.{name}[...] = ..."
+            )
 
     def _check_held(self, name, value):
         """Raise if an attribute holds modules whose parameters would stay out of the whole."""
@@ -204,13 +260,20 @@ class Module:
         Called whenever the parameters come to lie elsewhere.
         """
 
+    def _name_views(self):
+        """Let a layer have its parameters as attributes, too."""
+        self.__dict__.update(self._parameters.views)
+
     def _rebind(self):
         for child in self._children.values():
             child._rebind()
+        if not self._children:
+            self._name_views()
         self._bind()
 
     def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name not in self._bound}
+        left_out = {*self._bound, *self.__dict__.get("_parameters", ())}
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state):
         self.__dict__.update(state)

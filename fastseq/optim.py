@@ -17,11 +17,11 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.clipping import clipping_factor, finite_norm
-from fastseq.module import fixed
+from fastseq.module import Settled, fixed
 from fastseq.parameters import NamedViews, Parameters, check_parameters
 
 
-class Optimizer:
+class Optimizer(Settled):
     """Common to all: the learning rate, clipping, runs of equal weight decay, and the state.
 
     A subclass says in ``option_names`` which attributes belong to it, and in ``_update`` how a run

@@ -43,6 +43,11 @@ class NamedViews(Mapping):
             begin = end
 
     @property
+    def views(self) -> dict[str, np.ndarray]:
+        """The views by name; a dict that is not to be changed."""
+        return self._views
+
+    @property
     def flat(self) -> np.ndarray:
         """The whole buffer."""
         return self._flat
@@ -61,6 +66,9 @@ class NamedViews(Mapping):
 
     def __setitem__(self, name, value):
         np.copyto(self[name], self._check(name, value))
+
+    def __contains__(self, name):
+        return name in self._views  # Mapping's own would make the message of a KeyError
 
     def __iter__(self):
         return iter(self._views)

@@ -155,8 +155,8 @@ class SampledSoftmaxLoss(FeatureLoss, Module):
         with np.errstate(divide="ignore"):  # of a single class, which is drawn for certain
             expected = -np.expm1(tries * np.log1p(-p))
         offsets = -np.log(expected)
-        if self.linear.bias:
-            offsets += self.linear.parameters["bias"][classes]
+        if self.linear.bias is not None:
+            offsets += self.linear.bias[classes]
         return offsets.astype(self.dtype)
 
     def _differentiate(self, tape, scale):
@@ -170,7 +170,7 @@ class SampledSoftmaxLoss(FeatureLoss, Module):
         with source.grads_lock:
             add_rows(parts[0], targets, source.grads["weight"])
             add_rows(parts[1], sampled, source.grads["weight"])
-        if self.linear.bias:
+        if self.linear.bias is not None:
             parameters = self.linear.parameters
             with parameters.grads_lock:
                 np.add.at(parameters.grads["bias"], targets, d_target)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastseq import checks
-from fastseq.module import fixed
+from fastseq.module import Settled, fixed
 from fastseq.optim import Optimizer
 
 
-class LRScheduler:
+class LRScheduler(Settled):
     """Common to all whose learning rate follows from the number of steps alone.
 
     ``base_lr`` is the optimiser's learning rate when the schedule is made: the one that was last
@@ -428,7 +428,7 @@ class SequentialLR(LRScheduler):
         return self._schedulers[i]._lr_at(epoch - begin, base)
 
 
-class ReduceLROnPlateau:
+class ReduceLROnPlateau(Settled):
     """Multiplies the learning rate by ``factor`` where a measure has stopped getting better.
 
     That is after more than ``patience`` steps in a row whose measure did not beat the best one.

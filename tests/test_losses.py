@@ -1110,3 +1110,34 @@ def test_repr():
         "AdaptiveLogSoftmaxWithLoss(8, 9, [2], head_bias=True, ignore_index=0, dtype=float64, "
         "reduction='sum')"
     )
+
+
+# --- options stay ---------------------------------------------------------------------------------
+
+OPTIONS = ["ignore_index", "label_smoothing", "reduction"]
+
+
+@pytest.mark.parametrize(
+    "make, names",
+    [
+        (fs.CrossEntropyLoss, OPTIONS),
+        (lambda: fs.LinearCrossEntropyLoss(fs.Linear(2, 3)), [*OPTIONS, "keep_bytes"]),
+        (lambda: fs.SampledSoftmaxLoss(fs.Linear(2, 3), 2), [*OPTIONS, "num_sampled"]),
+        (lambda: fs.AdaptiveLogSoftmaxWithLoss(4, 6, [3], div_value=2.0), OPTIONS),
+        (lambda: fs.BagOfWordsLoss(2, 3), OPTIONS),
+        (fs.MSELoss, ["reduction"]),
+        (fs.BCEWithLogitsLoss, ["reduction"]),
+        (fs.HuberLoss, ["reduction", "delta"]),
+        (lambda: fs.QuantileLoss([0.5]), ["reduction", "quantiles"]),
+        (fs.CTCLoss, ["reduction", "blank", "zero_infinity"]),
+    ],
+)
+def test_options_of_losses_stay(make, names):
+    loss = make()
+    for name in names:
+        before = getattr(loss, name)
+        with raises(AttributeError, f"{name} can't be changed: make a new {type(loss).__name__}"):
+            setattr(loss, name, None)
+        assert getattr(loss, name) == before
+    with raises(AttributeError, f"{type(loss).__name__} has no attribute 'weight'", "make a new"):
+        loss.weight = np.ones(3)

@@ -4,6 +4,7 @@ Test sizes: T steps, B rows, I input size, H hidden size.
 """
 
 import copy
+import operator
 import os
 import pickle
 import types
@@ -625,6 +626,80 @@ def test_what_is_called_may_come_from_a_class_beside():
 
     model, x = Both(), np.ones((4, 1, 2), np.float32)
     np.testing.assert_array_equal(model(x, times=3), 3 * model.forward(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fs.Embedding(5, 3),
+        lambda: fs.Linear(3, 2),
+        lambda: fs.LayerNorm(3),
+        lambda: fs.LSTM(3, 2, 2, bidirectional=True),
+        lambda: fs.GRUCell(3, 2),
+        lambda: fs.AdditiveAttention(3, 2),
+        lambda: fs.AttentionGRU(3, 2, 4),
+        lambda: fs.CRF(3),
+    ],
+)
+def test_parameters_are_read_by_name_and_copied_into(make):
+    layer = make()
+    for name, view in layer.parameters.items():
+        assert getattr(layer, name) is view
+        before = view.copy()
+        with raises(AttributeError, f"{name} can't be replaced", f"layer.{name}[...] = ..."):
+            setattr(layer, name, np.zeros_like(view))
+        assert_identical(getattr(layer, name), before)
+        setattr(layer, name, operator.iadd(getattr(layer, name), 1))  # as layer.name += 1 does
+        assert_identical(layer.parameters[name], before + 1)
+
+
+def test_the_names_follow_the_parameters_into_a_model():
+    layer = fs.Linear(2, 3)
+    model = fs.Module(first=fs.RNN(1, 1), layer=layer)
+    layer.weight[...] = 7
+    assert (model.parameters["layer.weight"] == 7).all()
+    model.parameters["layer.bias"] = np.ones(3)
+    assert_identical(layer.bias, np.ones(3, np.float32))
+
+
+def test_weights_and_bias_of_a_linear_layer_are_pytorchs():
+    embedding = fs.Embedding(4, 3)
+    tied, plain = fs.Linear(3, 4, tied=embedding), fs.Linear(3, 4, bias=False)
+    assert tied.weight is embedding.weight and plain.bias is None
+    tied.weight *= 2
+    with raises(AttributeError, "weight can't be replaced", "layer.weight[...]"):
+        tied.weight = np.zeros((4, 3))
+    with raises(AttributeError, "bias can't be changed: make a new Linear"):
+        plain.bias = np.zeros(4)
+
+
+@all_duplicates
+def test_the_names_of_a_copy_are_its_own(duplicate):
+    layer = fs.Linear(2, 3, seed=0)
+    layer.weight[...] = 7
+    for other in (duplicate(layer), duplicate(fs.Module(first=fs.RNN(1, 1), layer=layer)).layer):
+        assert other.weight is other.parameters["weight"]
+        other.weight[...] = 1
+        assert (layer.weight == 7).all() and (other.parameters["weight"] == 1).all()
+
+
+NOT_HERE = {
+    "training": "calling a layer is inference, and its forward(...) is training",
+    "train": "calling a layer is inference, and its forward(...) is training",
+    "eval": "calling a layer is inference, and its forward(...) is training",
+    "requires_grad": "fs.Adam(model.linear.parameters)",
+    "zero_grad": "parameters.zero_grad()",
+}
+
+
+@pytest.mark.parametrize("name", NOT_HERE)
+@pytest.mark.parametrize("make", [lambda: fs.LSTM(2, 3), ForwardAlone, lambda: fs.Dropout(0.5)])
+def test_switches_of_pytorch_are_refused(make, name):
+    module = make()
+    for use in (lambda: getattr(module, name), lambda: setattr(module, name, False)):
+        with raises(AttributeError, f"there is no {name} here", NOT_HERE[name]):
+            use()
+    assert not hasattr(module, name)
 
 
 def test_parameters_are_not_called():

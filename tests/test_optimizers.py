@@ -844,3 +844,29 @@ def test_averages_take_all_or_nothing(changes, error, parts):
 def test_decay_of_averages(decay, error):
     with raises(error, "decay must be a number from 0 to below 1", str(decay)):
         fs.AveragedParameters(make_parameters(), decay)
+
+
+OPTIMIZERS = [fs.SGD, fs.Adam, fs.AdamW, fs.RMSprop, fs.Adagrad]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_what_an_optimizer_does_not_have_is_not_assigned(make):
+    optimizer = make(fs.RNN(1, 1).parameters)
+    for name in ("learning_rate", "param_groups"):
+        parts = f"{make.__name__} has no attribute '{name}'", f"arguments of {make.__name__}(...)"
+        with raises(AttributeError, *parts):
+            setattr(optimizer, name, 0.1)
+        assert not hasattr(optimizer, name)
+    optimizer.lr = 0.5
+    assert optimizer.lr == 0.5
+
+
+def test_what_schedules_and_averages_do_not_have_is_not_assigned():
+    optimizer = fs.SGD(fs.RNN(1, 1).parameters, 1.0)
+    for other, name in (
+        (fs.StepLR(optimizer, 2), "gamma"),
+        (fs.ReduceLROnPlateau(optimizer), "patience"),
+        (fs.AveragedParameters(optimizer.parameters), "beta"),
+    ):
+        with raises(AttributeError, f"has no attribute '{name}' that can be assigned"):
+            setattr(other, name, 3)
