@@ -138,8 +138,8 @@ class Embedding(TokenLayer):
         embeddings : array of floats, (num_embeddings, F)
             They are copied; float32 and float64 stay what they are.
         freeze : bool
-            Whether the table gets no gradient, so that it stays as it is.  (A weight decay acts
-            on it all the same.)
+            Whether the table gets no gradient and optimisers leave it as it is, weight decay and
+            all.
         padding_idx : int or None
             A row that gets no gradient; it is not set to zeros.
 
@@ -165,6 +165,8 @@ class Embedding(TokenLayer):
         layer = cls(*table.shape, padding_idx=padding_idx, dtype=table.dtype)
         layer._parameters["weight"][...] = table
         layer._freeze = freeze
+        if freeze:
+            layer._parameters.freeze()
         return layer
 
     def _read_padding(self, value):

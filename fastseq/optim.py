@@ -24,6 +24,8 @@ from fastseq.parameters import NamedViews, Parameters, check_parameters
 class Optimizer(Settled):
     """Common to all: the learning rate, clipping, runs of equal weight decay, and the state.
 
+    Parameters that are frozen lie in no run, and stay as they are.
+
     A subclass says in ``option_names`` which attributes belong to it, and in ``_update`` how a run
     of the flat arrays changes.
     """
@@ -612,14 +614,19 @@ def _patterns(value, names):
 
 
 def _runs(parameters, weight_decay, no_decay):
-    """Where the flat arrays have the same weight decay: (begin, end, decay), all in order."""
-    decays = []
+    """Where the flat arrays have the same weight decay: (begin, end, decay), in order.
+
+    What is frozen is left out.
+    """
+    frozen, decays = parameters.frozen, []
     for name, view in parameters.items():
         excluded = any(fnmatch.fnmatchcase(name, pattern) for pattern in no_decay)
-        decays.append((0.0 if excluded else weight_decay, view.size))
+        decay = None if name in frozen else 0.0 if excluded else weight_decay
+        decays.append((decay, view.size))
     runs, begin = [], 0
     for decay, group in itertools.groupby(decays, key=lambda pair: pair[0]):
         end = begin + sum(size for _, size in group)
-        runs.append((begin, end, decay))
+        if decay is not None:
+            runs.append((begin, end, decay))
         begin = end
     return runs

@@ -157,6 +157,7 @@ class Parameters(NamedViews):
         self._parts = {}
         self._whole = _nothing  # a weak reference to the joint parameters that these belong to
         self._borrowed = []  # from other modules: parameters that the module of these works with
+        self._is_frozen = False
 
     @property
     def grads_lock(self) -> threading.Lock:
@@ -224,6 +225,21 @@ class Parameters(NamedViews):
             "a shallow copy of Parameters would share their arrays, but neither lock nor place in "
             "a model: use the object itself, copy.deepcopy of the layer or model, or state_dict()"
         )
+
+    # --- frozen parameters ------------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """Let no optimiser that is made from now on change these.
+
+        For a layer that is made so and adds to no gradients: those would count in norms.
+        """
+        self._is_frozen = True
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the parameters that stay as they are."""
+        parts = [(path, part) for path, part in self._tree() if part._is_frozen]
+        return frozenset(f"{path}.{name}" if path else name for path, part in parts for name in part)
 
     # --- parameters of others ---------------------------------------------------------------
 
@@ -323,7 +339,7 @@ class Parameters(NamedViews):
         if self._parts:
             return {"parts": self._parts}
         state = {"values": super().__getstate__(), "grads": self.grads}
-        return state | {"borrowed": self._borrowed}
+        return state | {"borrowed": self._borrowed, "is_frozen": self._is_frozen}
 
     def __setstate__(self, state):
         if "parts" in state:
@@ -333,6 +349,7 @@ class Parameters(NamedViews):
         self._grads = state["grads"]
         self._stand_alone()
         self._borrowed = state["borrowed"]
+        self._is_frozen = state["is_frozen"]
 
 
 def check_parameters(value):

@@ -340,6 +340,38 @@ def test_no_decay(backend, name, dtype):
         assert np.abs(results["with"][key] - results["without"][key]).max() > 1e-3
 
 
+class WithTable(fs.Module):
+    """A table between two layers, within another module."""
+
+    def __init__(self, freeze):
+        table = fs.Embedding.from_pretrained(np.ones((7, 3), np.float32), freeze)
+        inner = fs.Module(table=table, last=fs.Linear(3, 2, seed=1))
+        super().__init__(first=fs.RNN(2, 3, seed=0), inner=inner)
+
+
+@all_optimizers
+def test_frozen_parameters_stay(backend, name):
+    """Even under weight decay; the others change as they would beside a table that is trained."""
+    models = {freeze: WithTable(freeze) for freeze in (True, False)}
+    copied, loaded = copy.deepcopy(models[True]), pickle.loads(pickle.dumps(models[True]))
+    for model in (*models.values(), copied, loaded):
+        optimizer = make_optimizer(name, model.parameters, weight_decay=0.1)
+        rng = np.random.default_rng(0)
+        for _ in range(3):
+            model.parameters.flat_grad[:] = rng.standard_normal(model.parameters.flat.size)
+            optimizer.step()
+    trained = models[False].state_dict()
+    assert (trained["inner.table.weight"] != 1).all()
+    for model in (models[True], copied, loaded):
+        assert model.parameters.frozen == {"inner.table.weight"}
+        for key, value in model.state_dict().items():
+            if key == "inner.table.weight":
+                assert (value == 1).all()
+            else:
+                assert_same(fs.get_backend(), value, trained[key])
+    assert not models[False].parameters.frozen and models[True].inner.table.parameters.frozen
+
+
 @both_dtypes
 def test_defaults_are_pytorchs(dtype):
     parameters = make_parameters(dtype)
