@@ -361,8 +361,8 @@ def sequences(name, value):
     return arrays
 
 
-def state_dict(value, names, hint=lambda unexpected: ""):
-    """Raise unless the value is a mapping with exactly these names.
+def state_dict(value, names, hint=lambda unexpected: "", optional=()):
+    """Raise unless the value is a mapping with exactly these names, and perhaps optional ones.
 
     ``hint`` gets the unexpected names and may say what is wrong with them.
     """
@@ -371,7 +371,7 @@ def state_dict(value, names, hint=lambda unexpected: ""):
             f"state_dict must be a mapping from names to arrays, got {type(value).__name__}"
         )
     missing = [name for name in names if name not in value]
-    unexpected = [name for name in value if name not in names]
+    unexpected = [name for name in value if name not in names and name not in optional]
     if missing or unexpected:
         raise ValueError(
             f"state_dict must have the names {_listed(names)}; "

@@ -259,9 +259,9 @@ class Linear(TokenLayer):
     tied : Embedding, optional
         Use its table (out_features, in_features) as W, and add to its gradient: one table for a
         language model's inputs and outputs (Press & Wolf, 2017).  Both have to be parts of one
-        model, or an optimiser refuses it.  The layer's own parameters are then its bias alone;
-        PyTorch's state dict has the table under both names, of which this layer's is to be left
-        out.
+        model, or an optimiser refuses it.  The layer's own parameters are then its bias alone.
+        PyTorch's state dict has the table under both names: the model's ``load_state_dict`` takes
+        it so, and its ``state_dict(tied=True)`` gives it so.
 
     Attributes
     ----------
@@ -309,7 +309,7 @@ class Linear(TokenLayer):
         for view in self._parameters.values():
             view[...] = rng.uniform(-bound, bound, view.shape)
         if tied is not None:
-            self._parameters.borrow(tied.parameters)
+            self._parameters.borrow(tied.parameters, {"weight": "weight"})
 
     def _read_tied(self, tied):
         if tied is None:

@@ -243,9 +243,16 @@ class Module:
     def parameters(self, value):
         raise AttributeError("parameters can't be replaced; copy into them: load_state_dict(...)")
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters: a dict from PyTorch's names to arrays."""
-        return self.parameters.state_dict()
+    def state_dict(self, *, tied: bool = False) -> dict[str, np.ndarray]:
+        """Copies of all parameters: a dict from PyTorch's names to arrays.
+
+        Parameters
+        ----------
+        tied : bool
+            Whether a table that a linear layer is tied to occurs under that layer's name as well,
+            as PyTorch expects it.
+        """
+        return self.parameters.state_dict(tied=tied)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy parameters from a mapping: a :meth:`state_dict`, or PyTorch's.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import checks
+from fastseq.state_dicts import way_out
 
 
 class NamedViews(Mapping):
@@ -103,15 +104,6 @@ class NamedViews(Mapping):
         return array
 
 
-def _hint_of_prefix(names, unexpected):
-    """What to say where unexpected names are ours within a larger model's."""
-    for name in unexpected:
-        prefix, dot, own = str(name).rpartition(".")
-        if dot and own in names:
-            return f"; take the part of the model, as with model.{prefix}.state_dict()"
-    return ""
-
-
 class Parameters(NamedViews):
     """The parameters of a layer: a mapping from PyTorch's names to views of one flat array.
 
@@ -186,9 +178,18 @@ class Parameters(NamedViews):
         """Set all gradients to 0."""
         self.grads.flat.fill(0)
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all values, by name."""
-        return {name: view.copy() for name, view in self.items()}
+    def state_dict(self, *, tied: bool = False) -> dict[str, np.ndarray]:
+        """Copies of all values, by name.
+
+        Parameters
+        ----------
+        tied : bool
+            Whether what is tied to another parameter occurs as well, as in PyTorch: the table of
+            an embedding also as the ``weight`` of the linear layer that works with it.
+        """
+        values = {name: view.copy() for name, view in self.items()}
+        names = self._tied_names() if checks.flag("tied", tied) else {}
+        return values | {name: values[lender].copy() for name, lender in names.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy all values from a mapping, or none of them if anything in it is wrong.
@@ -197,17 +198,21 @@ class Parameters(NamedViews):
         ----------
         state_dict : mapping
             Exactly these names; arrays, or what ``np.asarray`` turns into arrays, such as
-            PyTorch's tensors.
+            PyTorch's tensors.  What is tied may occur as well, see :meth:`state_dict`.
 
         Raises
         ------
         TypeError
             If it is no mapping, or a value doesn't hold floating-point numbers.
         ValueError
-            If names are missing or unexpected, or a shape is wrong.
+            If names are missing or unexpected, a shape is wrong, or what is tied differs.
         """
-        checks.state_dict(state_dict, self, lambda names: _hint_of_prefix(self, names))
+        tied = self._tied_names()
+        checks.state_dict(state_dict, self, lambda _: way_out(self, state_dict), optional=tied)
         arrays = {name: self._check(name, state_dict[name]) for name in self}
+        for name, lender in tied.items():
+            if name in state_dict:
+                self._check_tied(name, state_dict[name], lender, arrays[lender])
         for name, array in arrays.items():
             if np.may_share_memory(array, self.flat):  # our own views, perhaps under other names
                 arrays[name] = array.copy()
@@ -238,19 +243,43 @@ class Parameters(NamedViews):
     @property
     def frozen(self) -> frozenset[str]:
         """The names of the parameters that stay as they are."""
-        parts = [(path, part) for path, part in self._tree() if part._is_frozen]
-        return frozenset(f"{path}.{name}" if path else name for path, part in parts for name in part)
+        frozen = [(path, part) for path, part in self._tree() if part._is_frozen]
+        return frozenset(_joined(path, name) for path, part in frozen for name in part)
 
     # --- parameters of others ---------------------------------------------------------------
 
-    def borrow(self, other: Parameters) -> None:
-        """Note that the module of these works with another's too, and adds to their gradients."""
-        self._borrowed.append(other)
+    def borrow(self, other: Parameters, names: Mapping[str, str] | None = None) -> None:
+        """Note that the module of these works with another's too, and adds to their gradients.
+
+        ``names`` are what PyTorch calls them here, and what they are called there.
+        """
+        self._borrowed.append((other, dict(names or {})))
+
+    def _tied_names(self):
+        """PyTorch's second names of parameters that are borrowed within these: to the first."""
+        paths = {id(part): path for path, part in self._tree()}
+        return {
+            _joined(path, name): _joined(paths[id(other)], lender)
+            for path, part in self._tree()
+            for other, names in part._borrowed
+            if id(other) in paths
+            for name, lender in names.items()
+        }
+
+    def _check_tied(self, name, value, lender, expected):
+        """Raise unless what is tied has the values of the parameter that it is tied to."""
+        array = checks.floats(name, value, self.flat.dtype)
+        checks.shape(name, array, expected.shape, f"of {lender}")
+        if not np.array_equal(array, expected, equal_nan=True):
+            raise ValueError(
+                f"{name} is tied to {lender} and must have the same values, got others: make the "
+                "layer without tied=..., or leave the name out"
+            )
 
     def check_borrowed(self) -> None:
         """Raise ValueError if a part works with parameters that lie outside of the model."""
         for name, part in self._tree():
-            if any(other._root() is not self._root() for other in part._borrowed):
+            if any(other._root() is not self._root() for other, _ in part._borrowed):
                 raise ValueError(
                     f"{name or 'the module'} uses the parameters of a module that is no part of "
                     "the model, so that they would get gradients but never change: make that one "
@@ -262,7 +291,7 @@ class Parameters(NamedViews):
         """These, and those of the parts within, with their paths."""
         yield path, self
         for name, part in self._parts.items():
-            yield from part._tree(f"{path}.{name}" if path else name)
+            yield from part._tree(_joined(path, name))
 
     def _root(self):
         """The joint parameters of the outermost model."""
@@ -360,6 +389,10 @@ def check_parameters(value):
             f"got {type(value).__name__}"
         )
     return value
+
+
+def _joined(path, name):
+    return f"{path}.{name}" if path else name
 
 
 def _nothing():

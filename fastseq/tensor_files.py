@@ -236,7 +236,11 @@ def _header(path, data):
     """The file's header, a dict, after a check that nothing behind it is missing."""
     size = int.from_bytes(data[:8], "little")
     if data[8:9] not in (b"{", b"") or (len(data) >= 8 and size > LARGEST_HEADER):
-        raise ValueError(f"{path}: not a safetensors file")
+        hint = (
+            "; a file of torch.save, or of np.savez, is read with torch.load or np.load, and its "
+            "state dict given to load_state_dict of a layer or model"
+        )
+        raise ValueError(f"{path}: not a safetensors file" + hint * data.startswith(b"PK"))
     if len(data) < 8 + size or not size:
         raise _truncated(path, f"{len(data):,} bytes are there, less than its header has")
     try:

@@ -7,6 +7,7 @@ import copy
 import operator
 import os
 import pickle
+import re
 import types
 
 import numpy as np
@@ -209,6 +210,88 @@ def test_state_dict_is_the_models(x):
     with raises(ValueError, "upper.inner.second.bias_hh_l0 must have the shape", "(6,)", "(5,)"):
         two.load_state_dict(wrong)
     assert_identical(two(x), one(x))
+
+
+class Tied(fs.Module):
+    """A table for inputs and outputs, within another module."""
+
+    def __init__(self, **options):
+        embedding = fs.Embedding(5, 3, **options)
+        out = fs.Linear(3, 5, tied=embedding, seed=1)
+        super().__init__(out=out, inner=fs.Module(rnn=fs.RNN(3, 3), table=embedding))
+
+
+@pytest.mark.parametrize(
+    "duplicate", [lambda model: model, *DUPLICATES.values()], ids=["itself", *DUPLICATES]
+)
+def test_tied_tables_have_two_names_in_pytorch(duplicate):
+    model, other = duplicate(Tied(seed=0)), Tied(seed=1)
+    state = model.state_dict(tied=True)
+    assert set(state) - set(model.state_dict()) == {"out.weight"}
+    assert_identical(state["out.weight"], model.inner.table.weight)
+    assert not np.shares_memory(state["out.weight"], state["inner.table.weight"])
+    other.load_state_dict(state)
+    assert_identical(other.parameters.flat, model.parameters.flat)
+    other.load_state_dict(model.state_dict())
+    before = other.parameters.flat.copy()
+    for wrong, parts in (
+        (state["out.weight"] + 1, ["must have the same values", "without tied"]),
+        (np.zeros((5, 2)), ["(5, 3)", "(5, 2)"]),
+    ):
+        with raises(ValueError, "out.weight", "inner.table.weight", *parts):
+            other.load_state_dict(
+                {**state, "inner.rnn.bias_hh_l0": np.ones(3), "out.weight": wrong}
+            )
+        assert_identical(other.parameters.flat, before)
+
+
+def test_tied_names_are_those_within():
+    model = Tied()
+    assert list(model.out.state_dict(tied=True)) == ["bias"]
+    assert list(model.inner.state_dict(tied=True)) == list(model.inner.state_dict())
+    assert list(fs.RNN(1, 1).state_dict(tied=True)) == list(fs.RNN(1, 1).parameters)
+    with raises(TypeError, "tied must be True or False", "1"):
+        model.state_dict(tied=1)
+
+
+LSTM_STATE = fs.LSTM(2, 3).state_dict()
+
+
+@pytest.mark.parametrize(
+    "make, state, hint",
+    [
+        (fs.LSTM, fs.LSTM(2, 3, 2, bidirectional=True), "num_layers=2, bidirectional=True"),
+        (fs.LSTM, fs.LSTM(2, 3, bias=False), "make the layer with bias=False"),
+        (fs.LSTM, fs.LSTMCell(2, 3), "these names are a cell's, and this is a layer"),
+        (fs.LSTMCell, fs.LSTM(2, 3), "these names are a layer's, and this is a cell"),
+        (
+            fs.LSTM,
+            {**LSTM_STATE, "weight_hr_l0": np.ones((1, 3))},
+            "proj_size, which isn't there in fastseq",
+        ),
+        (
+            fs.LSTM,
+            {"epoch": 3, "state_dict": LSTM_STATE},
+            "give that alone, as with x['state_dict']",
+        ),
+        (fs.LSTM, fs.Module(a=fs.Module(b=fs.LSTM(2, 3))), "as with model.a.b.state_dict()"),
+        (
+            lambda *sizes: fs.Module(a=fs.Module(b=fs.LSTM(*sizes))),
+            fs.Module(a=fs.Module(b=fs.LSTM(2, 3, 2))),
+            "make a.b with num_layers=2",
+        ),
+        (
+            lambda *sizes: fs.Module(a=fs.LSTM(*sizes)),
+            fs.Module(module=fs.Module(a=fs.LSTM(2, 3))),
+            "as with model.module.state_dict()",
+        ),
+        (fs.LSTM, {**LSTM_STATE, "weights": np.ones(3)}, "unexpected: ['weights']"),
+    ],
+)
+def test_other_names_say_what_is_different(make, state, hint):
+    state = state.state_dict() if isinstance(state, fs.Module) else state
+    with pytest.raises(ValueError, match=f"{re.escape(hint)}$"):
+        make(2, 3).load_state_dict(state)
 
 
 # --- copies ---------------------------------------------------------------------------------
