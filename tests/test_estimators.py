@@ -62,10 +62,10 @@ def test_settings_of_training_come_last_and_are_described(case):
     names = list(inspect.signature(cls).parameters)
     assert names[-len(TRAINING) :] == list(TRAINING)
     for name in names:
-        assert re.search(rf"^    (\w+, )*{name}(, \w+)* : ", cls.__doc__, re.M), name
+        assert re.search(rf"^(\w+, )*{name}(, \w+)* : ", cls.__doc__, re.M), name
     assert "{training}" not in cls.__doc__ and "{run}" not in cls.fit.__doc__
     for name in ("validation", "checkpoint", "callbacks", "keep_interrupted", "progress"):
-        assert re.search(rf"^        {name} : ", cls.fit.__doc__, re.M), name
+        assert re.search(rf"^{name} : ", cls.fit.__doc__, re.M), name
     with pytest.raises(TypeError, match="positional"):
         cls(3)
 
