@@ -1,6 +1,7 @@
 """Searches: against all sequences there are, against plain loops, and against each other."""
 
 import collections
+import itertools
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from search_cases import (
 )
 
 import fastseq as fs
+from fastseq import constraints
 from fastseq.search import beam_search, greedy_search, sample_sequences
 
 PENALTIES = [0.0, 0.6, 1.0, 2.0, -0.5, "average"]
@@ -509,6 +511,10 @@ PHRASES = [
     [[3], [3]],
     [[1, 2], [2, 3]],
     [[2], [3, 1], [1]],
+    [[2, 3], [2]],
+    [[2, 3, 1], [3]],
+    [[1], [1, 1]],
+    [[1, 2, 1], [2], [1, 2]],
 ]
 
 
@@ -531,7 +537,7 @@ def test_phrases_always_occur(phrases, beam_size):
                 assert h.log_prob == pytest.approx(Table(5, seed=seed).log_prob(0, tokens))
 
 
-@pytest.mark.parametrize("phrases", [p for p in PHRASES if sum(map(len, p)) <= 3], ids=str)
+@pytest.mark.parametrize("phrases", [p for p in PHRASES if sum(map(len, p)) <= 4], ids=str)
 def test_a_wide_beam_finds_the_best_with_the_phrases(phrases):
     (found,) = search(Table(4), beam_size=400, n_best=9, constraints=[phrases])
     expected = exhaustive(Table(4), 0, 4, keep=lambda tokens: occurs(phrases, list(tokens)))[:9]
@@ -546,6 +552,20 @@ def test_phrases_and_prefixes():
     assert tokens[:2] == [2, 3] and occurs([[3, 4], [5]], tokens)
 
 
+def test_a_prefix_may_have_phrases_of_which_one_begins_the_other():
+    options = {"prefixes": [[2, 3, 2]], "constraints": [[[2, 3], [2]]]}
+    (found,) = search(Table(5, end=3.0), max_length=3, beam_size=3, **options)
+    assert found_tokens(found) == [(2, 3, 2)]
+
+
+@pytest.mark.parametrize("phrases", PHRASES, ids=str)
+def test_progress_is_the_best_of_all_readings(phrases):
+    phrases_of = constraints.Phrases([tuple(phrase) for phrase in phrases])
+    for tokens in itertools.product(range(1, 4), repeat=5):
+        whole = not phrases_of.left(phrases_of.after(tokens))
+        assert whole == occurs(phrases, list(tokens)), tokens
+
+
 def test_what_leaves_no_room_for_phrases_takes_no_place():
     model = Table(5)
     search(model, max_length=2, beam_size=5, constraints=[[[2, 3]]])
@@ -553,21 +573,24 @@ def test_what_leaves_no_room_for_phrases_takes_no_place():
 
 
 def test_banks_share_the_beam():
-    from fastseq.constraints import allocate
-
     def bank(count, log_probs):
         return [(count, p, count, i) for i, p in enumerate(log_probs)]
 
     full = bank(0, [-1, -2, -3, -4]) + bank(1, [-5, -6, -7]) + bank(2, [-8, -9, -10])
-    assert [c[1] for c in allocate(full, 2, 6)] == [-1, -2, -5, -6, -8, -9]
-    assert [c[1] for c in allocate(full, 2, 4)] == [-1, -5, -8, -9]  # the rest to the highest
-    assert [c[1] for c in allocate(full, 2, 1)] == [-8]
+    assert [c[1] for c in constraints.allocate(full, 2, 6)] == [-1, -2, -5, -6, -8, -9]
+    assert [c[1] for c in constraints.allocate(full, 2, 4)] == [
+        -1,
+        -5,
+        -8,
+        -9,
+    ]  # the rest to the highest
+    assert [c[1] for c in constraints.allocate(full, 2, 1)] == [-8]
     few = bank(0, [-1, -2, -3, -4]) + bank(2, [-8])
-    assert [c[1] for c in allocate(few, 2, 3)] == [-1, -2, -8]
-    assert [c[1] for c in allocate(few[:4], 2, 9)] == [-1, -2, -3, -4]
+    assert [c[1] for c in constraints.allocate(few, 2, 3)] == [-1, -2, -8]
+    assert [c[1] for c in constraints.allocate(few[:4], 2, 9)] == [-1, -2, -3, -4]
     # what banks 1 and 3 can't fill goes to 2: the nearest, and of two as near the higher
     apart = bank(0, [-1, -2, -3, -4]) + bank(2, [-5, -6, -7, -8])
-    assert [c[1] for c in allocate(apart, 3, 4)] == [-1, -5, -6, -7]
+    assert [c[1] for c in constraints.allocate(apart, 3, 4)] == [-1, -5, -6, -7]
 
 
 # --- ensembles ------------------------------------------------------------------------------------

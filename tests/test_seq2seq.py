@@ -491,6 +491,11 @@ def test_wrong_options(fitted, options, error, message):
         fitted.predict(["abc"], **options)
 
 
+def test_what_a_prefix_has_of_phrases_takes_no_more_room(fitted):
+    options = {"prefixes": ["ab"], "constraints": [["b", "a"]], "max_length": 2}
+    assert fitted.predict(["abc"], **options) == ["ab"]
+
+
 def test_weights_that_are_not_finite_are_told(fitted):
     broken = copy.deepcopy(fitted)
     broken.network_.parameters.flat[:] = np.nan
