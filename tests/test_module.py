@@ -427,6 +427,15 @@ def test_release_reaches_the_layers(x):
     assert_identical(chain(x), expected[1])
 
 
+def test_two_sets_of_buffers_are_kept_at_most(make_layer, x):
+    """However many passes were under way at once."""
+    layer = make_layer(3, 4, seed=0)
+    passes = [layer.forward(x) for _ in range(4)]
+    for y, _, backprop in passes:
+        backprop(y)
+    assert len(layer._pool._free) == 2
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 

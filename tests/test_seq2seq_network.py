@@ -1,6 +1,7 @@
 """The network of sequence-to-sequence models: gradients through the whole of it, and equalities."""
 
 import copy
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from network_cases import check_network, same_noise
 from seq2seq_cases import BEGIN, END, KINDS, TARGETS, UNKNOWN, make_batch, make_network, row_of
 
 import fastseq as fs
+from fastseq.models.seq2seq_decoders import make_decoder
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 
 PLAIN = [name for name in KINDS if name != "noise"]
@@ -66,11 +68,42 @@ def test_loss_is_what_is_trained_without_noise(name):
 
 
 def test_noise_acts_in_training_alone():
-    plain = make_network("deep lstm", tie_weights=True, attention="general")
+    plain = make_network("noise", dropout=0.0, word_dropout=0.0, label_smoothing=0.0)
     noisy, batch = make_network("noise"), make_batch()
     noisy.load_state_dict(plain.state_dict())
     assert noisy.loss(batch) == plain.loss(batch)
     assert noisy.loss_and_grad(batch) != noisy.loss_and_grad(batch)
+
+
+def test_dropout_acts_between_all_layers_of_a_decoder_that_looks():
+    options = {"attention": "general", "cell": "gru", "dropout": 0.5, "dtype": np.float64}
+    decoder = make_decoder(2, 3, 3, memory_size=4, seed=0, **options)
+    rng, first = np.random.default_rng(0), decoder.random_state
+    x, h, memory = (rng.standard_normal(shape) for shape in ((5, 2, 2), (3, 2, 3), (6, 2, 4)))
+
+    def run(*parts):
+        """With the same numbers as at first in these parts."""
+        decoder.random_state |= {part: first[part] for part in parts}
+        return decoder.forward(x, (h,), None, memory, None)[0]
+
+    y = run()
+    assert (run("dropout", "layers") == y).all()
+    assert (run("dropout") != y).any() and (run("layers") != y).any()
+
+
+@pytest.mark.parametrize("use", ["loss", "loss_and_grad"])
+def test_release_reaches_the_losses(use):
+    network, batch = make_network(dtype=np.float32, n_target=9000), make_batch()
+    tracemalloc.start()
+    try:
+        getattr(network, use)(batch)
+        before = tracemalloc.get_traced_memory()[0]
+        network.release()
+        freed = before - tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    logits = network.count(batch) * network.n_target
+    assert freed > logits * network.dtype.itemsize / 2
 
 
 def test_label_smoothing_is_that_of_the_loss():
