@@ -176,6 +176,16 @@ def test_rows_keep_state_and_source_wherever_they_go(name):
             assert_close(got[0], expected, 1e-12)
 
 
+@pytest.mark.parametrize("name", ["lstm", "deep", "general", "deep concat"])
+def test_decoding_keeps_the_weights_of_its_start(backend, name):
+    network, batch = make_network(name), make_batch(rows=3)
+    steps = network.decoder.start(*reversed(network.read(batch.x, batch.lengths)), batch.lengths)
+    expected, x = copy.deepcopy(steps), np.ones((3, 4))
+    first = expected.step(x), expected.step(x)
+    network.parameters.flat[:] *= 2
+    assert_identical((steps.step(x), steps.step(x)), first)
+
+
 def test_the_state_is_handed_over_as_it_is_without_a_reverse_direction():
     network, batch = make_network("one direction"), make_batch()
     _, (h, c) = network.encoder(network.source(batch.x), None, batch.lengths)

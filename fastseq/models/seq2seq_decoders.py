@@ -77,11 +77,14 @@ class PlainDecoder(Module):
 
     def start(self, state, memory, memory_lengths):
         """The decoder step by step."""
-        return LayerSteps(self.layers, state)
+        return LayerSteps(self.layers.packed(), state)
 
 
 class LayerSteps:
-    """Recurrent layers that advance by a step a call, with rows that come and go."""
+    """Recurrent layers that advance by a step a call, with rows that come and go.
+
+    They are packed, since a step is too short for their weights to be packed anew.
+    """
 
     weights = None  # of the source's positions, which the layers don't see
 
@@ -165,7 +168,7 @@ class LookingDecoder(Module):
         """The decoder step by step."""
         bottom, above = _split(state)
         first = self.bottom.start(memory, as_state(bottom), memory_lengths)
-        layers = LayerSteps(self.layers, above) if "layers" in self.children else None
+        layers = LayerSteps(self.layers.packed(), above) if "layers" in self.children else None
         return AttentionSteps(first, layers)
 
 
