@@ -186,6 +186,36 @@ def test_decoding_keeps_the_weights_of_its_start(backend, name):
     assert_identical((steps.step(x), steps.step(x)), first)
 
 
+@pytest.mark.parametrize("attention", [None, "general"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_decoders_read_tokens_and_what_is_beside_them(attention, num_layers):
+    options = {"memory_size": 4, "cell": "gru", "dropout": 0.0, "dtype": np.float64, "seed": 0}
+    decoder = make_decoder(5, 3, num_layers, attention=attention, **options)
+    table = fs.Embedding(6, 2, dtype=np.float64, seed=1)
+    rng = np.random.default_rng(0)
+    h, memory, known = (rng.standard_normal(s) for s in ((num_layers, 4, 3), (5, 4, 4), (4, 3)))
+    ids, given = rng.integers(6, size=(7, 4)), ((h,), [3, 7, 0, 7], memory, [5, 1, 2, 0])
+    x = np.concatenate([table(ids), np.broadcast_to(known, (7, 4, 3))], axis=2)
+    (expected, looked), inputs = decoder(x, *given), {"embedding": table, "beside": known}
+    for y, weights in (decoder(ids, *given, **inputs), decoder(x[:, :, :2], *given, beside=known)):
+        assert_close(y, expected, 1e-14)
+        assert looked is None or (weights == looked).all()
+
+    y, back = decoder.forward(x, *given)
+    dx, (dh,), dmemory = back(2 * y)
+    d_table, d_known = np.zeros((6, 2)), dx[:, :, 2:].sum(axis=0)
+    np.add.at(d_table, ids, dx[:, :, :2])
+    expected = dh, d_known, d_table, decoder.parameters.flat_grad.copy()
+    decoder.parameters.zero_grad()
+    y, back = decoder.forward(ids, *given, **inputs)
+    dx, (dh,), of_memory, d_known = back(2 * y)
+    assert dx is None
+    d_table = table.parameters.grads["weight"]
+    assert_close((dh, d_known, d_table, decoder.parameters.flat_grad), expected, 1e-13)
+    if attention is not None:
+        assert_close(of_memory, dmemory, 1e-13)
+
+
 def test_the_state_is_handed_over_as_it_is_without_a_reverse_direction():
     network, batch = make_network("one direction"), make_batch()
     _, (h, c) = network.encoder(network.source(batch.x), None, batch.lengths)

@@ -401,7 +401,7 @@ class DialogueNetwork(WritingNetwork):
         """The decoder's outputs (T, A, H) for a batch's answers."""
         inputs, _, _, lengths = shifted(batch)
         state, *given = opening
-        return self._decode(inputs, state, lengths, *given)
+        return self._decode(inputs, state, lengths, *given)[0]
 
 
 def _picked(parts, rows):

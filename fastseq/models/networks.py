@@ -82,19 +82,22 @@ def _expect_memory(layers, steps, rng):
                 bias[:hidden], other[:hidden] = -keep, 0
 
 
-def look_up(table, dropout, ids):
-    """The vectors of tokens after dropout, and the way back into their table."""
+def read_tokens(table, dropout, ids):
+    """What layers read of tokens in training: x, the embedding of which they are indices, or None.
+
+    And the way into the table, if dx doesn't find it by itself.
+    """
+    if not dropout.p:  # then each token's product with the weights is made only once
+        return ids, table, lambda dx: None
     vectors, into_table = table.forward(ids)
     vectors, into_dropout = dropout.forward(vectors)
-    return vectors, lambda d: into_table(into_dropout(d))
+    return vectors, None, lambda dx: into_table(into_dropout(dx))
 
 
 def run_over_tokens(layers, table, dropout, ids, lengths, state=None):
     """Outputs and last state of layers over tokens, and ``back(dy, d_state)``."""
-    if not dropout.p:  # then each token's product with the weights is made only once
-        return layers.forward(ids, state, lengths, embedding=table)
-    vectors, into_table = look_up(table, dropout, ids)
-    y, last, through_layers = layers.forward(vectors, state, lengths)
+    x, table, into_table = read_tokens(table, dropout, ids)
+    y, last, through_layers = layers.forward(x, state, lengths, embedding=table)
     return y, last, lambda dy, d_last=None: into_table(through_layers(dy, d_last)[0])
 
 

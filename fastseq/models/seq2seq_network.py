@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.networks import look_up, recurrent_layers
-from fastseq.models.seq2seq_decoders import Bridge, as_parts, make_decoder
+from fastseq.models.networks import recurrent_layers, run_over_tokens
+from fastseq.models.seq2seq_decoders import Bridge, as_parts, as_state, make_decoder
 from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
 from fastseq.sampling import Sampler
 
@@ -171,21 +171,17 @@ class Seq2SeqNetwork(WritingNetwork):
         if self.sampled:
             inputs = self._write_some(inputs, batch.x, batch.lengths)
         memory, state, into_source = self._read_forward(self._without_some(batch.x), batch.lengths)
-        inputs = self._without_some(inputs)
-        vectors, into_target = look_up(self._target, self.dropout, inputs)
-        y, through_decoder = self.decoder.forward(vectors, state, lengths, memory, batch.lengths)
+        source = {"memory": memory, "memory_lengths": batch.lengths}
+        y, through_decoder = self._decode_forward(inputs, state, lengths, **source)
         loss, backprop = self._loss_forward(y, targets, mask)
-        dx, d_state, d_memory = through_decoder(backprop())
-        into_target(dx)
+        d_state, _, d_memory = through_decoder(backprop())
         into_source(d_memory, d_state)
         return loss
 
     def loss(self, batch: Batch) -> float:
         """The mean loss without dropout, smoothing and sampling, for validation."""
-        inputs, targets, mask, lengths = shifted(batch)
-        memory, state = self.read(batch.x, batch.lengths)
-        y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
-        return self._loss(y, targets, mask)
+        _, targets, mask, _ = shifted(batch)
+        return self._loss(self._outputs(batch)[0], targets, mask)
 
     def training_state(self) -> dict[str, Any]:
         """What changes from batch to batch beside parameters, for checkpoints."""
@@ -197,16 +193,16 @@ class Seq2SeqNetwork(WritingNetwork):
 
     def _read_forward(self, x, lengths):
         """The source's vectors, the decoder's state, and the way back from their gradients."""
-        vectors, into_table = look_up(self.source, self.dropout, x)
-        memory, last, through_encoder = self.encoder.forward(vectors, None, lengths)
+        memory, last, through_encoder = run_over_tokens(
+            self.encoder, self.source, self.dropout, x, lengths
+        )
         state, back = as_parts(last), None
         if "bridge" in self.children:
             state, back = self.bridge.forward(state)
 
         def into_source(d_memory, d_state):
             d_last = d_state if back is None else back(d_state)
-            dx, _ = through_encoder(d_memory, d_last if len(d_last) > 1 else d_last[0])
-            into_table(dx)
+            through_encoder(d_memory, as_state(d_last))
 
         return memory, state, into_source
 
@@ -236,13 +232,15 @@ class Seq2SeqNetwork(WritingNetwork):
 
     def look(self, batch: Batch) -> np.ndarray | None:
         """How much each step of the targets looks at each position of its source, (T, B, S)."""
-        inputs, _, _, lengths = shifted(batch)
-        memory, state = self.read(batch.x, batch.lengths)
-        return self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)[1]
+        return self._outputs(batch)[1]
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         """The logarithm of the probability of each row's target (B,), float64."""
-        inputs, targets, mask, lengths = shifted(batch)
+        _, targets, mask, _ = shifted(batch)
+        return self._log_probs(self._outputs(batch)[0], targets, mask)
+
+    def _outputs(self, batch):
+        """The decoder's outputs (T, B, H) for a batch's targets, and where it looked."""
+        inputs, _, _, lengths = shifted(batch)
         memory, state = self.read(batch.x, batch.lengths)
-        y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
-        return self._log_probs(y, targets, mask)
+        return self._decode(inputs, state, lengths, memory=memory, memory_lengths=batch.lengths)

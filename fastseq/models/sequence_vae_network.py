@@ -192,4 +192,4 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
     def _outputs(self, z, batch):
         """The decoder's outputs (T, B, H) for a batch's targets."""
         inputs, _, _, lengths = shifted(batch)
-        return self._decode(inputs, self.bridge(z), lengths, z)
+        return self._decode(inputs, self.bridge(z), lengths, z)[0]
