@@ -41,7 +41,8 @@ class Module:
 
     A model that is to be trained has a method ``loss_and_grad(batch) -> float``, which adds the
     loss's gradients to ``parameters.grads``; whatever trains models knows them by this method
-    and by ``parameters`` alone.
+    and by ``parameters``, and where something is carried from batch to batch by
+    :meth:`training_state`.
 
     Parameters
     ----------
@@ -297,6 +298,28 @@ class Module:
                 ) from error
         for path, rng in generators.items():
             rng.bit_generator.state = value[path]
+
+    def training_state(self) -> dict[str, Any]:
+        """What is carried from batch to batch beside parameters and random numbers: nothing.
+
+        A model that carries something, such as the state in which a text goes on, has a method
+        of this name in place of this one, and :meth:`load_training_state`.  Checkpoints keep it,
+        and a validation puts it back.
+
+        Returns
+        -------
+        state : dict
+            Of arrays, numbers and texts, perhaps within dicts, lists and tuples.
+        """
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        if state:
+            raise NotImplementedError(
+                f"{type(self).__name__} has a training_state, so it must have the method "
+                f"load_training_state(state), too, which takes up {list(state)} again"
+            )
 
     def _generators(self, path="") -> Iterator[tuple[str, np.random.Generator]]:
         """The random generators of this module and those within, with their paths."""

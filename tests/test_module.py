@@ -418,6 +418,18 @@ def test_one_seed_for_several_parts():
         fs.Module.split_seed(7, 0)
 
 
+def test_a_module_carries_nothing_unless_it_says_so():
+    class Half(Chain):
+        def training_state(self):
+            return {"window": 3}
+
+    chain, half = make_chain(), Half(lower=fs.GRU(2, 3))
+    assert chain.training_state() == {}
+    chain.load_training_state({})
+    with raises(NotImplementedError, "Half has a training_state", "load_training_state(state)"):
+        half.load_training_state(half.training_state())
+
+
 def test_release_reaches_the_layers(x):
     chain = make_chain()
     expected = chain.loss_and_grad(x), chain(x)
