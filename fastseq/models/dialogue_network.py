@@ -230,17 +230,13 @@ class DialogueNetwork(WritingNetwork):
         """
         inputs, targets, mask, lengths = shifted(batch)
         heard, into_history = self._hear_forward(batch)
-        opening, extra, through_opening = self._open_forward(heard, batch)
+        opening, complete, through_opening = self._open_forward(heard, batch)
         state, *given = opening
         y, through_decoder = self._decode_forward(inputs, state, lengths, *given)
         loss, backprop = self._loss_forward(y, targets, mask)
         d_state, d_known, d_memory = through_decoder(backprop())
         into_history(through_opening(d_state, d_known)._replace(memory=d_memory))
-        return self._total(loss, extra, batch)
-
-    def _total(self, loss, extra, batch):
-        """The loss with what ``_open_forward`` has to add, which is nothing here."""
-        return loss
+        return complete(loss)
 
     def loss(self, batch: DialogueBatch) -> float:
         """The mean loss without dropout and smoothing, for validation.
@@ -303,7 +299,7 @@ class DialogueNetwork(WritingNetwork):
         return heard, back
 
     def _open_forward(self, heard, batch):
-        """As :meth:`open`; what ``_total`` must know; and the way back to what was heard."""
+        """As :meth:`open`; what makes the loss complete; and the way back to what was heard."""
         if self._has_context:
             state, through_bridge = self.bridge.forward(heard.states)
 
@@ -311,11 +307,11 @@ class DialogueNetwork(WritingNetwork):
                 return Heard(states=d_known + through_bridge(d_state))
 
             opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
-            return opening, None, back
+            return opening, _as_it_is, back
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
-        return Opening(state), None, lambda d_state, d_known: Heard(through_bridge(d_state))
+        return Opening(state), _as_it_is, lambda d_state, d_known: Heard(through_bridge(d_state))
 
     # --- what was heard -------------------------------------------------------------------------
 
@@ -402,6 +398,10 @@ class DialogueNetwork(WritingNetwork):
         inputs, _, _, lengths = shifted(batch)
         state, *given = opening
         return self._decode(inputs, state, lengths, *given)[0]
+
+
+def _as_it_is(loss):
+    return loss
 
 
 def _picked(parts, rows):

@@ -103,7 +103,11 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
         share = len(z) / batch.tokens  # both are for an answer in the mean, the loss is per word
         _, targets, mask, _ = shifted(batch)
         bag, d_bag = self._bag_forward(known, targets, mask, batch.tokens)
-        extra = share * value + bag, kl, shifts(into_latent.posterior, into_latent.prior)
+        means = shifts(into_latent.posterior, into_latent.prior)
+
+        def complete(loss):
+            self.objective.note(loss * batch.tokens, kl, means)
+            return loss + (share * value + bag)
 
         def back(d_state, d_known):
             d_known = d_known + through_bridge(d_state) + d_bag
@@ -111,12 +115,7 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
             d_condition, d_answers = into_latent(np.ascontiguousarray(dz), share * d_kl)
             return Heard(states=d_states + d_condition, answers=d_answers)
 
-        return Opening(state, known, heard.memory, heard.memory_lengths), extra, back
-
-    def _total(self, loss, extra, batch):
-        penalty, kl, means = extra
-        self.objective.note(loss * batch.tokens, kl, means)
-        return loss + penalty
+        return Opening(state, known, heard.memory, heard.memory_lengths), complete, back
 
     def loss(self, batch: DialogueBatch) -> float:
         """The negative bound per word without dropout and smoothing, for validation.
