@@ -16,6 +16,7 @@ from fastseq.module import Module
 from fastseq.recurrent import GRU, LSTM, RNN
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 
 
 def check_parameters(which: str, network: Module) -> None:
@@ -44,6 +45,22 @@ def check_layers(estimator):
             raise ValueError(f"memory must be at least 2 steps, got {estimator.memory}")
         if estimator.cell == "rnn":
             raise ValueError("memory needs gates to act on: give cell='lstm' or cell='gru'")
+
+
+def check_tied(embedding_dim: int, hidden_size: int) -> None:
+    """Raise unless a table of vectors can be that of the output weights as well."""
+    if embedding_dim != hidden_size:
+        raise ValueError(
+            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
+            f"and outputs, got {embedding_dim} and {hidden_size}"
+        )
+
+
+def prepare_to_tie(embedding, hidden_size, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    check_tied(embedding.embedding_dim, hidden_size)
+    weight = embedding.parameters["weight"]
+    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
 
 
 def recurrent_layers(input_size, hidden_size, num_layers, *, cell, dropout, **options):

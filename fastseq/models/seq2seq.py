@@ -17,11 +17,10 @@ from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
 from fastseq.models.estimator import check_pairs, naming
-from fastseq.models.networks import CELLS
+from fastseq.models.networks import CELLS, check_tied
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.seq2seq_writing import TargetWriter
 from fastseq.models.settings import Run, estimator, run_described
-from fastseq.models.writing_network import check_tied
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.backend import kernels
+from fastseq.elementwise import log_probs
 from fastseq.layers import Dropout, Linear
 from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
-from fastseq.models.networks import read_tokens
+from fastseq.models.networks import prepare_to_tie, read_tokens
 from fastseq.module import Module
 
 if TYPE_CHECKING:
     from fastseq.layers import Embedding
 
-TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 LOGITS_AT_ONCE = 1 << 22  # where targets are judged token by token
 
 
@@ -70,7 +69,7 @@ class WritingNetwork(Module):
     def output_parts(hidden_size, target, *, dropout, tie_weights, seeds):
         """Dropout and a linear map to logits, whose weight may be the target's table."""
         if checks.flag("tie_weights", tie_weights):
-            _prepare_to_tie(target, hidden_size, seeds[0])
+            prepare_to_tie(target, hidden_size, seeds[0])
         linear = Linear(
             hidden_size,
             target.num_embeddings,
@@ -145,10 +144,7 @@ class WritingNetwork(Module):
         sums, at_once = np.zeros(rows), max(1, LOGITS_AT_ONCE // self.n_target)
         for begin in range(0, len(places), at_once):
             own = places[begin : begin + at_once]
-            log_sums, picked = np.empty(len(own)), np.empty(len(own))
-            logits = self.linear(h[own])
-            kernels().softmax_cross_entropy_forward(logits, targets[own], log_sums, picked, None)
-            np.add.at(sums, own % rows, picked - log_sums)
+            np.add.at(sums, own % rows, log_probs(self.linear(h[own]), targets[own]))
         return sums
 
 
@@ -195,22 +191,6 @@ def shifted(batch):
     if mask is None:
         return targets[:-1], targets[1:], None, None
     return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
-
-
-def check_tied(embedding_dim: int, hidden_size: int) -> None:
-    """Raise unless a table of vectors can be that of the output weights as well."""
-    if embedding_dim != hidden_size:
-        raise ValueError(
-            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-            f"and outputs, got {embedding_dim} and {hidden_size}"
-        )
-
-
-def _prepare_to_tie(embedding, hidden_size, rng):
-    """Draw vectors that can be output weights as well, if they can."""
-    check_tied(embedding.embedding_dim, hidden_size)
-    weight = embedding.parameters["weight"]
-    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
 
 
 def highest(state, directions):
