@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -255,6 +256,19 @@ class Module:
             return rng.spawn(count)
         except TypeError as error:  # of a bit generator that was made without a SeedSequence
             raise TypeError(f"seed must be able to spawn others, got {seed!r}: {error}") from error
+
+    @staticmethod
+    def named_seeds(seed: int | np.random.Generator | None, *names: str) -> SimpleNamespace:
+        """The same as :meth:`split_seed`, where parts are many: a seed for each of these names.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> seeds = fs.Module.named_seeds(7, "ahead", "back")
+        >>> ahead, back = fs.GRU(2, 3, seed=seeds.ahead), fs.GRU(2, 3, seed=seeds.back)
+        """
+        seeds = Module.split_seed(seed, len(names))
+        return SimpleNamespace(**dict(zip(names, seeds, strict=True)))
 
     def release(self) -> None:
         """Let go of the memory that is kept from call to call."""

@@ -418,6 +418,14 @@ def test_one_seed_for_several_parts():
         fs.Module.split_seed(7, 0)
 
 
+def test_named_seeds_are_those_in_order():
+    seeds = fs.Module.named_seeds(7, "ahead", "back")
+    expected = fs.Module.split_seed(7, 2)
+    for name, rng in zip(("ahead", "back"), expected, strict=True):
+        assert getattr(seeds, name).random() == rng.random()
+    assert list(vars(seeds)) == ["ahead", "back"]
+
+
 def test_a_module_carries_nothing_unless_it_says_so():
     class Half(Chain):
         def training_state(self):

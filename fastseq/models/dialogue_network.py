@@ -182,39 +182,43 @@ class DialogueNetwork(WritingNetwork):
         seed: int | np.random.Generator | None = None,
         **parts: Module,
     ) -> None:
-        seeds = self.split_seed(seed, 10)
+        seeds = self.named_seeds(
+            seed,
+            *("words", "embedding", "encoder", "context", "bridge", "decoder"),
+            *("dropout", "tied", "linear", "dropout_out"),
+        )
         sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}
         if not checks.flag("context", context) and attention is not None:
             raise ValueError(
                 f"attention looks at the context, got {attention!r} with context=False; take "
                 "attention=None, or a Seq2Seq for attention to words"
             )
-        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
-        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds[2]}
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
+        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds.encoder}
         encoder = recurrent_layers(embedding_dim, *sizes, **options, **own)
         known = context_size + self._latent_size if context else 0
         if context:
             outputs = hidden_size * (1 + bidirectional)
-            parts["context"] = CELLS[cell](outputs, context_size, dtype=dtype, seed=seeds[3])
-            parts["bridge"] = VectorBridge(known, *sizes, seed=seeds[4], **own)
+            parts["context"] = CELLS[cell](outputs, context_size, dtype=dtype, seed=seeds.context)
+            parts["bridge"] = VectorBridge(known, *sizes, seed=seeds.bridge, **own)
         elif bidirectional:
-            parts["bridge"] = Bridge(encoder, seed=seeds[4])
+            parts["bridge"] = Bridge(encoder, seed=seeds.bridge)
         looks = {"memory_size": context_size, "attention": attention}
         parts["decoder"] = make_decoder(
-            embedding_dim + known, *sizes, **looks, dropout=dropout, seed=seeds[5], **own
+            embedding_dim + known, *sizes, **looks, dropout=dropout, seed=seeds.decoder, **own
         )
         super().__init__(
             embedding,
             (begin_id, end_id, unknown_id),
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=seeds[0],
+            rng=seeds.words,
             embedding=embedding,
-            dropout=Dropout(dropout, seed=seeds[6]),
+            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=encoder,
             **parts,
             **self.output_parts(
-                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds[7:]
+                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds
             ),
         )
         self._directions = 1 + bidirectional

@@ -93,33 +93,38 @@ class LanguageNetwork(Module):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.split_seed(seed, 6)
-        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[0])
+        seeds = self.named_seeds(
+            seed,
+            *("embedding", "layers", "dropout", "dropout_out", "output", "sampled"),
+        )
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
         sizes = embedding_dim, hidden_size, num_layers
-        layers = recurrent_layers(*sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seeds[1])
+        layers = recurrent_layers(
+            *sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seeds.layers
+        )
         if checks.flag("tie_weights", tie_weights):
             check_softmax_to_tie(softmax)
-            prepare_to_tie(embedding, hidden_size, seeds[0])
+            prepare_to_tie(embedding, hidden_size, seeds.embedding)
         children = {
             "embedding": embedding,
-            "dropout": Dropout(dropout, seed=seeds[2]),
+            "dropout": Dropout(dropout, seed=seeds.dropout),
             "layers": layers,
-            "dropout_out": Dropout(dropout, seed=seeds[3]),
+            "dropout_out": Dropout(dropout, seed=seeds.dropout_out),
         }
         if checks.choice("softmax", softmax, SOFTMAXES) == "adaptive":
             cutoffs = _usual_cutoffs(n_tokens, hidden_size) if cutoffs is None else cutoffs
             _check_clusters(n_tokens, hidden_size, cutoffs)
             self._loss = children["softmax"] = AdaptiveLogSoftmaxWithLoss(
-                hidden_size, n_tokens, cutoffs, div_value=NARROWER, dtype=dtype, seed=seeds[4]
+                hidden_size, n_tokens, cutoffs, div_value=NARROWER, dtype=dtype, seed=seeds.output
             )
         else:
             tied = embedding if tie_weights else None
-            linear = Linear(hidden_size, n_tokens, dtype=dtype, seed=seeds[4], tied=tied)
+            linear = Linear(hidden_size, n_tokens, dtype=dtype, seed=seeds.output, tied=tied)
             linear.parameters["bias"][...] = 0
             self._loss, children["linear"] = LinearCrossEntropyLoss(linear), linear
         if softmax == "sampled":
             count = min(checks.positive_int("num_sampled", num_sampled), n_tokens)
-            self._loss = children["softmax"] = SampledSoftmaxLoss(linear, count, seed=seeds[5])
+            self._loss = children["softmax"] = SampledSoftmaxLoss(linear, count, seed=seeds.sampled)
         super().__init__(**children)
         self._state = self._measured = None
         self.settings = {"network": repr(self)}  # which a checkpoint compares

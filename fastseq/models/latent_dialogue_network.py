@@ -66,17 +66,17 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
         seed: int | np.random.Generator | None = None,
         **options: Any,
     ) -> None:
-        seeds = self.split_seed(seed, 3)
+        seeds = self.named_seeds(seed, "latent", "bag", "others")
         self._latent_size = checks.positive_int("latent_size", latent_size)
         evidence_size = hidden_size * (1 + bidirectional)
         parts = {
             "latent": GaussianLatent(
-                context_size, evidence_size, latent_size, dtype=dtype, seed=seeds[0]
+                context_size, evidence_size, latent_size, dtype=dtype, seed=seeds.latent
             )
         }
         known_size = context_size + latent_size
         parts |= self._bag_parts(
-            bag_of_words, known_size, n_tokens, hidden_size, dtype=dtype, seed=seeds[1]
+            bag_of_words, known_size, n_tokens, hidden_size, dtype=dtype, seed=seeds.bag
         )
         super().__init__(
             n_tokens,
@@ -86,7 +86,7 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
             num_layers,
             bidirectional=bidirectional,
             dtype=dtype,
-            seed=seeds[2],
+            seed=seeds.others,
             **options,
             **parts,
         )

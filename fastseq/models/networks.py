@@ -134,14 +134,16 @@ class Encoder(Module):
     """
 
     def __init__(self, inputs, embedding_dim, cell, *, dropout, dtype, seed, **options):
-        seeds, children = self.split_seed(seed, 3), {}
+        seeds, children = self.named_seeds(seed, "embedding", "dropout", "layers"), {}
         self._has_tokens = embedding_dim is not None
         if self._has_tokens:
-            children["embedding"] = Embedding(inputs, embedding_dim, dtype=dtype, seed=seeds[0])
-            children["dropout"] = Dropout(dropout, seed=seeds[1])
+            children["embedding"] = Embedding(
+                inputs, embedding_dim, dtype=dtype, seed=seeds.embedding
+            )
+            children["dropout"] = Dropout(dropout, seed=seeds.dropout)
         size = embedding_dim if self._has_tokens else inputs
         options |= {"cell": cell, "dropout": dropout, "dtype": dtype}
-        layers = make_layers(size, seed=seeds[2], **options)
+        layers = make_layers(size, seed=seeds.layers, **options)
         super().__init__(**children, layers=layers)
 
     def __call__(self, x, lengths):

@@ -120,18 +120,20 @@ class LookingDecoder(Module):
         seed,
         **options,
     ):
-        seeds = self.split_seed(seed, 3)
+        seeds = self.named_seeds(seed, "bottom", "dropout", "layers")
         kind = {"lstm": AttentionLSTM, "gru": AttentionGRU}[cell]
         children = {
             "bottom": kind(
-                input_size, hidden_size, memory_size, dtype=dtype, seed=seeds[0], **options
+                input_size, hidden_size, memory_size, dtype=dtype, seed=seeds.bottom, **options
             )
         }
         if num_layers > 1:
             between = dropout if num_layers > 2 else 0.0
             sizes = hidden_size, hidden_size, num_layers - 1
-            children["dropout"] = Dropout(dropout, seed=seeds[1])
-            children["layers"] = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seeds[2])
+            children["dropout"] = Dropout(dropout, seed=seeds.dropout)
+            children["layers"] = CELLS[cell](
+                *sizes, dropout=between, dtype=dtype, seed=seeds.layers
+            )
         super().__init__(**children)
 
     def __call__(self, x, state, lengths, memory, memory_lengths, *, embedding=None, beside=None):

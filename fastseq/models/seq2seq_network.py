@@ -100,33 +100,32 @@ class Seq2SeqNetwork(WritingNetwork):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        (
-            words_rng,
-            encoder_rng,
-            source_rng,
-            target_rng,
-            linear_rng,
-            bridge_rng,
-            decoder_rng,
-            dropout_rng,
-            dropout_out_rng,
-        ) = self.split_seed(seed, 9)
+        seeds = self.named_seeds(
+            seed,
+            *("words", "encoder", "source", "target", "linear", "bridge", "decoder"),
+            *("dropout", "dropout_out"),
+        )
+        seeds.tied = seeds.target  # the table is drawn anew where it serves for outputs, too
         self.sampled = 0.0
         sizes = embedding_dim, hidden_size, num_layers
         own = {"cell": cell, "dropout": dropout, "dtype": dtype}
-        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=encoder_rng, **own)
+        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=seeds.encoder, **own)
         tables = self._tables(
-            (n_source, n_target), shared_embedding, embedding_dim, dtype, (source_rng, target_rng)
+            (n_source, n_target),
+            shared_embedding,
+            embedding_dim,
+            dtype,
+            (seeds.source, seeds.target),
         )
         target = tables["source" if shared_embedding else "target"]
-        bridge = {"bridge": Bridge(encoder, seed=bridge_rng)} if bidirectional else {}
+        bridge = {"bridge": Bridge(encoder, seed=seeds.bridge)} if bidirectional else {}
         decoder = make_decoder(
             *sizes,
             memory_size=hidden_size * (1 + bidirectional),
             attention=attention,
             attention_size=attention_size,
             input_feeding=input_feeding,
-            seed=decoder_rng,
+            seed=seeds.decoder,
             **own,
         )
         super().__init__(
@@ -134,9 +133,9 @@ class Seq2SeqNetwork(WritingNetwork):
             (begin_id, end_id, unknown_id),
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=words_rng,
+            rng=seeds.words,
             **tables,
-            dropout=Dropout(dropout, seed=dropout_rng),
+            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=encoder,
             **bridge,
             decoder=decoder,
@@ -145,7 +144,7 @@ class Seq2SeqNetwork(WritingNetwork):
                 target,
                 dropout=dropout,
                 tie_weights=tie_weights,
-                seeds=(target_rng, linear_rng, dropout_out_rng),
+                seeds=seeds,
             ),
         )
 

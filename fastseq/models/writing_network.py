@@ -67,18 +67,21 @@ class WritingNetwork(Module):
 
     @staticmethod
     def output_parts(hidden_size, target, *, dropout, tie_weights, seeds):
-        """Dropout and a linear map to logits, whose weight may be the target's table."""
+        """Dropout and a linear map to logits, whose weight may be the target's table.
+
+        Of the seeds ``tied`` is for that table, ``linear`` and ``dropout_out`` for these.
+        """
         if checks.flag("tie_weights", tie_weights):
-            prepare_to_tie(target, hidden_size, seeds[0])
+            prepare_to_tie(target, hidden_size, seeds.tied)
         linear = Linear(
             hidden_size,
             target.num_embeddings,
             dtype=target.dtype,
-            seed=seeds[1],
+            seed=seeds.linear,
             tied=target if tie_weights else None,
         )
         linear.parameters["bias"][...] = 0
-        return {"dropout_out": Dropout(dropout, seed=seeds[2]), "linear": linear}
+        return {"dropout_out": Dropout(dropout, seed=seeds.dropout_out), "linear": linear}
 
     @property
     def n_target(self) -> int:
