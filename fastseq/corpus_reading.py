@@ -6,7 +6,6 @@ import codecs
 import os
 import stat
 import threading
-import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastseq import backend, files
+from fastseq import backend, checks, files
 from fastseq.corpus_store import Slabs
 
 BLOCK = 1 << 18  # bytes of text, or words, that are read at a time
@@ -30,11 +29,10 @@ def kernels():
 
             return _word2vec
         except ImportError as error:
-            warnings.warn(
+            checks.warn(
                 f"fastseq runs on its slower Python code for text, since its second extension is "
                 f"not usable ({error}): build it where a C compiler is installed",
                 RuntimeWarning,
-                stacklevel=4,
             )
     from fastseq import reference_corpus
 

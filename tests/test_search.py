@@ -241,6 +241,33 @@ def test_coverage_penalty_and_attention():
     assert all(-1000 < h.score < -100 for h in found)
 
 
+def test_sources_may_become_shorter_as_sentences_leave():
+    class Shrinking(Table):
+        """Weights as wide as the longest source that is left: twice a sentence's number."""
+
+        def attention(self, history):
+            weights = super().attention(history)
+            weights[2 * history[0] :] = 0
+            return weights
+
+        def step(self, ids):
+            logits = super().step(ids)
+            if self.shrinks:
+                self.weights = self.weights[:, : max(2 * h[0] for h in self.histories)]
+            return logits
+
+    def run(shrinks):
+        model = Shrinking(4, (1, 3, 2), source=6, end=1.0)
+        model.shrinks = shrinks
+        options = {"coverage_penalty": 0.4, "source_lengths": [2, 6, 4], "attention": True}
+        found = search(model, range(3), [5, 1, 5], beam_size=2, n_best=2, **options)
+        return found, model.weights.shape[1]
+
+    (found, width), (expected, widest) = run(True), run(False)
+    assert width < widest == 6
+    assert_same(found, expected)
+
+
 # --- equivalences -------------------------------------------------------------------------------
 
 RULES = {
@@ -474,6 +501,21 @@ def test_a_prefix_that_the_model_holds_for_impossible_comes_all_the_same():
     (found,) = search(Never(4), max_length=3, beam_size=3, n_best=3, prefixes=[[2, 3]])
     assert len(found) == 3
     assert all(h.tokens[:2].tolist() == [2, 3] for h in found)
+
+
+def test_nothing_is_more_than_certain():
+    """Not even what has to come where the model's own scores are lower than impossible ones."""
+
+    class Low(Table):
+        def logits(self, history):
+            logits = np.full(self.classes, -1e39)
+            logits[2] = -np.inf
+            return logits
+
+    options = {"end_id": END, "max_length": 2, "prefixes": [[2]]}
+    for run in (beam_search, sample_sequences):
+        ((found, *_),) = run(Low(4), [START], **options)
+        assert -np.inf < found.log_prob <= 0
 
 
 def test_where_everything_is_ruled_out_it_ends():
@@ -826,8 +868,11 @@ def test_wrong_states():
     for n_samples, error in ((0, ValueError), (1.5, TypeError)):
         with raises(error, "n_samples"):
             sample_sequences(Table(3), [1], n_samples=n_samples, **options)
-    with raises(ValueError, "top_p"):
-        sample_sequences(Table(3), [1], top_p=0, **options)
+    for wrong in ({"temperature": -1.0}, {"top_k": 0}, {"top_p": 0}):
+        model = Table(3)
+        with raises(ValueError, *wrong):
+            sample_sequences(model, [1], **wrong, **options)
+        assert not model.rows  # it has not begun
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
