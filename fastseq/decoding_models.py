@@ -10,10 +10,11 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.decoding import DecoderState
 from fastseq.elementwise import log_sum_exp
 
 
-class DecoderState(Protocol):
+class Writer(Protocol):
     """A model in the middle of writing, as searches need it."""
 
     weights: np.ndarray | None  # (R, S), the attention of the last step
@@ -31,10 +32,18 @@ class Model:
     def __init__(self, states: Any):
         self._states = list(states) if isinstance(states, Sequence) else [states]
         if not self._states:
-            raise ValueError("state must be a decoder state, or a list of at least one, got none")
+            raise ValueError("state must be a model's state, or a list of at least one, got none")
         if len(set(map(id, self._states))) < len(self._states):
             raise ValueError("state must be different objects, got one of them twice in a list")
         for state in self._states:
+            if isinstance(state, DecoderState):
+                raise TypeError(
+                    "state must read and score tokens, got a DecoderState, which reads and gives "
+                    "vectors: put it between an embedding and a linear layer, into an object whose "
+                    "step(ids) returns linear(decoder_state.step(embedding(ids))), whose "
+                    "select(rows) calls decoder_state.select(rows), and whose weights are "
+                    "decoder_state.weights"
+                )
             if not callable(getattr(state, "step", None)) or not callable(
                 getattr(state, "select", None)
             ):

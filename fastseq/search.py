@@ -67,11 +67,12 @@ def beam_search(
 
     Parameters
     ----------
-    state : DecoderState, or list of them
-        A model that has read its sources, one row for each sentence: an object with
+    state : object with step and select, or list of them
+        A model that has read its sources, one row for each sentence:
         ``step(ids (R,)) -> logits (R, V)``, ``select(rows)`` and perhaps ``weights (R, S)``; the
-        search may write into the logits.  With a list the mean of the models' probabilities
-        counts.  Their states are used up.
+        search may write into the logits.  What ``decoder.start`` gives needs an embedding below
+        and a linear layer above it, as in README.  With a list the mean of the models'
+        probabilities counts.  Their states are used up.
     start_ids : array of integers, (B,)
         What each row reads first.
     end_id : int

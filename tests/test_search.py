@@ -32,6 +32,13 @@ def search(model, sentences=(0,), max_length=4, **options):
     return beam_search(model, start, end_id=END, max_length=max_length, **options)
 
 
+def test_a_decoders_state_is_no_model_yet():
+    state = fs.AttentionGRU(3, 4, 5).start(np.ones((2, 1, 5), np.float32))
+    for states in (state, [state]):
+        with raises(TypeError, "got a DecoderState", "linear(decoder_state.step(embedding(ids)))"):
+            beam_search(states, [START], end_id=END, max_length=3)
+
+
 def found_tokens(hypotheses):
     return [tuple(found.tolist()) for found in (h.tokens for h in hypotheses)]
 
@@ -767,6 +774,8 @@ def test_the_readme_does_what_it_says():
         exec(compile(block, str(readme), "exec"), names)
     assert [len(found) for found in names["found"]] == [2, 2, 2]
     assert occurs([[7, 8]], names["best"].tokens.tolist())
+    for (best,), length in zip(names["looked"], [7, 4, 5], strict=True):
+        assert len(best.alignment()) == len(best.tokens) and best.alignment().max() < length
 
 
 # --- copying --------------------------------------------------------------------------------------
