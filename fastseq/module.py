@@ -75,8 +75,9 @@ class Module:
 
     To make a model, derive from this class and give its parts, by name, to
     ``super().__init__``: they become attributes, their parameters become slices of the model's
-    buffers, and their names get a prefix as in PyTorch.  Arrays that were taken from a part's
-    parameters before come loose then.  An optimiser that was made for a part before goes on, but
+    buffers, and their names get a prefix as in PyTorch.  Arrays that were taken from a part
+    before, as ``w = layer.weight``, come loose then: changing ``w`` changes nothing any more, so
+    take them anew.  An optimiser that was made for a part before goes on, but
     steps that part's slice alone: make the model's own from ``model.parameters``.  A part belongs
     to one module; the same part under two names has its parameters once, under the first.
 

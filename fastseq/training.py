@@ -77,7 +77,8 @@ def fit(
     schedule : schedule, optional
         Of this optimizer.
     schedule_every : {"update", "epoch"}
-        When the schedule goes on.  ``ReduceLROnPlateau`` does so after each epoch's validation,
+        When the schedule goes on: PyTorch's examples mostly mean epochs, where ``StepLR(o, 30)``
+        needs "epoch".  ``ReduceLROnPlateau`` does so after each epoch's validation,
         whatever stands here.
     validation : iterable or callable, optional
         Batches, for the mean of ``model.loss(batch)``; or a function without arguments that

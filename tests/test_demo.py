@@ -1,6 +1,7 @@
 """The demo's two models: right gradients, the learning they promise, and what they print."""
 
 import contextlib
+import copy
 import hashlib
 import importlib.util
 import itertools
@@ -307,6 +308,21 @@ def ragged_batches_work(names):
     assert not names["y"][7:, 1].any()
 
 
+def last_states_work(names):
+    lstm, x = copy.deepcopy(names["lstm"]), names["x"].copy()
+
+    def loss():
+        _, (h, _) = lstm(x, lengths=[20, 7, 13])
+        return sum(((h[i].astype(np.float64) - 1) ** 2).sum() for i in (-2, -1)) / 2
+
+    x[3, 1] += 1e-2
+    above = loss()
+    x[3, 1] -= 2e-2
+    slope = (above - loss()) / 2e-2
+    np.testing.assert_allclose(names["dx"][3, 1].sum(), slope, rtol=2e-2)
+    assert abs(slope) > 1e-3 and not names["dx"][7:, 1].any()
+
+
 def short_sequences_work(names):
     y, _ = names["lstm"](names["x"])
     np.testing.assert_array_equal(names["y"], y)
@@ -343,8 +359,8 @@ def test_the_quick_start_in_the_readme_does_what_it_says():
     quick_start, _, _ = readme.read_text("utf-8").partition("\n## Training\n")
     blocks = re.findall(r"```python\n(.*?)```", quick_start, re.DOTALL)
     checks = [inference_works, training_works, models_work, attention_works]
-    checks += [ragged_batches_work, short_sequences_work, streams_work, data_become_batches]
-    checks += [corpora_work, pytorch_works]
+    checks += [ragged_batches_work, last_states_work, short_sequences_work, streams_work]
+    checks += [data_become_batches, corpora_work, pytorch_works]
     if importlib.util.find_spec("torch") is None:
         assert "import torch" in blocks.pop()
         checks.pop()

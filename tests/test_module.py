@@ -212,6 +212,14 @@ def test_state_dict_is_the_models(x):
     assert_identical(two(x), one(x))
 
 
+def test_weights_alone_move_through_files_of_numpy(tmp_path):
+    ours, other = fs.LSTM(2, 3, seed=0), fs.LSTM(2, 3, seed=1)
+    np.savez(tmp_path / "lstm.npz", **ours.state_dict())
+    with np.load(tmp_path / "lstm.npz") as arrays:
+        other.load_state_dict(arrays)
+    assert_identical(other.parameters.flat, ours.parameters.flat)
+
+
 class Tied(fs.Module):
     """A table for inputs and outputs, within another module."""
 
