@@ -5,6 +5,7 @@ A message names the argument, what was expected, what came, and the way out.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
@@ -173,6 +174,40 @@ def generator(seed):
         raise type(error)(
             f"seed must be None, a non-negative integer or a np.random.Generator, got {seed!r}"
         ) from error
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+def explained(name="", **ways_out):
+    """A decorator: a call with other arguments than there are says what there are.
+
+    ``name`` is what the function is called by, if not by its own; ``ways_out`` say what to do
+    without arguments that one may expect.
+    """
+
+    def decorate(function):
+        code = function.__code__
+        count, total = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+        known = code.co_varnames[:total]
+        unnamed, named = known[known[0] == "self" : count], known[count:]
+        parts = [", ".join(unnamed)] * bool(unnamed)
+        parts += [f"by name {', '.join(named)}"] * bool(named)
+        takes = f"{name or function.__name__} takes {' and '.join(parts)}"
+
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            if len(args) > count:
+                raise TypeError(f"{takes}; got {args[count]!r} as one more without a name")
+            for argument in kwargs:
+                if argument not in known:
+                    way_out = f": {ways_out[argument]}" if argument in ways_out else ""
+                    raise TypeError(f"{takes}; got {argument}{way_out}")
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 # --- what messages say --------------------------------------------------------------------------

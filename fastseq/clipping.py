@@ -11,6 +11,7 @@ from fastseq.backend import kernels
 from fastseq.parameters import Parameters, check_parameters
 
 
+@checks.explained(norm_type="the norm is Euclidean")
 def clip_grad_norm(parameters: Parameters, max_norm: float) -> float:
     """Scale all gradients together so that their joint norm is at most ``max_norm``.
 

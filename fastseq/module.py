@@ -30,8 +30,14 @@ def fixed(name):
 class Settled:
     """A class whose public attributes are all known: no other name can be assigned.
 
-    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.
+    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.  Arguments that are
+    not known are an error that names those that are.
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = checks.explained(cls.__name__)(cls.__init__)
 
     def __setattr__(self, name, value):
         if name[:1] != "_" and not hasattr(type(self), name):
@@ -72,6 +78,9 @@ _OURS = ("_parameters", "_rng", "_dtype")  # attributes of instances that have a
 
 class Module:
     """A layer, or several modules with joint parameters.
+
+    A layer has its parameters as attributes as well, by PyTorch's names: ``lstm.weight_hh_l0`` is
+    ``lstm.parameters["weight_hh_l0"]``, a view to be copied into, ``lstm.weight_hh_l0[...] = 0``.
 
     To make a model, derive from this class and give its parts, by name, to
     ``super().__init__``: they become attributes, their parameters become slices of the model's
@@ -257,6 +266,7 @@ class Module:
         """
         return self.parameters.state_dict(tied=tied)
 
+    @checks.explained(strict="for some names alone give model.state_dict() | those of them")
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy parameters from a mapping: a :meth:`state_dict`, or PyTorch's.
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.state_dicts import way_out
 
 
 class NamedViews(Mapping):
@@ -208,7 +207,7 @@ class Parameters(NamedViews):
             If names are missing or unexpected, a shape is wrong, or what is tied differs.
         """
         tied = self._tied_names()
-        checks.state_dict(state_dict, self, lambda _: way_out(self, state_dict), optional=tied)
+        checks.state_dict(state_dict, self, lambda _: _way_out(self, state_dict), optional=tied)
         arrays = {name: self._check(name, state_dict[name]) for name in self}
         for name, lender in tied.items():
             if name in state_dict:
@@ -389,6 +388,12 @@ def check_parameters(value):
             f"got {type(value).__name__}"
         )
     return value
+
+
+def _way_out(names, state_dict):
+    from fastseq.state_dicts import way_out  # seldom needed: importing fastseq stays cheap
+
+    return way_out(names, state_dict)
 
 
 def _joined(path, name):

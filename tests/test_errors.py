@@ -1,6 +1,7 @@
 """Bad arguments: each error names the argument, and what was expected and what came."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -87,6 +88,41 @@ def test_nonlinearity(make):
 def test_reset_after(make):
     with raises(TypeError, "reset_after", "True or False", "'no'"):
         make(2, 3, reset_after="no")
+
+
+PARAMETERS = fs.RNN(1, 1).parameters
+
+
+@pytest.mark.parametrize(
+    "call, parts",
+    [
+        (lambda: fs.SGD(PARAMETERS, 0.1, 0.9), ["SGD takes parameters, lr and by name mom", "0.9"]),
+        (lambda: fs.AdamW(PARAMETERS, learning_rate=1), ["AdamW takes", "lr", "got learning_rate"]),
+        (
+            lambda: fs.StepLR(fs.SGD(PARAMETERS), 3, 0.1),
+            ["StepLR takes optimizer, step_size and by name gamma; got 0.1"],
+        ),
+        (lambda: fs.MSELoss("sum"), ["MSELoss takes by name reduction; got 'sum' as one more"]),
+        (lambda: fs.CrossEntropyLoss(weight=[1.0]), ["label_smoothing, reduction; got weight"]),
+        (lambda: fs.BagOfWordsLoss(2, 3, 4), ["takes in_features, n_classes and by name hidden"]),
+        (
+            lambda: fs.clip_grad_norm(PARAMETERS, 1.0, norm_type=1),
+            ["clip_grad_norm takes parameters, max_norm; got norm_type: the norm is Euclidean"],
+        ),
+        (
+            lambda: fs.LSTM(1, 1).load_state_dict({}, strict=False),
+            ["load_state_dict takes state_dict; got strict: ", "model.state_dict() | "],
+        ),
+    ],
+)
+def test_other_arguments_than_there_are(call, parts):
+    with raises(TypeError, *parts):
+        call()
+
+
+def test_signatures_stay():
+    assert list(inspect.signature(fs.StepLR).parameters) == ["optimizer", "step_size", "gamma"]
+    assert list(inspect.signature(fs.clip_grad_norm).parameters) == ["parameters", "max_norm"]
 
 
 # --- attributes -----------------------------------------------------------------------------
