@@ -467,8 +467,10 @@ class Stepper:
             c[...] = self.c_next
         elif self.cell == "gru":
             gru_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next, None)
-        else:
+        elif self.cell == "rnn":
             rnn_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next)
+        else:
+            raise ValueError(f"no cell {self.cell!r}")
         h[...] = self.h_next
         return h[0]
 

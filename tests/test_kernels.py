@@ -144,6 +144,13 @@ def test_classes_take_the_contracts_arguments_by_name(kernels):
     assert_close(y, np.full((2, 2), np.tanh(1.0)))
 
 
+def test_a_cell_without_kernels_is_refused(kernels):
+    case = make_case("gru", True, lengths=(1, 1))
+    with pytest.raises(ValueError, match="no cell 'foo'"):
+        weights = kernels.pack_weights("foo", True, case.weights)
+        kernels.Stepper("foo", weights, True, case.h0, None)(case.x)
+
+
 # --- padded batches -------------------------------------------------------------------------
 
 
