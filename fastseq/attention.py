@@ -20,6 +20,7 @@ from fastseq.backend import kernels
 from fastseq.layers import map_rows
 from fastseq.module import Backprop, Module, fixed
 from fastseq.parameters import Parameters
+from fastseq.sources import Sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -208,33 +209,6 @@ def masked_softmax(scores, mask):
 
 
 # --- all queries at once ------------------------------------------------------------------------
-
-
-class Sources:
-    """The memories of all rows without padding, one after the other.
-
-    Attributes
-    ----------
-    values : ndarray, (M, E)
-    offsets : ndarray of int64, (B + 1,)
-        Where each row's positions begin.
-    """
-
-    def __init__(self, memory, lengths):
-        steps, self._rows, _ = memory.shape
-        self._real = np.arange(steps) < lengths[:, None]
-        self.values = np.ascontiguousarray(memory.swapaxes(0, 1)[self._real])
-        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-    def of_queries(self, steps):
-        """Each query's source, int64 (N,)."""
-        return np.tile(np.arange(self._rows), steps)
-
-    def pad(self, values):
-        """Back to (S, B, E), with zeros past the lengths."""
-        out = np.zeros((*self._real.shape[::-1], values.shape[1]), values.dtype)
-        out.swapaxes(0, 1)[self._real] = values
-        return out
 
 
 class ContentAttention(Attention):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastseq import checks, module, packing, stack
+from fastseq import checks, module, stack
+from fastseq.packing import pack
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -51,10 +52,10 @@ class RecurrentCell(stack.Stack):
             If an argument has the wrong type, dtype, rank or shape.
         """
         buffers = self._pool.borrow()
-        x, states, packed = self._read(x, state)
-        _, finals, _ = self._run(x, states, packed, buffers, training=False)
+        x, states, packing = self._read(x, state)
+        _, finals, _ = self._run(x, states, packing, buffers, training=False)
         self._pool.give_back(buffers)
-        return self._hand_out_step(finals, packed)
+        return self._hand_out_step(finals, packing)
 
     def forward(self, x: ArrayLike, state: State = None) -> tuple[State, CellBackprop]:
         """As calling the cell, with a function that runs the backward pass.
@@ -69,10 +70,10 @@ class RecurrentCell(stack.Stack):
         backprop : CellBackprop
             ``dx, dstate = backprop(dstate)`` adds to ``parameters.grads``.  It can run once.
         """
-        x, states, packed = self._read(x, state)
-        _, finals, tape = self._run(x, states, packed, self._pool.borrow(), training=True)
-        lead = (packed.tokens,) if packed.batched else ()
-        return self._hand_out_step(finals, packed), CellBackprop(self, tape, lead)
+        x, states, packing = self._read(x, state)
+        _, finals, tape = self._run(x, states, packing, self._pool.borrow(), training=True)
+        lead = (packing.tokens,) if packing.batched else ()
+        return self._hand_out_step(finals, packing), CellBackprop(self, tape, lead)
 
     def _read(self, x, state):
         """Checked arguments as tokens (B, I), states (1, B, H), and their packing."""
@@ -82,9 +83,9 @@ class RecurrentCell(stack.Stack):
                 f"x must have shape (B, {self.input_size}), or ({self.input_size},) without a "
                 f"batch, got {x.shape}; the last axis is input_size"
             )
-        packed = packing.pack((1, *x.shape[:-1]), None, False)
+        packing = pack((1, *x.shape[:-1]), None, False)
         states = self._read_cell_states("state", state, x.shape[:-1])
-        return x.reshape(packed.tokens, self.input_size), states, packed
+        return x.reshape(packing.tokens, self.input_size), states, packing
 
     def _read_cell_states(self, name, value, lead):
         if value is None:
@@ -93,8 +94,8 @@ class RecurrentCell(stack.Stack):
         arrays = self._read_states(name, value, (*lead, self.hidden_size), letters)
         return [array.reshape(1, -1, self.hidden_size) for array in arrays]
 
-    def _hand_out_step(self, states, packed):
-        return self._hand_out(states, lambda state: packed.unsort(state)[0])
+    def _hand_out_step(self, states, packing):
+        return self._hand_out(states, lambda state: packing.unsort(state)[0])
 
 
 class CellBackprop(module.Backprop):
@@ -129,17 +130,17 @@ class CellBackprop(module.Backprop):
             If the argument has the wrong type, dtype or shape; it can still run after that.
         """
         cell, tape = self._owner, self._read_tape()
-        (packed, buffers, *_), lead = tape, self._shape
+        packing, lead = tape.packing, self._shape
         input_grad = checks.flag("input_grad", input_grad)
         dstates = cell._read_cell_states("dstate", dstate, lead)
         dstates = [array.copy() for array in dstates]  # the kernels write there
-        dy = np.zeros((packed.tokens, cell.hidden_size), cell.dtype)
+        dy = np.zeros((packing.tokens, cell.hidden_size), cell.dtype)
         self._use_up()
         dx = cell._run_back(tape, dy, dstates, input_grad)
-        cell._pool.give_back(buffers)
+        cell._pool.give_back(tape.buffers)
         if dx is not None:
             dx = dx.reshape(*lead, cell.input_size)
-        return dx, cell._hand_out_step(dstates, packed)
+        return dx, cell._hand_out_step(dstates, packing)
 
 
 class RNNCell(RecurrentCell):

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastseq import module, packing, stack
 from fastseq.backend import kernels
-from fastseq.decoding import Memory
+from fastseq.sources import Sources
 
 
 class Run(NamedTuple):
@@ -20,7 +20,7 @@ class Run(NamedTuple):
 
     packed: Any
     buffers: packing.Buffers
-    memory: Memory
+    memory: Sources
     states: list  # h0, for the LSTM c0, where an output is fed that one's first
     given: bool  # whether the user gave what is fed first
     keys: np.ndarray
@@ -129,7 +129,7 @@ class DecoderPasses(stack.Stack):
                     dy, run.attended, grads["weight_output"], grads.get("bias_output")
                 )
                 self._projections_back(run, d_queries, asked, d_keys, d_values)
-        return dx, memory.unpack(d_values)
+        return dx, memory.pad(d_values)
 
     def _way(self):
         """Forward and back over what ran: step by step, or the attention of all steps at once.

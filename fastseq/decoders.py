@@ -15,7 +15,8 @@ import numpy as np
 
 from fastseq import checks, module, stack
 from fastseq.decoder_passes import DecoderPasses
-from fastseq.decoding import DecoderState, Memory
+from fastseq.decoding import DecoderState
+from fastseq.sources import Sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -247,7 +248,10 @@ class AttentionDecoder(DecoderPasses):
                 f"memory must have as many rows as x, {rows}, got {memory.shape[1]}: its shape is "
                 f"{memory.shape}"
             )
-        return Memory.pack(memory, lengths)
+        if lengths is not None:
+            steps, rows, _ = memory.shape
+            lengths = checks.lengths(lengths, rows, steps, name="memory_lengths", of="memory")
+        return Sources(memory, lengths)
 
     def _read_decoder_states(self, name, value, rows):
         """h0, for the LSTM c0, and where outputs are fed the first; whether that was given."""

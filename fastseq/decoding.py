@@ -1,7 +1,6 @@
-"""What a decoder looks at, and a decoder that goes step by step.
+"""A decoder that goes step by step.
 
-S source positions, B rows of the memory, R rows that are decoded, I input size, H hidden size, E
-memory size.
+S source positions, R rows that are decoded, I input size, H hidden size.
 """
 
 from __future__ import annotations
@@ -15,48 +14,6 @@ from fastseq.stepwise import Stepwise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-
-class Memory:
-    """Sources one after the other, without padding.
-
-    Attributes
-    ----------
-    values : ndarray, (M, E)
-        The positions of source b are ``offsets[b]:offsets[b + 1]``.
-    offsets : ndarray of int64, (B + 1,)
-    rows : int
-        B
-    longest : int
-        S, with padding.
-    """
-
-    def __init__(self, values, offsets, shape, real):
-        self.values, self.offsets = values, offsets
-        self.longest, self.rows, _ = self._shape = shape
-        self._real = real  # which positions (B, S) are no padding; None: all
-
-    @classmethod
-    def pack(cls, memory, lengths):
-        """Of a memory (S, B, E) and lengths (B,) or None, which are checked here."""
-        steps, rows, size = memory.shape
-        by_row = memory.swapaxes(0, 1)
-        if lengths is None:
-            offsets = np.arange(rows + 1, dtype=np.int64) * steps
-            return cls(by_row.reshape(rows * steps, size), offsets, memory.shape, None)
-        lengths = checks.lengths(lengths, rows, steps, name="memory_lengths", of="memory")
-        real = np.arange(steps) < lengths[:, None]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return cls(by_row[real], offsets, memory.shape, real)
-
-    def unpack(self, values):
-        """The padded array (S, B, E) that holds these values, 0 past a source's length."""
-        steps, rows, size = self._shape
-        if self._real is None:
-            return np.ascontiguousarray(values.reshape(rows, steps, size).swapaxes(0, 1))
-        padded = np.zeros(self._shape, values.dtype)
-        padded.swapaxes(0, 1)[self._real] = values
-        return padded
 
 
 class DecoderState(Stepwise):

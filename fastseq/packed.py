@@ -46,10 +46,4 @@ class PackedLayer(Packed):
         self, x: ArrayLike, state: Any = None, lengths: ArrayLike | None = None
     ) -> tuple[np.ndarray, Any]:
         """The layer over whole sequences; arguments and results are those of a layer's call."""
-        layer = self._layer
-        buffers = layer._pool.borrow()
-        x, states, packing, _ = layer._read(x, state, lengths, buffers, None, None)
-        y, finals, _ = layer._run(x, states, packing, buffers, training=False, cell=self._cell)
-        y, state = packing.scatter(y), layer._hand_out(finals, packing.unsort)
-        layer._pool.give_back(buffers)
-        return y, state
+        return self._layer._call(x, state, lengths, cell=self._cell)

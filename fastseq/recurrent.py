@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checks, module, packing, stack
+from fastseq import checks, module, stack
 from fastseq.backend import get_backend
 from fastseq.layers import Embedding
+from fastseq.lookup import Lookup
 from fastseq.packed import PackedLayer
+from fastseq.packing import pack
 from fastseq.streaming import Stream
 
 if TYPE_CHECKING:
@@ -131,12 +133,7 @@ class RecurrentLayer(stack.Stack):
         TypeError, ValueError
             If an argument has the wrong type, dtype, rank, shape or value.
         """
-        buffers = self._pool.borrow()
-        x, states, packed, beside = self._read(x, state, lengths, buffers, embedding, beside)
-        y, finals, _ = self._run(x, states, packed, buffers, embedding, beside, training=False)
-        y, state = packed.scatter(y), self._hand_out(finals, packed.unsort)
-        self._pool.give_back(buffers)
-        return y, state
+        return self._call(x, state, lengths, embedding, beside)
 
     def forward(
         self,
@@ -171,10 +168,10 @@ class RecurrentLayer(stack.Stack):
         ((4, 1, 2), (1, 1, 3), (9, 3))
         """
         buffers = self._pool.borrow()
-        x, states, packed, beside = self._read(x, state, lengths, buffers, embedding, beside)
-        y, finals, tape = self._run(x, states, packed, buffers, embedding, beside, training=True)
-        y = packed.scatter(y)
-        return y, self._hand_out(finals, packed.unsort), LayerBackprop(self, tape, y.shape)
+        x, states, packing, lookup = self._read(x, state, lengths, buffers, embedding, beside)
+        y, finals, tape = self._run(x, states, packing, buffers, lookup, training=True)
+        y = packing.scatter(y)
+        return y, self._hand_out(finals, packing.unsort), LayerBackprop(self, tape, y.shape)
 
     def packed(self) -> PackedLayer:
         """The layer as it is now, for many calls over short sequences.
@@ -209,10 +206,19 @@ class RecurrentLayer(stack.Stack):
         """
         return Stream(self, batch_size)
 
+    def _call(self, x, state, lengths, embedding=None, beside=None, cell=None):
+        """See ``__call__``; ``cell`` as in ``_run``."""
+        buffers = self._pool.borrow()
+        x, states, packing, lookup = self._read(x, state, lengths, buffers, embedding, beside)
+        y, finals, _ = self._run(x, states, packing, buffers, lookup, training=False, cell=cell)
+        y, state = packing.scatter(y), self._hand_out(finals, packing.unsort)
+        self._pool.give_back(buffers)
+        return y, state
+
     # --- arguments and results --------------------------------------------------------------
 
     def _read(self, x, state, lengths, buffers, embedding, beside):
-        """Checked arguments: packed tokens (N, I), states (L * D, B, H), the packing, vectors."""
+        """Checked arguments as ``_run`` takes them: x, states, packing, lookup."""
         size = self._input_size
         if beside is not None:
             beside = checks.floats("beside", beside, self._dtype)
@@ -227,16 +233,18 @@ class RecurrentLayer(stack.Stack):
             lead = x.shape
         if lengths is not None:
             lengths = self._read_lengths(lengths, lead)
-        packed = packing.pack(lead, lengths, self._batch_first)
+        packing = pack(lead, lengths, self._batch_first)
         if state is None:
-            states = self._initial_zeros(packed.rows)
+            states = self._initial_zeros(packing.rows)
         else:
-            states = self._read_layer_states("state", state, packed)
+            states = self._read_layer_states("state", state, packing)
+        x = packing.gather(x, buffers, "x") if embedding is None else packing.gather_indices(x)
+        if embedding is None and beside is None:
+            return x, states, packing, None
         if beside is not None:
-            beside = self._read_beside(beside, packed)
-        if embedding is None:
-            return packed.gather(x, buffers, "x"), states, packed, beside
-        return packed.gather_indices(x), states, packed, beside
+            beside = self._read_beside(beside, packing)
+        lookup = Lookup(embedding, x, beside, packing.offsets, self._weights[0], buffers)
+        return lookup.ids, states, packing, lookup
 
     def _size_without(self, beside):
         """How many features x has where these vectors stand beside it."""
@@ -248,11 +256,11 @@ class RecurrentLayer(stack.Stack):
             )
         return size
 
-    def _read_beside(self, beside, packed):
+    def _read_beside(self, beside, packing):
         """The vectors (B, F) in the kernels' order of rows."""
-        expected = (packed.rows, beside.shape[-1])[not packed.batched :]
-        checks.shape("beside", beside, expected, "(B, F)" if packed.batched else "(F,)")
-        return np.take(beside.reshape(packed.rows, beside.shape[-1]), packed.order, axis=0)
+        expected = (packing.rows, beside.shape[-1])[not packing.batched :]
+        checks.shape("beside", beside, expected, "(B, F)" if packing.batched else "(F,)")
+        return np.take(beside.reshape(packing.rows, beside.shape[-1]), packing.order, axis=0)
 
     def _read_indices(self, x, embedding, size):
         if not isinstance(embedding, Embedding):
@@ -286,13 +294,13 @@ class RecurrentLayer(stack.Stack):
         rows, steps = lead if self._batch_first else lead[::-1]
         return checks.lengths(lengths, rows, steps)
 
-    def _read_layer_states(self, name, value, packed):
+    def _read_layer_states(self, name, value, packing):
         """The state arrays (L * D, B, H) of an argument that is not None, rows sorted."""
         count, hidden = self.num_layers * len(self._reverse), self.hidden_size
-        if packed.batched:
+        if packing.batched:
             letters = "(num_layers * directions, B, hidden_size)"
-            arrays = self._read_states(name, value, (count, packed.rows, hidden), letters)
-            return [packed.sort(array) for array in arrays]
+            arrays = self._read_states(name, value, (count, packing.rows, hidden), letters)
+            return [packing.sort(array) for array in arrays]
         letters = "(num_layers * directions, hidden_size)"
         arrays = self._read_states(name, value, (count, hidden), letters)
         return [array.reshape(count, 1, hidden) for array in arrays]
@@ -335,26 +343,26 @@ class LayerBackprop(module.Backprop):
             If an argument has the wrong type, dtype or shape; it can still run after that.
         """
         layer, tape = self._owner, self._read_tape()
-        packed, buffers, _, _, lookup = tape
+        packing, buffers, _, lookup = tape
         input_grad = checks.flag("input_grad", input_grad)
         if dy is None:
             dy = np.zeros(self._shape, layer.dtype)
         dy = checks.floats("dy", dy, layer._dtype)
         checks.shape("dy", dy, self._shape, "of y")
         if dstate is None:
-            dstates = layer._initial_zeros(packed.rows)
+            dstates = layer._initial_zeros(packing.rows)
         else:
-            dstates = layer._read_layer_states("dstate", dstate, packed)
+            dstates = layer._read_layer_states("dstate", dstate, packing)
         dstates = stack.copies(dstates)  # the kernels write there
 
         self._use_up()
-        dx = layer._run_back(tape, packed.gather(dy, buffers, "dy"), dstates, input_grad)
-        dx = None if dx is None else packed.scatter(dx)
+        dx = layer._run_back(tape, packing.gather(dy, buffers, "dy"), dstates, input_grad)
+        dx = None if dx is None else packing.scatter(dx)
         layer._pool.give_back(buffers)
-        dstate = layer._hand_out(dstates, packed.unsort)
+        dstate = layer._hand_out(dstates, packing.unsort)
         if lookup is None or not lookup.has_beside:
             return dx, dstate
-        return dx, dstate, packed.unsort(lookup.d_beside[None])[0] if input_grad else None
+        return dx, dstate, packing.unsort(lookup.d_beside[None])[0] if input_grad else None
 
 
 class RNN(RecurrentLayer):

@@ -13,7 +13,7 @@ from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.lookup import Lookup
 from fastseq.module import Module, fixed
-from fastseq.packing import BufferPool
+from fastseq.packing import BufferPool, Buffers, Dense, Ragged
 from fastseq.parameters import Parameters
 
 
@@ -45,6 +45,16 @@ def _kind(name, **facts):
 RNN = _kind("rnn", gates=1, states=("h",), saved=(), option="nonlinearity", default="tanh")
 LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
+
+
+class Tape(NamedTuple):
+    """What the backward pass of a call needs to know of it."""
+
+    packing: Dense | Ragged
+    buffers: Buffers
+    passes: list[tuple]  # layer by layer: the kernel's first arguments, y, what it saved,
+    # and what dropout let through, or None
+    lookup: Lookup | None
 
 
 def copies(states):
@@ -196,27 +206,21 @@ class Stack(Module):
 
     # --- passes -----------------------------------------------------------------------------
 
-    def _run(
-        self, x, states, packing, buffers, embedding=None, beside=None, *, training, cell=None
-    ):
+    def _run(self, x, states, packing, buffers, lookup=None, *, training, cell=None):
         """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
 
-        With an embedding x are indices (N,) of its rows; beside are vectors (B, F), in the kernels'
-        order, that stand behind each token's x.  ``cell`` are the kernel and packed weights of a
-        PackedLayer.  The tape is what a backward pass needs:
-        (packing, buffers, states, layers, lookup), with (given, y, saved, kept) for each layer,
-        where ``given`` are the kernel's first arguments, and ``kept`` tells what dropout let
-        through, or is None.
+        With a lookup x are its ids, and its products take the place of the first layer's weights.
+        ``cell`` are the kernel and packed weights of a PackedLayer.  The tape is what a backward
+        pass needs, None where none will run.
         """
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
         finals = copies(states)  # and so they stay without tokens
-        lookup, layers = None, []
         first, last = states, finals  # of a layer's tokens
-        if embedding is not None or beside is not None:
-            lookup = Lookup(embedding, x, beside, packing.offsets, weights[0], buffers)
-            x, weights = lookup.ids, [lookup.weights, *weights[1:]]
+        passes = []
+        if lookup is not None:
+            weights = [lookup.weights, *weights[1:]]
         for layer in range(top + 1 if tokens else 0):
             # without a backward pass two arrays in turn are enough between the layers
             slot = layer if training else layer % 2
@@ -230,15 +234,15 @@ class Stack(Module):
             x, kept = y, None
             if training and layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
-            layers.append((given, y, saved, kept))
-        return output, finals, (packing, buffers, states, layers, lookup)
+            passes.append((given, y, saved, kept))
+        return output, finals, Tape(packing, buffers, passes, lookup) if training else None
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.
 
         Adds to the parameters' gradients: one backward pass at a time.
         """
-        packing, buffers, _, layers, lookup = tape
+        packing, buffers, passes, lookup = tape
         backward, dx = getattr(kernels(), self._kind.backward), None
         grads = self._grads
         if lookup is not None:
@@ -246,8 +250,8 @@ class Stack(Module):
         elif input_grad:
             dx = packing.result(buffers, "dx", self._input_size, self._dtype)
         with self._parameters.grads_lock:
-            for layer in range(len(layers) - 1, -1, -1):
-                given, y, saved, kept = layers[layer]
+            for layer in range(len(passes) - 1, -1, -1):
+                given, y, saved, kept = passes[layer]
                 if kept is not None:
                     _scale_kept(dy, *kept)
                 below = buffers.get(("dx", layer % 2), given[0].shape) if layer else dx
