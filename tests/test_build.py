@@ -41,6 +41,18 @@ def build_libraries(asked, folder):
     command.run()
 
 
+def test_each_extension_has_a_table_of_its_own(read_setup):
+    """Or word vectors would carry all kernels of layers along."""
+    asked = read_setup(None)
+    kernels, words = (set(extension.libraries) for extension in asked["ext_modules"])
+    assert kernels & words <= {"fastseq_pool", "pthread"}
+    flags = {name: info["cflags"] for name, info in asked["libraries"]}
+    own = words - kernels
+    assert own and all("-DFS_WORDS" in flags[name] for name in own)
+    assert not any("-DFS_WORDS" in flags[name] for name in kernels - {"pthread"})
+    assert ("FS_WORDS", None) in asked["ext_modules"][1].define_macros
+
+
 @pytest.mark.parametrize("required", [None, "", "0"])
 def test_without_a_compiler_the_install_goes_on(required, read_setup, monkeypatch, tmp_path, capfd):
     asked = read_setup(required)
