@@ -350,7 +350,9 @@ cdef inline void set_number(
         (<double *>array)[i] = value
 
 
-cdef inline void fill(const fs_word2vec *table, char *array, long count, double value) noexcept nogil:
+cdef inline void fill(
+    const fs_word2vec *table, char *array, long count, double value
+) noexcept nogil:
     cdef long i
     if table.item == sizeof(float):
         for i in range(count):
