@@ -101,7 +101,7 @@ class Optimizer(Settled):
             if max_norm is not None:
                 norm = abs(scale) * finite_norm(self._parameters)
                 scale *= clipping_factor(norm, max_norm)
-            self._steps += 1
+            self.__dict__["_steps"] += 1  # past __setattr__, for which each step would pay
             self._update_all(scale)
         return norm
 
