@@ -32,9 +32,9 @@ class MonotonicAttention(Attention):
     .. math:: p = \sigma\!\left(g \, \frac{v^T}{\|v\|} \tanh(W_q \, q + W_m \, m + b) + r\right).
 
     A call decides: it stops at the first position where p is at least 1/2, whose weight then is 1.
-    A query that finds none, and all after it, have weights and context of 0.  ``forward``, for
-    training, gives the probabilities of all positions instead, through which gradients flow; noise
-    before the sigmoid teaches the model to make p nearly 0 or 1.
+    A query that finds none, and all after it, have weights and context of 0; where p is NaN, both
+    are NaN.  ``forward``, for training, gives the probabilities of all positions instead, through
+    which gradients flow; noise before the sigmoid teaches the model to make p nearly 0 or 1.
 
     Parameters
     ----------
@@ -134,8 +134,7 @@ class MonotonicAttention(Attention):
         if not hard:
             return self._attend(query, memory, lengths, noisy=False)[:2]
         m = real_memory(memory, lengths)
-        stops = self._stopping(query, m, lengths, noisy=False)[0] >= 0.5
-        weights = decide(stops, m.dtype)
+        weights = decide(self._stopping(query, m, lengths, noisy=False)[0])
         return weigh(weights, m), weights
 
     def _attend(self, query, memory, lengths, *, noisy=True):
@@ -192,16 +191,24 @@ def weigh(weights, m):
     return rows_first(rows_first(weights) @ m)
 
 
-def decide(stops, dtype):
-    """Weights (T, B, S) that are 1 where queries stop, from where they would."""
-    weights = np.zeros(stops.shape, dtype)
-    rows, positions = np.arange(stops.shape[1]), np.arange(stops.shape[2])
-    last = np.zeros(len(rows), np.int64)
-    for t, here in enumerate(stops):
-        candidates = here & (positions >= last[:, None])
-        found = candidates.any(axis=1)
-        last = np.where(found, candidates.argmax(axis=1) if positions.size else 0, len(positions))
-        weights[t, rows[found], last[found]] = 1
+def decide(p):
+    """Weights (T, B, S) that are 1 where queries stop.
+
+    Where p is NaN, nobody knows whether a query stops that gets there: its weight is NaN, and so
+    are those of all later ones, which go on from there.
+    """
+    weights, rows = np.zeros_like(p), np.arange(p.shape[1])
+    if not p.size:
+        return weights
+    decided = np.where(p >= 0.5, 1, 0 * p)
+    before = np.zeros_like(p[0])
+    before[:, 0] = 1
+    for here, own in zip(decided, weights, strict=True):
+        reached = before.cumsum(axis=1)  # 1 from where the last one stopped
+        stops = np.where(reached == 0, 0, here * reached)
+        first = (stops != 0).argmax(axis=1)
+        own[rows, first] = stops[rows, first]
+        before = own
     return weights
 
 

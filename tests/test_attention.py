@@ -191,6 +191,35 @@ def test_monotonic_decisions(score_bias):
             assert_close(context[t, b], memory[at, b] if at < length else np.zeros(E))
 
 
+def test_monotonic_decisions_of_nan(backend):
+    """What it takes to know where a query stops, and nothing else."""
+    layer = make("monotonic")
+    layer.parameters["bias_score"] = np.array([-0.5])
+    query, memory = make_inputs(layer, steps=5, positions=6, rows=8)
+    lengths = [6, 6, 5, 4, 3, 2, 1, 0]
+    expected = layer(query, memory, lengths)
+    stopped = expected[1].argmax(axis=2)
+    assert expected[1][0].any() and (stopped[3] > stopped[1]).any()
+    query[2] = np.nan
+    context, weights = layer(query, memory, lengths)
+    assert_identical((context[:2], weights[:2]), tuple(array[:2] for array in expected))
+    for b, length in enumerate(lengths):
+        if expected[1][1, b].any():
+            assert np.isnan(weights[2:, b]).any(axis=1).all() and np.isnan(context[2:, b]).all()
+            assert not weights[2:, b, length:].any() and not weights[2:, b, : stopped[1, b]].any()
+        else:  # row b had come to its end before
+            assert not weights[2:, b].any() and not context[2:, b].any()
+
+
+def test_monotonic_decisions_are_made_before_nan():
+    layer = make("monotonic")
+    layer.parameters["bias_score"] = np.array([9.0])
+    query, memory = make_inputs(layer)
+    memory[1, 0] = np.nan
+    weights = layer(query, memory)[1]
+    assert (weights[:, :, 0] == 1).all() and not weights[:, :, 1:].any()
+
+
 def test_monotonic_noise_is_in_training_alone():
     layer = fs.MonotonicAttention(Q, E, noise=1.0, dtype=np.float64, seed=1)
     query, memory = make_inputs(layer)
