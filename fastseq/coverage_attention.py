@@ -97,7 +97,7 @@ class CoverageAttention(Attention):
             As for other kinds of attention.
         coverage : array of floats, (B, S), optional
             The sum of weights before the first query, 0 unless given.  A decoder that goes step
-            by step adds ``weights.sum(axis=0)`` to it.
+            by step adds ``weights.sum(axis=0)`` to it.  ``forward`` takes whole sequences.
 
         Returns
         -------

@@ -60,11 +60,25 @@ class MonotonicAttention(Attention):
     Examples
     --------
     >>> import numpy as np, fastseq as fs
-    >>> attention = fs.MonotonicAttention(4, 6, score_bias=1.0, seed=0)
-    >>> query, memory = np.ones((3, 1, 4)), np.ones((5, 1, 6))
+    >>> attention = fs.MonotonicAttention(4, 6, score_bias=0.0, seed=211)
+    >>> rng = np.random.default_rng(0)
+    >>> query, memory = rng.standard_normal((4, 1, 4)), rng.standard_normal((9, 1, 6))
     >>> context, weights = attention(query, memory)
-    >>> weights[:, 0, 0].tolist()
-    [1.0, 1.0, 1.0]
+    >>> weights[:, 0].argmax(axis=1).tolist()
+    [2, 3, 7, 7]
+
+    A decoder that goes step by step:
+
+    >>> start, stops = None, []
+    >>> for t in range(4):
+    ...     context, weights = attention(query[t : t + 1], memory, start=start)
+    ...     start = weights[-1]
+    ...     stops.append(int(start[0].argmax()))
+    >>> stops
+    [2, 3, 7, 7]
+
+    Training:
+
     >>> context, weights, backprop = attention.forward(query, memory)
     >>> dquery, dmemory = backprop(np.ones_like(context))
     """
@@ -109,6 +123,7 @@ class MonotonicAttention(Attention):
         memory_lengths: ArrayLike | None = None,
         *,
         hard: bool = True,
+        start: ArrayLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where each query stops.
 
@@ -118,6 +133,10 @@ class MonotonicAttention(Attention):
             As for other kinds of attention.
         hard : bool
             Whether to decide; otherwise weights are probabilities, without noise.
+        start : array of floats, (B, S), optional
+            The weights of the query before the first one, from where the first one goes on; 1 at
+            the first position unless given.  A decoder that goes step by step gives
+            ``weights[-1]`` of its last call.  ``forward`` takes whole sequences.
 
         Returns
         -------
@@ -127,20 +146,36 @@ class MonotonicAttention(Attention):
         Raises
         ------
         TypeError, ValueError
-            If an argument has the wrong type, dtype or shape.
+            If an argument has the wrong type, dtype or shape, or if ``start`` holds other numbers
+            than 0 and one 1 for each row where queries decide.
         """
         hard = checks.flag("hard", hard)
         query, memory, lengths = self._read(query, memory, memory_lengths)
+        start = self._read_start(start, memory, lengths)
         if not hard:
-            return self._attend(query, memory, lengths, noisy=False)[:2]
+            return self._attend(query, memory, lengths, start, noisy=False)[:2]
+        check_decisions(start)
         m = real_memory(memory, lengths)
-        weights = decide(self._stopping(query, m, lengths, noisy=False)[0])
+        weights = decide(self._stopping(query, m, lengths, noisy=False)[0], start)
         return weigh(weights, m), weights
 
-    def _attend(self, query, memory, lengths, *, noisy=True):
+    def _read_start(self, start, memory, lengths):
+        """The weights (B, S) of the query before the first one."""
+        shape = memory.shape[1::-1]
+        if start is None:
+            weights = np.zeros(shape, self._dtype)
+            weights[:, :1] = 1
+            return weights
+        start = checks.floats("start", start, self._dtype)
+        checks.shape("start", start, shape, "(B, S)")
+        return np.where(np.arange(len(memory)) < lengths[:, None], start, 0)
+
+    def _attend(self, query, memory, lengths, start=None, *, noisy=True):
         m = real_memory(memory, lengths)
+        if start is None:
+            start = self._read_start(None, memory, lengths)
         p, saved = self._stopping(query, m, lengths, noisy)
-        weights, reach = expect(p)
+        weights, reach = expect(p, start)
         return weigh(weights, m), weights, (query, m, p, reach, weights, saved)
 
     def _stopping(self, query, m, lengths, noisy):
@@ -191,8 +226,26 @@ def weigh(weights, m):
     return rows_first(rows_first(weights) @ m)
 
 
-def decide(p):
-    """Weights (T, B, S) that are 1 where queries stop.
+def check_decisions(start):
+    """Raise unless each row has one 1, or none where nothing was found; NaN may stand for it."""
+    wrong = (start != 0) & (start != 1) & ~np.isnan(start)
+    if wrong.any():
+        at = checks.first(start, wrong)
+        raise ValueError(
+            f"start must hold decisions, 0 or 1, got {start[at]} at "
+            f"{checks.position('start', at)}; probabilities go with hard=False"
+        )
+    several = np.count_nonzero(start, axis=1) > 1
+    if several.any():
+        raise ValueError(
+            "start must have one position that is not 0 in each row, got "
+            f"{np.count_nonzero(start[several.argmax()])} in row {several.argmax()}; give the "
+            "weights of one query, as weights[-1]"
+        )
+
+
+def decide(p, start):
+    """Weights (T, B, S) that are 1 where queries stop; ``start`` has those of the query before.
 
     Where p is NaN, nobody knows whether a query stops that gets there: its weight is NaN, and so
     are those of all later ones, which go on from there.
@@ -201,8 +254,7 @@ def decide(p):
     if not p.size:
         return weights
     decided = np.where(p >= 0.5, 1, 0 * p)
-    before = np.zeros_like(p[0])
-    before[:, 0] = 1
+    before = start
     for here, own in zip(decided, weights, strict=True):
         reached = before.cumsum(axis=1)  # 1 from where the last one stopped
         stops = np.where(reached == 0, 0, here * reached)
@@ -217,8 +269,9 @@ def decide(p):
 #   reach[t, s] = (1 - p[t, s - 1]) reach[t, s - 1] + weight[t - 1, s]
 #   weight[t, s] = p[t, s] reach[t, s]
 #
-# where weight[-1] is 1 at position 0.  All (t, s) of one t + s are computed at once: in an array
-# with a border around it, where rows of flattened axes have W positions, they lie W - 1 apart.
+# where weight[-1] is the start, 1 at position 0 unless given.  All (t, s) of one t + s are computed
+# at once: in an array with a border around it, where rows of flattened axes have W positions, they
+# lie W - 1 apart.
 
 
 def _bordered(array):
@@ -248,12 +301,12 @@ def _moved(own, by):
     return slice(own.start + by, own.stop + by, own.step)
 
 
-def expect(p):
+def expect(p, start):
     """The weights (T, B, S), and the probabilities that positions are reached."""
     steps, _, positions = p.shape
     width = positions + 2
     flat, weights, reach = _bordered(p), _bordered(np.zeros_like(p)), _bordered(np.zeros_like(p))
-    weights[1:2] = 1  # of the query before the first one, at the first position
+    weights[1 : positions + 1] = start.T
     for own in _diagonals(steps, positions):
         left, above = _moved(own, -1), _moved(own, -width)
         reach[own] = (1 - flat[left]) * reach[left] + weights[above]

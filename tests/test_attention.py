@@ -249,6 +249,67 @@ def test_coverage_goes_on_step_by_step():
         coverage += more[0]
 
 
+def check_steps(layer, lengths, next_start, cuts, dtype, **options):
+    """Calls that go on where others ended are one call; others aren't."""
+    query, memory = make_inputs(layer, dtype, steps=7, positions=6, rows=5, seed=4)
+    whole = layer(query, memory, lengths, **options)
+    start, parts = None, []
+    for begin, end in itertools.pairwise([0, *cuts, 7]):
+        parts.append(layer(query[begin:end], memory, lengths, start=start, **options))
+        start = next_start(end, parts[-1][1])
+    assert_close(tuple(np.concatenate(part) for part in zip(*parts, strict=True)), whole)
+    from_anew = layer(query[cuts[-1] :], memory, lengths, **options)[1]
+    assert np.abs(from_anew - whole[1][cuts[-1] :]).max() > 0.1
+
+
+into_calls = pytest.mark.parametrize("cuts", [[1, 2, 3, 4, 5, 6], [3], [2, 3, 5]])
+
+
+@into_calls
+@pytest.mark.parametrize("lengths", [None, [6, 5, 4, 1, 0]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_local_windows_go_on_step_by_step(backend, dtype, lengths, cuts):
+    check_steps(make("local-m", dtype), lengths, lambda t, weights: t, cuts, dtype)
+
+
+@into_calls
+@pytest.mark.parametrize("lengths", [None, [6, 5, 4, 1, 0]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("hard", [True, False])
+def test_monotonic_stops_go_on_step_by_step(backend, hard, dtype, lengths, cuts):
+    layer = make("monotonic", dtype)
+    layer.parameters["bias_score"] = np.array([-0.5])
+    check_steps(layer, lengths, lambda t, weights: weights[-1], cuts, dtype, hard=hard)
+
+
+def test_monotonic_starts():
+    """From NaN nothing is known, from nothing nothing is found, past a length nothing counts."""
+    layer = make("monotonic")
+    layer.parameters["bias_score"] = np.array([9.0])  # stops wherever it starts
+    query, memory = make_inputs(layer)
+    start = np.array([[0, 0, 1.0, 0], [0, 0, 0, 0], [0, np.nan, 0, 0]])
+    weights = layer(query, memory, start=start)[1]
+    assert_identical(weights[0], start)
+    assert_identical(weights[2], start)
+    assert not layer(query, memory, [2, 4, 1], start=start)[1].any()
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_expectation_from_a_distribution(lengths):
+    """It is linear: the mean of those from each position."""
+    layer = make("monotonic")
+    query, memory = make_inputs(layer)
+    start = np.random.default_rng(5).dirichlet(np.ones(S), B)
+    expected = np.zeros((T, B, S))
+    for s in range(S):
+        own = np.zeros((B, S))
+        own[:, s] = 1
+        weights = layer(query, memory, lengths, hard=False, start=own)[1]
+        assert not weights[:, :, :s].any()
+        expected += start[:, s, None] * weights
+    assert_close(layer(query, memory, lengths, hard=False, start=start)[1], expected)
+
+
 # --- gradients ------------------------------------------------------------------------------
 
 
@@ -519,6 +580,23 @@ def test_bad_options_and_gradients():
         monotonic(query, memory, hard=1)
     with raises(ValueError, "coverage must have shape (B, S) = (3, 4), got (4, 3)"):
         coverage(query, memory, coverage=zeros(S, B))
+    with raises(ValueError, "start must have shape (B, S) = (3, 4), got (4, 3)"):
+        monotonic(query, memory, start=zeros(S, B))
+    with raises(TypeError, "start must hold floating-point numbers"):
+        monotonic(query, memory, start=np.zeros((B, S), int))
+    start = np.array([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0.5, 0, 0.5]])
+    with raises(ValueError, "start must hold decisions", "got 0.5 at start[2, 1]", "hard=False"):
+        monotonic(query, memory, start=start)
+    start[2] = 1
+    with raises(ValueError, "start must have one position", "got 4 in row 2", "weights[-1]"):
+        monotonic(query, memory, start=start)
+    local = make("local-m")
+    with raises(ValueError, "start must be at least 0, got -1"):
+        local(query, memory, start=-1)
+    with raises(TypeError, "start must be an integer, got 1.5"):
+        local(query, memory, start=1.5)
+    with raises(ValueError, "start must be None", "got 2", "position='monotonic'"):
+        make("local-p")(query, memory, start=2)
     with raises(TypeError, "query must hold floating-point numbers"):
         coverage(query.astype(int), memory)
     context, weights, backprop = coverage.forward(query, memory)
