@@ -153,10 +153,10 @@ class MonotonicAttention(Attention):
         query, memory, lengths = self._read(query, memory, memory_lengths)
         start = self._read_start(start, memory, lengths)
         if not hard:
-            return self._attend(query, memory, lengths, start, noisy=False)[:2]
+            return self._attend(query, memory, lengths, start, training=False)[:2]
         check_decisions(start)
         m = real_memory(memory, lengths)
-        weights = decide(self._stopping(query, m, lengths, noisy=False)[0], start)
+        weights = decide(self._stopping(query, m, lengths, training=False)[0], start)
         return weigh(weights, m), weights
 
     def _read_start(self, start, memory, lengths):
@@ -170,26 +170,32 @@ class MonotonicAttention(Attention):
         checks.shape("start", start, shape, "(B, S)")
         return np.where(np.arange(len(memory)) < lengths[:, None], start, 0)
 
-    def _attend(self, query, memory, lengths, start=None, *, noisy=True):
+    def _attend(self, query, memory, lengths, start=None, *, training=True):
         m = real_memory(memory, lengths)
         if start is None:
             start = self._read_start(None, memory, lengths)
-        p, saved = self._stopping(query, m, lengths, noisy)
+        p, saved = self._stopping(query, m, lengths, training)
         weights, reach = expect(p, start)
         return weigh(weights, m), weights, (query, m, p, reach, weights, saved)
 
-    def _stopping(self, query, m, lengths, noisy):
-        """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed."""
+    def _stopping(self, query, m, lengths, training):
+        """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed.
+
+        In training there is noise, and the hidden layers of all queries are kept.
+        """
         parameters = self._parameters
         q = project(query, parameters["weight_query"])
         keys = project(m, parameters["weight_key"], parameters["bias_key"])
-        hidden = np.tanh(q[:, :, None] + keys)
         direction = parameters["weight_score"] / np.sqrt(
             np.square(parameters["weight_score"]).sum()
         )
-        cosines = hidden @ direction
+        hidden = np.empty((len(q) if training else 1, *keys.shape), q.dtype)
+        cosines = np.empty((*q.shape[:2], m.shape[1]), q.dtype)
+        for t, own in enumerate(q):
+            now = np.add(keys, own[:, None], out=hidden[t if training else 0])
+            cosines[t] = np.tanh(now, out=now) @ direction
         scores = cosines * parameters["scale_score"] + parameters["bias_score"]
-        if noisy and self._noise:
+        if training and self._noise:
             noise = self._rng.standard_normal(scores.shape, dtype=scores.dtype)
             scores += scores.dtype.type(self._noise) * noise
         p = sigmoid(scores)
@@ -203,8 +209,13 @@ class MonotonicAttention(Attention):
             d += d_weights
         d_scores = expect_back(d, p, reach) * p * (1 - p)
         parameters, scale = self._parameters, self._parameters["scale_score"]
-        d_hidden = d_scores[..., None] * (scale * direction) * (1 - hidden * hidden)
-        dq, d_keys = d_hidden.sum(axis=2), d_hidden.sum(axis=0)
+        size = self._attention_size
+        dq = np.empty((*query.shape[:2], size), query.dtype)
+        d_keys = np.zeros((*m.shape[:2], size), query.dtype)
+        for t, now in enumerate(hidden):
+            d_hidden = d_scores[t, ..., None] * (scale * direction) * (1 - now * now)
+            dq[t] = d_hidden.sum(axis=1)
+            d_keys += d_hidden
         # The norm takes out what goes along with v.
         d_direction = scale * np.tensordot(d_scores, hidden, axes=3)
         dv = d_direction - direction * (direction @ d_direction)

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -465,6 +466,28 @@ def test_coverage_loss_refuses():
         fs.CoverageLoss()(np.zeros((2, 3)))
     with raises(ValueError, "mask must have shape (T, B) = (2, 3)"):
         fs.CoverageLoss()(np.zeros((2, 3, 4)), np.ones((3, 2), bool))
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+def test_monotonic_hidden_layers_are_never_copied():
+    """They are (T, B, S, A): kept once in training, one query's at a time in a call."""
+    layer = fs.MonotonicAttention(Q, E, 64, seed=0)
+    query, memory = make_inputs(layer, np.float32, steps=40, positions=50, rows=4)
+    hidden = 4 * 40 * 50 * 4 * 64
+
+    def peak(compute):
+        tracemalloc.start()
+        try:
+            compute()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(lambda: layer(query, memory)) < hidden / 4
+    assert peak(lambda: layer(query, memory, hard=False)) < hidden / 4
+    assert peak(lambda: train(layer, query, memory)) < 1.5 * hidden
 
 
 # --- a layer among layers -------------------------------------------------------------------
