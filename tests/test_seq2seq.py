@@ -497,6 +497,13 @@ def test_weights_that_are_not_finite_are_told(fitted):
     for write in (broken.predict, broken.sample):
         with raises(FloatingPointError, "the model's parameters are not finite, got NaN or inf"):
             write(["abc"])
+    for judge in (broken.log_prob, broken.score):
+        with raises(FloatingPointError, "the model's parameters are not finite"):
+            judge(["abc"], ["cba"])
+    for show in (broken.align, broken.plot_attention):
+        for target in (None, "cba"):
+            with raises(FloatingPointError, "the model's parameters are not finite"):
+                show("abc", target)
     with raises(FloatingPointError, "ensemble[0]'s parameters are not finite"):
         fitted.predict(["abc"], ensemble=[broken])
 
