@@ -14,6 +14,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq.models import seq2seq
+from fastseq.models.alignment_plot import draw
 
 WORDS = ["".join(letters) for letters in itertools.product("abcd", repeat=3)]
 SETTINGS = {"embedding_dim": 16, "hidden_size": 24, "epochs": 40, "batch_size": 8, "lr": 0.02}
@@ -275,6 +276,16 @@ def test_pictures_of_attention(fitted, tmp_path):
     assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "b", "a", "</s>"]
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     fitted.plot_attention("日本")  # letters that the font lacks are no matter
+
+
+def test_pictures_have_tokens_as_they_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    tokens = ["$x_{$", "$x$", "a_b^c"]
+    figure = draw(tokens, tokens[::-1], np.eye(3), tmp_path / "picture.png")
+    (axes,) = figure.axes
+    drawn = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    assert [label.get_text() for label in drawn] == [*tokens, *tokens[::-1]]
+    assert not any(label.get_parse_math() for label in drawn)
 
 
 def test_pictures_need_matplotlib(fitted, monkeypatch):

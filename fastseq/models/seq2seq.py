@@ -243,6 +243,9 @@ class Seq2Seq(TargetWriter):
     ) -> Figure:
         """A picture of where the decoder looks while it writes a target.
 
+        Letters that matplotlib's font lacks are boxes, with a warning for each: name a font that
+        has them in ``matplotlib.rcParams["font.family"]`` before.
+
         Parameters
         ----------
         source, target
@@ -253,6 +256,7 @@ class Seq2Seq(TargetWriter):
         Returns
         -------
         figure : matplotlib.figure.Figure
+            pyplot does not know it: ``plt.show()`` shows nothing, notebooks do.
 
         Raises
         ------
