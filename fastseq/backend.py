@@ -13,7 +13,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -198,7 +197,7 @@ def _warn_of(name, broken):
         sentences.append(f"The compiled extension is missing: {_REMEDIES['cython']}.")
     sentences += [f"Reason: {message}." for message in broken]
     sentences.append(f"FASTSEQ_BACKEND={name} silences this warning.")
-    warnings.warn(" ".join(sentences), RuntimeWarning, stacklevel=3)
+    checks.warn(" ".join(sentences), RuntimeWarning)
 
 
 def thread_count(argument, value):

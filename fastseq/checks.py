@@ -1,4 +1,4 @@
-"""Checks of arguments: everything above the kernels that says no.
+"""Checks of arguments: everything above the kernels that says no, or warns.
 
 A message names the argument, what was expected, what came, and the way out.
 """
@@ -8,9 +8,33 @@ from __future__ import annotations
 import math
 import operator
 import os
+import sys
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
+
+# --- warnings -----------------------------------------------------------------------------------
+
+
+def warn(message, category=UserWarning):
+    """Warn of the line outside the package that has led here, however deep this is within."""
+    level, frame = 2, sys._getframe(1)
+    while _is_within(frame) and frame.f_back is not None:
+        level += not _is_import(frame)
+        frame = frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_within(frame):
+    own = frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]
+    return own or _is_import(frame)
+
+
+def _is_import(frame):
+    """Whether it belongs to the import system, which ``stacklevel`` doesn't count."""
+    return "importlib" in frame.f_code.co_filename and "_bootstrap" in frame.f_code.co_filename
+
 
 # --- numbers ------------------------------------------------------------------------------------
 

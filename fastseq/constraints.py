@@ -13,52 +13,87 @@ from fastseq import checks
 from fastseq.search_rules import per_row_lists, tokens_of
 
 
-class Progress(NamedTuple):
-    """How far a hypothesis has come: phrases it has in it, and the part of one it ends with."""
+class Reading(NamedTuple):
+    """One way to see phrases in a hypothesis: those it has, and the part of one it ends with."""
 
     met: int  # a bit for each phrase
     part: tuple  # of the phrases that begin so, any one may come
 
 
 class Phrases:
-    """The phrases that must occur in one sentence, each at a place of its own."""
+    """The phrases that must occur in one sentence, each at a place of its own.
 
-    start = Progress(0, ())
+    What a hypothesis has of them, its progress, is a list of readings: where a phrase lies within
+    another one, or begins where one might end, only what comes later tells which is meant.
+    """
+
+    start = (Reading(0, ()),)
 
     def __init__(self, phrases):
         self._phrases = phrases
         self.size = sum(map(len, phrases))  # tokens
 
-    def _unmet(self, progress):
-        return [i for i in range(len(self._phrases)) if not progress.met >> i & 1]
-
     def count(self, progress):
         """How many tokens of phrases a hypothesis has."""
-        met = (len(p) for i, p in enumerate(self._phrases) if progress.met >> i & 1)
-        return sum(met) + len(progress.part)
+        return max(self._count(met, part) for met, part in progress)
 
     def left(self, progress):
         """How many tokens it needs at least."""
         return self.size - self.count(progress)
 
     def next_tokens(self, progress):
-        """What brings it on."""
-        begin, n = progress.part, len(progress.part)
-        unmet = [self._phrases[i] for i in self._unmet(progress)]
-        return [p[n] for p in unmet if p[:n] == begin]
+        """What brings it on, from where it has most."""
+        most = self.count(progress)
+        return [
+            phrase[len(part)]
+            for met, part in progress
+            if self._count(met, part) == most
+            for _, phrase in self._beginning(met, part)
+            if len(phrase) > len(part)
+        ]
 
     def advance(self, progress, token):
-        """Its progress with one token more: the longest end of it that begins a phrase."""
-        unmet = self._unmet(progress)
-        end = (*progress.part, token)
-        while end:
-            for i in unmet:
-                if self._phrases[i] == end:
-                    return Progress(progress.met | 1 << i, ())
-            if any(self._phrases[i][: len(end)] == end for i in unmet):
-                return Progress(progress.met, end)
-            end = end[1:]
-        return Progress(progress.met, ())
+        """Its progress with one token more."""
+        found = {}  # as a set that keeps its order
+        for met, part in progress:
+            found[Reading(met, ())] = None  # neither the part nor the token is of a phrase
+            end = (*part, token)
+            going_on = self._beginning(met, end)
+            whole = [i for i, phrase in going_on if phrase == end]
+            if whole:  # of equal phrases the first
+                found[Reading(met | 1 << whole[0], ())] = None
+            if len(whole) < len(going_on):
+                found[Reading(met, end)] = None
+        return tuple(reading for reading in found if not _is_worse(reading, found))
+
+    def after(self, tokens):
+        """The progress of a hypothesis of these tokens."""
+        progress = self.start
+        for token in tokens:
+            progress = self.advance(progress, token)
+        return progress
+
+    def _count(self, met, part):
+        return sum(len(p) for i, p in enumerate(self._phrases) if met >> i & 1) + len(part)
+
+    def _beginning(self, met, part):
+        """The phrases that are not met yet, and begin so, with their numbers."""
+        numbered = enumerate(self._phrases)
+        return [(i, p) for i, p in numbered if not met >> i & 1 and p[: len(part)] == part]
+
+
+def _is_worse(reading, others):
+    """Whether one of the others ends with the same part, and has more phrases."""
+    return any(
+        other.part == reading.part and other.met != reading.met and not reading.met & ~other.met
+        for other in others
+    )
+
+
+def tokens_needed(prefix, phrases):
+    """How many tokens a target has at least that begins with a prefix and holds phrases."""
+    phrases = Phrases([tuple(phrase) for phrase in phrases])
+    return len(prefix) + phrases.left(phrases.after(prefix))
 
 
 def read(value, rules, rows):
@@ -92,17 +127,14 @@ def _read_row(name, phrases, rules, row):
         tuples.append(tokens)
     if not tuples:
         return None
-    phrases = Phrases(tuples)
-    progress, prefix = Phrases.start, 0
-    for token in rules.prefixes[:, row].tolist():
-        if token >= 0:
-            progress, prefix = phrases.advance(progress, token), prefix + 1
-    if prefix + phrases.left(progress) > rules.longest[row]:
+    prefix = [token for token in rules.prefixes[:, row].tolist() if token >= 0]
+    needed = tokens_needed(prefix, tuples)
+    if needed > rules.longest[row]:
         raise ValueError(
-            f"{name} must fit into max_length = {rules.longest[row]}, got {phrases.left(progress)} "
-            f"tokens after {prefix} of the prefix; raise max_length"
+            f"{name} must fit into max_length = {rules.longest[row]}, got {needed - len(prefix)} "
+            f"tokens after {len(prefix)} of the prefix; raise max_length"
         )
-    return phrases
+    return Phrases(tuples)
 
 
 def check_classes(constraints, classes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-import warnings
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastseq import backend, files
+from fastseq import backend, checks, files
 from fastseq.corpus_store import Slabs
 
 BLOCK = 1 << 18  # bytes of text, or words, that are read at a time
@@ -29,11 +29,10 @@ def kernels():
 
             return _word2vec
         except ImportError as error:
-            warnings.warn(
+            checks.warn(
                 f"fastseq runs on its slower Python code for text, since its second extension is "
                 f"not usable ({error}): build it where a C compiler is installed",
                 RuntimeWarning,
-                stacklevel=4,
             )
     from fastseq import reference_corpus
 
@@ -222,16 +221,16 @@ def read_all(source, tables, store, counts, bar, workers):
     free = SimpleQueue()
     for number in range(len(tables)):
         free.put((number, Slabs()))
+    thread = threading.local()
 
     def read(chunk):
-        number, slabs = free.get()
-        try:
-            room = slabs.room(source.room(chunk))
-            end, n_items, n_words, wrong = source.read(tables[number], chunk, room)
-            items = slabs.take(n_items)
-        finally:
-            free.put((number, slabs))
-        return Read(chunk, number, items, end, n_words, wrong)
+        # A table belongs to a thread: it must get its chunks in their order, as a thread does.
+        if not hasattr(thread, "own"):
+            thread.own = free.get_nowait()
+        number, slabs = thread.own
+        room = slabs.room(source.room(chunk))
+        end, n_items, n_words, wrong = source.read(tables[number], chunk, room)
+        return Read(chunk, number, slabs.take(n_items), end, n_words, wrong)
 
     words, numbers = 0, []
     with closing(source.chunks()) as chunks, closing(_in_order(read, chunks, workers)) as results:

@@ -84,8 +84,7 @@ class AttentionDecoder(DecoderPasses):
         options += [f"attention_size={self.attention_size}"] * (
             self.attention_size != self.hidden_size
         )
-        start = f"{type(self).__name__}({self.input_size}, {self.hidden_size}, "
-        return self._repr(options).replace(start, f"{start}{self.memory_size}, ", 1)
+        return self._repr(options, self.memory_size)
 
     # --- parameters -------------------------------------------------------------------------
 

@@ -53,3 +53,10 @@ def log_sum_exp(logits):
     elsewhere = np.full(rows, classes, np.int64)  # no target is picked
     kernels().softmax_cross_entropy_forward(logits, elsewhere, sums, unused, None)
     return sums
+
+
+def log_probs(logits, targets):
+    """log(softmax(logits)[target]) of each row of (N, V), float64 (N,)."""
+    log_sums, picked = np.empty(len(targets)), np.empty(len(targets))
+    kernels().softmax_cross_entropy_forward(logits, targets, log_sums, picked, None)
+    return picked - log_sums

@@ -440,21 +440,29 @@ class PackedLinear(Packed):
     A copy is itself.  It can't be pickled; its layer can.
     """
 
-    in_features = fixed("in_features")
-    out_features = fixed("out_features")
-    dtype = fixed("dtype")
-
     def __init__(self, layer):
-        self._in_features, self._out_features = layer.in_features, layer.out_features
-        self._dtype = layer.dtype
+        super().__init__(layer)
         self._multiply = kernels().RowMultiplier(*layer._weights())
 
-    def __repr__(self):
-        return f"PackedLinear({self._in_features}, {self._out_features}, dtype={self._dtype})"
+    @property
+    def in_features(self) -> int:
+        """Those of the layer."""
+        return self._layer.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Those of the layer."""
+        return self._layer.out_features
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the layer."""
+        return self._layer.dtype
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
-        x = Linear._read(self, x)
-        y = np.empty((*x.shape[:-1], self._out_features), x.dtype)
+        """The map of each token; x and y are those of a layer's call."""
+        x = self._layer._read(x)
+        y = np.empty((*x.shape[:-1], self._layer.out_features), x.dtype)
         self._multiply(_rows(x), _rows(y))
         return y
 

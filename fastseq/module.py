@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ class Module:
 
     A model that is to be trained has a method ``loss_and_grad(batch) -> float``, which adds the
     loss's gradients to ``parameters.grads``; whatever trains models knows them by this method
-    and by ``parameters`` alone.
+    and by ``parameters``, and where something is carried from batch to batch by
+    :meth:`training_state`.
 
     Parameters
     ----------
@@ -255,6 +257,19 @@ class Module:
         except TypeError as error:  # of a bit generator that was made without a SeedSequence
             raise TypeError(f"seed must be able to spawn others, got {seed!r}: {error}") from error
 
+    @staticmethod
+    def named_seeds(seed: int | np.random.Generator | None, *names: str) -> SimpleNamespace:
+        """The same as :meth:`split_seed`, where parts are many: a seed for each of these names.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> seeds = fs.Module.named_seeds(7, "ahead", "back")
+        >>> ahead, back = fs.GRU(2, 3, seed=seeds.ahead), fs.GRU(2, 3, seed=seeds.back)
+        """
+        seeds = Module.split_seed(seed, len(names))
+        return SimpleNamespace(**dict(zip(names, seeds, strict=True)))
+
     def release(self) -> None:
         """Let go of the memory that is kept from call to call."""
         for child in self._children.values():
@@ -297,6 +312,28 @@ class Module:
                 ) from error
         for path, rng in generators.items():
             rng.bit_generator.state = value[path]
+
+    def training_state(self) -> dict[str, Any]:
+        """What is carried from batch to batch beside parameters and random numbers: nothing.
+
+        A model that carries something, such as the state in which a text goes on, has a method
+        of this name in place of this one, and :meth:`load_training_state`.  Checkpoints keep it,
+        and a validation puts it back.
+
+        Returns
+        -------
+        state : dict
+            Of arrays, numbers and texts, perhaps within dicts, lists and tuples.
+        """
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        if state:
+            raise NotImplementedError(
+                f"{type(self).__name__} has a training_state, so it must have the method "
+                f"load_training_state(state), too, which takes up {list(state)} again"
+            )
 
     def _generators(self, path="") -> Iterator[tuple[str, np.random.Generator]]:
         """The random generators of this module and those within, with their paths."""

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
 
 class Packed:
-    """Never changes, so a copy is itself; works in memory of this process."""
+    """Never changes, so a copy is itself; works in memory of this process.
+
+    It keeps its layer, which knows what may be given.
+    """
+
+    def __init__(self, layer):
+        self._layer = layer
+
+    def __repr__(self):
+        return f"{self._layer!r}.packed()"
 
     def __copy__(self) -> Self:
         return self
@@ -36,11 +45,8 @@ class PackedLayer(Packed):
     """
 
     def __init__(self, layer):
-        self._layer = layer
+        super().__init__(layer)
         self._cell = getattr(kernels(), layer._kind.forward), layer._pack_weights()
-
-    def __repr__(self):
-        return f"{self._layer!r}.packed()"
 
     def __call__(
         self, x: ArrayLike, state: Any = None, lengths: ArrayLike | None = None

@@ -7,7 +7,6 @@ through time (``stack.py``).  T steps, B rows, I input size, H hidden size, D di
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,11 +60,9 @@ class RecurrentLayer(stack.Stack):
             seed=seed,
         )
         if dropout and self.num_layers == 1:
-            warnings.warn(
+            checks.warn(
                 f"dropout={dropout} has no effect with num_layers=1: it acts between layers; "
-                "take more layers, or dropout=0",
-                UserWarning,
-                stacklevel=3,
+                "take more layers, or dropout=0"
             )
 
     def _bind(self):

@@ -14,17 +14,39 @@ from fastseq.hypotheses import Finished, Trail
 from fastseq.sampling import Sampler
 
 
-class Beams:
-    """What changes from step to step of a beam search: hypotheses that run, and what was found.
+class Rows:
+    """What changes from step to step: sequences that are being written, and those that have ended.
 
     Attributes
     ----------
     step : int
-        How many tokens each hypothesis has.
+        How many tokens each sequence has.
     log_probs : ndarray of float64, (R,)
-        Of the hypotheses that run, sentence by sentence, the best first.
+        Of those that are being written.
     history : ndarray of int64, (R, step)
         Their tokens, where rules want to know them.
+    trail : Trail
+    finished : Finished
+    """
+
+    def __init__(self, count):
+        self.step, self.log_probs = 0, np.zeros(count)
+        self.history = np.empty((count, 0), np.int64)
+        self.trail, self.finished = Trail(), Finished()
+
+    def go_on(self, log_probs, rows, tokens, keep_history):
+        """Go on with the sequences of these rows, each with a token more."""
+        self.step, self.log_probs = self.step + 1, log_probs
+        self.trail.add(rows, tokens)
+        if keep_history:
+            self.history = np.concatenate([self.history[rows], tokens[:, None]], axis=1)
+
+
+class Beams(Rows):
+    """The rows of a beam search are hypotheses, sentence by sentence, the best first.
+
+    Attributes
+    ----------
     covered : ndarray, (R, S), or None
         What each source position got of their attention, where that is penalised.
     progress : list, (R,), or None
@@ -39,17 +61,14 @@ class Beams:
         Rising scores of the best that have ended; -inf where there are fewer.
     none_has_ended : bool
         None of theirs.
-    trail : Trail
-    finished : Finished
     """
 
     def __init__(self, count, size, n_best):
-        self.step, self.size = 0, size
-        self.log_probs, self.offsets = np.zeros(count), np.arange(count + 1)
-        self.history, self.covered, self.progress = np.empty((count, 0), np.int64), None, None
+        super().__init__(count)
+        self.size, self.offsets = size, np.arange(count + 1)
+        self.covered, self.progress = None, None
         self.sentences, self.slots = np.arange(count), np.full(count, size)
         self.best, self.none_has_ended = np.full((count, n_best), -np.inf), True
-        self.trail, self.finished = Trail(), Finished()
 
     def owners(self):
         """The sentence of each row."""
@@ -76,10 +95,8 @@ class Beams:
         self.best = self.best[left]
         self.none_has_ended = bool((self.slots == self.size).all())
 
-    def go_on(self, log_probs, rows, tokens):
-        """The hypotheses of these rows, each with a token more."""
-        self.step, self.log_probs = self.step + 1, log_probs
-        self.trail.add(rows, tokens)
+    def go_on(self, log_probs, rows, tokens, keep_history):
+        super().go_on(log_probs, rows, tokens, keep_history)
         if self.covered is not None:
             self.covered = self.covered[rows]
 
@@ -234,11 +251,9 @@ class BeamSearch:
 
     def _continue(self, beams, log_probs, rows, tokens):
         before = len(beams.log_probs)
-        if self.rules.ngram:
-            beams.history = np.concatenate([beams.history[rows], tokens[:, None]], axis=1)
         if self.phrases is not None:
             beams.progress = self._progress(beams, rows, tokens)
-        beams.go_on(log_probs, rows, tokens)
+        beams.go_on(log_probs, rows, tokens, self.rules.ngram)
         if len(rows) and not _are_all(rows, before):
             self.model.select(rows)
         return tokens
@@ -273,20 +288,20 @@ def draw(model, start_ids, rules, n_samples, how, attention, seed):
     count = len(start_ids) * n_samples
     if not count:
         return []
-    samples, step = Samples(model, start_ids, rules, n_samples, how, attention, seed), 0
+    samples = Samples(model, start_ids, rules, n_samples, how, attention, seed)
     while len(samples.ids):
-        samples.advance(step)
-        step += 1
+        samples.advance()
     found = samples.finished.best(count, 1, samples.trail, attention)
     return [[f[0] for f in found[i : i + n_samples]] for i in range(0, count, n_samples)]
 
 
-class Samples:
+class Samples(Rows):
     """Rows that are drawn, each by numbers of its own: it does not depend on the others."""
 
     def __init__(self, model, start_ids, rules, n_samples, how, attention, seed):
         self.model, self.rules, self.attention = model, rules, attention
         count = len(start_ids) * n_samples
+        super().__init__(count)
         root = int(checks.generator(seed).integers(2**63))
         self.draws = [np.random.default_rng([root, row]) for row in range(count)]
         self.how, self.sampler = how, None
@@ -294,22 +309,20 @@ class Samples:
         self.owners, self.ids = self.places // n_samples, start_ids
         # after the first step they are repeated, then all have their own
         self.rows_of_model = self.owners
-        self.log_probs, self.history = np.zeros(count), np.empty((count, 0), np.int64)
-        self.trail, self.finished = Trail(), Finished()
 
-    def advance(self, step):
+    def advance(self):
         """Draw a token for each row."""
-        logits, log_sums, cut = self._restricted_logits(step)
+        logits, log_sums, cut = self._restricted_logits()
         uniform = np.array([self.draws[place].random() for place in self.places])
         ids = self.sampler.draw(logits, uniform).copy()
         gains = logits[np.arange(len(ids)), ids] - log_sums
         self.log_probs += np.minimum(gains, 0)
         ended = ids == self.rules.end
         if ended.any():
-            self._finish(np.flatnonzero(ended), step, cut)
-        self._go_on(np.flatnonzero(~ended), ids)
+            self._finish(np.flatnonzero(ended), cut)
+        self._keep(np.flatnonzero(~ended), ids)
 
-    def _restricted_logits(self, step):
+    def _restricted_logits(self):
         """Logits where rules leave some out; log(sum(exp)) of all; and which rows must end."""
         logits = self.model.step(self.ids)[self.rows_of_model]
         log_sums = checked_log_sum_exp(logits)
@@ -320,23 +333,20 @@ class Samples:
         if self.attention:
             self.trail.add_weights(self.model.attention(len(self.ids))[self.rows_of_model])
         ends = logits[:, self.rules.end].copy()
-        cut = self.rules.restrict(step, logits, self.owners[self.places], self.history)
+        cut = self.rules.restrict(self.step, logits, self.owners[self.places], self.history)
         lost = logits.max(axis=1) == -np.inf
         self.rules.end_rows(lost, logits, ends[lost])
         return logits, log_sums, cut
 
-    def _finish(self, rows, step, cut):
+    def _finish(self, rows, cut):
         sums = self.log_probs[rows]
         cut = np.zeros(len(rows), bool) if cut is None else cut[rows]
-        self.finished.add(self.places[rows], step, rows, sums, sums, cut)
+        self.finished.add(self.places[rows], self.step, rows, sums, sums, cut)
 
-    def _go_on(self, rows, ids):
+    def _keep(self, rows, ids):
         """Keep these rows alone, here and in the model."""
-        rows_before, self.ids = len(self.ids), ids[rows]
-        self.places, self.log_probs = self.places[rows], self.log_probs[rows]
-        self.trail.add(rows, self.ids)
-        if self.rules.ngram:
-            self.history = np.concatenate([self.history[rows], self.ids[:, None]], axis=1)
+        rows_before, self.ids, self.places = len(self.ids), ids[rows], self.places[rows]
+        self.go_on(self.log_probs[rows], rows, self.ids, self.rules.ngram)
         selected = self.rows_of_model[rows]
         if len(rows) and not _are_all(selected, rows_before):
             self.model.select(selected)

@@ -93,13 +93,16 @@ class Stack(Module):
         self._initialize()
         self._bind()
 
-    def _repr(self, options):
-        """The call that makes such a layer; ``options`` are those that aren't at their default."""
+    def _repr(self, options, *sizes):
+        """The call that makes such a layer, with sizes behind the usual two.
+
+        ``options`` are those that aren't at their default.
+        """
         kind = self._kind
         own = [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
         own += [f"{kind.option}={value!r}" for value in self._option if value != kind.default]
         own += ["bias=False"] * (not self.bias)
-        sizes = [str(self.input_size), str(self.hidden_size)]
+        sizes = map(str, (self.input_size, self.hidden_size, *sizes))
         arguments = ", ".join([*sizes, *own, *options, f"dtype={self.dtype}"])
         return f"{type(self).__name__}({arguments})"
 

@@ -134,8 +134,8 @@ def fit(
     -----
     **A model may have** ``loss(batch) -> float`` without dropout, for validation;
     ``count(batch) -> int``, how many items a batch's mean loss is over (by default
-    ``batch.tokens``, or else 1), which weighs it in the mean of an epoch; ``training_state()``,
-    a dict of what is carried from batch to batch, and ``load_training_state(state)``;
+    ``batch.tokens``, or else 1), which weighs it in the mean of an epoch;
+    ``training_state()`` and ``load_training_state(state)`` in place of those of :class:`Module`;
     ``report() -> dict``, numbers by name that it has collected since the epoch began, which go
     into ``history.reports`` and the bar;
     ``settings``, its constructor's arguments by name, which a checkpoint notes and compares.
@@ -507,13 +507,12 @@ class Trainer:
 
     def _state(self):
         """All that a run needs to go on, as a tree; arrays may be the ones in use."""
-        carried = getattr(self.model, "training_state", lambda: None)
         return {
             "settings": self._settings,
             "class": type(self.model).__name__,
             "parameters": dict(self.model.parameters),
             "random_state": self.model.random_state,
-            "training_state": carried(),
+            "training_state": self.model.training_state(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": _state_of(self._schedule),
             "average": _state_of(self._average),
@@ -529,8 +528,7 @@ class Trainer:
         self._batches.load_state_dict(state["batches"])
         self.model.load_state_dict(state["parameters"])
         self.model.random_state = state["random_state"]
-        if hasattr(self.model, "load_training_state"):
-            self.model.load_training_state(state["training_state"])
+        self.model.load_training_state(state["training_state"])
         self.optimizer.load_state_dict(state["optimizer"])
         parts = [self._schedule, self._average, self._validation, *self._stateful]
         states = [state[name] for name in ("schedule", "average", "validation")]

@@ -63,14 +63,11 @@ class Validation:
         """The value, or None if it was interrupted; then the batches are where they were."""
         if self.kind == "function":
             return checks.number("validation()", self._source())
-        before, carried = self.state_dict(), None
-        if hasattr(self._model, "training_state"):
-            carried = copy.deepcopy(self._model.training_state())
+        before, carried = self.state_dict(), copy.deepcopy(self._model.training_state())
         try:
             value = self._mean_loss(is_interrupted)
         finally:
-            if carried is not None:
-                self._model.load_training_state(carried)
+            self._model.load_training_state(carried)
         if value is None:
             self.load_state_dict(before)
         return value

@@ -5,7 +5,6 @@ N keys, D numbers in a vector, Q queries.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -339,7 +338,7 @@ class SimilarKeys(VectorTable):
             raise ValueError(f"words must hold at least one key with a vector, got {words!r}")
         if len(known) < len(words):
             missing = [word for word in words if word not in self]
-            warnings.warn(f"left out, since they have no vector: {missing}", stacklevel=2)
+            checks.warn(f"left out, since they have no vector: {missing}")
         vectors = np.array([self.get_vector(word, norm=use_norm) for word in known])
         similar = vectors @ self.get_mean_vector(list(vectors), post_normalize=True)
         return sorted(zip(similar.tolist(), known, strict=True), reverse=True)

@@ -18,7 +18,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from fastseq import files
+from fastseq import checks, files
 
 CHUNK = 1 << 23  # bytes that are read at a time
 ROWS = 4096  # vectors that are written at a time
@@ -327,9 +327,8 @@ def _without_copies(name, words, vectors):
         return words, vectors
     copies = len(words) - len(first)
     word = next(word for i, word in enumerate(words) if first[word] != i)
-    warnings.warn(
-        f"{name}: {copies} words come again, such as {word!r}; their first vectors are taken",
-        stacklevel=4,
+    checks.warn(
+        f"{name}: {copies} words come again, such as {word!r}; their first vectors are taken"
     )
     return list(first), vectors[list(first.values())]
 

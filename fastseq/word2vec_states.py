@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 import numpy as np
 
+from fastseq import checks
 from fastseq.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
 from fastseq.reference_word2vec import random_bits
 
@@ -71,7 +71,7 @@ def save_run(run):
     try:
         save_checkpoint(run.model.checkpoint, state)
     except OSError as error:  # no reason to lose what is being learned
-        warnings.warn(f"no checkpoint was written: {error}", RuntimeWarning, stacklevel=4)
+        checks.warn(f"no checkpoint was written: {error}", RuntimeWarning)
 
 
 def load_run(run):

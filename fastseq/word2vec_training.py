@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 import math
 import time
-import warnings
 
 import numpy as np
 
-from fastseq import backend, word2vec_states
+from fastseq import backend, checks, word2vec_states
 from fastseq.interrupts import Interrupt
 from fastseq.progress import make_words_bar
 from fastseq.reference_word2vec import CHUNK, Settings, random_bits
@@ -163,11 +162,10 @@ def _kernels():
     except ImportError as error:
         if name != "cython":
             raise
-        warnings.warn(
+        checks.warn(
             "fastseq runs on its slower NumPy code for word vectors, since its second extension "
             f"is not usable ({error}): build it where a C compiler is installed",
             RuntimeWarning,
-            stacklevel=4,
         )
         return importlib.import_module(KERNELS["numpy"])
 

@@ -25,7 +25,7 @@ KINDS = {
     "dot": {"attention": "dot", "bidirectional": False},
     "noise": {
         "attention": "general",
-        "num_layers": 2,
+        "num_layers": 3,
         "dropout": 0.3,
         "word_dropout": 0.3,
         "label_smoothing": 0.1,

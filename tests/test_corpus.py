@@ -9,7 +9,9 @@ import io
 import itertools
 import lzma
 import os
+import queue
 import sys
+import time
 from collections import Counter
 
 import numpy as np
@@ -196,6 +198,27 @@ def test_threads_and_disk_change_nothing(write, backend, monkeypatch, workers, m
     corpus = fs.Corpus.from_file(write(text), keys=keys, **options)
     counts = Counter(itertools.chain.from_iterable(split(text)))
     assert_same(corpus, (*encode(split(text), keys), keys, [counts[key] for key in keys]))
+
+
+def test_a_thread_that_waits_changes_nothing(write, backend, monkeypatch):
+    calls = itertools.count()
+
+    class Slow(queue.SimpleQueue):
+        """Whoever comes first has its chunk by then, and is overtaken."""
+
+        def get(self, *args):
+            if next(calls) == 0:
+                time.sleep(0.1)
+            return super().get(*args)
+
+        def get_nowait(self):
+            return self.get(False)
+
+    monkeypatch.setattr(corpus_reading, "SimpleQueue", Slow)
+    monkeypatch.setattr(corpus_reading, "BLOCK", 300)
+    text = random_text(5)
+    corpus = fs.Corpus.from_file(write(text), min_count=1, workers=2)
+    assert_same(corpus, naive(split(text), min_count=1))
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0, 4000])

@@ -139,6 +139,20 @@ def test_gradients_accumulate(kind):
     assert_close(decoder.parameters.flat_grad, 2 * gradient)
 
 
+@all_kinds
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_backprop_leaves_its_arguments_alone(backend, cell, kind):
+    decoder = make(cell, kind)
+    for lengths in ((None, None), (LENGTHS, MEMORY_LENGTHS)):
+        x, memory, state = make_inputs(decoder)
+        y, final, weights, backprop = decoder.forward(x, memory, state, *lengths)
+        dy, dweights, *dfinal = heads_of(y, weights, final)
+        given = x, memory, state, dy, like(final, dfinal), dweights
+        before = copy.deepcopy(given)
+        backprop(dy, like(final, dfinal), dweights)
+        assert_identical(given, before)
+
+
 # --- equivalences ---------------------------------------------------------------------------
 
 

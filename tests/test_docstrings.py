@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,16 @@ def test_examples(name):
         pytest.importorskip(NEEDS[name])
     result = doctest.testmod(importlib.import_module(f"fastseq.{name}"))
     assert result.attempted and not result.failed
+
+
+def test_all_that_is_public_is_described():
+    silent = []
+    for name in set(fastseq.__all__) - {"__version__"}:
+        value = getattr(fastseq, name)
+        if not inspect.getdoc(value):
+            silent.append(name)
+        for own, member in inspect.getmembers(value) if inspect.isclass(value) else ():
+            is_public = inspect.isroutine(member) and not own.startswith("_")
+            if is_public and not inspect.getdoc(member):
+                silent.append(f"{name}.{own}")
+    assert not silent

@@ -5,6 +5,7 @@ import pytest
 from layer_cases import backend_fixture  # noqa: F401
 
 import fastseq as fs
+from fastseq.elementwise import log_probs
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4), (2, 3, 17)])
@@ -37,3 +38,17 @@ def test_sigmoid_of_other_layouts(backend):
 def test_sigmoid_of_no_floats(wrong):
     with pytest.raises(TypeError, match="x must hold floating-point numbers"):
         fs.sigmoid(wrong)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_log_probs(backend, dtype, tolerance):
+    rng = np.random.default_rng(0)
+    logits = np.asarray(rng.normal(0, 5, (6, 9)), dtype)
+    logits[2] += 900
+    targets = rng.integers(9, size=6)
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    expected = np.log(powers / powers.sum(axis=1, keepdims=True))[np.arange(6), targets]
+    found = log_probs(logits, targets)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    assert log_probs(logits[:0], targets[:0]).shape == (0,)

@@ -24,6 +24,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import training, training_arguments
+from fastseq.models.estimator import Estimator
 from fastseq.models.settings import TRAINING
 
 
@@ -62,12 +63,41 @@ def test_settings_of_training_come_last_and_are_described(case):
     names = list(inspect.signature(cls).parameters)
     assert names[-len(TRAINING) :] == list(TRAINING)
     for name in names:
-        assert re.search(rf"^    (\w+, )*{name}(, \w+)* : ", cls.__doc__, re.M), name
+        assert re.search(rf"^(\w+, )*{name}(, \w+)* : ", cls.__doc__, re.M), name
     assert "{training}" not in cls.__doc__ and "{run}" not in cls.fit.__doc__
     for name in ("validation", "checkpoint", "callbacks", "keep_interrupted", "progress"):
-        assert re.search(rf"^        {name} : ", cls.fit.__doc__, re.M), name
+        assert re.search(rf"^{name} : ", cls.fit.__doc__, re.M), name
     with pytest.raises(TypeError, match="positional"):
         cls(3)
+
+
+@pytest.mark.parametrize("lacks", ["read", "learn", "make_network", "make_batches"])
+def test_a_subclass_that_lacks_a_method_says_which(lacks):
+    class Mine(Estimator):
+        """With methods that do nothing, but for one."""
+
+        def __init__(self):
+            vars(self).update(vars(fs.SequenceTagger()))
+
+        def check_settings(self):
+            pass
+
+        def read(self, X, y):
+            return X, y
+
+        def learn(self, X, y):
+            self.vocabulary_ = None
+
+        def make_network(self, seed):
+            return fs.Linear(1, 1)
+
+        def make_batches(self, X, y, seed):
+            return []
+
+    delattr(Mine, lacks)
+    with raises(NotImplementedError, f"Mine has no method {lacks}(", f"Estimator.{lacks}"):
+        Mine().fit([["a"]], [["b"]])
+    assert inspect.getdoc(getattr(Mine, lacks))
 
 
 def test_an_unknown_setting_changes_nothing(case):

@@ -371,7 +371,7 @@ def test_scikit_learn_takes_texts_line_by_line():
         ({"embedding_dim": 2.5}, TypeError, ["embedding_dim", "2.5"]),
         ({"vocabulary_size": 0}, ValueError, ["vocabulary_size"]),
         ({"dropout": 1.0}, ValueError, ["dropout", "below 1"]),
-        ({"tie_weights": True}, ValueError, ["tie_weights", "embedding_dim=6"]),
+        ({"tie_weights": True}, ValueError, ["tie_weights", "embedding_dim = hidden_size", "6"]),
         ({"patience": 2}, ValueError, ["patience", "fit(text, validation=0.1)"]),
         ({"schedule": "plateau"}, ValueError, ["plateau", "validation"]),
         ({"batch_size": 5000}, ValueError, ["batch_size", "5000", "smaller batch_size", "longer"]),
@@ -389,6 +389,12 @@ def test_errors_of_settings(settings, error, parts):
     with raises(error, *parts):
         model.fit(TEXT)
     assert not hasattr(model, "network_")
+
+
+def test_what_can_not_be_tied_is_known_before_data_are_read():
+    for settings in ({"hidden_size": 9}, {"hidden_size": 6, "softmax": "adaptive"}):
+        with raises(ValueError, "tie_weights=True needs"):
+            make_model(tie_weights=True, embedding_dim=6, **settings).fit(3)
 
 
 @pytest.mark.parametrize(

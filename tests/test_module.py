@@ -418,6 +418,26 @@ def test_one_seed_for_several_parts():
         fs.Module.split_seed(7, 0)
 
 
+def test_named_seeds_are_those_in_order():
+    seeds = fs.Module.named_seeds(7, "ahead", "back")
+    expected = fs.Module.split_seed(7, 2)
+    for name, rng in zip(("ahead", "back"), expected, strict=True):
+        assert getattr(seeds, name).random() == rng.random()
+    assert list(vars(seeds)) == ["ahead", "back"]
+
+
+def test_a_module_carries_nothing_unless_it_says_so():
+    class Half(Chain):
+        def training_state(self):
+            return {"window": 3}
+
+    chain, half = make_chain(), Half(lower=fs.GRU(2, 3))
+    assert chain.training_state() == {}
+    chain.load_training_state({})
+    with raises(NotImplementedError, "Half has a training_state", "load_training_state(state)"):
+        half.load_training_state(half.training_state())
+
+
 def test_release_reaches_the_layers(x):
     chain = make_chain()
     expected = chain.loss_and_grad(x), chain(x)
@@ -425,6 +445,15 @@ def test_release_reaches_the_layers(x):
     chain.release()
     assert not any(layer._pool._free for layer in layers_of(chain))
     assert_identical(chain(x), expected[1])
+
+
+def test_two_sets_of_buffers_are_kept_at_most(make_layer, x):
+    """However many passes were under way at once."""
+    layer = make_layer(3, 4, seed=0)
+    passes = [layer.forward(x) for _ in range(4)]
+    for y, _, backprop in passes:
+        backprop(y)
+    assert len(layer._pool._free) == 2
 
 
 # --- what is refused ------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Searches: against all sequences there are, against plain loops, and against each other."""
 
 import collections
+import itertools
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from search_cases import (
 )
 
 import fastseq as fs
+from fastseq import constraints
 from fastseq.search import beam_search, greedy_search, sample_sequences
 
 PENALTIES = [0.0, 0.6, 1.0, 2.0, -0.5, "average"]
@@ -237,6 +239,33 @@ def test_coverage_penalty_and_attention():
     # without lengths the third position counts, too, and nobody has looked there
     (found,) = search(Script(weights), **options)
     assert all(-1000 < h.score < -100 for h in found)
+
+
+def test_sources_may_become_shorter_as_sentences_leave():
+    class Shrinking(Table):
+        """Weights as wide as the longest source that is left: twice a sentence's number."""
+
+        def attention(self, history):
+            weights = super().attention(history)
+            weights[2 * history[0] :] = 0
+            return weights
+
+        def step(self, ids):
+            logits = super().step(ids)
+            if self.shrinks:
+                self.weights = self.weights[:, : max(2 * h[0] for h in self.histories)]
+            return logits
+
+    def run(shrinks):
+        model = Shrinking(4, (1, 3, 2), source=6, end=1.0)
+        model.shrinks = shrinks
+        options = {"coverage_penalty": 0.4, "source_lengths": [2, 6, 4], "attention": True}
+        found = search(model, range(3), [5, 1, 5], beam_size=2, n_best=2, **options)
+        return found, model.weights.shape[1]
+
+    (found, width), (expected, widest) = run(True), run(False)
+    assert width < widest == 6
+    assert_same(found, expected)
 
 
 # --- equivalences -------------------------------------------------------------------------------
@@ -474,6 +503,21 @@ def test_a_prefix_that_the_model_holds_for_impossible_comes_all_the_same():
     assert all(h.tokens[:2].tolist() == [2, 3] for h in found)
 
 
+def test_nothing_is_more_than_certain():
+    """Not even what has to come where the model's own scores are lower than impossible ones."""
+
+    class Low(Table):
+        def logits(self, history):
+            logits = np.full(self.classes, -1e39)
+            logits[2] = -np.inf
+            return logits
+
+    options = {"end_id": END, "max_length": 2, "prefixes": [[2]]}
+    for run in (beam_search, sample_sequences):
+        ((found, *_),) = run(Low(4), [START], **options)
+        assert -np.inf < found.log_prob <= 0
+
+
 def test_where_everything_is_ruled_out_it_ends():
     options = {"min_length": 5, "max_length": 9, "no_repeat_ngram": 1, "excluded": [1]}
     (found,) = search(Table(4), beam_size=6, n_best=6, **options)
@@ -509,6 +553,10 @@ PHRASES = [
     [[3], [3]],
     [[1, 2], [2, 3]],
     [[2], [3, 1], [1]],
+    [[2, 3], [2]],
+    [[2, 3, 1], [3]],
+    [[1], [1, 1]],
+    [[1, 2, 1], [2], [1, 2]],
 ]
 
 
@@ -531,7 +579,7 @@ def test_phrases_always_occur(phrases, beam_size):
                 assert h.log_prob == pytest.approx(Table(5, seed=seed).log_prob(0, tokens))
 
 
-@pytest.mark.parametrize("phrases", [p for p in PHRASES if sum(map(len, p)) <= 3], ids=str)
+@pytest.mark.parametrize("phrases", [p for p in PHRASES if sum(map(len, p)) <= 4], ids=str)
 def test_a_wide_beam_finds_the_best_with_the_phrases(phrases):
     (found,) = search(Table(4), beam_size=400, n_best=9, constraints=[phrases])
     expected = exhaustive(Table(4), 0, 4, keep=lambda tokens: occurs(phrases, list(tokens)))[:9]
@@ -546,6 +594,20 @@ def test_phrases_and_prefixes():
     assert tokens[:2] == [2, 3] and occurs([[3, 4], [5]], tokens)
 
 
+def test_a_prefix_may_have_phrases_of_which_one_begins_the_other():
+    options = {"prefixes": [[2, 3, 2]], "constraints": [[[2, 3], [2]]]}
+    (found,) = search(Table(5, end=3.0), max_length=3, beam_size=3, **options)
+    assert found_tokens(found) == [(2, 3, 2)]
+
+
+@pytest.mark.parametrize("phrases", PHRASES, ids=str)
+def test_progress_is_the_best_of_all_readings(phrases):
+    phrases_of = constraints.Phrases([tuple(phrase) for phrase in phrases])
+    for tokens in itertools.product(range(1, 4), repeat=5):
+        whole = not phrases_of.left(phrases_of.after(tokens))
+        assert whole == occurs(phrases, list(tokens)), tokens
+
+
 def test_what_leaves_no_room_for_phrases_takes_no_place():
     model = Table(5)
     search(model, max_length=2, beam_size=5, constraints=[[[2, 3]]])
@@ -553,21 +615,24 @@ def test_what_leaves_no_room_for_phrases_takes_no_place():
 
 
 def test_banks_share_the_beam():
-    from fastseq.constraints import allocate
-
     def bank(count, log_probs):
         return [(count, p, count, i) for i, p in enumerate(log_probs)]
 
     full = bank(0, [-1, -2, -3, -4]) + bank(1, [-5, -6, -7]) + bank(2, [-8, -9, -10])
-    assert [c[1] for c in allocate(full, 2, 6)] == [-1, -2, -5, -6, -8, -9]
-    assert [c[1] for c in allocate(full, 2, 4)] == [-1, -5, -8, -9]  # the rest to the highest
-    assert [c[1] for c in allocate(full, 2, 1)] == [-8]
+    assert [c[1] for c in constraints.allocate(full, 2, 6)] == [-1, -2, -5, -6, -8, -9]
+    assert [c[1] for c in constraints.allocate(full, 2, 4)] == [
+        -1,
+        -5,
+        -8,
+        -9,
+    ]  # the rest to the highest
+    assert [c[1] for c in constraints.allocate(full, 2, 1)] == [-8]
     few = bank(0, [-1, -2, -3, -4]) + bank(2, [-8])
-    assert [c[1] for c in allocate(few, 2, 3)] == [-1, -2, -8]
-    assert [c[1] for c in allocate(few[:4], 2, 9)] == [-1, -2, -3, -4]
+    assert [c[1] for c in constraints.allocate(few, 2, 3)] == [-1, -2, -8]
+    assert [c[1] for c in constraints.allocate(few[:4], 2, 9)] == [-1, -2, -3, -4]
     # what banks 1 and 3 can't fill goes to 2: the nearest, and of two as near the higher
     apart = bank(0, [-1, -2, -3, -4]) + bank(2, [-5, -6, -7, -8])
-    assert [c[1] for c in allocate(apart, 3, 4)] == [-1, -5, -6, -7]
+    assert [c[1] for c in constraints.allocate(apart, 3, 4)] == [-1, -5, -6, -7]
 
 
 # --- ensembles ------------------------------------------------------------------------------------
@@ -803,8 +868,11 @@ def test_wrong_states():
     for n_samples, error in ((0, ValueError), (1.5, TypeError)):
         with raises(error, "n_samples"):
             sample_sequences(Table(3), [1], n_samples=n_samples, **options)
-    with raises(ValueError, "top_p"):
-        sample_sequences(Table(3), [1], top_p=0, **options)
+    for wrong in ({"temperature": -1.0}, {"top_k": 0}, {"top_p": 0}):
+        model = Table(3)
+        with raises(ValueError, *wrong):
+            sample_sequences(model, [1], **wrong, **options)
+        assert not model.rows  # it has not begun
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -416,6 +416,8 @@ def test_models_decide_together(fitted):
         ({"vocabulary_size": 3}, ValueError, "vocabulary_size must leave room for the 3 special"),
         ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
         ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
+        ({"tie_weights": True, "hidden_size": 0}, ValueError, "hidden_size must be at least 1"),
+        ({"attention": "dot", "bidirectional": 1}, TypeError, "bidirectional must be True or"),
         ({"beam_size": 0}, ValueError, "beam_size must be at least 1"),
         ({"metric": "f1"}, ValueError, "metric must be one of 'exact', 'wer', 'bleu', 'chrf'"),
         ({"selection": "best"}, ValueError, "selection must be one of 'loss', 'score'"),
@@ -500,6 +502,11 @@ def test_strings_are_no_lists_of_tokens():
 def test_wrong_options(fitted, options, error, message):
     with raises(error, message):
         fitted.predict(["abc"], **options)
+
+
+def test_what_a_prefix_has_of_phrases_takes_no_more_room(fitted):
+    options = {"prefixes": ["ab"], "constraints": [["b", "a"]], "max_length": 2}
+    assert fitted.predict(["abc"], **options) == ["ab"]
 
 
 def test_weights_that_are_not_finite_are_told(fitted):

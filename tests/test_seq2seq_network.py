@@ -1,6 +1,7 @@
 """The network of sequence-to-sequence models: gradients through the whole of it, and equalities."""
 
 import copy
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from network_cases import check_network, same_noise
 from seq2seq_cases import BEGIN, END, KINDS, TARGETS, UNKNOWN, make_batch, make_network, row_of
 
 import fastseq as fs
+from fastseq.models.seq2seq_decoders import make_decoder
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 
 PLAIN = [name for name in KINDS if name != "noise"]
@@ -66,11 +68,42 @@ def test_loss_is_what_is_trained_without_noise(name):
 
 
 def test_noise_acts_in_training_alone():
-    plain = make_network("deep lstm", tie_weights=True, attention="general")
+    plain = make_network("noise", dropout=0.0, word_dropout=0.0, label_smoothing=0.0)
     noisy, batch = make_network("noise"), make_batch()
     noisy.load_state_dict(plain.state_dict())
     assert noisy.loss(batch) == plain.loss(batch)
     assert noisy.loss_and_grad(batch) != noisy.loss_and_grad(batch)
+
+
+def test_dropout_acts_between_all_layers_of_a_decoder_that_looks():
+    options = {"attention": "general", "cell": "gru", "dropout": 0.5, "dtype": np.float64}
+    decoder = make_decoder(2, 3, 3, memory_size=4, seed=0, **options)
+    rng, first = np.random.default_rng(0), decoder.random_state
+    x, h, memory = (rng.standard_normal(shape) for shape in ((5, 2, 2), (3, 2, 3), (6, 2, 4)))
+
+    def run(*parts):
+        """With the same numbers as at first in these parts."""
+        decoder.random_state |= {part: first[part] for part in parts}
+        return decoder.forward(x, (h,), None, memory, None)[0]
+
+    y = run()
+    assert (run("dropout", "layers") == y).all()
+    assert (run("dropout") != y).any() and (run("layers") != y).any()
+
+
+@pytest.mark.parametrize("use", ["loss", "loss_and_grad"])
+def test_release_reaches_the_losses(use):
+    network, batch = make_network(dtype=np.float32, n_target=9000), make_batch()
+    tracemalloc.start()
+    try:
+        getattr(network, use)(batch)
+        before = tracemalloc.get_traced_memory()[0]
+        network.release()
+        freed = before - tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    logits = network.count(batch) * network.n_target
+    assert freed > logits * network.dtype.itemsize / 2
 
 
 def test_label_smoothing_is_that_of_the_loss():
@@ -141,6 +174,46 @@ def test_rows_keep_state_and_source_wherever_they_go(name):
             for token in tokens:
                 got = alone.step(np.array([token]))
             assert_close(got[0], expected, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm", "deep", "general", "deep concat"])
+def test_decoding_keeps_the_weights_of_its_start(backend, name):
+    network, batch = make_network(name), make_batch(rows=3)
+    steps = network.decoder.start(*reversed(network.read(batch.x, batch.lengths)), batch.lengths)
+    expected, x = copy.deepcopy(steps), np.ones((3, 4))
+    first = expected.step(x), expected.step(x)
+    network.parameters.flat[:] *= 2
+    assert_identical((steps.step(x), steps.step(x)), first)
+
+
+@pytest.mark.parametrize("attention", [None, "general"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_decoders_read_tokens_and_what_is_beside_them(attention, num_layers):
+    options = {"memory_size": 4, "cell": "gru", "dropout": 0.0, "dtype": np.float64, "seed": 0}
+    decoder = make_decoder(5, 3, num_layers, attention=attention, **options)
+    table = fs.Embedding(6, 2, dtype=np.float64, seed=1)
+    rng = np.random.default_rng(0)
+    h, memory, known = (rng.standard_normal(s) for s in ((num_layers, 4, 3), (5, 4, 4), (4, 3)))
+    ids, given = rng.integers(6, size=(7, 4)), ((h,), [3, 7, 0, 7], memory, [5, 1, 2, 0])
+    x = np.concatenate([table(ids), np.broadcast_to(known, (7, 4, 3))], axis=2)
+    (expected, looked), inputs = decoder(x, *given), {"embedding": table, "beside": known}
+    for y, weights in (decoder(ids, *given, **inputs), decoder(x[:, :, :2], *given, beside=known)):
+        assert_close(y, expected, 1e-14)
+        assert looked is None or (weights == looked).all()
+
+    y, back = decoder.forward(x, *given)
+    dx, (dh,), dmemory = back(2 * y)
+    d_table, d_known = np.zeros((6, 2)), dx[:, :, 2:].sum(axis=0)
+    np.add.at(d_table, ids, dx[:, :, :2])
+    expected = dh, d_known, d_table, decoder.parameters.flat_grad.copy()
+    decoder.parameters.zero_grad()
+    y, back = decoder.forward(ids, *given, **inputs)
+    dx, (dh,), of_memory, d_known = back(2 * y)
+    assert dx is None
+    d_table = table.parameters.grads["weight"]
+    assert_close((dh, d_known, d_table, decoder.parameters.flat_grad), expected, 1e-13)
+    if attention is not None:
+        assert_close(of_memory, dmemory, 1e-13)
 
 
 def test_the_state_is_handed_over_as_it_is_without_a_reverse_direction():

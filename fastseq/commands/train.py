@@ -19,8 +19,14 @@ def add(commands):
     add_regressor(kinds)
     add_language(kinds)
     add_seq2seq(kinds)
-    add_dialogue(kinds, "hred", models.HRED, "an answer to a dialogue")
-    add_dialogue(kinds, "vhred", models.VHRED, "answers that vary, by a latent variable")
+    add_dialogue(kinds, "hred", models.HRED, describe_answers, "an answer to a dialogue")
+    add_dialogue(
+        kinds,
+        "vhred",
+        models.VHRED,
+        describe_latent_answers,
+        "answers that vary, by a latent variable",
+    )
     add_vae(kinds)
     add_sequence_vae(kinds)
 
@@ -95,6 +101,7 @@ def add_language(kinds):
         models.LanguageModel,
         read_text,
         (),
+        describe=describe_text,
         help="the next character, word or subword of a text",
         description=(
             "Learn to go on with a text, of which all lines are read in order. The model says how "
@@ -113,6 +120,7 @@ def add_seq2seq(kinds):
         read_pairs,
         (),
         option="pairs",
+        describe=describe_metric,
         help="a sequence for a sequence: pronunciation, translation",
         description=(
             "Learn to write a sequence for a sequence. The data are pairs: a .tsv file with a "
@@ -131,7 +139,7 @@ def add_seq2seq(kinds):
     )
 
 
-def add_dialogue(kinds, name, cls, text):
+def add_dialogue(kinds, name, cls, describe, text):
     command = _add_kind(
         kinds,
         name,
@@ -139,6 +147,7 @@ def add_dialogue(kinds, name, cls, text):
         read_dialogues,
         (),
         option="dialogues",
+        describe=describe,
         help=text,
         description=(
             "Learn to answer in dialogues. The data are files with an utterance in each line and "
@@ -167,6 +176,7 @@ def add_vae(kinds):
         models.VAE,
         read_vectors,
         (),
+        describe=describe_bound,
         help="a few numbers that stand for a vector",
         description=(
             "Learn an autoencoder whose code is a random variable. The data are vectors: .npz "
@@ -185,6 +195,7 @@ def add_sequence_vae(kinds):
         models.SequenceVAE,
         read_lines,
         (),
+        describe=describe_bound,
         help="a few numbers that stand for a line of text",
         description=(
             "Learn an autoencoder of lines, such as sentences, whose code is a random variable. "
@@ -196,6 +207,50 @@ def add_sequence_vae(kinds):
     )
 
 
+# --- what a model is worth on test data -----------------------------------------------------------
+
+
+def describe_score(estimator, test):
+    """The score that all of them have."""
+    return f"score {estimator.score(*test):.4f}"
+
+
+def describe_text(estimator, test):
+    """How probable a language model finds a text."""
+    score = estimator.score(*test)
+    bits = -score / np.log(2)
+    return f"perplexity {np.exp(-score):.3f}, {bits:.4f} bits per {estimator.unit}"
+
+
+def describe_metric(estimator, test):
+    """The score, by the name that the settings choose."""
+    return f"{estimator.metric} {estimator.score(*test):.4f}"
+
+
+def describe_answers(estimator, test):
+    """How many answers are right, and how probable the real ones are."""
+    exact, perplexity = estimator.score(*test), estimator.perplexity(*test)
+    return f"exact {exact:.4f}, perplexity {perplexity.per_word:.3f} per token"
+
+
+def describe_latent_answers(estimator, test):
+    """The same, and whether the latent variable is used."""
+    return f"{describe_answers(estimator, test)}, {_describe_latent(estimator, test)}"
+
+
+def describe_bound(estimator, test):
+    """How probable data are, and whether the latent variable is used."""
+    score = estimator.score(*test)
+    return f"log-probability {score:.4f} nats, {_describe_latent(estimator, test)}"
+
+
+def _describe_latent(estimator, test):
+    report = estimator.latent_report(*test)
+    return f"divergence {report.kl:.4f} nats, {report.active_units} active units"
+
+
+# --- arguments --------------------------------------------------------------------------------
+
 # instead of DATA: one file or two of pairs; a file of dialogues
 OPTIONS = {
     "pairs": {
@@ -206,7 +261,7 @@ OPTIONS = {
 }
 
 
-def _add_kind(kinds, name, cls, read, formats, *, option=None, **texts):
+def _add_kind(kinds, name, cls, read, formats, *, option=None, describe=describe_score, **texts):
     command = kinds.add_parser(name, **texts)
     some, source = {}, "DATA"
     if option is None:
@@ -235,7 +290,8 @@ def _add_kind(kinds, name, cls, read, formats, *, option=None, **texts):
     if formats:
         data.add_format(command, formats)
     options.add_settings(command, cls)
-    command.set_defaults(run=run, one_blas_thread=True, cls=cls, read=read, parser=command)
+    command.set_defaults(run=run, one_blas_thread=True, cls=cls, parser=command)
+    command.set_defaults(read=read, describe=describe)
     return command
 
 
@@ -284,7 +340,7 @@ def run(args):
     history = estimator.history_
     print(f"{args.out}: {history}")
     if test is not None:
-        print(f"{pairs.describe(args.test)}: {describe_score(estimator, test)}")
+        print(f"{pairs.describe(args.test)}: {args.describe(estimator, test)}")
     if failure is not None:
         raise failure
     return _command.code_of(history.stopped)
@@ -317,29 +373,6 @@ def _read(path, args, estimator):
     except (TypeError, ValueError) as error:
         raise ValueError(f"{pairs.describe(path)}: {error}") from error
     return read
-
-
-def describe_score(estimator, test):
-    """How good it is on test data."""
-    score = estimator.score(*test)
-    if isinstance(estimator, models.HRED):
-        per_word = estimator.perplexity(*test).per_word
-        latent = _describe_latent(estimator, test) if isinstance(estimator, models.VHRED) else ""
-        return f"exact {score:.4f}, perplexity {per_word:.3f} per token{latent}"
-    if isinstance(estimator, (models.VAE, models.SequenceVAE)):
-        return f"log-probability {score:.4f} nats" + _describe_latent(estimator, test)
-    if isinstance(estimator, models.Seq2Seq):
-        return f"{estimator.metric} {score:.4f}"
-    if not isinstance(estimator, models.LanguageModel):
-        return f"score {score:.4f}"
-    bits = -score / np.log(2)
-    return f"perplexity {np.exp(-score):.3f}, {bits:.4f} bits per {estimator.unit}"
-
-
-def _describe_latent(estimator, test):
-    """Whether the latent variable is used."""
-    report = estimator.latent_report(*test)
-    return f", divergence {report.kl:.4f} nats, {report.active_units} active units"
 
 
 # --- data ---------------------------------------------------------------------------------------

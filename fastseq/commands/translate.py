@@ -132,8 +132,8 @@ def _check_kind(args):
 def run(args):
     """Read a model and lines, write what it makes of them."""
     _check_kind(args)
-    inputs = (args.model, *args.ensemble, args.data, args.prefixes, args.constraints)
-    files.check_outputs([("--out", args.out)], inputs)
+    read = (args.model, *args.ensemble, args.data, args.prefixes, args.constraints)
+    files.check_outputs([("--out", args.out)], read)
     model, *others = (load(path) for path in (args.model, *args.ensemble))
     lines = _translate(model, others, args)
     if args.out is not None:

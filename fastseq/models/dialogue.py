@@ -16,9 +16,8 @@ from fastseq.models.conversation import Conversation
 from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatches
 from fastseq.models.dialogue_network import DialogueNetwork, Heard
 from fastseq.models.estimator import Estimator
-from fastseq.models.networks import CELLS, check_parameters
+from fastseq.models.networks import CELLS, check_parameters, check_tied
 from fastseq.models.settings import Run, estimator, run_described
-from fastseq.models.writing_network import check_tied
 from fastseq.models.writing_options import WritingOptions
 
 if TYPE_CHECKING:

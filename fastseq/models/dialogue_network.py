@@ -182,39 +182,43 @@ class DialogueNetwork(WritingNetwork):
         seed: int | np.random.Generator | None = None,
         **parts: Module,
     ) -> None:
-        seeds = self.split_seed(seed, 10)
+        seeds = self.named_seeds(
+            seed,
+            *("words", "embedding", "encoder", "context", "bridge", "decoder"),
+            *("dropout", "tied", "linear", "dropout_out"),
+        )
         sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}
         if not checks.flag("context", context) and attention is not None:
             raise ValueError(
                 f"attention looks at the context, got {attention!r} with context=False; take "
                 "attention=None, or a Seq2Seq for attention to words"
             )
-        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
-        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds[2]}
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
+        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds.encoder}
         encoder = recurrent_layers(embedding_dim, *sizes, **options, **own)
         known = context_size + self._latent_size if context else 0
         if context:
             outputs = hidden_size * (1 + bidirectional)
-            parts["context"] = CELLS[cell](outputs, context_size, dtype=dtype, seed=seeds[3])
-            parts["bridge"] = VectorBridge(known, *sizes, seed=seeds[4], **own)
+            parts["context"] = CELLS[cell](outputs, context_size, dtype=dtype, seed=seeds.context)
+            parts["bridge"] = VectorBridge(known, *sizes, seed=seeds.bridge, **own)
         elif bidirectional:
-            parts["bridge"] = Bridge(encoder, seed=seeds[4])
+            parts["bridge"] = Bridge(encoder, seed=seeds.bridge)
         looks = {"memory_size": context_size, "attention": attention}
         parts["decoder"] = make_decoder(
-            embedding_dim + known, *sizes, **looks, dropout=dropout, seed=seeds[5], **own
+            embedding_dim + known, *sizes, **looks, dropout=dropout, seed=seeds.decoder, **own
         )
         super().__init__(
             embedding,
             (begin_id, end_id, unknown_id),
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=seeds[0],
+            rng=seeds.words,
             embedding=embedding,
-            dropout=Dropout(dropout, seed=seeds[6]),
+            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=encoder,
             **parts,
             **self.output_parts(
-                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds[7:]
+                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds
             ),
         )
         self._directions = 1 + bidirectional
@@ -230,17 +234,13 @@ class DialogueNetwork(WritingNetwork):
         """
         inputs, targets, mask, lengths = shifted(batch)
         heard, into_history = self._hear_forward(batch)
-        opening, extra, through_opening = self._open_forward(heard, batch)
+        opening, complete, through_opening = self._open_forward(heard, batch)
         state, *given = opening
         y, through_decoder = self._decode_forward(inputs, state, lengths, *given)
         loss, backprop = self._loss_forward(y, targets, mask)
         d_state, d_known, d_memory = through_decoder(backprop())
         into_history(through_opening(d_state, d_known)._replace(memory=d_memory))
-        return self._total(loss, extra, batch)
-
-    def _total(self, loss, extra, batch):
-        """The loss with what ``_open_forward`` has to add, which is nothing here."""
-        return loss
+        return complete(loss)
 
     def loss(self, batch: DialogueBatch) -> float:
         """The mean loss without dropout and smoothing, for validation.
@@ -303,7 +303,7 @@ class DialogueNetwork(WritingNetwork):
         return heard, back
 
     def _open_forward(self, heard, batch):
-        """As :meth:`open`; what ``_total`` must know; and the way back to what was heard."""
+        """As :meth:`open`; what makes the loss complete; and the way back to what was heard."""
         if self._has_context:
             state, through_bridge = self.bridge.forward(heard.states)
 
@@ -311,11 +311,11 @@ class DialogueNetwork(WritingNetwork):
                 return Heard(states=d_known + through_bridge(d_state))
 
             opening = Opening(state, heard.states, heard.memory, heard.memory_lengths)
-            return opening, None, back
+            return opening, _as_it_is, back
         state, through_bridge = heard.last, lambda d_state: d_state
         if "bridge" in self.children:
             state, through_bridge = self.bridge.forward(heard.last)
-        return Opening(state), None, lambda d_state, d_known: Heard(through_bridge(d_state))
+        return Opening(state), _as_it_is, lambda d_state, d_known: Heard(through_bridge(d_state))
 
     # --- what was heard -------------------------------------------------------------------------
 
@@ -401,7 +401,11 @@ class DialogueNetwork(WritingNetwork):
         """The decoder's outputs (T, A, H) for a batch's answers."""
         inputs, _, _, lengths = shifted(batch)
         state, *given = opening
-        return self._decode(inputs, state, lengths, *given)
+        return self._decode(inputs, state, lengths, *given)[0]
+
+
+def _as_it_is(loss):
+    return loss
 
 
 def _picked(parts, rows):

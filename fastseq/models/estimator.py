@@ -55,20 +55,9 @@ class Estimator(Training):
     """Common to all estimators.
 
     A subclass has settings, of which ``settings.estimator`` makes its constructor, and the methods
-
-    ``check_settings()``
-        Raise unless the settings make sense.
-    ``read(X, y)``
-        The data of ``fit`` as the next ones take them: lists or arrays, or what has
-        ``take(rows)``, with an entry for each sequence; raise if something is wrong with them.
-    ``learn_labels(y)``, ``learn(X, y)``
-        Set the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
-        Labels are those of all targets, a part that is held out by chance included.
-    ``make_network(seed)``
-        A Module with ``loss_and_grad(batch)`` and ``loss(batch)``, from settings and what was
-        learned.
-    ``make_batches(X, y, seed)``
-        What gives the network's batches; in a fixed order if the seed is None.
+    that ``fit`` calls in this order: :meth:`check_settings`, :meth:`read`, also for a validation,
+    :meth:`learn_labels`, :meth:`learn`, :meth:`make_network` and :meth:`make_batches`, also for a
+    validation.
     """
 
     learned: tuple[str, ...] = ()
@@ -135,9 +124,6 @@ class Estimator(Training):
         ]
         return f"{type(self).__name__}({', '.join(settings)})"
 
-    def check_settings(self):
-        raise NotImplementedError
-
     def _check_training(self):
         """Raise unless the settings that all estimators share make sense."""
         checks.positive_int("epochs", self.epochs)
@@ -158,6 +144,80 @@ class Estimator(Training):
         if self.random_state is not None:
             checks.not_negative_int("random_state", self.random_state)
         word_vectors.check(self)
+
+    # --- what subclasses have -------------------------------------------------------------------
+
+    def check_settings(self) -> None:
+        """Raise unless the settings make sense.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        raise self._lack("check_settings()")
+
+    def read(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """The data of ``fit`` as the methods after this one take them, checked.
+
+        Returns
+        -------
+        X, y
+            Lists or arrays, or what has ``take(rows)``, with an entry for each sequence.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is wrong with them.
+        """
+        raise self._lack("read(X, y)")
+
+    def learn_labels(self, y: Any) -> None:
+        """Learn which labels there are; nothing, where targets are no labels.
+
+        Parameters
+        ----------
+        y
+            All targets that were read, a part that is held out by chance included.
+        """
+
+    def learn(self, X: Any, y: Any) -> None:
+        """Learn what the network is made for, such as a vocabulary, from data that were read.
+
+        It sets the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
+        """
+        raise self._lack("learn(X, y)")
+
+    def make_network(self, seed: Any) -> Module:
+        """A new network, from settings and what was learned.
+
+        Parameters
+        ----------
+        seed : int, Generator or None
+
+        Returns
+        -------
+        network : Module
+            With ``loss_and_grad(batch)`` and ``loss(batch)``.
+        """
+        raise self._lack("make_network(seed)")
+
+    def make_batches(self, X: Any, y: Any, seed: Any) -> Any:
+        """The network's batches of data that were read.
+
+        Parameters
+        ----------
+        X, y
+        seed : int, Generator or None
+            None for a fixed order.
+        """
+        raise self._lack("make_batches(X, y, seed)")
+
+    def _lack(self, method):
+        name = method.partition("(")[0]
+        return NotImplementedError(
+            f"{type(self).__name__} has no method {method}, which fit needs: Estimator.{name} "
+            "describes what it does"
+        )
 
     # --- training -------------------------------------------------------------------------------
 
@@ -234,9 +294,6 @@ class Estimator(Training):
         if len(validation) != 2:
             raise ValueError(f"validation must be a pair (X, y), got {len(validation)} values")
         return validation
-
-    def learn_labels(self, y):
-        """Nothing, where targets are no labels."""
 
     def _begin(self, seed, vectors):
         """A new network for what was learned, with vectors for its tokens."""

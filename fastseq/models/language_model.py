@@ -13,8 +13,8 @@ from fastseq import checks
 from fastseq.batching import BPTTWindows, pad
 from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
-from fastseq.models.language_network import SOFTMAXES, LanguageNetwork
-from fastseq.models.networks import CELLS, check_outputs, softmax
+from fastseq.models.language_network import SOFTMAXES, LanguageNetwork, check_softmax_to_tie
+from fastseq.models.networks import CELLS, check_outputs, check_tied, softmax
 from fastseq.models.settings import Run, estimator, run_described
 from fastseq.sampling import Sampler
 
@@ -142,6 +142,9 @@ class LanguageModel(Estimator):
         checks.fraction("dropout", self.dropout)
         checks.flag("tie_weights", self.tie_weights)
         checks.choice("softmax", self.softmax, SOFTMAXES)
+        if self.tie_weights:
+            check_tied(self.embedding_dim, self.hidden_size)
+            check_softmax_to_tie(self.softmax)
         if self.embeddings is not None and self.unit == "id":
             raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 

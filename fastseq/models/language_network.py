@@ -13,9 +13,10 @@ import numpy as np
 from fastseq import checks
 from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from fastseq.backend import kernels
+from fastseq.elementwise import log_probs
 from fastseq.layers import Dropout, Embedding, Linear
 from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
-from fastseq.models.networks import recurrent_layers, run_over_tokens
+from fastseq.models.networks import prepare_to_tie, recurrent_layers, run_over_tokens
 from fastseq.module import Module
 from fastseq.sampled_softmax import SampledSoftmaxLoss
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 SOFTMAXES = ("full", "adaptive", "sampled")
 NARROWER = 4  # each cluster of an adaptive softmax has features by this factor less
-TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 
 
 class LanguageNetwork(Module):
@@ -93,32 +93,38 @@ class LanguageNetwork(Module):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.split_seed(seed, 6)
-        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[0])
+        seeds = self.named_seeds(
+            seed,
+            *("embedding", "layers", "dropout", "dropout_out", "output", "sampled"),
+        )
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
         sizes = embedding_dim, hidden_size, num_layers
-        layers = recurrent_layers(*sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seeds[1])
+        layers = recurrent_layers(
+            *sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seeds.layers
+        )
         if checks.flag("tie_weights", tie_weights):
-            _prepare_to_tie(embedding, hidden_size, softmax, seeds[0])
+            check_softmax_to_tie(softmax)
+            prepare_to_tie(embedding, hidden_size, seeds.embedding)
         children = {
             "embedding": embedding,
-            "dropout": Dropout(dropout, seed=seeds[2]),
+            "dropout": Dropout(dropout, seed=seeds.dropout),
             "layers": layers,
-            "dropout_out": Dropout(dropout, seed=seeds[3]),
+            "dropout_out": Dropout(dropout, seed=seeds.dropout_out),
         }
         if checks.choice("softmax", softmax, SOFTMAXES) == "adaptive":
             cutoffs = _usual_cutoffs(n_tokens, hidden_size) if cutoffs is None else cutoffs
             _check_clusters(n_tokens, hidden_size, cutoffs)
             self._loss = children["softmax"] = AdaptiveLogSoftmaxWithLoss(
-                hidden_size, n_tokens, cutoffs, div_value=NARROWER, dtype=dtype, seed=seeds[4]
+                hidden_size, n_tokens, cutoffs, div_value=NARROWER, dtype=dtype, seed=seeds.output
             )
         else:
             tied = embedding if tie_weights else None
-            linear = Linear(hidden_size, n_tokens, dtype=dtype, seed=seeds[4], tied=tied)
+            linear = Linear(hidden_size, n_tokens, dtype=dtype, seed=seeds.output, tied=tied)
             linear.parameters["bias"][...] = 0
             self._loss, children["linear"] = LinearCrossEntropyLoss(linear), linear
         if softmax == "sampled":
             count = min(checks.positive_int("num_sampled", num_sampled), n_tokens)
-            self._loss = children["softmax"] = SampledSoftmaxLoss(linear, count, seed=seeds[5])
+            self._loss = children["softmax"] = SampledSoftmaxLoss(linear, count, seed=seeds.sampled)
         super().__init__(**children)
         self._state = self._measured = None
         self.settings = {"network": repr(self)}  # which a checkpoint compares
@@ -200,9 +206,7 @@ class LanguageNetwork(Module):
         """
         h, state = self.layers(ids[:-1, None], state, embedding=self.embedding)
         scores, targets = self.scores(h[:, 0]), np.ascontiguousarray(ids[1:])
-        log_sums, picked = np.empty(len(targets)), np.empty(len(targets))
-        kernels().softmax_cross_entropy_forward(scores, targets, log_sums, picked, None)
-        return picked - log_sums, state
+        return log_probs(scores, targets), state
 
     def stream(self) -> TokenStream:
         """The network one token at a time; see :class:`TokenStream`."""
@@ -241,16 +245,13 @@ class TokenStream:
         return self._score(self._stream.step(self._x))
 
 
-def _prepare_to_tie(embedding, hidden_size, softmax, rng):
-    """Draw vectors that can be output weights as well, if they can."""
-    if embedding.embedding_dim != hidden_size or softmax == "adaptive":
+def check_softmax_to_tie(softmax: str) -> None:
+    """Raise unless a softmax can have the table of vectors as its weights."""
+    if softmax == "adaptive":
         raise ValueError(
-            "tie_weights=True needs embedding_dim = hidden_size and no adaptive softmax, since one "
-            f"table is for inputs and outputs, got embedding_dim={embedding.embedding_dim}, "
-            f"hidden_size={hidden_size} and softmax={softmax!r}"
+            "tie_weights=True needs softmax='full' or 'sampled', since an adaptive one has several "
+            "weights, got 'adaptive'"
         )
-    weight = embedding.parameters["weight"]
-    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
 
 
 def _usual_cutoffs(n_tokens, hidden_size):

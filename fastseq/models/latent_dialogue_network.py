@@ -66,17 +66,17 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
         seed: int | np.random.Generator | None = None,
         **options: Any,
     ) -> None:
-        seeds = self.split_seed(seed, 3)
+        seeds = self.named_seeds(seed, "latent", "bag", "others")
         self._latent_size = checks.positive_int("latent_size", latent_size)
         evidence_size = hidden_size * (1 + bidirectional)
         parts = {
             "latent": GaussianLatent(
-                context_size, evidence_size, latent_size, dtype=dtype, seed=seeds[0]
+                context_size, evidence_size, latent_size, dtype=dtype, seed=seeds.latent
             )
         }
         known_size = context_size + latent_size
         parts |= self._bag_parts(
-            bag_of_words, known_size, n_tokens, hidden_size, dtype=dtype, seed=seeds[1]
+            bag_of_words, known_size, n_tokens, hidden_size, dtype=dtype, seed=seeds.bag
         )
         super().__init__(
             n_tokens,
@@ -86,7 +86,7 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
             num_layers,
             bidirectional=bidirectional,
             dtype=dtype,
-            seed=seeds[2],
+            seed=seeds.others,
             **options,
             **parts,
         )
@@ -103,7 +103,11 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
         share = len(z) / batch.tokens  # both are for an answer in the mean, the loss is per word
         _, targets, mask, _ = shifted(batch)
         bag, d_bag = self._bag_forward(known, targets, mask, batch.tokens)
-        extra = share * value + bag, kl, shifts(into_latent.posterior, into_latent.prior)
+        means = shifts(into_latent.posterior, into_latent.prior)
+
+        def complete(loss):
+            self.objective.note(loss * batch.tokens, kl, means)
+            return loss + (share * value + bag)
 
         def back(d_state, d_known):
             d_known = d_known + through_bridge(d_state) + d_bag
@@ -111,12 +115,7 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
             d_condition, d_answers = into_latent(np.ascontiguousarray(dz), share * d_kl)
             return Heard(states=d_states + d_condition, answers=d_answers)
 
-        return Opening(state, known, heard.memory, heard.memory_lengths), extra, back
-
-    def _total(self, loss, extra, batch):
-        penalty, kl, means = extra
-        self.objective.note(loss * batch.tokens, kl, means)
-        return loss + penalty
+        return Opening(state, known, heard.memory, heard.memory_lengths), complete, back
 
     def loss(self, batch: DialogueBatch) -> float:
         """The negative bound per word without dropout and smoothing, for validation.

@@ -64,7 +64,7 @@ class LatentEstimator(Estimator):
 class LatentNetwork:
     """Common to the networks of these estimators: what has come of the objective.
 
-    It stands before the network's other class, whose own state goes along.
+    It stands before the network's other class, a :class:`Module` whose own state goes along.
     """
 
     objective: Objective
@@ -75,14 +75,12 @@ class LatentNetwork:
 
     def training_state(self) -> dict[str, Any]:
         """What changes from batch to batch beside parameters, for checkpoints."""
-        others = getattr(super(), "training_state", dict)()
-        return others | {"objective": self.objective.state()}
+        return super().training_state() | {"objective": self.objective.state()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`training_state` gave."""
-        if hasattr(super(), "load_training_state"):
-            super().load_training_state(state)
         self.objective.load_state(state["objective"])
+        super().load_training_state({name: state[name] for name in state if name != "objective"})
 
 
 class LatentWriter(LatentNetwork):

@@ -16,6 +16,7 @@ from fastseq.module import Module
 from fastseq.recurrent import GRU, LSTM, RNN
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 
 
 def check_parameters(which: str, network: Module) -> None:
@@ -44,6 +45,22 @@ def check_layers(estimator):
             raise ValueError(f"memory must be at least 2 steps, got {estimator.memory}")
         if estimator.cell == "rnn":
             raise ValueError("memory needs gates to act on: give cell='lstm' or cell='gru'")
+
+
+def check_tied(embedding_dim: int, hidden_size: int) -> None:
+    """Raise unless a table of vectors can be that of the output weights as well."""
+    if embedding_dim != hidden_size:
+        raise ValueError(
+            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
+            f"and outputs, got {embedding_dim} and {hidden_size}"
+        )
+
+
+def prepare_to_tie(embedding, hidden_size, rng):
+    """Draw vectors that can be output weights as well, if they can."""
+    check_tied(embedding.embedding_dim, hidden_size)
+    weight = embedding.parameters["weight"]
+    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
 
 
 def recurrent_layers(input_size, hidden_size, num_layers, *, cell, dropout, **options):
@@ -82,19 +99,22 @@ def _expect_memory(layers, steps, rng):
                 bias[:hidden], other[:hidden] = -keep, 0
 
 
-def look_up(table, dropout, ids):
-    """The vectors of tokens after dropout, and the way back into their table."""
+def read_tokens(table, dropout, ids):
+    """What layers read of tokens in training: x, the embedding of which they are indices, or None.
+
+    And the way into the table, if dx doesn't find it by itself.
+    """
+    if not dropout.p:  # then each token's product with the weights is made only once
+        return ids, table, lambda dx: None
     vectors, into_table = table.forward(ids)
     vectors, into_dropout = dropout.forward(vectors)
-    return vectors, lambda d: into_table(into_dropout(d))
+    return vectors, None, lambda dx: into_table(into_dropout(dx))
 
 
 def run_over_tokens(layers, table, dropout, ids, lengths, state=None):
     """Outputs and last state of layers over tokens, and ``back(dy, d_state)``."""
-    if not dropout.p:  # then each token's product with the weights is made only once
-        return layers.forward(ids, state, lengths, embedding=table)
-    vectors, into_table = look_up(table, dropout, ids)
-    y, last, through_layers = layers.forward(vectors, state, lengths)
+    x, table, into_table = read_tokens(table, dropout, ids)
+    y, last, through_layers = layers.forward(x, state, lengths, embedding=table)
     return y, last, lambda dy, d_last=None: into_table(through_layers(dy, d_last)[0])
 
 
@@ -114,14 +134,16 @@ class Encoder(Module):
     """
 
     def __init__(self, inputs, embedding_dim, cell, *, dropout, dtype, seed, **options):
-        seeds, children = self.split_seed(seed, 3), {}
+        seeds, children = self.named_seeds(seed, "embedding", "dropout", "layers"), {}
         self._has_tokens = embedding_dim is not None
         if self._has_tokens:
-            children["embedding"] = Embedding(inputs, embedding_dim, dtype=dtype, seed=seeds[0])
-            children["dropout"] = Dropout(dropout, seed=seeds[1])
+            children["embedding"] = Embedding(
+                inputs, embedding_dim, dtype=dtype, seed=seeds.embedding
+            )
+            children["dropout"] = Dropout(dropout, seed=seeds.dropout)
         size = embedding_dim if self._has_tokens else inputs
         options |= {"cell": cell, "dropout": dropout, "dtype": dtype}
-        layers = make_layers(size, seed=seeds[2], **options)
+        layers = make_layers(size, seed=seeds.layers, **options)
         super().__init__(**children, layers=layers)
 
     def __call__(self, x, lengths):

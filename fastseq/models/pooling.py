@@ -41,7 +41,6 @@ def largest(y, state, lengths):
     inside = np.arange(len(y))[:, None] < lengths
     reached = np.where(inside[..., None], y, -np.inf)
     places = reached.argmax(axis=0)[None]
-    empty = np.asarray(lengths == 0)[:, None]
 
     def back(d_vectors):
         dy = np.zeros_like(y)
@@ -49,7 +48,7 @@ def largest(y, state, lengths):
         np.put_along_axis(dy, places, d_vectors[None], axis=0)
         return dy, None
 
-    return np.where(empty, 0, np.take_along_axis(y, places, axis=0)[0]), back
+    return np.take_along_axis(y, places, axis=0)[0], back
 
 
 POOLINGS = {"last": last, "mean": mean, "max": largest}

@@ -17,11 +17,10 @@ from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
 from fastseq.models.estimator import check_pairs, naming
-from fastseq.models.networks import CELLS, check_outputs
+from fastseq.models.networks import CELLS, check_outputs, check_tied
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.seq2seq_writing import TargetWriter
 from fastseq.models.settings import Run, estimator, run_described
-from fastseq.models.writing_network import check_tied
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -320,9 +319,6 @@ class Seq2Seq(TargetWriter):
         self._check_training()
         token_pairs.check_settings(self)
         checks.choice("cell", self.cell, tuple(CELLS))
-        self._check_attention()
-        if self.tie_weights is True:
-            check_tied(self.embedding_dim, self.hidden_size)
         if self.joint_vocabulary and self.target_embeddings is not None:
             raise ValueError(
                 "with joint_vocabulary=True there is one table of vectors: give source_embeddings, "
@@ -334,6 +330,9 @@ class Seq2Seq(TargetWriter):
             checks.flag(name, getattr(self, name))
         for name in ("dropout", "word_dropout", "label_smoothing"):
             checks.fraction(name, getattr(self, name))
+        self._check_attention()
+        if self.tie_weights:
+            check_tied(self.embedding_dim, self.hidden_size)
         checks.probability("scheduled_sampling", self.scheduled_sampling)
         Penalties(self.length_penalty, 0.0)
         checks.choice("metric", self.metric, METRICS)

@@ -1,8 +1,11 @@
 """The decoders of sequence-to-sequence networks: what writes the target, from state to state.
 
 All have the same methods, whether they look at the whole source or only begin with its last
-state.  T target steps, S source positions, B rows, L layers, I input size, H hidden size, E the
-size of the source's vectors.  A state is a tuple of arrays (L, B, H): h, for the LSTM h and c.
+state, and read the same: vectors x, or with an ``embedding`` indices of its vectors, and ``beside``
+these a vector for each row, at every step.
+
+T target steps, S source positions, B rows, L layers, I input size, H hidden size, E the size of the
+source's vectors.  A state is a tuple of arrays (L, B, H): h, for the LSTM h and c.
 """
 
 from __future__ import annotations
@@ -54,20 +57,19 @@ class PlainDecoder(Module):
         layers = recurrent_layers(*sizes, cell=cell, dropout=dropout, dtype=dtype, seed=seed)
         super().__init__(layers=layers)
 
-    def __call__(self, x, state, lengths, memory, memory_lengths, **given):
-        """Outputs (T, B, H) for inputs (T, B, I), and the source's weights, if there are any.
+    def __call__(self, x, state, lengths, memory, memory_lengths, *, embedding=None, beside=None):
+        """Outputs (T, B, H) for inputs (T, B, I), and the source's weights, if there are any."""
+        inputs = {"embedding": embedding, "beside": beside}
+        return self.layers(x, as_state(state), lengths, **inputs)[0], None
 
-        What is given may be an ``embedding``, of which x are indices, and ``beside``, which are
-        vectors of the rows; see the layers.
-        """
-        return self.layers(x, as_state(state), lengths, **given)[0], None
-
-    def forward(self, x, state, lengths, memory, memory_lengths, **given):
+    def forward(self, x, state, lengths, memory, memory_lengths, *, embedding=None, beside=None):
         """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory (None for zeros).
 
-        With vectors beside x their gradient comes behind these.
+        With an embedding its own gradient is added up, and dx is None; with vectors beside x
+        their gradient comes behind these.
         """
-        y, _, through_layers = self.layers.forward(x, as_state(state), lengths, **given)
+        inputs = {"embedding": embedding, "beside": beside}
+        y, _, through_layers = self.layers.forward(x, as_state(state), lengths, **inputs)
 
         def back(dy):
             dx, dstate, *d_beside = through_layers(dy)
@@ -77,11 +79,14 @@ class PlainDecoder(Module):
 
     def start(self, state, memory, memory_lengths):
         """The decoder step by step."""
-        return LayerSteps(self.layers, state)
+        return LayerSteps(self.layers.packed(), state)
 
 
 class LayerSteps:
-    """Recurrent layers that advance by a step a call, with rows that come and go."""
+    """Recurrent layers that advance by a step a call, with rows that come and go.
+
+    They are packed, since a step is too short for their weights to be packed anew.
+    """
 
     weights = None  # of the source's positions, which the layers don't see
 
@@ -115,31 +120,37 @@ class LookingDecoder(Module):
         seed,
         **options,
     ):
-        seeds = self.split_seed(seed, 3)
+        seeds = self.named_seeds(seed, "bottom", "dropout", "layers")
         kind = {"lstm": AttentionLSTM, "gru": AttentionGRU}[cell]
         children = {
             "bottom": kind(
-                input_size, hidden_size, memory_size, dtype=dtype, seed=seeds[0], **options
+                input_size, hidden_size, memory_size, dtype=dtype, seed=seeds.bottom, **options
             )
         }
         if num_layers > 1:
             between = dropout if num_layers > 2 else 0.0
             sizes = hidden_size, hidden_size, num_layers - 1
-            children["dropout"] = Dropout(dropout, seed=seeds[1])
-            children["layers"] = CELLS[cell](*sizes, dropout=between, dtype=dtype, seed=seeds[2])
+            children["dropout"] = Dropout(dropout, seed=seeds.dropout)
+            children["layers"] = CELLS[cell](
+                *sizes, dropout=between, dtype=dtype, seed=seeds.layers
+            )
         super().__init__(**children)
 
-    def __call__(self, x, state, lengths, memory, memory_lengths):
+    def __call__(self, x, state, lengths, memory, memory_lengths, *, embedding=None, beside=None):
         """Outputs (T, B, H) for inputs (T, B, I), and weights (T, B, S) of the source."""
         bottom, above = _split(state)
+        x = _with_rows(x if embedding is None else embedding(x), beside)
         y, _, weights = self.bottom(x, memory, as_state(bottom), lengths, memory_lengths)
         if "layers" in self.children:
             y, _ = self.layers(y, as_state(above), lengths)
         return y, weights
 
-    def forward(self, x, state, lengths, memory, memory_lengths):
-        """Outputs, and ``back(dy)``, which gives dx, dstate and dmemory."""
+    def forward(self, x, state, lengths, memory, memory_lengths, *, embedding=None, beside=None):
+        """Outputs, and ``back(dy)``, as that of :class:`PlainDecoder`."""
         bottom, above = _split(state)
+        if embedding is not None:
+            x, into_table = embedding.forward(x)
+        size, x = x.shape[2], _with_rows(x, beside)
         y, _, _, through_bottom = self.bottom.forward(
             x, memory, as_state(bottom), lengths, memory_lengths
         )
@@ -157,7 +168,10 @@ class LookingDecoder(Module):
             if above:
                 pairs = zip(d_bottom, above, strict=True)
                 d_bottom = tuple(np.concatenate(pair) for pair in pairs)
-            return dx, d_bottom, d_memory
+            d_beside = ()
+            if beside is not None:
+                dx, *d_beside = _without_rows(dx, size)
+            return dx if embedding is None else into_table(dx), d_bottom, d_memory, *d_beside
 
         return y, back
 
@@ -165,7 +179,7 @@ class LookingDecoder(Module):
         """The decoder step by step."""
         bottom, above = _split(state)
         first = self.bottom.start(memory, as_state(bottom), memory_lengths)
-        layers = LayerSteps(self.layers, above) if "layers" in self.children else None
+        layers = LayerSteps(self.layers.packed(), above) if "layers" in self.children else None
         return AttentionSteps(first, layers)
 
 
@@ -195,6 +209,18 @@ class AttentionSteps:
 def _split(state):
     """The state of the lowest layer, and that of those above."""
     return tuple(part[:1] for part in state), tuple(part[1:] for part in state)
+
+
+def _with_rows(x, beside):
+    """Inputs (T, B, I) with each row's vector (B, F) behind them, at every step."""
+    if beside is None:
+        return x
+    return np.concatenate([x, np.broadcast_to(beside, (len(x), *beside.shape))], axis=2)
+
+
+def _without_rows(dx, size):
+    """The gradients of both, of inputs with I = ``size``."""
+    return dx[:, :, :size], dx[:, :, size:].sum(axis=0)
 
 
 class Bridge(Module):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.layers import Dropout, Embedding
-from fastseq.models.networks import look_up, recurrent_layers
-from fastseq.models.seq2seq_decoders import Bridge, as_parts, make_decoder
+from fastseq.models.networks import recurrent_layers, run_over_tokens
+from fastseq.models.seq2seq_decoders import Bridge, as_parts, as_state, make_decoder
 from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
 from fastseq.sampling import Sampler
 
@@ -100,33 +100,32 @@ class Seq2SeqNetwork(WritingNetwork):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        (
-            words_rng,
-            encoder_rng,
-            source_rng,
-            target_rng,
-            linear_rng,
-            bridge_rng,
-            decoder_rng,
-            dropout_rng,
-            dropout_out_rng,
-        ) = self.split_seed(seed, 9)
+        seeds = self.named_seeds(
+            seed,
+            *("words", "encoder", "source", "target", "linear", "bridge", "decoder"),
+            *("dropout", "dropout_out"),
+        )
+        seeds.tied = seeds.target  # the table is drawn anew where it serves for outputs, too
         self.sampled = 0.0
         sizes = embedding_dim, hidden_size, num_layers
         own = {"cell": cell, "dropout": dropout, "dtype": dtype}
-        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=encoder_rng, **own)
+        encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=seeds.encoder, **own)
         tables = self._tables(
-            (n_source, n_target), shared_embedding, embedding_dim, dtype, (source_rng, target_rng)
+            (n_source, n_target),
+            shared_embedding,
+            embedding_dim,
+            dtype,
+            (seeds.source, seeds.target),
         )
         target = tables["source" if shared_embedding else "target"]
-        bridge = {"bridge": Bridge(encoder, seed=bridge_rng)} if bidirectional else {}
+        bridge = {"bridge": Bridge(encoder, seed=seeds.bridge)} if bidirectional else {}
         decoder = make_decoder(
             *sizes,
             memory_size=hidden_size * (1 + bidirectional),
             attention=attention,
             attention_size=attention_size,
             input_feeding=input_feeding,
-            seed=decoder_rng,
+            seed=seeds.decoder,
             **own,
         )
         super().__init__(
@@ -134,9 +133,9 @@ class Seq2SeqNetwork(WritingNetwork):
             (begin_id, end_id, unknown_id),
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=words_rng,
+            rng=seeds.words,
             **tables,
-            dropout=Dropout(dropout, seed=dropout_rng),
+            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=encoder,
             **bridge,
             decoder=decoder,
@@ -145,7 +144,7 @@ class Seq2SeqNetwork(WritingNetwork):
                 target,
                 dropout=dropout,
                 tie_weights=tie_weights,
-                seeds=(target_rng, linear_rng, dropout_out_rng),
+                seeds=seeds,
             ),
         )
 
@@ -171,21 +170,17 @@ class Seq2SeqNetwork(WritingNetwork):
         if self.sampled:
             inputs = self._write_some(inputs, batch.x, batch.lengths)
         memory, state, into_source = self._read_forward(self._without_some(batch.x), batch.lengths)
-        inputs = self._without_some(inputs)
-        vectors, into_target = look_up(self._target, self.dropout, inputs)
-        y, through_decoder = self.decoder.forward(vectors, state, lengths, memory, batch.lengths)
+        source = {"memory": memory, "memory_lengths": batch.lengths}
+        y, through_decoder = self._decode_forward(inputs, state, lengths, **source)
         loss, backprop = self._loss_forward(y, targets, mask)
-        dx, d_state, d_memory = through_decoder(backprop())
-        into_target(dx)
+        d_state, _, d_memory = through_decoder(backprop())
         into_source(d_memory, d_state)
         return loss
 
     def loss(self, batch: Batch) -> float:
         """The mean loss without dropout, smoothing and sampling, for validation."""
-        inputs, targets, mask, lengths = shifted(batch)
-        memory, state = self.read(batch.x, batch.lengths)
-        y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
-        return self._loss(y, targets, mask)
+        _, targets, mask, _ = shifted(batch)
+        return self._loss(self._outputs(batch)[0], targets, mask)
 
     def training_state(self) -> dict[str, Any]:
         """What changes from batch to batch beside parameters, for checkpoints."""
@@ -197,16 +192,16 @@ class Seq2SeqNetwork(WritingNetwork):
 
     def _read_forward(self, x, lengths):
         """The source's vectors, the decoder's state, and the way back from their gradients."""
-        vectors, into_table = look_up(self.source, self.dropout, x)
-        memory, last, through_encoder = self.encoder.forward(vectors, None, lengths)
+        memory, last, through_encoder = run_over_tokens(
+            self.encoder, self.source, self.dropout, x, lengths
+        )
         state, back = as_parts(last), None
         if "bridge" in self.children:
             state, back = self.bridge.forward(state)
 
         def into_source(d_memory, d_state):
             d_last = d_state if back is None else back(d_state)
-            dx, _ = through_encoder(d_memory, d_last if len(d_last) > 1 else d_last[0])
-            into_table(dx)
+            through_encoder(d_memory, as_state(d_last))
 
         return memory, state, into_source
 
@@ -236,13 +231,15 @@ class Seq2SeqNetwork(WritingNetwork):
 
     def look(self, batch: Batch) -> np.ndarray | None:
         """How much each step of the targets looks at each position of its source, (T, B, S)."""
-        inputs, _, _, lengths = shifted(batch)
-        memory, state = self.read(batch.x, batch.lengths)
-        return self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)[1]
+        return self._outputs(batch)[1]
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         """The logarithm of the probability of each row's target (B,), float64."""
-        inputs, targets, mask, lengths = shifted(batch)
+        _, targets, mask, _ = shifted(batch)
+        return self._log_probs(self._outputs(batch)[0], targets, mask)
+
+    def _outputs(self, batch):
+        """The decoder's outputs (T, B, H) for a batch's targets, and where it looked."""
+        inputs, _, _, lengths = shifted(batch)
         memory, state = self.read(batch.x, batch.lengths)
-        y, _ = self.decoder(self._target(inputs), state, lengths, memory, batch.lengths)
-        return self._log_probs(y, targets, mask)
+        return self._decode(inputs, state, lengths, memory=memory, memory_lengths=batch.lengths)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq import checks, files
+from fastseq.constraints import tokens_needed
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import check_parameters
@@ -166,7 +167,7 @@ class TargetWriter(Estimator):
                 attention=attention or unknown == "copy",
             )
 
-        needed = [len(prefix) + sum(map(len, phrases)) for prefix, phrases in wanted]
+        needed = [tokens_needed(prefix, phrases) for prefix, phrases in wanted]
         bounds = _read_bounds(min_length, max_length, np.array(needed, np.int64))
         found = self._search(sources, models, bounds, search)
         if not all(found):

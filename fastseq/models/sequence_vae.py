@@ -11,10 +11,9 @@ from fastseq import checks
 from fastseq.batching import Batches
 from fastseq.models import inputs, token_pairs
 from fastseq.models.autoencoder import Autoencoder
-from fastseq.models.networks import CELLS, check_parameters
+from fastseq.models.networks import CELLS, check_parameters, check_tied
 from fastseq.models.sequence_vae_network import SequenceVAENetwork
 from fastseq.models.settings import estimator
-from fastseq.models.writing_network import check_tied
 from fastseq.models.writing_options import WritingOptions
 
 if TYPE_CHECKING:

@@ -86,33 +86,42 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.split_seed(seed, 11)
-        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds[1])
+        seeds = self.named_seeds(
+            seed,
+            *("words", "embedding", "bag", "dropout", "encoder", "latent", "bridge"),
+            *("decoder", "tied", "linear", "dropout_out"),
+        )
+        embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
         directions = 1 + checks.flag("bidirectional", bidirectional)
         sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}
-        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds[4]}
+        options = {"dropout": dropout, "bidirectional": bidirectional, "seed": seeds.encoder}
         bag = self._bag_parts(
-            bag_of_words, latent_size, n_tokens, hidden_size, dtype=dtype, seed=seeds[2]
+            bag_of_words, latent_size, n_tokens, hidden_size, dtype=dtype, seed=seeds.bag
         )
         super().__init__(
             embedding,
             (begin_id, end_id, unknown_id),
             word_dropout=word_dropout,
             label_smoothing=0.0,
-            rng=seeds[0],
+            rng=seeds.words,
             embedding=embedding,
-            dropout=Dropout(dropout, seed=seeds[3]),
+            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=recurrent_layers(embedding_dim, *sizes, **options, **own),
             latent=GaussianLatent(
-                0, directions * hidden_size, latent_size, hidden_size=0, dtype=dtype, seed=seeds[5]
+                0,
+                directions * hidden_size,
+                latent_size,
+                hidden_size=0,
+                dtype=dtype,
+                seed=seeds.latent,
             ),
-            bridge=VectorBridge(latent_size, *sizes, seed=seeds[6], **own),
+            bridge=VectorBridge(latent_size, *sizes, seed=seeds.bridge, **own),
             decoder=PlainDecoder(
-                embedding_dim + latent_size, *sizes, dropout=dropout, seed=seeds[7], **own
+                embedding_dim + latent_size, *sizes, dropout=dropout, seed=seeds.decoder, **own
             ),
             **bag,
             **self.output_parts(
-                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds[8:]
+                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds
             ),
         )
         self._directions = directions
@@ -192,4 +201,4 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
     def _outputs(self, z, batch):
         """The decoder's outputs (T, B, H) for a batch's targets."""
         inputs, _, _, lengths = shifted(batch)
-        return self._decode(inputs, self.bridge(z), lengths, z)
+        return self._decode(inputs, self.bridge(z), lengths, z)[0]

@@ -119,8 +119,7 @@ def estimator(cls: type) -> type:
         for f in fields
     ]
     cls.__init__.__signature__ = inspect.Signature([self, *settings], return_annotation="None")
-    if cls.__doc__ is not None:  # python -OO takes it away
-        cls.__doc__ = cls.__doc__.replace("{training}", _DESCRIBED)
+    _describe(cls, "{training}", _DESCRIBED)
     return cls
 
 
@@ -139,6 +138,12 @@ class Run(NamedTuple):
 
 def run_described(fit: Callable) -> Callable:
     """Describe what every ``fit`` takes besides data in the place of {run} in its docstring."""
-    if fit.__doc__ is not None:
-        fit.__doc__ = fit.__doc__.replace("{run}", _RUN)
+    _describe(fit, "{run}", _RUN)
     return fit
+
+
+def _describe(documented, place, description):
+    """Put a description into a docstring, both without indentation, which 3.13 takes away."""
+    if documented.__doc__ is not None:  # python -OO takes it away
+        doc = inspect.cleandoc(documented.__doc__)
+        documented.__doc__ = doc.replace(place, inspect.cleandoc(description))

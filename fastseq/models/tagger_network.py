@@ -161,23 +161,28 @@ class TaggerNetwork(Module):
         dtype,
         seed,
     ):
-        seeds, own = self.split_seed(seed, 8), {"cell": cell, "dtype": dtype}
+        seeds = self.named_seeds(
+            seed,
+            *("unknown", "embedding", "characters", "speller", "input_dropout"),
+            *("layers", "dropout", "output"),
+        )
+        own = {"cell": cell, "dtype": dtype}
         parts = {
-            "unknown": UnknownWords(word_dropout, unknown_id, seed=seeds[0]),
-            "embedding": Embedding(words, embedding_dim, dtype=dtype, seed=seeds[1]),
+            "unknown": UnknownWords(word_dropout, unknown_id, seed=seeds.unknown),
+            "embedding": Embedding(words, embedding_dim, dtype=dtype, seed=seeds.embedding),
         }
         width = embedding_dim
         if characters:
             size = char_embedding_dim
-            parts["characters"] = Embedding(characters, size, dtype=dtype, seed=seeds[2])
-            options = {"bidirectional": True, "dropout": 0.0, "memory": None, "seed": seeds[3]}
+            parts["characters"] = Embedding(characters, size, dtype=dtype, seed=seeds.characters)
+            options = {"bidirectional": True, "dropout": 0.0, "memory": None, "seed": seeds.speller}
             parts["speller"] = make_layers(size, char_hidden_size, 1, **options, **own)
             width += 2 * char_hidden_size
-        parts["input_dropout"] = Dropout(dropout, seed=seeds[4])
+        parts["input_dropout"] = Dropout(dropout, seed=seeds.input_dropout)
         own |= {"bidirectional": bidirectional, "dropout": dropout, "memory": memory}
-        parts["layers"] = make_layers(width, hidden_size, num_layers, seed=seeds[5], **own)
-        parts["dropout"] = Dropout(dropout, seed=seeds[6])
-        scores_seed, crf_seed = self.split_seed(seeds[7], 2)
+        parts["layers"] = make_layers(width, hidden_size, num_layers, seed=seeds.layers, **own)
+        parts["dropout"] = Dropout(dropout, seed=seeds.dropout)
+        scores_seed, crf_seed = self.split_seed(seeds.output, 2)
         width = hidden_size * (2 if bidirectional else 1)
         parts["linear"] = Linear(width, tags, dtype=dtype, seed=scores_seed)
         if crf:

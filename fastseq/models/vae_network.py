@@ -61,15 +61,15 @@ class VAENetwork(LatentNetwork, Module):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.split_seed(seed, 4)
+        seeds = self.named_seeds(seed, "encoder", "latent", "decoder", "linear")
         options = {"dropout": dropout, "dtype": dtype}
         super().__init__(
-            encoder=TanhLayers(n_features, hidden_size, num_layers, seed=seeds[0], **options),
+            encoder=TanhLayers(n_features, hidden_size, num_layers, seed=seeds.encoder, **options),
             latent=GaussianLatent(
-                0, hidden_size, latent_size, hidden_size=0, dtype=dtype, seed=seeds[1]
+                0, hidden_size, latent_size, hidden_size=0, dtype=dtype, seed=seeds.latent
             ),
-            decoder=TanhLayers(latent_size, hidden_size, num_layers, seed=seeds[2], **options),
-            linear=Linear(hidden_size, n_features, dtype=dtype, seed=seeds[3]),
+            decoder=TanhLayers(latent_size, hidden_size, num_layers, seed=seeds.decoder, **options),
+            linear=Linear(hidden_size, n_features, dtype=dtype, seed=seeds.linear),
             output=OUTPUTS[checks.choice("output", output, tuple(OUTPUTS))](n_features, dtype),
         )
         self.objective = Objective(latent_size)

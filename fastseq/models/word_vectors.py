@@ -1,7 +1,6 @@
 """Vectors of tokens that an estimator begins with."""
 
 import os
-import warnings
 import zlib
 
 import numpy as np
@@ -64,9 +63,8 @@ def _fill(estimator, name, vectors):
     if not missing:
         return None
     examples = ", ".join(map(repr, missing[:5]))
-    warnings.warn(
+    checks.warn(
         f"{name} have no vector for {len(missing):,} of {len(vocabulary):,} tokens, such as "
-        f"{examples}: these begin at random, and {estimator.missing_words[name]} names them all",
-        stacklevel=5,
+        f"{examples}: these begin at random, and {estimator.missing_words[name]} names them all"
     )
     return np.array(missing, object)

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.backend import kernels
+from fastseq.elementwise import log_probs
 from fastseq.layers import Dropout, Linear
 from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
-from fastseq.models.networks import look_up
-from fastseq.models.seq2seq_decoders import PlainDecoder
+from fastseq.models.networks import prepare_to_tie, read_tokens
 from fastseq.module import Module
 
 if TYPE_CHECKING:
     from fastseq.layers import Embedding
 
-TIED = 0.1  # vectors that serve as output weights, too, are drawn from -0.1 to 0.1
 LOGITS_AT_ONCE = 1 << 22  # where targets are judged token by token
 
 
@@ -69,18 +67,21 @@ class WritingNetwork(Module):
 
     @staticmethod
     def output_parts(hidden_size, target, *, dropout, tie_weights, seeds):
-        """Dropout and a linear map to logits, whose weight may be the target's table."""
+        """Dropout and a linear map to logits, whose weight may be the target's table.
+
+        Of the seeds ``tied`` is for that table, ``linear`` and ``dropout_out`` for these.
+        """
         if checks.flag("tie_weights", tie_weights):
-            _prepare_to_tie(target, hidden_size, seeds[0])
+            prepare_to_tie(target, hidden_size, seeds.tied)
         linear = Linear(
             hidden_size,
             target.num_embeddings,
             dtype=target.dtype,
-            seed=seeds[1],
+            seed=seeds.linear,
             tied=target if tie_weights else None,
         )
         linear.parameters["bias"][...] = 0
-        return {"dropout_out": Dropout(dropout, seed=seeds[2]), "linear": linear}
+        return {"dropout_out": Dropout(dropout, seed=seeds.dropout_out), "linear": linear}
 
     @property
     def n_target(self) -> int:
@@ -108,38 +109,23 @@ class WritingNetwork(Module):
         dropped = self._rng.random(ids.shape) < self._word_dropout
         return np.where(dropped & (ids != begin) & (ids != end), unknown, ids)
 
-    def _decode(self, ids, state, lengths, known, memory=None, memory_lengths=None):
-        """The decoder's outputs (T, B, H) where it reads ids and, beside them, what is known."""
+    def _decode(self, ids, state, lengths, known=None, memory=None, memory_lengths=None):
+        """The decoder over ids and, beside them, what is known: see its call."""
         given = state, lengths, memory, memory_lengths
-        if isinstance(self.decoder, PlainDecoder):
-            return self.decoder(ids, *given, embedding=self._target, beside=known)[0]
-        x = self._target(ids)
-        return self.decoder(x if known is None else beside(x, known), *given)[0]
+        return self.decoder(ids, *given, embedding=self._target, beside=known)
 
-    def _decode_forward(self, ids, state, lengths, known, memory=None, memory_lengths=None):
-        """As :meth:`_decode` in training, and the way back.
+    def _decode_forward(self, ids, state, lengths, known=None, memory=None, memory_lengths=None):
+        """The decoder's outputs (T, B, H) in training, and the way back.
 
         The way back gives the gradients of state, of what is known, and of the memory.
         """
-        given, ids = (state, lengths, memory, memory_lengths), self._without_some(ids)
-        is_plain = isinstance(self.decoder, PlainDecoder)
-        looks_up = is_plain and not self.dropout.p
-        x, options = ids, {"embedding": self._target} if looks_up else {}
-        if not looks_up:
-            x, into_table = look_up(self._target, self.dropout, ids)
-            size = x.shape[2]
-        if is_plain:  # each row's product with what is known is made only once
-            options["beside"] = known
-        elif known is not None:
-            x = beside(x, known)
-        y, through_decoder = self.decoder.forward(x, *given, **options)
+        given = state, lengths, memory, memory_lengths
+        x, table, into_table = read_tokens(self._target, self.dropout, self._without_some(ids))
+        y, through_decoder = self.decoder.forward(x, *given, embedding=table, beside=known)
 
         def back(dy):
             dx, d_state, d_memory, *d_known = through_decoder(dy)
-            if known is not None and not d_known:
-                dx, *d_known = apart(dx, size)
-            if not looks_up:
-                into_table(dx)
+            into_table(dx)
             return d_state, d_known[0] if d_known else None, d_memory
 
         return y, back
@@ -161,10 +147,7 @@ class WritingNetwork(Module):
         sums, at_once = np.zeros(rows), max(1, LOGITS_AT_ONCE // self.n_target)
         for begin in range(0, len(places), at_once):
             own = places[begin : begin + at_once]
-            log_sums, picked = np.empty(len(own)), np.empty(len(own))
-            logits = self.linear(h[own])
-            kernels().softmax_cross_entropy_forward(logits, targets[own], log_sums, picked, None)
-            np.add.at(sums, own % rows, picked - log_sums)
+            np.add.at(sums, own % rows, log_probs(self.linear(h[own]), targets[own]))
         return sums
 
 
@@ -211,32 +194,6 @@ def shifted(batch):
     if mask is None:
         return targets[:-1], targets[1:], None, None
     return targets[:-1], targets[1:], mask[1:], mask[1:].sum(axis=0)
-
-
-def check_tied(embedding_dim: int, hidden_size: int) -> None:
-    """Raise unless a table of vectors can be that of the output weights as well."""
-    if embedding_dim != hidden_size:
-        raise ValueError(
-            "tie_weights=True needs embedding_dim = hidden_size, since one table is for inputs "
-            f"and outputs, got {embedding_dim} and {hidden_size}"
-        )
-
-
-def _prepare_to_tie(embedding, hidden_size, rng):
-    """Draw vectors that can be output weights as well, if they can."""
-    check_tied(embedding.embedding_dim, hidden_size)
-    weight = embedding.parameters["weight"]
-    weight[...] = rng.uniform(-TIED, TIED, weight.shape)
-
-
-def beside(x, known):
-    """Inputs (T, B, I) with what is known of each row (B, F) behind them, at each step."""
-    return np.concatenate([x, np.broadcast_to(known, (len(x), *known.shape))], axis=2)
-
-
-def apart(dx, size):
-    """The gradients of both, of inputs with I = ``size``."""
-    return dx[:, :, :size], dx[:, :, size:].sum(axis=0)
 
 
 def highest(state, directions):
