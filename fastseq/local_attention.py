@@ -8,11 +8,10 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.attention import (
-    Attention,
+    PaddedAttention,
     add_projection_gradients,
     masked_softmax,
     project,
-    real_memory,
     rows_first,
 )
 from fastseq.elementwise import sigmoid
@@ -21,8 +20,10 @@ from fastseq.module import fixed
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from fastseq.attention_memory import AttentionMemory
 
-class LocalAttention(Attention):
+
+class LocalAttention(PaddedAttention):
     r"""Attention within a window around a position (Luong et al., 2015, local-m and local-p).
 
     Of query t the window is around :math:`p`, a position counted from 0: itself t, for sequences
@@ -110,7 +111,7 @@ class LocalAttention(Attention):
     def __call__(
         self,
         query: ArrayLike,
-        memory: ArrayLike,
+        memory: ArrayLike | AttentionMemory,
         memory_lengths: ArrayLike | None = None,
         *,
         start: int | None = None,
@@ -151,15 +152,15 @@ class LocalAttention(Attention):
             )
         return start
 
-    # Here arrays have rows first, so that NumPy multiplies one row's matrices after the other.
+    def _project_memory(self, m):
+        return project(m, self._parameters["weight_key"]) if self._score == "general" else m
 
     def _attend(self, query, memory, lengths, start=0):
-        q, m = rows_first(query), real_memory(memory, lengths)
-        keys = project(m, self._parameters["weight_key"]) if self._score == "general" else m
+        q, (m, keys, lengths) = rows_first(query), self._padded(memory, lengths)
         center, tape = self._centers(q, lengths, start)
-        distance = np.arange(len(memory), dtype=q.dtype) - center[:, :, None]
+        distance = np.arange(m.shape[1], dtype=q.dtype) - center[:, :, None]
         inside = np.abs(distance) <= self._window
-        inside &= np.arange(len(memory)) < lengths[:, None, None]
+        inside &= np.arange(m.shape[1]) < lengths[:, None, None]
         align = masked_softmax(q @ keys.swapaxes(1, 2), inside)
         factors = np.ones_like(align)
         if self._position == "predictive":

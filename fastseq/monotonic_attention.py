@@ -11,10 +11,9 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.attention import (
-    Attention,
+    PaddedAttention,
     add_projection_gradients,
     project,
-    real_memory,
     rows_first,
 )
 from fastseq.elementwise import sigmoid
@@ -23,8 +22,10 @@ from fastseq.module import fixed
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from fastseq.attention_memory import AttentionMemory
 
-class MonotonicAttention(Attention):
+
+class MonotonicAttention(PaddedAttention):
     r"""Attention that goes through the memory once, from start to end (Raffel et al., 2017).
 
     A query goes on from where the last one stopped, and stops at a position with probability
@@ -119,7 +120,7 @@ class MonotonicAttention(Attention):
     def __call__(
         self,
         query: ArrayLike,
-        memory: ArrayLike,
+        memory: ArrayLike | AttentionMemory,
         memory_lengths: ArrayLike | None = None,
         *,
         hard: bool = True,
@@ -151,15 +152,19 @@ class MonotonicAttention(Attention):
         """
         hard = checks.flag("hard", hard)
         query, memory, lengths = self._read(query, memory, memory_lengths)
-        start = self._read_start(start, memory, lengths)
+        start = self._read_start(start, memory)
         if not hard:
             return self._attend(query, memory, lengths, start, training=False)[:2]
         check_decisions(start)
-        m = real_memory(memory, lengths)
-        weights = decide(self._stopping(query, m, lengths, training=False)[0], start)
+        m, keys, lengths = self._padded(memory, lengths)
+        p, _ = self._stopping(query, keys, lengths, training=False)
+        weights = decide(p, within(start, lengths))
         return weigh(weights, m), weights
 
-    def _read_start(self, start, memory, lengths):
+    def _project_memory(self, m):
+        return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
+
+    def _read_start(self, start, memory):
         """The weights (B, S) of the query before the first one."""
         shape = memory.shape[1::-1]
         if start is None:
@@ -168,29 +173,27 @@ class MonotonicAttention(Attention):
             return weights
         start = checks.floats("start", start, self._dtype)
         checks.shape("start", start, shape, "(B, S)")
-        return np.where(np.arange(len(memory)) < lengths[:, None], start, 0)
+        return start
 
     def _attend(self, query, memory, lengths, start=None, *, training=True):
-        m = real_memory(memory, lengths)
-        if start is None:
-            start = self._read_start(None, memory, lengths)
-        p, saved = self._stopping(query, m, lengths, training)
-        weights, reach = expect(p, start)
+        start = self._read_start(None, memory) if start is None else start
+        m, keys, lengths = self._padded(memory, lengths)
+        p, saved = self._stopping(query, keys, lengths, training)
+        weights, reach = expect(p, within(start, lengths))
         return weigh(weights, m), weights, (query, m, p, reach, weights, saved)
 
-    def _stopping(self, query, m, lengths, training):
+    def _stopping(self, query, keys, lengths, training):
         """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed.
 
         In training there is noise, and the hidden layers of all queries are kept.
         """
         parameters = self._parameters
         q = project(query, parameters["weight_query"])
-        keys = project(m, parameters["weight_key"], parameters["bias_key"])
         direction = parameters["weight_score"] / np.sqrt(
             np.square(parameters["weight_score"]).sum()
         )
         hidden = np.empty((len(q) if training else 1, *keys.shape), q.dtype)
-        cosines = np.empty((*q.shape[:2], m.shape[1]), q.dtype)
+        cosines = np.empty((*q.shape[:2], keys.shape[1]), q.dtype)
         for t, own in enumerate(q):
             now = np.add(keys, own[:, None], out=hidden[t if training else 0])
             cosines[t] = np.tanh(now, out=now) @ direction
@@ -199,7 +202,7 @@ class MonotonicAttention(Attention):
             noise = self._rng.standard_normal(scores.shape, dtype=scores.dtype)
             scores += scores.dtype.type(self._noise) * noise
         p = sigmoid(scores)
-        p[:, np.arange(m.shape[1]) >= lengths[:, None]] = 0
+        p[:, np.arange(keys.shape[1]) >= lengths[:, None]] = 0
         return p, (hidden, cosines, direction)
 
     def _back(self, tape, d_context, d_weights):
@@ -235,6 +238,11 @@ class MonotonicAttention(Attention):
 def weigh(weights, m):
     """Of weights (T, B, S) and memory (B, S, E) the context (T, B, E)."""
     return rows_first(rows_first(weights) @ m)
+
+
+def within(start, lengths):
+    """The weights (B, S), 0 past the lengths."""
+    return np.where(np.arange(start.shape[1]) < lengths[:, None], start, 0)
 
 
 def check_decisions(start):

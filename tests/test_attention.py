@@ -434,6 +434,105 @@ def test_concat_is_additive_without_bias():
     assert_close(d_weight[:, :Q].copy(), additive.parameters.grads["weight_query"])
 
 
+# --- a memory that is read once -------------------------------------------------------------
+
+
+@all_kinds
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_a_memory_may_be_read_ahead(backend, kind, dtype, lengths):
+    layer = make(kind, dtype)
+    query, memory = make_inputs(layer, dtype)
+    expected = expectation(layer, query, memory, lengths)
+    known = layer.read(memory, lengths)
+    assert len(known) == B and repr(layer) in repr(known)
+    assert_identical(expectation(layer, query, known, None), expected)
+    assert_identical(layer(query, known), layer(query, memory, lengths))
+
+
+@all_kinds
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_rows_of_a_memory_may_be_chosen(backend, kind, lengths):
+    layer = make(kind)
+    query, memory = make_inputs(layer)
+    known, chosen = layer.read(memory, lengths), np.arange(B)
+    for rows in [2, 0, 2, 1], [3, 1, 0], [], []:
+        earlier, known, chosen = known, known.select(rows), chosen[rows]
+        own = None if lengths is None else np.array(lengths)[chosen]
+        expected = expectation(layer, query[:, chosen], memory[:, chosen], own)
+        assert_identical(expectation(layer, query[:, chosen], known, None), expected)
+        assert len(known) == len(rows) and known is not earlier
+    whole = layer(query, memory, lengths)
+    assert_identical(layer(query, layer.read(memory, lengths)), whole)
+
+
+@all_kinds
+def test_a_memory_is_projected_when_it_is_read(kind):
+    layer = make(kind)
+    query, memory = make_inputs(layer)
+    expected, known = expectation(layer, query, memory, None), layer.read(memory)
+    for name, values in layer.parameters.items():
+        if name == "weight_concat":
+            values[:, Q:] = 0
+        elif name.endswith("_key"):
+            values[...] = 0
+    if "dot" not in kind:
+        assert np.abs(expectation(layer, query, memory, None)[1] - expected[1]).max() > 1e-3
+    assert_identical(expectation(layer, query, known, None), expected)
+
+
+def test_a_decoder_reads_once_and_goes_on():
+    local, monotonic, coverage = make("local-m"), make("monotonic"), make("coverage")
+    query, memory = make_inputs(local)
+    known = [layer.read(memory, [4, 3, 2]) for layer in (local, monotonic, coverage)]
+    found, start, covered = [], None, np.zeros((B, S))
+    for t in range(T):
+        q = query[t : t + 1]
+        found.append(
+            (
+                local(q, known[0], start=t)[1],
+                monotonic(q, known[1], start=start, hard=False)[1],
+                coverage(q, known[2], coverage=covered)[1],
+            )
+        )
+        start, covered = found[-1][1][-1], covered + found[-1][2][0]
+    found = tuple(np.concatenate(weights) for weights in zip(*found, strict=True))
+    layers = local, monotonic, coverage
+    assert_close(found, tuple(expectation(own, query, memory, [4, 3, 2])[1] for own in layers))
+
+
+@all_kinds
+def test_bad_memories_that_were_read(kind):
+    layer, other = make(kind), make(kind)
+    query, memory = make_inputs(layer)
+    known, size = layer.read(memory, LENGTHS), query.shape[2]
+    with raises(ValueError, "memory must be read by this attention", "read(...)"):
+        layer(query, other.read(memory))
+    with raises(ValueError, "memory_lengths must be None here", "read()"):
+        layer(query, known, LENGTHS)
+    with raises(TypeError, "forward needs the memory itself", "which is for calls"):
+        layer.forward(query, known)
+    message = f"query must have shape (T, B, Q) = (3, 2, {size}), got (3, 3, {size}); B is the memo"
+    with raises(ValueError, message):
+        layer(query, known.select([0, 1]))
+    with raises(ValueError, "query must have shape (T, B, Q)"):
+        layer(query[0], known)
+    with raises(ValueError, f"query must have shape (..., {size})"):
+        layer(query[:, :, 1:], known)
+    with raises(TypeError, "query must hold floating-point numbers"):
+        layer(query.astype(int), known)
+    with raises(ValueError, "rows must lie between 0 and 2", "got 3 at rows[1]"):
+        known.select([0, 3])
+    with raises(ValueError, "rows must have shape (B',), got (1, 2)"):
+        known.select([[0, 1]])
+    with raises(ValueError, "memory must have shape (S, B, E), got (3, 4)"):
+        layer.read(memory[0])
+    with raises(TypeError, "memory must hold floating-point numbers"):
+        layer.read(memory.astype(int))
+    with raises(ValueError, "memory_lengths must lie between 0 and 4"):
+        layer.read(memory, [5, 1, 1])
+
+
 # --- coverage loss --------------------------------------------------------------------------
 
 MASK = np.array([[True, True], [True, False], [True, True], [False, True]])
