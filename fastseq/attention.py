@@ -270,9 +270,10 @@ def rows_first(array):
 
 def real_memory(memory, lengths):
     """The memory (B, S, E), with zeros past the lengths."""
-    m = rows_first(memory)
-    if (lengths < len(memory)).any():
-        m[np.arange(len(memory)) >= lengths[:, None]] = 0
+    if (lengths == len(memory)).all():
+        return rows_first(memory)
+    m = memory.swapaxes(0, 1).copy()  # even of a single row, where rows_first copies nothing
+    m[np.arange(len(memory)) >= lengths[:, None]] = 0
     return m
 
 

@@ -402,6 +402,23 @@ def test_past_a_length_there_may_be_anything(backend, kind, dtype):
 
 
 @all_kinds
+@pytest.mark.parametrize("steps, positions, rows", [(T, S, B), (T, S, 1), (1, 1, B), (1, 1, 1)])
+def test_arguments_stay_what_they_are(backend, kind, steps, positions, rows):
+    layer = make(kind)
+    query, memory = make_inputs(layer, np.float64, steps, positions, rows)
+    given = query, memory, *output_gradients(query, memory)
+    lengths = np.arange(rows) % (positions + 1)
+    before = copy.deepcopy(given)
+    context, weights, backprop = layer.forward(query, memory, lengths)
+    results = copy.deepcopy((context, weights))
+    backprop(*given[2:])
+    layer(query, memory, lengths)
+    layer(query, layer.read(memory, lengths))
+    assert_identical(given, before)
+    assert_identical((context, weights), results)
+
+
+@all_kinds
 def test_ragged_is_one_by_one(kind):
     layer = make(kind)
     query, memory = make_inputs(layer)
