@@ -9,7 +9,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from estimator_cases import make_seq2seq, spelled
+from estimator_cases import change_file, make_seq2seq, spelled
 from helpers import raises
 
 import fastseq as fs
@@ -133,6 +133,41 @@ def test_lengths_are_bounded(fitted):
     endless.network_.linear.parameters["bias"][endless.target_vocabulary_.end_id] = -1e4
     (found,) = endless.candidates(["abc"])[0]
     assert found.cut and len(found.tokens) == 10 + 2 * 3
+
+
+def test_no_target_of_fit_is_too_long_to_be_written():
+    """Where lengths differ much, what is usual for a source is less than some have."""
+    long = "abcdefghijklmnopqrstuvwx"
+    pairs = [(word, word) for word in WORDS] + [("e", long)] * 16
+    model = make_seq2seq(**SETTINGS | {"epochs": 15}, dropout=0.0).fit(pairs)
+    assert model.longest_target_ == 24 > 10 + 2 * model.length_ratio_
+    assert model.predict(["e"], beam_size=1) == model.predict(["e"]) == [long]
+    model.network_.linear.parameters["bias"][model.target_vocabulary_.end_id] = -1e4
+    (found,), (usual,) = model.candidates(["e", "abcdabcdabcdabcd"])
+    assert found.cut and len(found.tokens) == 10 + 24
+    assert usual.cut and len(usual.tokens) == 10 + np.ceil(2 * model.length_ratio_ * 16)
+
+    model.set_params(warm_start=True, epochs=1).fit([("e", "a" * 30), ("e", "a")])
+    assert model.longest_target_ == 30
+    model.fit([("e", "a")])
+    assert model.longest_target_ == 30  # the network has learned it all the same
+    model.set_params(warm_start=False).fit([("e", "a")])
+    assert model.longest_target_ == 1
+
+
+def test_files_from_before_lack_the_longest_target(fitted, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.safetensors"
+    endless = copy.deepcopy(fitted)
+    endless.network_.linear.parameters["bias"][endless.target_vocabulary_.end_id] = -1e4
+    endless.save(path)
+    change_file(path, lambda metadata, _: metadata["learned"].pop("longest_target_"))
+    again = fs.load(path)
+    assert [len(found.tokens) for (found,) in again.candidates(["", "abc"])] == [10, 10 + 2 * 3]
+    again.save(path)
+    assert fs.load(path).predict(["abc"]) == again.predict(["abc"])
+    again.set_params(warm_start=True, epochs=1).fit([("a", "b" * 9)])
+    assert again.longest_target_ == 9
 
 
 def test_targets_may_have_to_be_longer_than_is_usual(fitted):

@@ -86,7 +86,11 @@ def _add_limits(command):
         "--min-length", type=whole_number, default=0, metavar="N", help="of lines, in tokens"
     )
     command.add_argument(
-        "--max-length", type=positive_number, metavar="N", help="of what is written, in tokens"
+        "--max-length",
+        type=positive_number,
+        metavar="N",
+        help="of what is written, in tokens (default: 10 more than the longest of the training, "
+        "or than twice of what is usual for a line's length, whichever is more)",
     )
     command.add_argument(
         "--no-repeat-ngram",

@@ -56,11 +56,13 @@ class Estimator(Training):
 
     A subclass has settings, of which ``settings.estimator`` makes its constructor, and the methods
     that ``fit`` calls in this order: :meth:`check_settings`, :meth:`read`, also for a validation,
-    :meth:`learn_labels`, :meth:`learn`, :meth:`make_network` and :meth:`make_batches`, also for a
-    validation.
+    :meth:`learn_labels`, :meth:`learn`, :meth:`learn_more`, :meth:`make_network` and
+    :meth:`make_batches`, also for a validation.
     """
 
     learned: tuple[str, ...] = ()
+    # what stands for attributes that files of older versions lack, though they have ``learned``
+    _unlearned: ClassVar[dict[str, Any]] = {}
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
     _data = "X, y"  # what ``fit`` is given
@@ -187,6 +189,15 @@ class Estimator(Training):
         """
         raise self._lack("learn(X, y)")
 
+    def learn_more(self, X: Any, y: Any) -> None:
+        """Learn what the network is not made for; also where ``fit`` goes on with other data.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`learn`.
+        """
+
     def make_network(self, seed: Any) -> Module:
         """A new network, from settings and what was learned.
 
@@ -262,6 +273,8 @@ class Estimator(Training):
             if not goes_on:
                 self.learn_labels(labels)
                 self.learn(X, y)
+            self.learn_more(X, y)
+            if not goes_on:
                 self._begin(network_seed, vectors)
             batches, validation = self.make_batches(X, y, order_seed), None
             if held_out is not None:

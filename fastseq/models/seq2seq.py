@@ -105,6 +105,8 @@ class Seq2Seq(TargetWriter):
     source_vocabulary_, target_vocabulary_ : Vocabulary
     length_ratio_ : float
         How many target tokens there are for a source token.
+    longest_target_ : int
+        In tokens, among those of ``fit``.
     missing_source_words_, missing_target_words_ : ndarray of object, or None
         The tokens without a vector in ``source_embeddings`` or ``target_embeddings``.
     network_ : Module
@@ -129,9 +131,10 @@ class Seq2Seq(TargetWriter):
         "target_embeddings": "missing_target_words_",
     }
     learned = (
-        *("source_vocabulary_", "target_vocabulary_", "length_ratio_"),
+        *("source_vocabulary_", "target_vocabulary_", "length_ratio_", "longest_target_"),
         *("missing_source_words_", "missing_target_words_"),
     )
+    _unlearned: ClassVar[dict[str, Any]] = {"longest_target_": 0}
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
     source_unit: str = "word"
@@ -362,6 +365,10 @@ class Seq2Seq(TargetWriter):
             max_size=self.vocabulary_size,
         )
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
+        self.longest_target_ = 0
+
+    def learn_more(self, X, y):
+        self.longest_target_ = max(self.longest_target_, max(map(len, y), default=0))
 
     def table(self, setting):
         side = setting.removesuffix("_embeddings")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastseq.models.seq2seq import Seq2Seq
 
 UNKNOWNS = ("keep", "exclude", "copy")
-LONGEST = 10  # tokens more than twice of what is usual for a source end a target
+LONGER = 10  # tokens more than is usual, or than there were in fit, end a target
 
 
 class Candidate(NamedTuple):
@@ -110,9 +110,10 @@ class TargetWriter(Estimator):
         length_penalty, coverage_penalty, no_repeat_ngram
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
-            Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length, beside its prefix and phrases, or ``min_length``,
-            which may be up to 65,536, if that is more.
+            Of targets, in tokens.  By default a target may have 10 tokens more than the longest
+            of ``fit``, or than twice of what is usual for its source's length, whichever is more,
+            beside its prefix and phrases; or ``min_length``, which may be up to 65,536, if that is
+            more.  Candidates that were longer say so in ``cut``.
         prefixes : list of targets, optional
             What the target of each source begins with, in whole tokens; it may be empty.
         constraints : list of lists of targets, optional
@@ -241,8 +242,9 @@ class TargetWriter(Estimator):
         results = [None] * len(sources)
         for batch in self._batches(sources, None, None) if sources else ():
             lengths = batch.lengths - 1  # without the end
-            limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
-            limits = np.maximum(limits + needed[batch.rows], least)
+            usual = np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
+            limits = LONGER + np.maximum(usual, self.longest_target_) + needed[batch.rows]
+            limits = np.maximum(limits, least)
             if most is not None:
                 limits = np.full(len(lengths), most)
             states = [model.network_.decode(batch.x, batch.lengths) for model in models]
