@@ -119,6 +119,22 @@ def test_models_of_an_ensemble(model, capsys, monkeypatch):
     assert run("translate g2p.safetensors --ensemble other", monkeypatch, stdin) == 0
     expected = [" ".join(output) for output in model.predict(X, ensemble=[other])]
     assert capsys.readouterr().out.splitlines() == expected
+    fs.Seq2Seq(**SETTINGS, random_state=1).fit(["x"], [["y"]]).save("stranger")
+    fs.Seq2Seq(**SETTINGS, attention=None).fit(X, Y).save("blind")
+    assert run("translate g2p.safetensors --ensemble other", monkeypatch, stdin) == 0
+    capsys.readouterr()
+    ensemble = "translate g2p.safetensors --ensemble other --ensemble"
+    assert run(f"{ensemble} stranger", monkeypatch, stdin) == 1
+    assert "error: stranger: has another source_vocabulary_ than" in capsys.readouterr().err
+    assert run(f"{ensemble} blind --align", monkeypatch, stdin) == 1
+    assert "error: blind: has attention=None, but" in capsys.readouterr().err
+
+
+def test_models_of_several_seeds_are_an_ensemble_though_some_is_held_out(capsys, monkeypatch):
+    for seed in (1, 2):
+        line = f"train seq2seq --pairs train.tsv --out m{seed} {OPTIONS} --epochs 1"
+        assert run(f"{line} --validation 0.5 --random-state {seed}") == 0
+    assert run("translate m1 --ensemble m2 --beam 1", monkeypatch, "ab\n") == 0
 
 
 def test_the_example_of_translate_works(model, capsys, monkeypatch):

@@ -342,9 +342,9 @@ def test_without_attention_there_is_none_to_show():
     model = make_seq2seq(attention=None).fit(*spelled())
     looking = make_seq2seq().fit(*spelled())
     for options in ({"attention": True}, {"unknown": "copy"}, {"coverage_penalty": 0.1}):
-        with raises(ValueError, "need models with attention, but this model has attention=None"):
+        with raises(ValueError, "this model has attention=None, but", "need models with attention"):
             model.candidates(["ab"], **options)
-        with raises(ValueError, "need models with attention, but ensemble[1] has attention=None"):
+        with raises(ValueError, "ensemble[1] has attention=None, but attention, coverage_pen"):
             looking.candidates(["ab"], ensemble=[looking, model], **options)
     with raises(ValueError, "this model has no attention"):
         model.plot_attention("ab")
@@ -424,6 +424,20 @@ def test_models_decide_together(fitted):
     stranger = make_seq2seq(**settings).fit(["x"], ["y"])
     with raises(ValueError, "ensemble[0] has another source_vocabulary_ than this model"):
         first.predict(["abc"], ensemble=[stranger])
+
+
+def test_models_decide_together_whatever_was_held_out_of_them(tmp_path):
+    """The library splits by the seed: some have never seen a token of the others."""
+    X = [*spelled(30)[0], "x", "y", "z"]
+    options = {"epochs": 1, "min_count": 1}
+    models = [make_seq2seq(**options, random_state=s) for s in range(4)]
+    for model in models:
+        model.fit(X, X, validation=0.5)
+        assert model.source_vocabulary_.tokens == models[0].source_vocabulary_.tokens
+        assert {"x", "y", "z"} <= set(model.target_vocabulary_.tokens)
+    models[0].predict(["ab"], ensemble=models[1:])
+    given = make_seq2seq(**options).fit(X[:20], X[:20], validation=(X, X))
+    assert not {"x", "y", "z"} & set(given.target_vocabulary_.tokens)
 
 
 # --- mistakes -----------------------------------------------------------------------------------

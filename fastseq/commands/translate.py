@@ -169,6 +169,8 @@ def _translate(model, others, args):
             written = list(write(sources))
         except inputs.RowError as error:
             name, row, message = error.args
+            if name == "ensemble":
+                raise ValueError(f"{args.ensemble[row]}: {message}") from error
             path = args.data if name == "X" else getattr(args, name)
             raise files.located(path, count + row + 1, message) from error
         for place, rows in enumerate(written, count + 1):

@@ -56,7 +56,7 @@ class Estimator(Training):
 
     A subclass has settings, of which ``settings.estimator`` makes its constructor, and the methods
     that ``fit`` calls in this order: :meth:`check_settings`, :meth:`read`, also for a validation,
-    :meth:`learn_labels`, :meth:`learn`, :meth:`learn_more`, :meth:`make_network` and
+    :meth:`learn_names`, :meth:`learn`, :meth:`learn_more`, :meth:`make_network` and
     :meth:`make_batches`, also for a validation.
     """
 
@@ -173,13 +173,13 @@ class Estimator(Training):
         """
         raise self._lack("read(X, y)")
 
-    def learn_labels(self, y: Any) -> None:
-        """Learn which labels there are; nothing, where targets are no labels.
+    def learn_names(self, X: Any, y: Any) -> None:
+        """Learn which labels there are, or tokens that several models must have in common.
 
         Parameters
         ----------
-        y
-            All targets that were read, a part that is held out by chance included.
+        X, y
+            All data that were read, a part that is held out by chance included.
         """
 
     def learn(self, X: Any, y: Any) -> None:
@@ -268,10 +268,10 @@ class Estimator(Training):
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
-        (X, y), held_out, labels = self._read_data(X, y, validation, split_seed)
+        (X, y), held_out, everything = self._read_data(X, y, validation, split_seed)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
-                self.learn_labels(labels)
+                self.learn_names(*everything)
                 self.learn(X, y)
             self.learn_more(X, y)
             if not goes_on:
@@ -284,7 +284,7 @@ class Estimator(Training):
         return self
 
     def _read_data(self, X, y, validation, seed):
-        """Data to learn from, and those held out or None, both as pairs; all of y."""
+        """Data to learn from, those held out or None, and all that were split, as pairs."""
         self._check_validation(validation, self._data)
         is_part = isinstance(validation, numbers.Real)
         if is_part:
@@ -293,11 +293,11 @@ class Estimator(Training):
             validation = self._validation_pair(validation, y)
         X, y = self.read(X, y)
         if is_part:
-            return *_hold_out(X, y, validation, seed), y
+            return *_hold_out(X, y, validation, seed), (X, y)
         if validation is None:
-            return (X, y), None, y
+            return (X, y), None, (X, y)
         with naming("validation"):
-            return (X, y), self.read(*validation), y
+            return (X, y), self.read(*validation), (X, y)
 
     def _validation_pair(self, validation, y):
         """A validation that is given, as X and y; ``y`` is that of ``fit``."""

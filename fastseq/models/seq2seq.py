@@ -287,7 +287,8 @@ class Seq2Seq(TargetWriter):
         validation : pair (X, y), list of pairs, or float, optional
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss,
             or the score (``selection``), is measured on it, the best epoch's parameters are kept,
-            and ``patience`` may end the training.
+            and ``patience`` may end the training.  Tokens that only a fraction has are in the
+            vocabularies, so that models of another ``random_state`` have the same.
         {run}
         """
         if y is None and not isinstance(validation, (tuple, numbers.Real, type(None))):
@@ -356,7 +357,7 @@ class Seq2Seq(TargetWriter):
         token_pairs.check_targets("y", y)
         return y
 
-    def learn(self, X, y):
+    def learn_names(self, X, y):
         self.source_vocabulary_, self.target_vocabulary_ = token_pairs.learn_vocabularies(
             X,
             y,
@@ -364,6 +365,8 @@ class Seq2Seq(TargetWriter):
             min_count=self.min_count,
             max_size=self.vocabulary_size,
         )
+
+    def learn(self, X, y):
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
         self.longest_target_ = 0
 

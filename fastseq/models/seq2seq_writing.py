@@ -314,14 +314,18 @@ class TargetWriter(Estimator):
             other._check_fitted()
             for name in ("source_vocabulary_", "target_vocabulary_"):
                 if getattr(other, name).tokens != getattr(self, name).tokens:
-                    raise ValueError(
-                        f"ensemble[{i}] has another {name} than this model: models of an ensemble "
-                        "must be trained on the same pairs"
+                    raise inputs.RowError(
+                        "ensemble",
+                        i,
+                        f"has another {name} than this model: train all models of an ensemble on "
+                        "the same pairs, with the same units, min_count and vocabulary_size",
                     )
             if other.normalization != self.normalization:
-                raise ValueError(
-                    f"ensemble[{i}] normalizes sources by {other.normalization}, this model by "
-                    f"{self.normalization}"
+                raise inputs.RowError(
+                    "ensemble",
+                    i,
+                    f"normalizes sources by {other.normalization}, this model by "
+                    f"{self.normalization}",
                 )
         return [self, *others]
 
@@ -353,13 +357,17 @@ def _check_parameters(models):
 
 def _check_that_all_look(models):
     """Raise unless all models of an ensemble, of which the first is ours, have attention."""
-    without = [i for i, model in enumerate(models) if model.attention is None]
-    if without:
-        which = f"ensemble[{without[0] - 1}]" if without[0] else "this model"
-        raise ValueError(
-            f"attention, coverage_penalty and unknown='copy' need models with attention, but "
-            f"{which} has attention=None"
-        )
+    for i, model in enumerate(models):
+        if model.attention is None:
+            wrong = (
+                "has attention=None, but attention, coverage_penalty and unknown='copy' need "
+                "models with attention"
+            )
+            raise (
+                inputs.RowError("ensemble", i - 1, wrong)
+                if i
+                else ValueError(f"this model {wrong}")
+            )
 
 
 def _read_bounds(min_length, max_length, needed=0):
