@@ -155,19 +155,21 @@ def test_no_target_of_fit_is_too_long_to_be_written():
     assert model.longest_target_ == 1
 
 
-def test_files_from_before_lack_the_longest_target(fitted, tmp_path):
+def test_files_from_before_lack_numbers_of_targets(fitted, tmp_path):
     pytest.importorskip("safetensors")
     path = tmp_path / "model.safetensors"
     endless = copy.deepcopy(fitted)
     endless.network_.linear.parameters["bias"][endless.target_vocabulary_.end_id] = -1e4
     endless.save(path)
-    change_file(path, lambda metadata, _: metadata["learned"].pop("longest_target_"))
+    for name in ("longest_target_", "unknown_targets_"):
+        change_file(path, lambda metadata, _, name=name: metadata["learned"].pop(name))
     again = fs.load(path)
+    again.predict(["abx"], unknown="copy")  # without a warning
     assert [len(found.tokens) for (found,) in again.candidates(["", "abc"])] == [10, 10 + 2 * 3]
     again.save(path)
     assert fs.load(path).predict(["abc"]) == again.predict(["abc"])
     again.set_params(warm_start=True, epochs=1).fit([("a", "b" * 9)])
-    assert again.longest_target_ == 9
+    assert again.longest_target_ == 9 and again.unknown_targets_ is None
 
 
 def test_targets_may_have_to_be_longer_than_is_usual(fitted):
@@ -336,6 +338,19 @@ def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
     ]
     copied = model.predict(tests, unknown="copy")
     assert copied == tests
+    assert model.unknown_targets_ == len(X)
+
+
+def test_where_no_token_was_unknown_nothing_is_copied(fitted):
+    assert fitted.unknown_targets_ == 0
+    with pytest.warns(UserWarning, match="'copy' will copy nothing: no target token of fit was"):
+        assert fitted.predict(["abx"], unknown="copy") == fitted.predict(["abx"])
+    knows_some = make_seq2seq(min_count=2).fit([*WORDS, "a"], [*WORDS, "xyz"])
+    assert knows_some.unknown_targets_ == 3
+    knows_some.predict(["abx"], unknown="copy")
+    fitted.predict(["abx"], unknown="copy", ensemble=[knows_some])
+    goes_on = copy.deepcopy(fitted).set_params(warm_start=True, epochs=1)
+    assert goes_on.fit(["ab"], ["axx"]).unknown_targets_ == 2
 
 
 def test_without_attention_there_is_none_to_show():

@@ -104,7 +104,7 @@ def _add_limits(command):
         choices=("keep", "exclude", "copy"),
         default="keep",
         help="what becomes of the unknown token: it is written, never written, or the source's "
-        "token takes its place (default: keep)",
+        "token takes its place, if the training had unknown ones (default: keep)",
     )
 
 

@@ -107,6 +107,9 @@ class Seq2Seq(TargetWriter):
         How many target tokens there are for a source token.
     longest_target_ : int
         In tokens, among those of ``fit``.
+    unknown_targets_ : int, or None
+        How many tokens of the targets of ``fit`` were unknown: without any the unknown token is
+        never learned.  None for models from files that lack it.
     missing_source_words_, missing_target_words_ : ndarray of object, or None
         The tokens without a vector in ``source_embeddings`` or ``target_embeddings``.
     network_ : Module
@@ -131,10 +134,10 @@ class Seq2Seq(TargetWriter):
         "target_embeddings": "missing_target_words_",
     }
     learned = (
-        *("source_vocabulary_", "target_vocabulary_", "length_ratio_", "longest_target_"),
-        *("missing_source_words_", "missing_target_words_"),
+        *("source_vocabulary_", "target_vocabulary_", "length_ratio_"),
+        *("longest_target_", "unknown_targets_", "missing_source_words_", "missing_target_words_"),
     )
-    _unlearned: ClassVar[dict[str, Any]] = {"longest_target_": 0}
+    _unlearned: ClassVar[dict[str, Any]] = {"longest_target_": 0, "unknown_targets_": None}
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
     source_unit: str = "word"
@@ -368,10 +371,14 @@ class Seq2Seq(TargetWriter):
 
     def learn(self, X, y):
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
-        self.longest_target_ = 0
+        self.longest_target_ = self.unknown_targets_ = 0
 
     def learn_more(self, X, y):
         self.longest_target_ = max(self.longest_target_, max(map(len, y), default=0))
+        if self.unknown_targets_ is not None:
+            vocabulary = self.target_vocabulary_
+            ids = vocabulary.encode_all(y)
+            self.unknown_targets_ += sum(np.count_nonzero(i == vocabulary.unknown_id) for i in ids)
 
     def table(self, setting):
         side = setting.removesuffix("_embeddings")

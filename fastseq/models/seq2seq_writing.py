@@ -121,7 +121,9 @@ class TargetWriter(Estimator):
             place of its own; there may be none.
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
-            token that the decoder looked at the most takes its place (Luong et al., 2015).
+            token that the decoder looked at the most takes its place (Luong et al., 2015).  To be
+            written it must have been learned: with ``min_count`` from 2 on or a
+            ``vocabulary_size``, by which some tokens of targets are unknown in ``fit``.
         attention : bool
             Whether candidates come with their attention.
         ensemble : list of Seq2Seq
@@ -148,6 +150,11 @@ class TargetWriter(Estimator):
             or attention
         ):
             _check_that_all_look(models)
+        if unknown == "copy" and all(model.unknown_targets_ == 0 for model in models):
+            checks.warn(
+                "unknown='copy' will copy nothing: no target token of fit was unknown, so the "
+                "model doesn't write the unknown token; fit with min_count=2 or a vocabulary_size"
+            )
 
         def search(states, batch, limits):
             return beam_search(
