@@ -13,7 +13,7 @@ from estimator_cases import change_file, make_seq2seq, spelled
 from helpers import raises
 
 import fastseq as fs
-from fastseq.models import seq2seq
+from fastseq.models import seq2seq, token_pairs
 
 WORDS = ["".join(letters) for letters in itertools.product("abcd", repeat=3)]
 SETTINGS = {"embedding_dim": 16, "hidden_size": 24, "epochs": 40, "batch_size": 8, "lr": 0.02}
@@ -339,6 +339,35 @@ def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
     copied = model.predict(tests, unknown="copy")
     assert copied == tests
     assert model.unknown_targets_ == len(X)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "unit", "source", "expected"),
+    [
+        ("NFD", "word", "l'\u00e9cole  \u00e0 a", ["l'\u00e9cole", "\u00e0", "a"]),
+        ("NFKC", "word", "\u2460\u2461 \ufb01n", ["\u2460\u2461", "\ufb01n"]),
+        ("NFKC", "word", "x\u00a8y \ufb01n", ["x", "\u0308y", "\ufb01n"]),  # a blank comes of it
+        ("NFC", "word", ["e\u0301", "a b"], ["e\u0301", "a b"]),
+        (None, "word", "\u2460 a", ["\u2460", "a"]),
+        ("NFKC", "character", "\u2460a\u2167", ["\u2460", "a", "V", "I", "I", "I"]),
+        ("NFC", "character", "te\u0301a", ["t", "e\u0301", "a"]),
+        ("NFD", "character", "t\u00e9", ["t", "e", "\u0301"]),
+        ("NFC", "character", "\u1112\u1161\u2460", ["\ud558", "\u2460"]),  # of two letters one
+        ("NFC", "character", "", []),
+    ],
+)
+def test_sources_are_copied_as_they_are_spelled(normalization, unit, source, expected):
+    tokens = token_pairs.read_one("X", source, unit, normalization)
+    spelled = token_pairs.spelling(source, tokens, unit, normalization)
+    assert len(tokens) == len(expected) and spelled == expected
+
+
+def test_names_are_copied_with_their_own_accents():
+    X = [f"{word} n{i}" if i % 3 else f"n{i} {word}" for i, word in enumerate("ab" * 60)]
+    model = fs.Seq2Seq(normalization="NFD", min_count=2, random_state=0, dropout=0.0)
+    model.set_params(**SETTINGS | {"epochs": 12}).fit(X, X)
+    tests = ["a \u00e9cole", "caf\u00e9 b", ["\u00fc", "a"]]
+    assert model.predict(tests, unknown="copy") == [*tests[:2], "\u00fc a"]
 
 
 def test_where_no_token_was_unknown_nothing_is_copied(fitted):

@@ -121,8 +121,8 @@ class TargetWriter(Estimator):
             place of its own; there may be none.
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
-            token that the decoder looked at the most takes its place (Luong et al., 2015).  To be
-            written it must have been learned: with ``min_count`` from 2 on or a
+            token that the decoder looked at the most takes its place (Luong et al., 2015), spelled
+            as it came.  To be written it must have been learned: with ``min_count`` from 2 on or a
             ``vocabulary_size``, by which some tokens of targets are unknown in ``fit``.
         attention : bool
             Whether candidates come with their attention.
@@ -181,9 +181,10 @@ class TargetWriter(Estimator):
         if not all(found):
             row = next(i for i, hypotheses in enumerate(found) if not hypotheses)
             raise self._not_found(row, *wanted[row], no_repeat_ngram)
+        copied = self._spelling(X, sources) if unknown == "copy" else [None] * len(sources)
         return [
-            [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
-            for source, hypotheses in zip(sources, found, strict=True)
+            [self._candidate(one, source, copied[i], attention) for one in hypotheses]
+            for i, (source, hypotheses) in enumerate(zip(sources, found, strict=True))
         ]
 
     def sample(
@@ -336,14 +337,21 @@ class TargetWriter(Estimator):
                 )
         return [self, *others]
 
-    def _candidate(self, found, source, copies, attention):
+    def _spelling(self, X, sources):
+        """Of each source what is copied from it: its tokens, as they were before normalisation."""
+        pairs = zip(X, sources, strict=True)
+        unit, normalization = self.source_unit, self.normalization
+        return [token_pairs.spelling(x, tokens, unit, normalization) for x, tokens in pairs]
+
+    def _candidate(self, found, source, copied, attention):
+        """What was found; ``copied`` is of each source token what may take an unknown's place."""
         tokens = self.target_vocabulary_.decode(found.tokens).tolist()
         weights = found.attention
-        if copies:
+        if copied:
             unknown, positions = token_pairs.SPECIAL["unknown"], found.attention[:-1, : len(source)]
             for i, token in enumerate(tokens):
-                if token == unknown and source:
-                    tokens[i] = source[int(np.argmax(positions[i]))]
+                if token == unknown:
+                    tokens[i] = copied[int(np.argmax(positions[i]))]
         if weights is not None:
             weights = weights[:, : len(source) + 1]
         output = token_pairs.join(tokens, self.target_unit)
