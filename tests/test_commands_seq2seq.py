@@ -183,6 +183,26 @@ def test_files_of_other_lengths_are_not_compared(capsys):
 # --- mistakes -----------------------------------------------------------------------------------
 
 
+def test_a_table_of_pairs_is_neither_sources_nor_targets(model, capsys, monkeypatch):
+    for option in ("", " --samples 1"):
+        assert run(f"translate g2p.safetensors train.tsv{option}") == 1
+        captured = capsys.readouterr()
+        assert "train.tsv, line 1: holds a tab, as a table of pairs does: give" in captured.err
+        assert captured.out == ""
+    assert run("translate g2p.safetensors", monkeypatch, "ab\nb\tb\n") == 1
+    assert "standard input, line 2: holds a tab" in capsys.readouterr().err
+    for line in ("train.target train.tsv", "train.tsv train.target"):
+        assert run(f"score {line}") == 1
+        assert "train.tsv, line 1: holds a tab, which no line of" in capsys.readouterr().err
+    assert run("score train.tsv train.tsv --metrics exact") == 0
+    assert capsys.readouterr().out == "exact\t100.00\n"
+
+
+def test_a_tab_may_be_a_character_that_the_model_knows(capsys, monkeypatch):
+    fs.Seq2Seq(**SETTINGS | {"epochs": 1}).fit(["a\tb", "c"], [["x"], ["y"]]).save("tabs")
+    assert run("translate tabs", monkeypatch, "a\tb\n") == 0
+
+
 def test_mistakes_are_told_in_a_line(model, capsys):
     write("short.target", ["a"])
     assert run(f"train seq2seq --pairs train.source short.target --out m {OPTIONS}") == 1

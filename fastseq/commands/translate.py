@@ -159,7 +159,7 @@ def load(path):
 def _translate(model, others, args):
     """Lines to write."""
     write = _drawn(model, args) if args.samples else _found(model, others, args)
-    lines = (line for _, line in files.numbered_lines(args.data))
+    lines = _sources(model, args.data)
     # who types wants an answer to each line
     at_once = 1 if args.data == files.STDIN and sys.stdin.isatty() else AT_ONCE
     count = 0
@@ -179,6 +179,19 @@ def _translate(model, others, args):
         count += len(chunk)
         sys.stdout.flush()
     list(write([]))  # where no line is left, none may be in the files beside it
+
+
+def _sources(model, path):
+    """The lines of a file, which must be sources alone."""
+    reads_tabs = model.source_unit == "character" and "\t" in model.source_vocabulary_
+    for place, line in files.numbered_lines(path):
+        if "\t" in line and not reads_tabs:
+            raise files.located(
+                path,
+                place,
+                "holds a tab, as a table of pairs does: give sources alone, as cut -f1 writes them",
+            )
+        yield line
 
 
 def _found(model, others, args):
