@@ -137,8 +137,8 @@ def test_repr_shows_what_is_not_at_its_default():
         ("random_state", -1, "random_state must be at least 0"),
         ("random_state", "abc", "random_state must be an integer"),
         ("patience", 0, "patience must be at least 1"),
-        ("patience", 3, "need a validation, as with fit(X, y, validation=0.1)"),
-        ("schedule", "plateau", "need a validation, as with fit(X, y, validation=0.1)"),
+        ("patience", 3, "=3 needs a validation, as with fit(X, y, validation=0.1)"),
+        ("schedule", "plateau", "='plateau' needs a validation, as with fit(X, y, val"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(case, setting, value, message):

@@ -497,6 +497,11 @@ def test_models_decide_together_whatever_was_held_out_of_them(tmp_path):
         ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
         ({"vocabulary_size": 3}, ValueError, "vocabulary_size must leave room for the 3 special"),
         ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
+        (
+            {"input_feeding": True, "attention": None},
+            ValueError,
+            "input_feeding=True needs attention, since that is what is fed, got it with",
+        ),
         ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
         ({"tie_weights": True, "hidden_size": 0}, ValueError, "hidden_size must be at least 1"),
         ({"attention": "dot", "bidirectional": 1}, TypeError, "bidirectional must be True or"),

@@ -189,7 +189,8 @@ def _sources(model, path):
             raise files.located(
                 path,
                 place,
-                "holds a tab, as a table of pairs does: give sources alone, as cut -f1 writes them",
+                "holds a tab, as a table of pairs does: give sources alone, as cut -f1 writes "
+                "them, or put a blank there",
             )
         yield line
 

@@ -326,14 +326,28 @@ class Estimator(Training):
         network = getattr(self.network_, "encoder", self.network_)
         return self.vocabulary_, getattr(network, "embedding", None)
 
+    def needs_validation(self) -> str | None:
+        """Which setting needs a validation, as ``patience`` does.
+
+        Returns
+        -------
+        name : str, or None
+            Of the first such setting; None if none does.
+        """
+        if getattr(self, "selection", "loss") == "score":
+            return "selection"
+        if self.patience is not None:
+            return "patience"
+        return "schedule" if self.schedule == "plateau" else None
+
     def _check_validation(self, held_out, data):
         """Raise if there is none, and settings need one."""
-        if held_out is not None:
-            return
-        by_score = getattr(self, "selection", "loss") == "score"
-        if by_score or self.patience is not None or self.schedule == "plateau":
-            what = "selection='score' needs" if by_score else "patience and schedule='plateau' need"
-            raise ValueError(f"{what} a validation, as with fit({data}, validation=0.1)")
+        name = self.needs_validation()
+        if held_out is None and name is not None:
+            raise ValueError(
+                f"{name}={getattr(self, name)!r} needs a validation, as with fit({data}, "
+                "validation=0.1)"
+            )
 
     def _batch_options(self, seed, at_once):
         """Options of Batches: in training, or without a seed as large as suits and always equal."""

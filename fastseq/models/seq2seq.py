@@ -58,6 +58,7 @@ class Seq2Seq(TargetWriter):
     vocabulary_size : int, optional
         Of each vocabulary at most, special tokens included.
     cell : {"lstm", "gru", "rnn"}
+        Of all recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
     source_embeddings, target_embeddings : str or KeyedVectors, optional
@@ -337,6 +338,11 @@ class Seq2Seq(TargetWriter):
                     f"attention={self.attention!r}"
                 )
         if self.attention is None:
+            if self.input_feeding:
+                raise ValueError(
+                    "input_feeding=True needs attention, since that is what is fed, got it with "
+                    "attention=None"
+                )
             return
         checks.choice("attention", self.attention, SCORES)
         if self.cell == "rnn":
