@@ -129,9 +129,9 @@ def flag(name, value):
     return bool(value)
 
 
-def choice(name, value, options):
-    """The value, one of some strings."""
-    expected = ", ".join(map(repr, options))
+def choice(name, value, options, *, or_none=False):
+    """The value, one of some strings; ``or_none`` tells that None is one where it is no choice."""
+    expected = ", ".join(map(repr, options)) + " or None" * or_none
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {expected}, got {value!r}")
     if value not in options:

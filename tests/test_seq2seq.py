@@ -491,8 +491,12 @@ def test_models_decide_together_whatever_was_held_out_of_them(tmp_path):
     ("settings", "error", "message"),
     [
         ({"source_unit": "line"}, ValueError, "source_unit must be one of 'word', 'character'"),
-        ({"normalization": "nfd"}, ValueError, "normalization must be one of 'NFC', 'NFD'"),
-        ({"attention": "bilinear"}, ValueError, "attention must be one of 'additive', 'dot'"),
+        ({"normalization": "nfd"}, ValueError, "one of 'NFC', 'NFD', 'NFKC', 'NFKD' or None"),
+        (
+            {"attention": "bilinear"},
+            ValueError,
+            "'general', 'concat' or None",
+        ),
         ({"cell": "rnn", "attention": "dot"}, ValueError, "attention needs cell='lstm' or"),
         ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
         ({"vocabulary_size": 3}, ValueError, "vocabulary_size must leave room for the 3 special"),

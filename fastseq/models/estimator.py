@@ -133,7 +133,7 @@ class Estimator(Training):
         checks.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
         checks.positive_float("lr", self.lr)
         if self.schedule is not None:
-            checks.choice("schedule", self.schedule, SCHEDULES)
+            checks.choice("schedule", self.schedule, SCHEDULES, or_none=True)
         checks.not_negative("weight_decay", self.weight_decay)
         if self.max_norm is not None:
             checks.positive("max_norm", self.max_norm)

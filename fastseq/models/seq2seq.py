@@ -344,7 +344,7 @@ class Seq2Seq(TargetWriter):
                     "attention=None"
                 )
             return
-        checks.choice("attention", self.attention, SCORES)
+        checks.choice("attention", self.attention, SCORES, or_none=True)
         if self.cell == "rnn":
             raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
         if self.attention == "dot" and self.bidirectional:

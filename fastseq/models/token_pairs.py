@@ -176,7 +176,7 @@ def check_settings(estimator):
 def check_vocabulary(estimator):
     """Raise unless the settings of what tokens are known make sense."""
     if estimator.normalization is not None:
-        checks.choice("normalization", estimator.normalization, NORMALIZATIONS)
+        checks.choice("normalization", estimator.normalization, NORMALIZATIONS, or_none=True)
     checks.positive_int("min_count", estimator.min_count)
     if estimator.vocabulary_size is not None:
         size = checks.positive_int("vocabulary_size", estimator.vocabulary_size)
