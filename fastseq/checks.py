@@ -139,11 +139,12 @@ def choice(name, value, options, *, or_none=False):
     return value
 
 
-def options(given, known):
-    """Raise if an option is given that is not among the known ones."""
+def options(given, known, elsewhere=(), where=""):
+    """Raise if an option is given that is not known; of those known elsewhere it is told where."""
     wrong = next((name for name in given if name not in known), None)
     if wrong is not None:
-        raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}")
+        hint = f", which {where} takes" if wrong in elsewhere else ""
+        raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}{hint}")
 
 
 def path(name, value):

@@ -308,6 +308,7 @@ def test_rules_of_a_search(model, capsys):
         assert [one.score for one, *_ in found] != [one.score for one, *_ in plain]
 
 
+@pytest.mark.filterwarnings("always:unknown='copy' will copy nothing")
 def test_lines_may_be_drawn(model, capsys, monkeypatch):
     write("lines.txt", X[:5])
     monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 5)
@@ -325,14 +326,41 @@ def test_lines_may_be_drawn(model, capsys, monkeypatch):
         ("--seed 0", "--seed needs --samples"),
         ("--temperature 1", "--temperature needs --samples"),
         ("--samples 2 --n-best 2", "--n-best can't come with --samples"),
-        ("--samples 2 --align", "--align can't come with --samples"),
-        ("--samples 2 --ensemble m", "--ensemble can't come with --samples"),
+        ("--samples 2 --beam 2", "--beam can't come with --samples"),
+        ("--samples 2 --constraints lines.txt", "--constraints can't come with --samples"),
     ):
         with pytest.raises(SystemExit):
             run(f"translate g2p.safetensors lines.txt {options}")
         assert message in capsys.readouterr().err
-    assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 1
-    assert "unknown must be one of 'keep', 'exclude'" in capsys.readouterr().err
+    assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 0
+    assert "warning: unknown='copy' will copy nothing" in capsys.readouterr().err
+
+
+def test_lines_that_are_drawn_may_begin_with_prefixes_and_come_from_several_models(model, capsys):
+    fs.Seq2Seq(**SETTINGS | {"epochs": 1}, random_state=1).fit(X, Y).save("other")
+    write("lines.txt", X[:3])
+    write("begin.txt", ["b a", "", "c"])
+    line = "translate g2p.safetensors lines.txt --samples 2 --seed 0 --align"
+    assert run(f"{line} --prefixes begin.txt --ensemble other") == 0
+    drawn = model.sample_candidates(
+        X[:3],
+        2,
+        seed=0,
+        prefixes=[["b", "a"], [], ["c"]],
+        ensemble=[fs.load("other")],
+        attention=True,
+    )
+    expected = []
+    for i, candidates in enumerate(drawn, 1):
+        for one in candidates:
+            sources = one.attention[:-1, :-1].argmax(axis=1)
+            pairs = " ".join(f"{source}-{target}" for target, source in enumerate(sources))
+            expected.append(f"{i}\t{' '.join(one.output)}\t{pairs}")
+    assert capsys.readouterr().out.splitlines() == expected
+    assert all(one.tokens[:2] == ["b", "a"] for one in drawn[0])
+    write("long.txt", ["a"] * 4)
+    assert run(f"{line} --prefixes long.txt") == 1
+    assert "that is translated, got more" in capsys.readouterr().err
 
 
 def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):

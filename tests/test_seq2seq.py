@@ -282,6 +282,59 @@ def test_samples_obey_the_rules(fitted):
     assert min(map(len, drawn)) == 3
 
 
+def test_samples_tell_their_probabilities(fitted):
+    X, options = ["abc", "dab"], {"temperature": 3.0, "max_length": 2, "seed": 1}
+    drawn = fitted.sample_candidates(X, 20, attention=True, **options)
+    assert [[one.output for one in some] for some in drawn] == fitted.sample(X, 20, **options)
+    assert {one.cut for some in drawn for one in some} == {True, False}
+    for source, candidates in zip(X, drawn, strict=True):
+        assert all(len(one.tokens) == 2 for one in candidates if one.cut)
+        outputs = [one.output for one in candidates]
+        expected = fitted.log_prob([source] * len(outputs), outputs)
+        np.testing.assert_allclose([one.log_prob for one in candidates], expected, rtol=1e-4)
+        for one in candidates:
+            assert one.score == one.log_prob
+            assert one.attention.shape == (len(one.tokens) + 1, 4)
+            expected = fitted.align(source, one.output)[2]
+            np.testing.assert_allclose(one.attention, expected, atol=1e-5)
+
+
+def test_samples_begin_with_prefixes_and_come_from_several_models(fitted):
+    prefixes = ["dd", "", "a" * 30]
+    drawn = fitted.sample(["abc"] * 3, 20, prefixes=prefixes, temperature=5.0, seed=0)
+    for prefix, outputs in zip(prefixes, drawn, strict=True):
+        assert all(output.startswith(prefix) for output in outputs)
+    assert any(len(output) > 30 for output in drawn[2])  # it goes on behind the prefix
+    with raises(ValueError, "X[0] needs 2 tokens for its prefix", "raise max_length, which is 1"):
+        fitted.sample(["abc"], prefixes=["dd"], max_length=1)
+    other = copy.deepcopy(fitted)
+    other.network_.linear.parameters["bias"][other.target_vocabulary_.encode(["a"])] -= 1e4
+    together = fitted.sample_candidates(["abc"], 20, ensemble=[other], seed=0)[0]
+    alone = fitted.log_prob(["abc"], ["cba"])[0]
+    halved = next(one for one in together if one.output == "cba")  # one of two has no "a"
+    assert halved.log_prob == pytest.approx(alone + np.log(0.5), abs=0.02)
+
+
+def test_samples_copy_unknown_tokens():
+    X = [[f"n{i}", "a"] for i in range(60)]
+    model = make_seq2seq(source_unit="token", target_unit="token", min_count=2)
+    model.set_params(**SETTINGS | {"epochs": 8}).fit(X, X)
+    options = {"temperature": 0.0, "unknown": "copy"}
+    assert model.sample([["Ann", "a"]], 2, **options) == [[["Ann", "a"]] * 2]
+
+
+@pytest.mark.parametrize("name", ["predict", "candidates", "sample", "sample_candidates"])
+def test_options_that_there_are_not_are_told(fitted, name):
+    write = getattr(fitted, name)
+    theirs, there = ("beam_size", "predict") if "sample" in name else ("temperature", "sample")
+    own = "temperature, top_k" if "sample" in name else "beam_size, n_best"
+    with raises(TypeError, f"options must be among {own}", "got 'beam'"):
+        write(["abc"], beam=3)
+    with raises(TypeError, f"got {theirs!r}, which {there} takes"):
+        write(["abc"], **{theirs: 1})
+    assert write(X=["abc"]) == write(["abc"]) or "sample" in name
+
+
 def test_the_decoder_looks_at_what_it_writes(fitted):
     source, target, attention = fitted.align("abcd", "dcba")
     assert (source, target) == (["a", "b", "c", "d", "</s>"], ["d", "c", "b", "a", "</s>"])

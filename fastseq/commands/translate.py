@@ -121,8 +121,7 @@ def _add_sampling(command):
 
 def _check_kind(args):
     """End the command if options of searching and of sampling come together."""
-    searching = ("beam", "n_best", "align", "length_penalty", "coverage_penalty", "ensemble")
-    searching += ("prefixes", "constraints")
+    searching = ("beam", "n_best", "length_penalty", "coverage_penalty", "constraints")
     drawing = ("temperature", "top_k", "top_p", "seed")
     wrong = drawing if args.samples is None else searching
     for name in wrong:
@@ -158,7 +157,7 @@ def load(path):
 
 def _translate(model, others, args):
     """Lines to write."""
-    write = _drawn(model, args) if args.samples else _found(model, others, args)
+    write = _drawn(model, others, args) if args.samples else _found(model, others, args)
     lines = _sources(model, args.data)
     # who types wants an answer to each line
     at_once = 1 if args.data == files.STDIN and sys.stdin.isatty() else AT_ONCE
@@ -202,13 +201,10 @@ def _found(model, others, args):
         "n_best": args.n_best or 1,
         "length_penalty": args.length_penalty,
         "coverage_penalty": args.coverage_penalty,
-        "attention": args.align,
         "ensemble": others,
-        **_limits(args),
+        **_common(args),
     }
-    unit, beside = model.target_unit, {}  # what belongs to the lines, in files of as many
-    if args.prefixes is not None:
-        beside["prefixes"] = _lines_of(args.prefixes, lambda line: _as_unit(line, unit))
+    unit, beside = model.target_unit, _prefixes(model, args)
     if args.constraints is not None:
         beside["constraints"] = _lines_of(
             args.constraints,
@@ -221,6 +217,13 @@ def _found(model, others, args):
             yield [_columns(candidate, args) for candidate in candidates]
 
     return write
+
+
+def _prefixes(model, args):
+    """What belongs to the lines, in files of as many, by its name: a function as below."""
+    if args.prefixes is None:
+        return {}
+    return {"prefixes": _lines_of(args.prefixes, lambda line: _as_unit(line, model.target_unit))}
 
 
 def _as_unit(line, unit):
@@ -245,24 +248,30 @@ def _lines_of(path, read):
     return take
 
 
-def _drawn(model, args):
+def _drawn(model, others, args):
     """A function from sources to the columns of what is drawn for each."""
     options = {
         "temperature": 1.0 if args.temperature is None else args.temperature,
         "top_k": args.top_k,
         "top_p": args.top_p,
         "seed": np.random.default_rng(args.seed),  # which goes on from chunk to chunk
-        **_limits(args),
+        "ensemble": others,
+        **_common(args),
     }
-    return lambda sources: (
-        [[_line(output)] for output in outputs]
-        for outputs in model.sample(sources, args.samples, **options)
-    )
+    beside = _prefixes(model, args)
+
+    def write(sources):
+        wanted = {name: take(len(sources)) for name, take in beside.items()}
+        for candidates in model.sample_candidates(sources, args.samples, **options, **wanted):
+            yield [_columns(candidate, args) for candidate in candidates]
+
+    return write
 
 
-def _limits(args):
+def _common(args):
+    """Options of lines, however they are found."""
     names = ("min_length", "max_length", "no_repeat_ngram", "unknown")
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in names} | {"attention": args.align}
 
 
 def _numbered(place, columns, args):
