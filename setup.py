@@ -25,22 +25,31 @@ if os.environ.get("FASTSEQ_SANITIZE"):  # for example "address,undefined"; see C
     FLAGS, LINK_FLAGS = ["-O1", *FLAGS[1:], "-fno-wrapv", *sanitize], sanitize
 
 
-def library(name, *flags):
-    info = {"sources": [f"{CSRC}/{name}.c"], "include_dirs": [CSRC], "cflags": [*FLAGS, *flags]}
-    return f"fastseq_{name}", info | {"obj_deps": {"": HEADERS}}
+def library(unit, *flags, part="fastseq"):
+    """A C unit, compiled with flags of its own; ``part`` tells its libraries from others'."""
+    info = {"sources": [f"{CSRC}/{unit}.c"], "include_dirs": [CSRC], "cflags": [*FLAGS, *flags]}
+    return f"{part}_{unit}", info | {"obj_deps": {"": HEADERS}}
 
 
-LIBRARIES = [
-    library("dispatch", *["-DFS_X86"] * X86),  # must know which instruction sets are compiled in
-    library("isa_generic"),
-    library("pool"),
-]
-if X86:
-    avx512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
-    LIBRARIES += [
-        library("isa_avx2", "-mavx2", "-mfma"),
-        library("isa_avx512", *avx512, "-mprefer-vector-width=512"),
+def table(*flags, **part):
+    """An extension's table of functions, once per instruction set; see ``_csrc/dispatch.h``."""
+    libraries = [
+        # must know which instruction sets are compiled in
+        library("dispatch", *["-DFS_X86"] * X86, *flags, **part),
+        library("isa_generic", *flags, **part),
     ]
+    if X86:
+        avx512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
+        avx512 += ["-mprefer-vector-width=512"]
+        libraries += [
+            library("isa_avx2", "-mavx2", "-mfma", *flags, **part),
+            library("isa_avx512", *avx512, *flags, **part),
+        ]
+    return libraries
+
+
+POOL = library("pool")
+KERNELS, WORDS = table(), table("-DFS_WORDS", part="fastseq_words")
 
 
 class build_clib(_build_clib):
@@ -68,22 +77,26 @@ class build_ext(_build_ext):
         super().run()
 
 
-def extension(name):
+def extension(name, libraries, macros=()):
+    libraries = [name for name, _ in libraries]
     return Extension(
         f"fastseq.{name}",
         [f"fastseq/{name}.pyx"],
         include_dirs=[CSRC, numpy.get_include()],
-        libraries=[name for name, _ in LIBRARIES] + ["pthread"] * (sys.platform != "win32"),
+        libraries=libraries + ["pthread"] * (sys.platform != "win32"),
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,
         depends=HEADERS + INCLUDED + sorted(glob(f"{CSRC}/*.c")),
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *macros],
         optional=not REQUIRED,  # without a compiler the Numba or NumPy backend serves
     )
 
 
 setup(
-    ext_modules=[extension("_kernels"), extension("_word2vec")],
-    libraries=LIBRARIES,
+    ext_modules=[
+        extension("_kernels", [*KERNELS, POOL]),
+        extension("_word2vec", [*WORDS, POOL], [("FS_WORDS", None)]),
+    ],
+    libraries=[*KERNELS, *WORDS, POOL],
     cmdclass={"build_clib": build_clib, "build_ext": build_ext},
 )

@@ -1,226 +1,125 @@
 """The names of ``__init__.py``, for type checkers."""
 
-from fastseq._version import __version__
-from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
-from fastseq.attention import (
-    AdditiveAttention,
-    ConcatAttention,
-    DotAttention,
-    GeneralAttention,
-)
-from fastseq.averaging import AveragedParameters
-from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
-from fastseq.batching import Batch, Batches, BPTTWindows, pad
-from fastseq.cells import GRUCell, LSTMCell, RNNCell
-from fastseq.checkpoint import load_model, read_model, save_model
-from fastseq.clipping import clip_grad_norm, clip_grad_value
-from fastseq.config import show_config
-from fastseq.corpus import Corpus
-from fastseq.coverage_attention import CoverageAttention, CoverageLoss
-from fastseq.crf import CRF
-from fastseq.ctc import CTCLoss
-from fastseq.decoders import AttentionGRU, AttentionLSTM
-from fastseq.decoding import DecoderState
-from fastseq.dialogue_metrics import (
-    distinct_n,
-    embedding_average,
-    embedding_extrema,
-    embedding_greedy,
-)
-from fastseq.dialogues import read_dialogues
-from fastseq.elementwise import sigmoid
-from fastseq.history import History
-from fastseq.hypotheses import Hypothesis, copy_unknown
-from fastseq.keyed_vectors import KeyedVectors
-from fastseq.latent import GaussianLatent
-from fastseq.latent_losses import BagOfWordsLoss, KLSchedule, active_units, free_bits
-from fastseq.layers import Dropout, Embedding, LayerNorm, Linear
-from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
-from fastseq.local_attention import LocalAttention
-from fastseq.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, MSELoss, QuantileLoss
-from fastseq.metrics import (
-    bleu,
-    character_error_rate,
-    chrf,
-    edit_distances,
-    exact_match,
-    perplexity,
-    phone_error_rate,
-    sequence_error_rate,
-    word_error_rate,
-)
-from fastseq.models import (
-    HRED,
-    VAE,
-    VHRED,
-    Conversation,
-    LanguageModel,
-    NotFittedError,
-    Seq2Seq,
-    SequenceClassifier,
-    SequenceRegressor,
-    SequenceTagger,
-    SequenceVAE,
-    load,
-)
-from fastseq.module import Module
-from fastseq.monotonic_attention import MonotonicAttention
-from fastseq.multihead import (
-    MultiheadAttention,
-    ScaledDotProductAttention,
-    scaled_dot_product_attention,
-)
-from fastseq.optim import SGD, Adagrad, Adam, AdamW, RMSprop
-from fastseq.parameters import Parameters
-from fastseq.phrases import Phrases
-from fastseq.prefetching import Prefetcher, prefetch
-from fastseq.readers import read_conll, read_text, read_tsv
-from fastseq.recurrent import GRU, LSTM, RNN
-from fastseq.sampled_softmax import SampledSoftmaxLoss
-from fastseq.sampling import Sampler
-from fastseq.schedules import (
-    CosineAnnealingLR,
-    CosineAnnealingWarmRestarts,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiStepLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-    StepLR,
-)
-from fastseq.search import beam_search, greedy_search, sample_sequences
-from fastseq.sequences import to_sequences
-from fastseq.streaming import Stream
-from fastseq.subwords import Subwords
-from fastseq.tensor_files import load_tensors, save_tensors
-from fastseq.timeseries import TimeSeries, read_ts
-from fastseq.training import fit
-from fastseq.vocabulary import Vocabulary
-from fastseq.word2vec import Word2Vec
-
-__all__ = [
-    "CRF",
-    "GRU",
-    "HRED",
-    "LSTM",
-    "RNN",
-    "SGD",
-    "VAE",
-    "VHRED",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "AdaptiveLogSoftmaxWithLoss",
-    "AdditiveAttention",
-    "AttentionGRU",
-    "AttentionLSTM",
-    "AveragedParameters",
-    "BCEWithLogitsLoss",
-    "BPTTWindows",
-    "BagOfWordsLoss",
-    "Batch",
-    "Batches",
-    "CTCLoss",
-    "ConcatAttention",
-    "Conversation",
-    "Corpus",
-    "CosineAnnealingLR",
-    "CosineAnnealingWarmRestarts",
-    "CoverageAttention",
-    "CoverageLoss",
-    "CrossEntropyLoss",
-    "DecoderState",
-    "DotAttention",
-    "Dropout",
-    "Embedding",
-    "ExponentialLR",
-    "GRUCell",
-    "GaussianLatent",
-    "GeneralAttention",
-    "History",
-    "HuberLoss",
-    "Hypothesis",
-    "KLSchedule",
-    "KeyedVectors",
-    "LSTMCell",
-    "LambdaLR",
-    "LanguageModel",
-    "LayerNorm",
-    "Linear",
-    "LinearCrossEntropyLoss",
-    "LinearLR",
-    "LocalAttention",
-    "MSELoss",
-    "Module",
-    "MonotonicAttention",
-    "MultiStepLR",
-    "MultiheadAttention",
-    "NotFittedError",
-    "Parameters",
-    "Phrases",
-    "Prefetcher",
-    "QuantileLoss",
-    "RMSprop",
-    "RNNCell",
-    "ReduceLROnPlateau",
-    "SampledSoftmaxLoss",
-    "Sampler",
-    "ScaledDotProductAttention",
-    "Seq2Seq",
-    "SequenceClassifier",
-    "SequenceRegressor",
-    "SequenceTagger",
-    "SequenceVAE",
-    "SequentialLR",
-    "StepLR",
-    "Stream",
-    "Subwords",
-    "TimeSeries",
-    "Vocabulary",
-    "Word2Vec",
-    "__version__",
-    "active_units",
-    "beam_search",
-    "bleu",
-    "character_error_rate",
-    "chrf",
-    "clip_grad_norm",
-    "clip_grad_value",
-    "copy_unknown",
-    "distinct_n",
-    "edit_distances",
-    "embedding_average",
-    "embedding_extrema",
-    "embedding_greedy",
-    "exact_match",
-    "fit",
-    "free_bits",
-    "get_backend",
-    "get_num_threads",
-    "greedy_search",
-    "load",
-    "load_model",
-    "load_tensors",
-    "pad",
-    "perplexity",
-    "phone_error_rate",
-    "prefetch",
-    "read_conll",
-    "read_dialogues",
-    "read_model",
-    "read_text",
-    "read_ts",
-    "read_tsv",
-    "sample_sequences",
-    "save_model",
-    "save_tensors",
-    "scaled_dot_product_attention",
-    "sequence_error_rate",
-    "set_backend",
-    "set_num_threads",
-    "show_config",
-    "sigmoid",
-    "to_sequences",
-    "word_error_rate",
-]
+from fastseq._version import __version__ as __version__
+from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss as AdaptiveLogSoftmaxWithLoss
+from fastseq.attention import AdditiveAttention as AdditiveAttention
+from fastseq.attention import ConcatAttention as ConcatAttention
+from fastseq.attention import DotAttention as DotAttention
+from fastseq.attention import GeneralAttention as GeneralAttention
+from fastseq.averaging import AveragedParameters as AveragedParameters
+from fastseq.backend import get_backend as get_backend
+from fastseq.backend import get_num_threads as get_num_threads
+from fastseq.backend import set_backend as set_backend
+from fastseq.backend import set_num_threads as set_num_threads
+from fastseq.batching import Batch as Batch
+from fastseq.batching import Batches as Batches
+from fastseq.batching import BPTTWindows as BPTTWindows
+from fastseq.batching import pad as pad
+from fastseq.cells import GRUCell as GRUCell
+from fastseq.cells import LSTMCell as LSTMCell
+from fastseq.cells import RNNCell as RNNCell
+from fastseq.checkpoint import load_model as load_model
+from fastseq.checkpoint import read_model as read_model
+from fastseq.checkpoint import save_model as save_model
+from fastseq.clipping import clip_grad_norm as clip_grad_norm
+from fastseq.clipping import clip_grad_value as clip_grad_value
+from fastseq.config import show_config as show_config
+from fastseq.corpus import Corpus as Corpus
+from fastseq.coverage_attention import CoverageAttention as CoverageAttention
+from fastseq.coverage_attention import CoverageLoss as CoverageLoss
+from fastseq.crf import CRF as CRF
+from fastseq.ctc import CTCLoss as CTCLoss
+from fastseq.decoders import AttentionGRU as AttentionGRU
+from fastseq.decoders import AttentionLSTM as AttentionLSTM
+from fastseq.decoding import DecoderState as DecoderState
+from fastseq.dialogue_metrics import distinct_n as distinct_n
+from fastseq.dialogue_metrics import embedding_average as embedding_average
+from fastseq.dialogue_metrics import embedding_extrema as embedding_extrema
+from fastseq.dialogue_metrics import embedding_greedy as embedding_greedy
+from fastseq.dialogues import read_dialogues as read_dialogues
+from fastseq.elementwise import sigmoid as sigmoid
+from fastseq.history import History as History
+from fastseq.hypotheses import Hypothesis as Hypothesis
+from fastseq.hypotheses import copy_unknown as copy_unknown
+from fastseq.keyed_vectors import KeyedVectors as KeyedVectors
+from fastseq.latent import GaussianLatent as GaussianLatent
+from fastseq.latent_losses import BagOfWordsLoss as BagOfWordsLoss
+from fastseq.latent_losses import KLSchedule as KLSchedule
+from fastseq.latent_losses import active_units as active_units
+from fastseq.latent_losses import free_bits as free_bits
+from fastseq.layers import Dropout as Dropout
+from fastseq.layers import Embedding as Embedding
+from fastseq.layers import LayerNorm as LayerNorm
+from fastseq.layers import Linear as Linear
+from fastseq.linear_cross_entropy import LinearCrossEntropyLoss as LinearCrossEntropyLoss
+from fastseq.local_attention import LocalAttention as LocalAttention
+from fastseq.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
+from fastseq.losses import CrossEntropyLoss as CrossEntropyLoss
+from fastseq.losses import HuberLoss as HuberLoss
+from fastseq.losses import MSELoss as MSELoss
+from fastseq.losses import QuantileLoss as QuantileLoss
+from fastseq.metrics import bleu as bleu
+from fastseq.metrics import character_error_rate as character_error_rate
+from fastseq.metrics import chrf as chrf
+from fastseq.metrics import edit_distances as edit_distances
+from fastseq.metrics import exact_match as exact_match
+from fastseq.metrics import perplexity as perplexity
+from fastseq.metrics import phone_error_rate as phone_error_rate
+from fastseq.metrics import sequence_error_rate as sequence_error_rate
+from fastseq.metrics import word_error_rate as word_error_rate
+from fastseq.models import HRED as HRED
+from fastseq.models import VAE as VAE
+from fastseq.models import VHRED as VHRED
+from fastseq.models import Conversation as Conversation
+from fastseq.models import LanguageModel as LanguageModel
+from fastseq.models import NotFittedError as NotFittedError
+from fastseq.models import Seq2Seq as Seq2Seq
+from fastseq.models import SequenceClassifier as SequenceClassifier
+from fastseq.models import SequenceRegressor as SequenceRegressor
+from fastseq.models import SequenceTagger as SequenceTagger
+from fastseq.models import SequenceVAE as SequenceVAE
+from fastseq.models import load as load
+from fastseq.module import Module as Module
+from fastseq.monotonic_attention import MonotonicAttention as MonotonicAttention
+from fastseq.multihead import MultiheadAttention as MultiheadAttention
+from fastseq.multihead import ScaledDotProductAttention as ScaledDotProductAttention
+from fastseq.multihead import scaled_dot_product_attention as scaled_dot_product_attention
+from fastseq.optim import SGD as SGD
+from fastseq.optim import Adagrad as Adagrad
+from fastseq.optim import Adam as Adam
+from fastseq.optim import AdamW as AdamW
+from fastseq.optim import RMSprop as RMSprop
+from fastseq.parameters import Parameters as Parameters
+from fastseq.phrases import Phrases as Phrases
+from fastseq.prefetching import Prefetcher as Prefetcher
+from fastseq.prefetching import prefetch as prefetch
+from fastseq.readers import read_conll as read_conll
+from fastseq.readers import read_text as read_text
+from fastseq.readers import read_tsv as read_tsv
+from fastseq.recurrent import GRU as GRU
+from fastseq.recurrent import LSTM as LSTM
+from fastseq.recurrent import RNN as RNN
+from fastseq.sampled_softmax import SampledSoftmaxLoss as SampledSoftmaxLoss
+from fastseq.sampling import Sampler as Sampler
+from fastseq.schedules import CosineAnnealingLR as CosineAnnealingLR
+from fastseq.schedules import CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts
+from fastseq.schedules import ExponentialLR as ExponentialLR
+from fastseq.schedules import LambdaLR as LambdaLR
+from fastseq.schedules import LinearLR as LinearLR
+from fastseq.schedules import MultiStepLR as MultiStepLR
+from fastseq.schedules import ReduceLROnPlateau as ReduceLROnPlateau
+from fastseq.schedules import SequentialLR as SequentialLR
+from fastseq.schedules import StepLR as StepLR
+from fastseq.search import beam_search as beam_search
+from fastseq.search import greedy_search as greedy_search
+from fastseq.search import sample_sequences as sample_sequences
+from fastseq.sequences import to_sequences as to_sequences
+from fastseq.streaming import Stream as Stream
+from fastseq.subwords import Subwords as Subwords
+from fastseq.tensor_files import load_tensors as load_tensors
+from fastseq.tensor_files import save_tensors as save_tensors
+from fastseq.timeseries import TimeSeries as TimeSeries
+from fastseq.timeseries import read_ts as read_ts
+from fastseq.training import fit as fit
+from fastseq.vocabulary import Vocabulary as Vocabulary
+from fastseq.word2vec import Word2Vec as Word2Vec

@@ -12,6 +12,8 @@ _Tokens: TypeAlias = _Floats | NDArray[np.int64]  # indices: rows of weight_ih a
 # weight_ih, weight_hh, bias_ih, bias_hh; both biases or none
 _Weights: TypeAlias = tuple[_Floats, _Floats, _Floats | None, _Floats | None]
 _Nonlinearity: TypeAlias = Literal["tanh", "relu", "sigmoid"]
+_GatedCell: TypeAlias = Literal["lstm", "gru"]  # of decoders with attention
+_Output: TypeAlias = tuple[_Floats, _Floats | None]  # weight, bias
 
 def available_isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
@@ -202,5 +204,152 @@ class Stepper:
         h: _Floats,
         c: _Floats | None,
     ) -> None: ...
-    def copy(self, h: _Floats, c: _Floats | None) -> Stepper: ...
+    def over(self, h: _Floats, c: _Floats | None) -> Stepper: ...
     def __call__(self, x: Any) -> _Floats: ...
+
+def best_continuations(
+    logits: _Floats,
+    log_probs: NDArray[np.float64],
+    offsets: _Offsets,
+    barred: NDArray[np.uint8] | None,
+    log_sums: NDArray[np.float64],
+    known: bool,
+    gains: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    tokens: NDArray[np.int64],
+) -> None: ...
+def attention_forward(
+    query: _Floats,
+    keys: _Floats,
+    values: _Floats,
+    v: _Floats | None,
+    sources: NDArray[np.int64],
+    source_offsets: _Offsets,
+    weights: _Floats,
+    context: _Floats,
+) -> None: ...
+def attention_backward(
+    d_context: _Floats,
+    d_weights: _Floats | None,
+    query: _Floats,
+    keys: _Floats,
+    values: _Floats,
+    v: _Floats | None,
+    sources: NDArray[np.int64],
+    source_offsets: _Offsets,
+    weights: _Floats,
+    d_query: _Floats,
+    d_keys: _Floats,
+    d_values: _Floats,
+    d_v: _Floats | None,
+) -> None: ...
+def scaled_dot_product_forward(
+    query: _Floats,
+    key: _Floats,
+    value: _Floats,
+    key_lengths: NDArray[np.int64] | None,
+    causal: bool,
+    scale: float,
+    out: _Floats,
+    log_sums: NDArray[np.float64],
+) -> None: ...
+def scaled_dot_product_backward(
+    d_out: _Floats,
+    query: _Floats,
+    key: _Floats,
+    value: _Floats,
+    key_lengths: NDArray[np.int64] | None,
+    causal: bool,
+    scale: float,
+    out: _Floats,
+    log_sums: NDArray[np.float64],
+    d_query: _Floats,
+    d_key: _Floats,
+    d_value: _Floats,
+) -> None: ...
+def decoder_forward(
+    cell: _GatedCell,
+    option: bool | None,
+    inputs: _Floats,
+    h0: _Floats,
+    c0: _Floats | None,
+    fed0: _Floats | None,
+    weights: _Weights,
+    keys: _Floats,
+    values: _Floats,
+    v: _Floats | None,
+    sources: NDArray[np.int64],
+    source_offsets: _Offsets,
+    query_weight: _Floats | None,
+    output: _Output | None,
+    offsets: _Offsets,
+    attended: _Floats,
+    alignments: _Floats,
+    y: _Floats | None,
+    h_n: _Floats,
+    c_n: _Floats | None,
+    queries: _Floats | None,
+    gates: _Floats | None,
+    cells: _Floats | None,
+) -> None: ...
+def decoder_backward(
+    d_attended: _Floats,
+    dy: _Floats | None,
+    d_alignments: _Floats | None,
+    cell: _GatedCell,
+    option: bool | None,
+    inputs: _Floats,
+    h0: _Floats,
+    c0: _Floats | None,
+    fed0: _Floats | None,
+    weights: _Weights,
+    keys: _Floats,
+    values: _Floats,
+    v: _Floats | None,
+    sources: NDArray[np.int64],
+    source_offsets: _Offsets,
+    query_weight: _Floats | None,
+    output: _Output | None,
+    offsets: _Offsets,
+    attended: _Floats,
+    alignments: _Floats,
+    y: _Floats | None,
+    queries: _Floats | None,
+    gates: _Floats,
+    cells: _Floats | None,
+    dx: _Floats | None,
+    dh: _Floats,
+    dc: _Floats | None,
+    dfed: _Floats | None,
+    d_queries: _Floats | None,
+    d_keys: _Floats,
+    d_values: _Floats,
+    d_v: _Floats | None,
+    grads: _Weights,
+) -> None: ...
+
+class DecoderStepper:
+    def __init__(
+        self,
+        cell: _GatedCell,
+        option: bool | None,
+        weights: _Weights,
+        keys: _Floats,
+        values: _Floats,
+        v: _Floats | None,
+        source_offsets: _Offsets,
+        query_weight: _Floats | None,
+        output: _Output,
+        feeds: Literal["context", "output"] | None,
+    ) -> None: ...
+    def copy(self) -> DecoderStepper: ...
+    def __call__(
+        self,
+        x: _Floats,
+        sources: NDArray[np.int64],
+        h: _Floats,
+        c: _Floats | None,
+        fed: _Floats | None,
+        y: _Floats,
+        alignments: _Floats,
+    ) -> None: ...

@@ -3,7 +3,7 @@
 ``context, weights = attention(query, memory, memory_lengths)`` is inference;
 ``context, weights, backprop = attention.forward(...)`` is training, and
 ``dquery, dmemory = backprop(d_context)`` adds to ``attention.parameters.grads``.  The memory of a
-row is projected once, for all of its queries.
+row is projected once for all of its queries, and with ``attention.read(memory)`` for all calls.
 
 T queries and S positions in the memory of each of B rows, N queries and M positions of all rows;
 Q query size, E memory size, A attention size.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
+from fastseq.attention_memory import AttentionMemory
 from fastseq.backend import kernels
 from fastseq.layers import map_rows
 from fastseq.module import Backprop, Module, fixed
@@ -81,14 +82,17 @@ class Attention(Module):
     dtype = fixed("dtype")
 
     def __call__(
-        self, query: ArrayLike, memory: ArrayLike, memory_lengths: ArrayLike | None = None
+        self,
+        query: ArrayLike,
+        memory: ArrayLike | AttentionMemory,
+        memory_lengths: ArrayLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What each query finds in its row's memory.
 
         Parameters
         ----------
         query : array of floats, (T, B, Q)
-        memory : array of floats, (S, B, E)
+        memory : array of floats, (S, B, E), or what :meth:`read` gave
         memory_lengths : array of integers, (B,), optional
             How many positions of each row count; the rest may hold anything.  All unless given.
 
@@ -112,7 +116,7 @@ class Attention(Module):
         """As calling the layer, with a function that runs the backward pass.
 
         Inputs and results are kept without a copy until then; don't change them before, nor the
-        parameters.
+        parameters.  The memory is an array.
 
         Returns
         -------
@@ -122,7 +126,33 @@ class Attention(Module):
             ``dquery, dmemory = backprop(d_context, d_weights=None)`` adds to
             ``parameters.grads``.
         """
+        if isinstance(memory, AttentionMemory):
+            raise TypeError(
+                "forward needs the memory itself, whose gradient it gives, got what read() made "
+                "of it, which is for calls"
+            )
         return self._with_backprop(self._attend(*self._read(query, memory, memory_lengths)))
+
+    def read(self, memory: ArrayLike, memory_lengths: ArrayLike | None = None) -> AttentionMemory:
+        """Project a memory once for several calls, as those of a decoder that goes step by step.
+
+        Parameters
+        ----------
+        memory, memory_lengths
+            As for a call.
+
+        Returns
+        -------
+        memory : AttentionMemory
+            To be given to calls instead; they give the same, bit for bit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, dtype or shape.
+        """
+        memory = self._check_memory(memory)
+        return self._take_in(memory, lengths_of(memory, memory_lengths))
 
     def _with_backprop(self, results):
         context, weights, tape = results
@@ -130,11 +160,36 @@ class Attention(Module):
         return context, weights, AttentionBackprop(self, tape, shapes)
 
     def _read(self, query, memory, memory_lengths):
+        if isinstance(memory, AttentionMemory):
+            return self._read_query(query, memory, memory_lengths), memory, None
         query = checks.floats("query", query, self._dtype)
-        memory = checks.floats("memory", memory, self._dtype)
         checks.last_axis("query", query, self._query_size, "query_size")
-        checks.last_axis("memory", memory, self._memory_size, "memory_size")
+        memory = self._check_memory(memory)
         return query, memory, read_lengths(query, memory, memory_lengths)
+
+    def _read_query(self, query, memory, memory_lengths):
+        """The query for a memory that has been read."""
+        if memory.owner is not self:
+            raise ValueError(f"memory must be read by this attention, {self!r}, got {memory!r}")
+        if memory_lengths is not None:
+            raise ValueError("memory_lengths must be None here: give them to read(), with memory")
+        size = self.query_size or memory.shape[2]
+        query = checks.floats("query", query, memory.dtype)
+        checks.last_axis("query", query, size, "query_size")
+        expected = len(query), len(memory), size
+        checks.shape("query", query, expected, "(T, B, Q)", "; B is the memory's")
+        return query
+
+    def _check_memory(self, memory):
+        memory = checks.floats("memory", memory, self._dtype)
+        checks.last_axis("memory", memory, self._memory_size, "memory_size")
+        return memory
+
+    def _take_in(self, memory, lengths):
+        """What all calls need of a memory, unless that was read before."""
+        if isinstance(memory, AttentionMemory):
+            return memory
+        return AttentionMemory(self, memory, self._parts_of(memory, lengths))
 
     def _set_sizes(self, query_size, memory_size, dtype):
         self._query_size = checks.positive_int("query_size", query_size)
@@ -156,11 +211,22 @@ class Attention(Module):
 
 def read_lengths(query, memory, memory_lengths):
     """The lengths of memories as int64 (B,); raises where shapes don't fit together."""
-    for name, array, letters in (("query", query, "(T, B, Q)"), ("memory", memory, "(S, B, E)")):
-        if array.ndim != 3:
-            raise ValueError(f"{name} must have shape {letters}, got {array.shape}")
-    (steps, rows, size), of_query = memory.shape, query.shape[1]
-    checks.shape("memory", memory, (steps, of_query, size), "(S, B, E)", "; B is the query's")
+    check_axes("query", query, "(T, B, Q)")
+    check_axes("memory", memory, "(S, B, E)")
+    expected = len(memory), query.shape[1], memory.shape[2]
+    checks.shape("memory", memory, expected, "(S, B, E)", "; B is the query's")
+    return lengths_of(memory, memory_lengths)
+
+
+def check_axes(name, array, letters):
+    if array.ndim != 3:
+        raise ValueError(f"{name} must have shape {letters}, got {array.shape}")
+
+
+def lengths_of(memory, memory_lengths):
+    """The lengths of memories as int64 (B,)."""
+    check_axes("memory", memory, "(S, B, E)")
+    steps, rows, _ = memory.shape
     if memory_lengths is None:
         return np.full(rows, steps, np.int64)
     return checks.lengths(memory_lengths, rows, steps, name="memory_lengths", of="memory")
@@ -179,7 +245,22 @@ def add_projection_gradients(dy, x, d_weight, d_bias=None):
     kernels().add_linear_gradients(dy, x, d_weight, d_bias)
 
 
-# What the kinds of attention that NumPy computes need besides.
+# --- what NumPy computes ------------------------------------------------------------------------
+
+
+class PaddedAttention(Attention):
+    """Common to those that NumPy computes, from a memory with zeros past the lengths.
+
+    Arrays have rows first here, so that NumPy multiplies one row's matrices after the other.
+    """
+
+    def _parts_of(self, memory, lengths):
+        m = real_memory(memory, lengths)
+        return m, self._project_memory(m), lengths
+
+    def _padded(self, memory, lengths):
+        """The memory (B, S, E), its keys (B, S, A) and its lengths (B,)."""
+        return self._take_in(memory, lengths).of_rows
 
 
 def rows_first(array):
@@ -189,9 +270,10 @@ def rows_first(array):
 
 def real_memory(memory, lengths):
     """The memory (B, S, E), with zeros past the lengths."""
-    m = rows_first(memory)
-    if (lengths < len(memory)).any():
-        m[np.arange(len(memory)) >= lengths[:, None]] = 0
+    if (lengths == len(memory)).all():
+        return rows_first(memory)
+    m = memory.swapaxes(0, 1).copy()  # even of a single row, where rows_first copies nothing
+    m[np.arange(len(memory)) >= lengths[:, None]] = 0
     return m
 
 
@@ -214,18 +296,23 @@ def masked_softmax(scores, mask):
 class ContentAttention(Attention):
     """Common to those whose scores depend on query and memory alone: one kernel for all queries."""
 
-    def _attend(self, query, memory, lengths):
-        steps, rows, _ = query.shape
+    def _parts_of(self, memory, lengths):
         sources = Sources(memory, lengths)
-        q, keys = self._project_query(query), self._project_memory(sources.values)
+        return sources, self._project_memory(sources.values)
+
+    def _attend(self, query, memory, lengths):
+        (steps, rows, _), (positions, _, size) = query.shape, memory.shape
+        memory = self._take_in(memory, lengths)
+        sources, keys = memory.parts
+        q = self._project_query(query)
         q = q.reshape(-1, q.shape[-1])
-        given = q, keys, sources.values, self._v, sources.of_queries(steps), sources.offsets
-        weights = np.empty((len(q), len(memory)), q.dtype)
-        context = np.empty((len(q), memory.shape[2]), q.dtype)
+        of_queries = sources.of_queries(steps, memory.chosen)
+        given = q, keys, sources.values, self._v, of_queries, sources.offsets
+        weights = np.empty((len(q), positions), q.dtype)
+        context = np.empty((len(q), size), q.dtype)
         kernels().attention_forward(*given, weights, context)
         tape = query, sources, given, weights
-        context = context.reshape(steps, rows, memory.shape[2])
-        return context, weights.reshape(steps, rows, len(memory)), tape
+        return context.reshape(steps, rows, size), weights.reshape(steps, rows, positions), tape
 
     def _back(self, tape, d_context, d_weights):
         query, sources, given, weights = tape
@@ -510,8 +597,13 @@ class DotAttention(ContentAttention):
     dtype = Module.dtype
 
     def _read(self, query, memory, memory_lengths):
+        if isinstance(memory, AttentionMemory):
+            return self._read_query(query, memory, memory_lengths), memory, None
         query = checks.floats_of_any_precision("query", query)
         memory = checks.floats("memory", memory, query.dtype)
         lengths = read_lengths(query, memory, memory_lengths)
         checks.last_axis("query", query, memory.shape[2], "that of memory, for a dot product")
         return query, memory, lengths
+
+    def _check_memory(self, memory):
+        return checks.floats_of_any_precision("memory", memory)

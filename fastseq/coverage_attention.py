@@ -8,11 +8,10 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.attention import (
-    Attention,
+    PaddedAttention,
     add_projection_gradients,
     masked_softmax,
     project,
-    real_memory,
     rows_first,
 )
 from fastseq.losses import Loss, LossBackprop
@@ -21,8 +20,10 @@ from fastseq.module import fixed
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from fastseq.attention_memory import AttentionMemory
 
-class CoverageAttention(Attention):
+
+class CoverageAttention(PaddedAttention):
     r"""Additive attention that sees the sum of earlier weights (See et al., 2017).
 
     .. math::
@@ -84,7 +85,7 @@ class CoverageAttention(Attention):
     def __call__(
         self,
         query: ArrayLike,
-        memory: ArrayLike,
+        memory: ArrayLike | AttentionMemory,
         memory_lengths: ArrayLike | None = None,
         *,
         coverage: ArrayLike | None = None,
@@ -97,7 +98,7 @@ class CoverageAttention(Attention):
             As for other kinds of attention.
         coverage : array of floats, (B, S), optional
             The sum of weights before the first query, 0 unless given.  A decoder that goes step
-            by step adds ``weights.sum(axis=0)`` to it.
+            by step adds ``weights.sum(axis=0)`` to it.  ``forward`` takes whole sequences.
 
         Returns
         -------
@@ -121,12 +122,14 @@ class CoverageAttention(Attention):
         checks.shape("coverage", coverage, shape, "(B, S)")
         return coverage
 
+    def _project_memory(self, m):
+        return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
+
     def _attend(self, query, memory, lengths, coverage=None):
-        parameters, m = self._parameters, real_memory(memory, lengths)
+        parameters, (m, keys, lengths) = self._parameters, self._padded(memory, lengths)
         q = project(query, parameters["weight_query"])
-        keys = project(m, parameters["weight_key"], parameters["bias_key"])
-        mask = np.arange(len(memory)) < lengths[:, None]
-        covered = np.empty((*query.shape[:2], len(memory)), self._dtype)
+        mask = np.arange(m.shape[1]) < lengths[:, None]
+        covered = np.empty((*query.shape[:2], m.shape[1]), self._dtype)
         weights = np.empty_like(covered)
         so_far = self._read_coverage(None, memory) if coverage is None else coverage
         for t in range(len(query)):

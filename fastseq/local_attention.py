@@ -8,21 +8,22 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.attention import (
-    Attention,
+    PaddedAttention,
     add_projection_gradients,
     masked_softmax,
     project,
-    real_memory,
     rows_first,
 )
 from fastseq.elementwise import sigmoid
 from fastseq.module import fixed
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from fastseq.attention_memory import AttentionMemory
 
 
-class LocalAttention(Attention):
+class LocalAttention(PaddedAttention):
     r"""Attention within a window around a position (Luong et al., 2015, local-m and local-p).
 
     Of query t the window is around :math:`p`, a position counted from 0: itself t, for sequences
@@ -63,6 +64,13 @@ class LocalAttention(Attention):
     >>> context, weights = attention(np.ones((3, 2, 4)), np.ones((5, 2, 6)))
     >>> weights[2, 0].round(2).tolist()
     [0.0, 0.33000001311302185, 0.33000001311302185, 0.33000001311302185, 0.0]
+
+    A decoder that goes step by step:
+
+    >>> for t in range(3):
+    ...     context, weights = attention(np.ones((1, 2, 4)), np.ones((5, 2, 6)), start=t)
+    >>> weights[0, 0].round(2).tolist()
+    [0.0, 0.33000001311302185, 0.33000001311302185, 0.33000001311302185, 0.0]
     """
 
     window = fixed("window")
@@ -100,15 +108,59 @@ class LocalAttention(Attention):
         options = f"position={self._position!r}", f"score={self._score!r}"
         return self._repr(self._window, *options)
 
-    # Here arrays have rows first, so that NumPy multiplies one row's matrices after the other.
+    def __call__(
+        self,
+        query: ArrayLike,
+        memory: ArrayLike | AttentionMemory,
+        memory_lengths: ArrayLike | None = None,
+        *,
+        start: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What each query finds in its row's memory.
 
-    def _attend(self, query, memory, lengths):
-        q, m = rows_first(query), real_memory(memory, lengths)
-        keys = project(m, self._parameters["weight_key"]) if self._score == "general" else m
-        center, tape = self._centers(q, lengths)
-        distance = np.arange(len(memory), dtype=q.dtype) - center[:, :, None]
+        Parameters
+        ----------
+        query, memory, memory_lengths
+            As for other kinds of attention.
+        start : int, optional
+            The position of the first query, with ``position="monotonic"``; 0 unless given.  A
+            decoder that goes step by step counts: t at step t.  ``forward`` takes whole
+            sequences.
+
+        Returns
+        -------
+        context : ndarray, (T, B, E)
+        weights : ndarray, (T, B, S)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, dtype or shape, or ``start`` comes where positions
+            are predicted.
+        """
+        query, memory, lengths = self._read(query, memory, memory_lengths)
+        return self._attend(query, memory, lengths, self._read_start(start))[:2]
+
+    def _read_start(self, start):
+        if start is None:
+            return 0
+        start = checks.not_negative_int("start", start)
+        if self._position == "predictive":
+            raise ValueError(
+                f"start must be None where positions are predicted from the queries, got {start}; "
+                "position='monotonic' counts them"
+            )
+        return start
+
+    def _project_memory(self, m):
+        return project(m, self._parameters["weight_key"]) if self._score == "general" else m
+
+    def _attend(self, query, memory, lengths, start=0):
+        q, (m, keys, lengths) = rows_first(query), self._padded(memory, lengths)
+        center, tape = self._centers(q, lengths, start)
+        distance = np.arange(m.shape[1], dtype=q.dtype) - center[:, :, None]
         inside = np.abs(distance) <= self._window
-        inside &= np.arange(len(memory)) < lengths[:, None, None]
+        inside &= np.arange(m.shape[1]) < lengths[:, None, None]
         align = masked_softmax(q @ keys.swapaxes(1, 2), inside)
         factors = np.ones_like(align)
         if self._position == "predictive":
@@ -123,10 +175,11 @@ class LocalAttention(Attention):
     def _variance(self):
         return (self._window / 2) ** 2
 
-    def _centers(self, q, lengths):
+    def _centers(self, q, lengths, start):
         """The positions p (B, T), and what their gradients need."""
         if self._position == "monotonic":
-            return np.broadcast_to(np.arange(q.shape[1], dtype=q.dtype), q.shape[:2]), None
+            positions = np.arange(start, start + q.shape[1]).astype(q.dtype)
+            return np.broadcast_to(positions, q.shape[:2]), None
         hidden = np.tanh(project(q, self._parameters["weight_position"]))
         share = sigmoid(hidden @ self._parameters["weight_center"])
         return share * lengths[:, None].astype(q.dtype), (hidden, share)

@@ -11,10 +11,9 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.attention import (
-    Attention,
+    PaddedAttention,
     add_projection_gradients,
     project,
-    real_memory,
     rows_first,
 )
 from fastseq.elementwise import sigmoid
@@ -23,8 +22,10 @@ from fastseq.module import fixed
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from fastseq.attention_memory import AttentionMemory
 
-class MonotonicAttention(Attention):
+
+class MonotonicAttention(PaddedAttention):
     r"""Attention that goes through the memory once, from start to end (Raffel et al., 2017).
 
     A query goes on from where the last one stopped, and stops at a position with probability
@@ -32,9 +33,9 @@ class MonotonicAttention(Attention):
     .. math:: p = \sigma\!\left(g \, \frac{v^T}{\|v\|} \tanh(W_q \, q + W_m \, m + b) + r\right).
 
     A call decides: it stops at the first position where p is at least 1/2, whose weight then is 1.
-    A query that finds none, and all after it, have weights and context of 0.  ``forward``, for
-    training, gives the probabilities of all positions instead, through which gradients flow; noise
-    before the sigmoid teaches the model to make p nearly 0 or 1.
+    A query that finds none, and all after it, have weights and context of 0; where p is NaN, both
+    are NaN.  ``forward``, for training, gives the probabilities of all positions instead, through
+    which gradients flow; noise before the sigmoid teaches the model to make p nearly 0 or 1.
 
     Parameters
     ----------
@@ -60,11 +61,25 @@ class MonotonicAttention(Attention):
     Examples
     --------
     >>> import numpy as np, fastseq as fs
-    >>> attention = fs.MonotonicAttention(4, 6, score_bias=1.0, seed=0)
-    >>> query, memory = np.ones((3, 1, 4)), np.ones((5, 1, 6))
+    >>> attention = fs.MonotonicAttention(4, 6, score_bias=0.0, seed=211)
+    >>> rng = np.random.default_rng(0)
+    >>> query, memory = rng.standard_normal((4, 1, 4)), rng.standard_normal((9, 1, 6))
     >>> context, weights = attention(query, memory)
-    >>> weights[:, 0, 0].tolist()
-    [1.0, 1.0, 1.0]
+    >>> weights[:, 0].argmax(axis=1).tolist()
+    [2, 3, 7, 7]
+
+    A decoder that goes step by step:
+
+    >>> start, stops = None, []
+    >>> for t in range(4):
+    ...     context, weights = attention(query[t : t + 1], memory, start=start)
+    ...     start = weights[-1]
+    ...     stops.append(int(start[0].argmax()))
+    >>> stops
+    [2, 3, 7, 7]
+
+    Training:
+
     >>> context, weights, backprop = attention.forward(query, memory)
     >>> dquery, dmemory = backprop(np.ones_like(context))
     """
@@ -105,10 +120,11 @@ class MonotonicAttention(Attention):
     def __call__(
         self,
         query: ArrayLike,
-        memory: ArrayLike,
+        memory: ArrayLike | AttentionMemory,
         memory_lengths: ArrayLike | None = None,
         *,
         hard: bool = True,
+        start: ArrayLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where each query stops.
 
@@ -118,6 +134,10 @@ class MonotonicAttention(Attention):
             As for other kinds of attention.
         hard : bool
             Whether to decide; otherwise weights are probabilities, without noise.
+        start : array of floats, (B, S), optional
+            The weights of the query before the first one, from where the first one goes on; 1 at
+            the first position unless given.  A decoder that goes step by step gives
+            ``weights[-1]`` of its last call.  ``forward`` takes whole sequences.
 
         Returns
         -------
@@ -127,39 +147,62 @@ class MonotonicAttention(Attention):
         Raises
         ------
         TypeError, ValueError
-            If an argument has the wrong type, dtype or shape.
+            If an argument has the wrong type, dtype or shape, or if ``start`` holds other numbers
+            than 0 and one 1 for each row where queries decide.
         """
         hard = checks.flag("hard", hard)
         query, memory, lengths = self._read(query, memory, memory_lengths)
+        start = self._read_start(start, memory)
         if not hard:
-            return self._attend(query, memory, lengths, noisy=False)[:2]
-        m = real_memory(memory, lengths)
-        stops = self._stopping(query, m, lengths, noisy=False)[0] >= 0.5
-        weights = decide(stops, m.dtype)
+            return self._attend(query, memory, lengths, start, training=False)[:2]
+        check_decisions(start)
+        m, keys, lengths = self._padded(memory, lengths)
+        p, _ = self._stopping(query, keys, lengths, training=False)
+        weights = decide(p, within(start, lengths))
         return weigh(weights, m), weights
 
-    def _attend(self, query, memory, lengths, *, noisy=True):
-        m = real_memory(memory, lengths)
-        p, saved = self._stopping(query, m, lengths, noisy)
-        weights, reach = expect(p)
+    def _project_memory(self, m):
+        return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
+
+    def _read_start(self, start, memory):
+        """The weights (B, S) of the query before the first one."""
+        shape = memory.shape[1::-1]
+        if start is None:
+            weights = np.zeros(shape, self._dtype)
+            weights[:, :1] = 1
+            return weights
+        start = checks.floats("start", start, self._dtype)
+        checks.shape("start", start, shape, "(B, S)")
+        return start
+
+    def _attend(self, query, memory, lengths, start=None, *, training=True):
+        start = self._read_start(None, memory) if start is None else start
+        m, keys, lengths = self._padded(memory, lengths)
+        p, saved = self._stopping(query, keys, lengths, training)
+        weights, reach = expect(p, within(start, lengths))
         return weigh(weights, m), weights, (query, m, p, reach, weights, saved)
 
-    def _stopping(self, query, m, lengths, noisy):
-        """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed."""
+    def _stopping(self, query, keys, lengths, training):
+        """The probabilities of stopping (T, B, S), 0 past the lengths; and what was computed.
+
+        In training there is noise, and the hidden layers of all queries are kept.
+        """
         parameters = self._parameters
         q = project(query, parameters["weight_query"])
-        keys = project(m, parameters["weight_key"], parameters["bias_key"])
-        hidden = np.tanh(q[:, :, None] + keys)
         direction = parameters["weight_score"] / np.sqrt(
             np.square(parameters["weight_score"]).sum()
         )
-        cosines = hidden @ direction
+        hidden = np.empty((len(q) if training else 1, *keys.shape), q.dtype)
+        cosines = np.empty((*q.shape[:2], keys.shape[1]), q.dtype)
+        for t, own in enumerate(q):
+            now = np.add(keys, own[:, None], out=hidden[t if training else 0])
+            cosines[t] = np.tanh(now, out=now) @ direction
         scores = cosines * parameters["scale_score"] + parameters["bias_score"]
-        if noisy and self._noise:
+        if training and self._noise:
             noise = self._rng.standard_normal(scores.shape, dtype=scores.dtype)
             scores += scores.dtype.type(self._noise) * noise
         p = sigmoid(scores)
-        p[:, np.arange(m.shape[1]) >= lengths[:, None]] = 0
+        p[:, np.arange(keys.shape[1]) >= lengths[:, None]] = 0
         return p, (hidden, cosines, direction)
 
     def _back(self, tape, d_context, d_weights):
@@ -169,8 +212,13 @@ class MonotonicAttention(Attention):
             d += d_weights
         d_scores = expect_back(d, p, reach) * p * (1 - p)
         parameters, scale = self._parameters, self._parameters["scale_score"]
-        d_hidden = d_scores[..., None] * (scale * direction) * (1 - hidden * hidden)
-        dq, d_keys = d_hidden.sum(axis=2), d_hidden.sum(axis=0)
+        size = self._attention_size
+        dq = np.empty((*query.shape[:2], size), query.dtype)
+        d_keys = np.zeros((*m.shape[:2], size), query.dtype)
+        for t, now in enumerate(hidden):
+            d_hidden = d_scores[t, ..., None] * (scale * direction) * (1 - now * now)
+            dq[t] = d_hidden.sum(axis=1)
+            d_keys += d_hidden
         # The norm takes out what goes along with v.
         d_direction = scale * np.tensordot(d_scores, hidden, axes=3)
         dv = d_direction - direction * (direction @ d_direction)
@@ -192,16 +240,46 @@ def weigh(weights, m):
     return rows_first(rows_first(weights) @ m)
 
 
-def decide(stops, dtype):
-    """Weights (T, B, S) that are 1 where queries stop, from where they would."""
-    weights = np.zeros(stops.shape, dtype)
-    rows, positions = np.arange(stops.shape[1]), np.arange(stops.shape[2])
-    last = np.zeros(len(rows), np.int64)
-    for t, here in enumerate(stops):
-        candidates = here & (positions >= last[:, None])
-        found = candidates.any(axis=1)
-        last = np.where(found, candidates.argmax(axis=1) if positions.size else 0, len(positions))
-        weights[t, rows[found], last[found]] = 1
+def within(start, lengths):
+    """The weights (B, S), 0 past the lengths."""
+    return np.where(np.arange(start.shape[1]) < lengths[:, None], start, 0)
+
+
+def check_decisions(start):
+    """Raise unless each row has one 1, or none where nothing was found; NaN may stand for it."""
+    wrong = (start != 0) & (start != 1) & ~np.isnan(start)
+    if wrong.any():
+        at = checks.first(start, wrong)
+        raise ValueError(
+            f"start must hold decisions, 0 or 1, got {start[at]} at "
+            f"{checks.position('start', at)}; probabilities go with hard=False"
+        )
+    several = np.count_nonzero(start, axis=1) > 1
+    if several.any():
+        raise ValueError(
+            "start must have one position that is not 0 in each row, got "
+            f"{np.count_nonzero(start[several.argmax()])} in row {several.argmax()}; give the "
+            "weights of one query, as weights[-1]"
+        )
+
+
+def decide(p, start):
+    """Weights (T, B, S) that are 1 where queries stop; ``start`` has those of the query before.
+
+    Where p is NaN, nobody knows whether a query stops that gets there: its weight is NaN, and so
+    are those of all later ones, which go on from there.
+    """
+    weights, rows = np.zeros_like(p), np.arange(p.shape[1])
+    if not p.size:
+        return weights
+    decided = np.where(p >= 0.5, 1, 0 * p)
+    before = start
+    for here, own in zip(decided, weights, strict=True):
+        reached = before.cumsum(axis=1)  # 1 from where the last one stopped
+        stops = np.where(reached == 0, 0, here * reached)
+        first = (stops != 0).argmax(axis=1)
+        own[rows, first] = stops[rows, first]
+        before = own
     return weights
 
 
@@ -210,8 +288,9 @@ def decide(stops, dtype):
 #   reach[t, s] = (1 - p[t, s - 1]) reach[t, s - 1] + weight[t - 1, s]
 #   weight[t, s] = p[t, s] reach[t, s]
 #
-# where weight[-1] is 1 at position 0.  All (t, s) of one t + s are computed at once: in an array
-# with a border around it, where rows of flattened axes have W positions, they lie W - 1 apart.
+# where weight[-1] is the start, 1 at position 0 unless given.  All (t, s) of one t + s are computed
+# at once: in an array with a border around it, where rows of flattened axes have W positions, they
+# lie W - 1 apart.
 
 
 def _bordered(array):
@@ -241,12 +320,12 @@ def _moved(own, by):
     return slice(own.start + by, own.stop + by, own.step)
 
 
-def expect(p):
+def expect(p, start):
     """The weights (T, B, S), and the probabilities that positions are reached."""
     steps, _, positions = p.shape
     width = positions + 2
     flat, weights, reach = _bordered(p), _bordered(np.zeros_like(p)), _bordered(np.zeros_like(p))
-    weights[1:2] = 1  # of the query before the first one, at the first position
+    weights[1 : positions + 1] = start.T
     for own in _diagonals(steps, positions):
         left, above = _moved(own, -1), _moved(own, -width)
         reach[own] = (1 - flat[left]) * reach[left] + weights[above]

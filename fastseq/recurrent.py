@@ -596,7 +596,6 @@ class GRU(RecurrentLayer):
         )
 
 
-_OF_KIND = {layer._kind: layer for layer in (RNN, LSTM, GRU)}
 _WARM_STEPS, _WARM_UNITS = 50, 64  # enough for the kernels' usual tiles, in 0.2 to 0.6 ms
 _warm = set()  # kinds of layers, with dtypes and options, that have run in this process
 
@@ -611,8 +610,24 @@ def _warm_up(kind, dtype, options):
     if like in _warm or get_backend() != "cython":  # Numba would compile for seconds
         return
     _warm.add(like)
-    layer = _OF_KIND[kind](_WARM_UNITS, _WARM_UNITS, dtype=dtype, seed=0, **options)
+    layer = _plain_layer(kind, options, _WARM_UNITS, dtype)
     x = np.zeros((_WARM_STEPS, 1, _WARM_UNITS), dtype)
     layer(x)
     y, _, backprop = layer.forward(x)
     backprop(y)
+
+
+def _plain_layer(kind, options, size, dtype):
+    """A layer of a kind, whatever the classes of that kind want to be made from."""
+    plain = type("Plain", (RecurrentLayer,), {"_kind": kind} | options)
+    return plain(
+        size,
+        size,
+        num_layers=1,
+        bias=True,
+        batch_first=False,
+        dropout=0.0,
+        bidirectional=False,
+        dtype=dtype,
+        seed=0,
+    )

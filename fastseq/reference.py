@@ -1,6 +1,6 @@
 """The kernels in plain NumPy: the readable oracle, and the backend of last resort.
 
-Every backend (``_kernels.pyx``, ``jit/``, this file) offers these functions with these
+Every backend (``_kernels.pyx``, ``jit/``, this file) offers what ``__all__`` names, with these
 signatures.  A kernel runs one layer, in one or two directions, over whole sequences; it
 checks nothing, writes into the arrays it is given, and adds to gradients that accumulate.
 
@@ -46,11 +46,46 @@ import sys
 import numpy as np
 
 from fastseq import reference_decoder
-from fastseq.reference_attention import attention_backward, attention_forward  # noqa: F401
-from fastseq.reference_dot_product import (  # noqa: F401
-    scaled_dot_product_backward,
-    scaled_dot_product_forward,
-)
+from fastseq.reference_attention import attention_backward, attention_forward
+from fastseq.reference_dot_product import scaled_dot_product_backward, scaled_dot_product_forward
+
+__all__ = [
+    "DecoderStepper",
+    "RowMultiplier",
+    "Stepper",
+    "adagrad_step",
+    "adam_step",
+    "add_linear_gradients",
+    "add_rows",
+    "attention_backward",
+    "attention_forward",
+    "average",
+    "best_continuations",
+    "decoder_backward",
+    "decoder_forward",
+    "exp",
+    "gather",
+    "gru_backward",
+    "gru_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "multiply_rows",
+    "pack_weights",
+    "rmsprop_step",
+    "rnn_backward",
+    "rnn_forward",
+    "scaled_dot_product_backward",
+    "scaled_dot_product_forward",
+    "scatter",
+    "set_num_threads",
+    "sgd_step",
+    "sigmoid",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "sort_lengths",
+    "squared_norm",
+    "tanh",
+]
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
@@ -432,8 +467,10 @@ class Stepper:
             c[...] = self.c_next
         elif self.cell == "gru":
             gru_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next, None)
-        else:
+        elif self.cell == "rnn":
             rnn_forward(*args, [weights], self.offsets, (False,), self.option, y, self.h_next)
+        else:
+            raise ValueError(f"no cell {self.cell!r}")
         h[...] = self.h_next
         return h[0]
 

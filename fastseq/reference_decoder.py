@@ -66,8 +66,10 @@ class _Cell(NamedTuple):
             c_n = np.empty_like(h_n)
             kernels.lstm_forward(x, h[None], c[None], *where, y, h_n, c_n, gates, cells)
             c[...] = c_n[0]
-        else:
+        elif self.name == "gru":
             kernels.gru_forward(x, h[None], *where, self.option, y, h_n, gates)
+        else:
+            raise ValueError(f"no cell {self.name!r} in decoders")
         h[...] = y
 
     def backward(self, kernels, d_y, x, states, y, gates, cells, d_states, grads):
@@ -78,9 +80,11 @@ class _Cell(NamedTuple):
         if self.name == "lstm":
             own = y, gates[None], cells[None], dx, dh[None], dc[None], [grads]
             kernels.lstm_backward(d_y, x, h[None], c[None], *where, *own)
-        else:
+        elif self.name == "gru":
             own = y, gates[None], dx, dh[None], [grads]
             kernels.gru_backward(d_y, x, h[None], *where, self.option, *own)
+        else:
+            raise ValueError(f"no cell {self.name!r} in decoders")
         return dx
 
 

@@ -38,9 +38,9 @@ class Sources:
             self.values = by_row[self._real]
             self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    def of_queries(self, steps):
-        """Each query's row, int64 (T * B,), of that many steps."""
-        return np.tile(np.arange(self.rows), steps)
+    def of_queries(self, steps, rows=None):
+        """Each query's row, int64 (T * B,), of that many steps; ``rows`` if not all, in order."""
+        return np.tile(np.arange(self.rows) if rows is None else rows, steps)
 
     def pad(self, values):
         """The padded array (S, B, E) that holds these values, 0 past a row's length."""

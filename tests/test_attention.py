@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -191,6 +192,35 @@ def test_monotonic_decisions(score_bias):
             assert_close(context[t, b], memory[at, b] if at < length else np.zeros(E))
 
 
+def test_monotonic_decisions_of_nan(backend):
+    """What it takes to know where a query stops, and nothing else."""
+    layer = make("monotonic")
+    layer.parameters["bias_score"] = np.array([-0.5])
+    query, memory = make_inputs(layer, steps=5, positions=6, rows=8)
+    lengths = [6, 6, 5, 4, 3, 2, 1, 0]
+    expected = layer(query, memory, lengths)
+    stopped = expected[1].argmax(axis=2)
+    assert expected[1][0].any() and (stopped[3] > stopped[1]).any()
+    query[2] = np.nan
+    context, weights = layer(query, memory, lengths)
+    assert_identical((context[:2], weights[:2]), tuple(array[:2] for array in expected))
+    for b, length in enumerate(lengths):
+        if expected[1][1, b].any():
+            assert np.isnan(weights[2:, b]).any(axis=1).all() and np.isnan(context[2:, b]).all()
+            assert not weights[2:, b, length:].any() and not weights[2:, b, : stopped[1, b]].any()
+        else:  # row b had come to its end before
+            assert not weights[2:, b].any() and not context[2:, b].any()
+
+
+def test_monotonic_decisions_are_made_before_nan():
+    layer = make("monotonic")
+    layer.parameters["bias_score"] = np.array([9.0])
+    query, memory = make_inputs(layer)
+    memory[1, 0] = np.nan
+    weights = layer(query, memory)[1]
+    assert (weights[:, :, 0] == 1).all() and not weights[:, :, 1:].any()
+
+
 def test_monotonic_noise_is_in_training_alone():
     layer = fs.MonotonicAttention(Q, E, noise=1.0, dtype=np.float64, seed=1)
     query, memory = make_inputs(layer)
@@ -218,6 +248,67 @@ def test_coverage_goes_on_step_by_step():
         own, more = layer(query[t : t + 1], memory, LENGTHS, coverage=coverage)
         assert_close((own, more), (context[t : t + 1], weights[t : t + 1]))
         coverage += more[0]
+
+
+def check_steps(layer, lengths, next_start, cuts, dtype, **options):
+    """Calls that go on where others ended are one call; others aren't."""
+    query, memory = make_inputs(layer, dtype, steps=7, positions=6, rows=5, seed=4)
+    whole = layer(query, memory, lengths, **options)
+    start, parts = None, []
+    for begin, end in itertools.pairwise([0, *cuts, 7]):
+        parts.append(layer(query[begin:end], memory, lengths, start=start, **options))
+        start = next_start(end, parts[-1][1])
+    assert_close(tuple(np.concatenate(part) for part in zip(*parts, strict=True)), whole)
+    from_anew = layer(query[cuts[-1] :], memory, lengths, **options)[1]
+    assert np.abs(from_anew - whole[1][cuts[-1] :]).max() > 0.1
+
+
+into_calls = pytest.mark.parametrize("cuts", [[1, 2, 3, 4, 5, 6], [3], [2, 3, 5]])
+
+
+@into_calls
+@pytest.mark.parametrize("lengths", [None, [6, 5, 4, 1, 0]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_local_windows_go_on_step_by_step(backend, dtype, lengths, cuts):
+    check_steps(make("local-m", dtype), lengths, lambda t, weights: t, cuts, dtype)
+
+
+@into_calls
+@pytest.mark.parametrize("lengths", [None, [6, 5, 4, 1, 0]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("hard", [True, False])
+def test_monotonic_stops_go_on_step_by_step(backend, hard, dtype, lengths, cuts):
+    layer = make("monotonic", dtype)
+    layer.parameters["bias_score"] = np.array([-0.5])
+    check_steps(layer, lengths, lambda t, weights: weights[-1], cuts, dtype, hard=hard)
+
+
+def test_monotonic_starts():
+    """From NaN nothing is known, from nothing nothing is found, past a length nothing counts."""
+    layer = make("monotonic")
+    layer.parameters["bias_score"] = np.array([9.0])  # stops wherever it starts
+    query, memory = make_inputs(layer)
+    start = np.array([[0, 0, 1.0, 0], [0, 0, 0, 0], [0, np.nan, 0, 0]])
+    weights = layer(query, memory, start=start)[1]
+    assert_identical(weights[0], start)
+    assert_identical(weights[2], start)
+    assert not layer(query, memory, [2, 4, 1], start=start)[1].any()
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_expectation_from_a_distribution(lengths):
+    """It is linear: the mean of those from each position."""
+    layer = make("monotonic")
+    query, memory = make_inputs(layer)
+    start = np.random.default_rng(5).dirichlet(np.ones(S), B)
+    expected = np.zeros((T, B, S))
+    for s in range(S):
+        own = np.zeros((B, S))
+        own[:, s] = 1
+        weights = layer(query, memory, lengths, hard=False, start=own)[1]
+        assert not weights[:, :, :s].any()
+        expected += start[:, s, None] * weights
+    assert_close(layer(query, memory, lengths, hard=False, start=start)[1], expected)
 
 
 # --- gradients ------------------------------------------------------------------------------
@@ -311,6 +402,23 @@ def test_past_a_length_there_may_be_anything(backend, kind, dtype):
 
 
 @all_kinds
+@pytest.mark.parametrize("steps, positions, rows", [(T, S, B), (T, S, 1), (1, 1, B), (1, 1, 1)])
+def test_arguments_stay_what_they_are(backend, kind, steps, positions, rows):
+    layer = make(kind)
+    query, memory = make_inputs(layer, np.float64, steps, positions, rows)
+    given = query, memory, *output_gradients(query, memory)
+    lengths = np.arange(rows) % (positions + 1)
+    before = copy.deepcopy(given)
+    context, weights, backprop = layer.forward(query, memory, lengths)
+    results = copy.deepcopy((context, weights))
+    backprop(*given[2:])
+    layer(query, memory, lengths)
+    layer(query, layer.read(memory, lengths))
+    assert_identical(given, before)
+    assert_identical((context, weights), results)
+
+
+@all_kinds
 def test_ragged_is_one_by_one(kind):
     layer = make(kind)
     query, memory = make_inputs(layer)
@@ -341,6 +449,105 @@ def test_concat_is_additive_without_bias():
     assert_close(ours[:4], theirs[:4])
     d_weight = concat.parameters.grads["weight_concat"]
     assert_close(d_weight[:, :Q].copy(), additive.parameters.grads["weight_query"])
+
+
+# --- a memory that is read once -------------------------------------------------------------
+
+
+@all_kinds
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_a_memory_may_be_read_ahead(backend, kind, dtype, lengths):
+    layer = make(kind, dtype)
+    query, memory = make_inputs(layer, dtype)
+    expected = expectation(layer, query, memory, lengths)
+    known = layer.read(memory, lengths)
+    assert len(known) == B and repr(layer) in repr(known)
+    assert_identical(expectation(layer, query, known, None), expected)
+    assert_identical(layer(query, known), layer(query, memory, lengths))
+
+
+@all_kinds
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_rows_of_a_memory_may_be_chosen(backend, kind, lengths):
+    layer = make(kind)
+    query, memory = make_inputs(layer)
+    known, chosen = layer.read(memory, lengths), np.arange(B)
+    for rows in [2, 0, 2, 1], [3, 1, 0], [], []:
+        earlier, known, chosen = known, known.select(rows), chosen[rows]
+        own = None if lengths is None else np.array(lengths)[chosen]
+        expected = expectation(layer, query[:, chosen], memory[:, chosen], own)
+        assert_identical(expectation(layer, query[:, chosen], known, None), expected)
+        assert len(known) == len(rows) and known is not earlier
+    whole = layer(query, memory, lengths)
+    assert_identical(layer(query, layer.read(memory, lengths)), whole)
+
+
+@all_kinds
+def test_a_memory_is_projected_when_it_is_read(kind):
+    layer = make(kind)
+    query, memory = make_inputs(layer)
+    expected, known = expectation(layer, query, memory, None), layer.read(memory)
+    for name, values in layer.parameters.items():
+        if name == "weight_concat":
+            values[:, Q:] = 0
+        elif name.endswith("_key"):
+            values[...] = 0
+    if "dot" not in kind:
+        assert np.abs(expectation(layer, query, memory, None)[1] - expected[1]).max() > 1e-3
+    assert_identical(expectation(layer, query, known, None), expected)
+
+
+def test_a_decoder_reads_once_and_goes_on():
+    local, monotonic, coverage = make("local-m"), make("monotonic"), make("coverage")
+    query, memory = make_inputs(local)
+    known = [layer.read(memory, [4, 3, 2]) for layer in (local, monotonic, coverage)]
+    found, start, covered = [], None, np.zeros((B, S))
+    for t in range(T):
+        q = query[t : t + 1]
+        found.append(
+            (
+                local(q, known[0], start=t)[1],
+                monotonic(q, known[1], start=start, hard=False)[1],
+                coverage(q, known[2], coverage=covered)[1],
+            )
+        )
+        start, covered = found[-1][1][-1], covered + found[-1][2][0]
+    found = tuple(np.concatenate(weights) for weights in zip(*found, strict=True))
+    layers = local, monotonic, coverage
+    assert_close(found, tuple(expectation(own, query, memory, [4, 3, 2])[1] for own in layers))
+
+
+@all_kinds
+def test_bad_memories_that_were_read(kind):
+    layer, other = make(kind), make(kind)
+    query, memory = make_inputs(layer)
+    known, size = layer.read(memory, LENGTHS), query.shape[2]
+    with raises(ValueError, "memory must be read by this attention", "read(...)"):
+        layer(query, other.read(memory))
+    with raises(ValueError, "memory_lengths must be None here", "read()"):
+        layer(query, known, LENGTHS)
+    with raises(TypeError, "forward needs the memory itself", "which is for calls"):
+        layer.forward(query, known)
+    message = f"query must have shape (T, B, Q) = (3, 2, {size}), got (3, 3, {size}); B is the memo"
+    with raises(ValueError, message):
+        layer(query, known.select([0, 1]))
+    with raises(ValueError, "query must have shape (T, B, Q)"):
+        layer(query[0], known)
+    with raises(ValueError, f"query must have shape (..., {size})"):
+        layer(query[:, :, 1:], known)
+    with raises(TypeError, "query must hold floating-point numbers"):
+        layer(query.astype(int), known)
+    with raises(ValueError, "rows must lie between 0 and 2", "got 3 at rows[1]"):
+        known.select([0, 3])
+    with raises(ValueError, "rows must have shape (B',), got (1, 2)"):
+        known.select([[0, 1]])
+    with raises(ValueError, "memory must have shape (S, B, E), got (3, 4)"):
+        layer.read(memory[0])
+    with raises(TypeError, "memory must hold floating-point numbers"):
+        layer.read(memory.astype(int))
+    with raises(ValueError, "memory_lengths must lie between 0 and 4"):
+        layer.read(memory, [5, 1, 1])
 
 
 # --- coverage loss --------------------------------------------------------------------------
@@ -375,6 +582,28 @@ def test_coverage_loss_refuses():
         fs.CoverageLoss()(np.zeros((2, 3)))
     with raises(ValueError, "mask must have shape (T, B) = (2, 3)"):
         fs.CoverageLoss()(np.zeros((2, 3, 4)), np.ones((3, 2), bool))
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+def test_monotonic_hidden_layers_are_never_copied():
+    """They are (T, B, S, A): kept once in training, one query's at a time in a call."""
+    layer = fs.MonotonicAttention(Q, E, 64, seed=0)
+    query, memory = make_inputs(layer, np.float32, steps=40, positions=50, rows=4)
+    hidden = 4 * 40 * 50 * 4 * 64
+
+    def peak(compute):
+        tracemalloc.start()
+        try:
+            compute()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(lambda: layer(query, memory)) < hidden / 4
+    assert peak(lambda: layer(query, memory, hard=False)) < hidden / 4
+    assert peak(lambda: train(layer, query, memory)) < 1.5 * hidden
 
 
 # --- a layer among layers -------------------------------------------------------------------
@@ -490,6 +719,23 @@ def test_bad_options_and_gradients():
         monotonic(query, memory, hard=1)
     with raises(ValueError, "coverage must have shape (B, S) = (3, 4), got (4, 3)"):
         coverage(query, memory, coverage=zeros(S, B))
+    with raises(ValueError, "start must have shape (B, S) = (3, 4), got (4, 3)"):
+        monotonic(query, memory, start=zeros(S, B))
+    with raises(TypeError, "start must hold floating-point numbers"):
+        monotonic(query, memory, start=np.zeros((B, S), int))
+    start = np.array([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0.5, 0, 0.5]])
+    with raises(ValueError, "start must hold decisions", "got 0.5 at start[2, 1]", "hard=False"):
+        monotonic(query, memory, start=start)
+    start[2] = 1
+    with raises(ValueError, "start must have one position", "got 4 in row 2", "weights[-1]"):
+        monotonic(query, memory, start=start)
+    local = make("local-m")
+    with raises(ValueError, "start must be at least 0, got -1"):
+        local(query, memory, start=-1)
+    with raises(TypeError, "start must be an integer, got 1.5"):
+        local(query, memory, start=1.5)
+    with raises(ValueError, "start must be None", "got 2", "position='monotonic'"):
+        make("local-p")(query, memory, start=2)
     with raises(TypeError, "query must hold floating-point numbers"):
         coverage(query.astype(int), memory)
     context, weights, backprop = coverage.forward(query, memory)

@@ -1,7 +1,9 @@
-"""The build of the extension: what happens where the compiler fails."""
+"""The build of the extensions: what is in them, what happens where the compiler fails, metadata."""
 
 import os
+import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,18 @@ def build_libraries(asked, folder):
     command.run()
 
 
+def test_each_extension_has_a_table_of_its_own(read_setup):
+    """Or word vectors would carry all kernels of layers along."""
+    asked = read_setup(None)
+    kernels, words = (set(extension.libraries) for extension in asked["ext_modules"])
+    assert kernels & words <= {"fastseq_pool", "pthread"}
+    flags = {name: info["cflags"] for name, info in asked["libraries"]}
+    own = words - kernels
+    assert own and all("-DFS_WORDS" in flags[name] for name in own)
+    assert not any("-DFS_WORDS" in flags[name] for name in kernels - {"pthread"})
+    assert ("FS_WORDS", None) in asked["ext_modules"][1].define_macros
+
+
 @pytest.mark.parametrize("required", [None, "", "0"])
 def test_without_a_compiler_the_install_goes_on(required, read_setup, monkeypatch, tmp_path, capfd):
     asked = read_setup(required)
@@ -56,3 +70,29 @@ def test_a_release_does_not_lose_its_extension(read_setup, monkeypatch, tmp_path
     monkeypatch.setenv("CC", "false")
     with pytest.raises(Exception, match=r"false.*exit"):
         build_libraries(asked, tmp_path)
+
+
+# --- metadata -------------------------------------------------------------------------------
+
+
+def test_the_source_archive_has_what_the_readme_links_to():
+    links = re.findall(r"\]\((?!http|#)([^)]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    taken = (ROOT / "MANIFEST.in").read_text("utf-8").splitlines()
+    assert "include *.md" in taken and len(links) > 5
+    for link in links:
+        folder, _, name = link.rpartition("/")
+        assert (ROOT / link).exists()
+        assert f"graft {folder}" in taken if folder else name.endswith(".md") or name == "LICENSE"
+
+
+def test_metadata_name_all_licences_and_versions_of_python():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    project, build = settings["project"], settings["tool"]["cibuildwheel"]["build"]
+    licences = {ROOT / "LICENSE", *ROOT.glob("fastseq/**/*LICENSE*")}
+    named = {path for pattern in project["license-files"] for path in ROOT.glob(pattern)}
+    assert licences == named and project["license"].count(" AND ") == len(licences) - 1
+    versions = re.search(r"cp3(\d)\{([\d,]+)\}-", build)
+    built = {f"3.{versions[1]}{last}" for last in versions[2].split(",")}
+    said = {c.rpartition(" ")[2] for c in project["classifiers"] if ":: Python :: 3." in c}
+    assert built == said
+    assert project["requires-python"] == f">={min(said)}"

@@ -217,6 +217,15 @@ def test_without_tokens(kernels, query):
     assert not any(grads[name].any() for name in ("keys", "values", "weight_ih"))
 
 
+def test_a_cell_without_kernels_is_refused(kernels):
+    case = make_case("gru")
+    out = forward(kernels, case)
+    case.cell = "foo"
+    written = [out[name] for name in (*OUTPUTS, "queries", "gates", "cells")]
+    with pytest.raises(ValueError, match="no cell 'foo'"):
+        kernels.decoder_forward(*case.head(out["inputs"]), *written)
+
+
 # --- what only the Cython kernels promise ---------------------------------------------------
 
 

@@ -3,10 +3,14 @@
 Layers and their equivalences are tested elsewhere; here the kernels are called directly.
 """
 
+import __future__
+
 import importlib
 import inspect
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType, WrapperDescriptorType
 
 import helpers
 import naive
@@ -30,6 +34,7 @@ from helpers import (
     output_gradients,
 )
 
+import fastseq
 from fastseq import reference
 
 all_cells = pytest.mark.parametrize(("cell", "option"), CELLS, ids=CELL_IDS)
@@ -41,33 +46,109 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 
 # --- the contract ---------------------------------------------------------------------------
 
-KERNELS = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forward", "backward")]
+# What the extension offers besides: the choice of an instruction set, what pack_weights gives.
+OF_THE_EXTENSION = {"available_isas", "isa", "set_isa", "PackedWeights"}
 
 
-OTHERS = ["sort_lengths", "gather", "scatter", "exp", "tanh", "sigmoid", "set_num_threads"]
-OTHERS += [
-    "add_rows",
-    "multiply_rows",
-    "add_linear_gradients",
-    "best_continuations",
-    "softmax_cross_entropy_forward",
-    "softmax_cross_entropy_backward",
-    "attention_forward",
-    "attention_backward",
-    "decoder_forward",
-    "decoder_backward",
-    "scaled_dot_product_forward",
-    "scaled_dot_product_backward",
-]
-OPTIMIZERS = ["sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "average", "squared_norm"]
+def load_stub(name):
+    """An extension's stub, which is Python with empty bodies, as one more module."""
+    path = Path(fastseq.__file__).with_name(f"{name}.pyi")
+    flags = __future__.annotations.compiler_flag  # a class's own name isn't known within it
+    module = ModuleType(name)
+    exec(compile(path.read_text(), path, "exec", flags, dont_inherit=True), module.__dict__)
+    return module
 
 
-@pytest.mark.parametrize("name", [*KERNELS, *OTHERS, *OPTIMIZERS])
+def own_names(module):
+    """Public names of the functions and classes that a module itself defines."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if name[0] != "_" and getattr(value, "__module__", None) == module.__name__
+    }
+
+
+def parameters(function):
+    return [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+def methods(kind):
+    """A class's methods by name, its way to be made and to be called among them."""
+    return {
+        name: method
+        for name, method in inspect.getmembers(kind, inspect.isroutine)
+        if name in ("__init__", "__call__") or name[0] != "_"
+    }
+
+
+def assert_same_signature(actual, expected, name):
+    if not inspect.isclass(expected):
+        assert parameters(actual) == parameters(expected), name
+        return
+    actual, expected = methods(actual), methods(expected)
+    assert actual.keys() == expected.keys(), name
+    for method in expected:
+        if not isinstance(actual[method], WrapperDescriptorType):  # Cython's: called below
+            assert_same_signature(actual[method], expected[method], f"{name}.{method}")
+
+
+@pytest.mark.parametrize("name", reference.__all__)
 def test_signatures_are_equal(name, compiled_kernels):
-    def parameters(module):
-        return list(inspect.signature(getattr(module, name)).parameters)
+    assert_same_signature(getattr(compiled_kernels, name), getattr(reference, name), name)
 
-    assert parameters(compiled_kernels) == parameters(reference)
+
+def test_backends_offer_the_contract_and_nothing_else():
+    assert sorted(load_kernels("numba").__all__) == sorted(reference.__all__)
+    assert own_names(load_kernels("cython")) == OF_THE_EXTENSION.union(reference.__all__)
+
+
+@pytest.mark.parametrize("name", ["_kernels", "_word2vec"])
+def test_the_stub_tells_what_the_extension_is(name):
+    stub, extension = load_stub(name), pytest.importorskip(f"fastseq.{name}")
+    assert own_names(stub) == own_names(extension)
+    for own in own_names(stub):
+        assert_same_signature(getattr(extension, own), getattr(stub, own), own)
+    for own in set(reference.__all__) & own_names(stub):
+        assert_same_signature(getattr(stub, own), getattr(reference, own), own)
+
+
+def test_classes_take_the_contracts_arguments_by_name(kernels):
+    """Those of extension types can't be inspected."""
+    case = make_case("gru", True, lengths=(1, 1), input_size=2, hidden_size=2)
+    (weights,), x, h = case.weights, case.x, case.h0
+    packed = kernels.pack_weights(cell="gru", option=True, weights=case.weights)
+    stepper = kernels.Stepper(cell="gru", weights=packed, option=True, h=h.copy(), c=None)
+    expected = stepper(x=x).copy()
+    assert_identical(stepper.over(h=h.copy(), c=None)(x=x), expected)
+    weight_ih, _, bias_ih, _ = weights
+    out = np.full((2, len(weight_ih)), np.nan)
+    kernels.RowMultiplier(weight=weight_ih, bias=bias_ih)(x=x, out=out)
+    assert_close(out, x @ weight_ih.T + bias_ih)
+    memory, offsets, state = np.ones((2, 2)), np.array([0, 1, 2]), h[0].copy()
+    decoder = kernels.DecoderStepper(
+        cell="gru",
+        option=True,
+        weights=weights,
+        keys=memory,
+        values=memory,
+        v=None,
+        source_offsets=offsets,
+        query_weight=None,
+        output=(np.eye(2, 4), None),
+        feeds=None,
+    )
+    y, alignments = np.empty((2, 2)), np.empty((2, 1))
+    sources = np.array([0, 1])
+    decoder.copy()(x=x, sources=sources, h=state, c=None, fed=None, y=y, alignments=alignments)
+    assert_close(state, expected)
+    assert_close(y, np.full((2, 2), np.tanh(1.0)))
+
+
+def test_a_cell_without_kernels_is_refused(kernels):
+    case = make_case("gru", True, lengths=(1, 1))
+    with pytest.raises(ValueError, match="no cell 'foo'"):
+        weights = kernels.pack_weights("foo", True, case.weights)
+        kernels.Stepper("foo", weights, True, case.h0, None)(case.x)
 
 
 # --- padded batches -------------------------------------------------------------------------

@@ -488,3 +488,6 @@ def test_predictions_of_broken_parameters_are_refused(words):
     for predict in (broken.predict, broken.predict_proba):
         with raises(FloatingPointError, "the model's parameters are not finite, got NaN"):
             predict(["a"])
+    for judge in (broken.log_prob, broken.score, broken.perplexity):
+        with raises(FloatingPointError, "the model's parameters are not finite, got NaN"):
+            judge("a a")

@@ -29,7 +29,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import backend, recurrent
+from fastseq import recurrent, stack
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -680,43 +680,82 @@ def test_assignments_copy_into_the_buffers(make_layer, rng):
             setattr(layer.parameters, name, flat.copy())
 
 
-@pytest.mark.parametrize("options", [{}, {"reset_after": False}, {"dtype": np.float64}])
-def test_first_layer_of_a_kind_runs_a_small_one_and_changes_nothing(monkeypatch, options):
-    class Words(fs.GRU):
-        def __init__(self, words):
-            super().__init__(len(words), 4, seed=0, **options)
+# In an interpreter of its own, where nothing has run: which kernels run while layers are made.
+COUNT_KERNELS = """
+import pickle
+import fastseq as fs
+from fastseq import backend
 
-    ran = []  # kernels, with the tokens and units of their y
+ran = []
 
-    def record(name):
-        kernel = getattr(backend.kernels(), name)
+def record(name):
+    kernel = getattr(backend.kernels(), name)
 
-        def recording(*args):
-            y = args[-3 if name == "gru_forward" else -5]
-            ran.append((name, *y.shape, y.dtype))
-            kernel(*args)
+    def recording(*arguments):
+        ran.append(name)
+        kernel(*arguments)
 
-        monkeypatch.setattr(backend.kernels(), name, recording)
+    setattr(backend.kernels(), name, recording)
 
-    plain = fs.GRU(3, 4, seed=0, **options)
-    monkeypatch.setattr(recurrent, "_warm", set())
-    for name in ("gru_forward", "gru_backward"):
-        record(name)
-    layers = [Words("abc"), Words("abc"), pickle.loads(pickle.dumps(plain))]
-    kernels = ["gru_forward", "gru_forward", "gru_backward"]
-    expected = [(name, 50, 64, plain.dtype) for name in kernels]
-    assert ran == (expected if fs.get_backend() == "cython" else [])  # Numba would compile
-    for layer in layers:
-        assert_identical(layer.parameters.flat, plain.parameters.flat)
-        assert not layer.parameters.flat_grad.any()
+record("gru_forward")
+record("gru_backward")
+
+class Words(fs.GRU):
+    def __init__(self, words, **options):
+        super().__init__(len(words), 4, seed=0, **options)
+
+def make():
+    return {make}
+
+first = make()
+print(*ran)
+ran.clear()
+again = make()
+assert not ran
+assert (first.parameters.flat == again.parameters.flat).all()
+assert not first.parameters.flat_grad.any() and first.parameters.flat.any()
+"""
+MAKE = [
+    "fs.GRU(3, 4, seed=0)",
+    "fs.GRU(3, 4, seed=0, reset_after=False, dtype='float64')",
+    "Words('abc')",
+    f"pickle.loads({pickle.dumps(fs.GRU(3, 4, seed=0))!r})",
+]
 
 
-@pytest.mark.parametrize("make", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_copies_of_layers_are_warm(monkeypatch, make):
-    layer = fs.RNN(3, 4, nonlinearity="relu")
-    monkeypatch.setattr(recurrent, "_warm", set())
-    make(layer)
-    assert len(recurrent._warm) == (fs.get_backend() == "cython")
+@pytest.mark.parametrize("make", MAKE, ids=["layer", "option", "subclass", "pickle"])
+def test_first_layer_of_a_kind_runs_a_small_one_and_changes_nothing(make):
+    compiled = fs.get_backend() == "cython"  # Numba would compile
+    done = run_python(COUNT_KERNELS.format(make=make), FASTSEQ_BACKEND=fs.get_backend())
+    assert not done.stderr
+    assert done.stdout.split() == ["gru_forward", "gru_forward", "gru_backward"] * compiled
+
+
+class Toy(recurrent.RecurrentLayer):
+    """A cell with a name of its own, which is made from words."""
+
+    _kind = stack.LSTM._replace(name="toy")
+
+    def __init__(self, words):
+        super().__init__(
+            len(words),
+            H,
+            num_layers=1,
+            bias=True,
+            batch_first=False,
+            dropout=0.0,
+            bidirectional=False,
+            dtype=np.float32,
+            seed=1,
+        )
+
+
+def test_a_cell_is_added_by_its_kind(backend, rng):
+    toy, layer, x = Toy(["a", "b", "c"]), fs.LSTM(3, H, seed=1), random(rng, T, B, 3)
+    assert_identical(toy(x), layer(x))
+    assert_identical(train(toy, x), train(layer, x))
+    with pytest.raises(ValueError, match="no cell 'toy'"):  # the steppers know cells by name
+        toy.stream().step(x[0, :1])
 
 
 def test_initial_parameters_follow_seed_and_size():

@@ -14,6 +14,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq.models import seq2seq, token_pairs
+from fastseq.models.alignment_plot import draw
 
 WORDS = ["".join(letters) for letters in itertools.product("abcd", repeat=3)]
 SETTINGS = {"embedding_dim": 16, "hidden_size": 24, "epochs": 40, "batch_size": 8, "lr": 0.02}
@@ -367,6 +368,16 @@ def test_pictures_of_attention(fitted, tmp_path):
     fitted.plot_attention("日本")  # letters that the font lacks are no matter
 
 
+def test_pictures_have_tokens_as_they_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    tokens = ["$x_{$", "$x$", "a_b^c"]
+    figure = draw(tokens, tokens[::-1], np.eye(3), tmp_path / "picture.png")
+    (axes,) = figure.axes
+    drawn = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    assert [label.get_text() for label in drawn] == [*tokens, *tokens[::-1]]
+    assert not any(label.get_parse_math() for label in drawn)
+
+
 def test_pictures_need_matplotlib(fitted, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with raises(ImportError, "pip install 'fastseq[plot]'"):
@@ -659,6 +670,13 @@ def test_weights_that_are_not_finite_are_told(fitted):
     for write in (broken.predict, broken.sample):
         with raises(FloatingPointError, "the model's parameters are not finite, got NaN or inf"):
             write(["abc"])
+    for judge in (broken.log_prob, broken.score):
+        with raises(FloatingPointError, "the model's parameters are not finite"):
+            judge(["abc"], ["cba"])
+    for show in (broken.align, broken.plot_attention):
+        for target in (None, "cba"):
+            with raises(FloatingPointError, "the model's parameters are not finite"):
+                show("abc", target)
     with raises(FloatingPointError, "ensemble[0]'s parameters are not finite"):
         fitted.predict(["abc"], ensemble=[broken])
 

@@ -117,10 +117,10 @@ def test_other_inputs_are_converted(backend, make_layer, rng):
         np.repeat(x, 2, axis=2)[..., ::2],
         list(map(np.ndarray.tolist, x)),
     ):
-        assert_identical(collect(layer.stream(2), same), expected)
+        assert_same(backend, collect(layer.stream(2), same), expected)
     frozen = x.copy()
     frozen.flags.writeable = False
-    assert_identical(collect(layer.stream(2), frozen), expected)
+    assert_same(backend, collect(layer.stream(2), frozen), expected)
 
 
 def test_result_is_a_read_only_view(backend, make_layer, rng):

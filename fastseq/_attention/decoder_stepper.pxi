@@ -63,9 +63,9 @@ cdef class DecoderStepper:
         other.decoder.d.offsets, other.capacity = other.offsets, -1
         return other
 
-    cdef Packed pack(self):
+    cdef _KeptMemory pack(self):
         cdef Decoder *dec = &self.decoder
-        cdef Packed packed = Packed()
+        cdef _KeptMemory packed = _KeptMemory()
         cdef Scratch scratch
         cdef Part whole
         cdef int attempt

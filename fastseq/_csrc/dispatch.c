@@ -1,7 +1,7 @@
 /* Which instruction sets this build and this processor have. */
 #include <stddef.h>
 
-#include "tiles.h"
+#include "dispatch.h"
 
 const fs_isa *const *fs_available_isas(void) {
     static const fs_isa *found[4];

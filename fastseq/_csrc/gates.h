@@ -20,6 +20,7 @@ FS_INLINE void FS_NAME(save)(void *to, VEC x, long n) {
         for (long l = 0; l < n; l++) ((REAL *)to)[l] = x[l];
 }
 
+#undef SAVE
 #define SAVE FS_NAME(save)
 #define SIGMOID FS_NAME(sigmoid_vec)
 #define TANH FS_NAME(tanh_vec)

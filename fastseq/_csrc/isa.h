@@ -6,7 +6,13 @@
 #include <immintrin.h>
 #endif
 
-#include "tiles.h"
+#include "dispatch.h"
+
+#ifdef FS_WORDS
+#define FS_TEMPLATE "word2vec_rows.h"
+#else
+#define FS_TEMPLATE "tiles_body.h"
+#endif
 
 #define FS_CAT_(a, b) a##_##b
 #define FS_CAT(a, b) FS_CAT_(a, b)
@@ -29,7 +35,7 @@
 #define REAL float
 #define BITS uint32_t
 #define FS_NAME(name) FS_CAT(name, f32)
-#include "tiles_body.h"
+#include FS_TEMPLATE
 #undef FS_DOUBLE
 #undef REAL
 #undef BITS
@@ -39,6 +45,6 @@
 #define REAL double
 #define BITS uint64_t
 #define FS_NAME(name) FS_CAT(name, f64)
-#include "tiles_body.h"
+#include FS_TEMPLATE
 
-const fs_isa FS_CAT(fs_isa, FS_ISA) = {FS_STRING(FS_ISA), &tiles_f32, &tiles_f64};
+const fs_isa FS_CAT(fs_isa, FS_ISA) = {FS_STRING(FS_ISA), &table_f32, &table_f64};

@@ -8,6 +8,16 @@
  * Included once per dtype: VEC, BITS, and the constants below differ.
  */
 
+#undef MAGIC
+#undef LOG2_E
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef MANTISSA
+#undef EXPONENT_BIAS
+#undef EXP_ZERO
+#undef EXP_ONE
+#undef EXP_INFINITE
+#undef TANH_ONE
 #if FS_DOUBLE
 #define MAGIC 6755399441055744.0
 #define LOG2_E 1.4426950408889634

@@ -1,11 +1,12 @@
-/* The table of functions on rows of word vectors, once per instruction set and dtype
- * (word2vec_rows.h).
+/* The table of functions for word vectors, once per instruction set and dtype (word2vec_rows.h).
  *
  * A row is `vectors` whole vectors of 64 bytes' alignment: what exceeds its numbers is zero, and
  * stays so.  Sums over a row, or over rows, run in one order, whatever other rows there are.
  */
 #ifndef FASTSEQ_WORD2VEC_H
 #define FASTSEQ_WORD2VEC_H
+
+#include "panels.h"
 
 /* A row is to become more by scale * delta. */
 typedef struct {
@@ -16,6 +17,8 @@ typedef struct {
 } fs_change;
 
 typedef struct {
+    FS_PRODUCTS
+
     /* out[i] = x . y[i]; there is room in out for count rounded up to a multiple of four. */
     void (*dots)(long vectors, long count, const char *x, const char *const *y, char *out);
 

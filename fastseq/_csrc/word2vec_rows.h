@@ -1,4 +1,7 @@
-/* Functions on rows of word vectors, see word2vec.h: the template of one ISA and dtype. */
+/* What word vectors take of one instruction set and one dtype, see word2vec.h.
+ * Included by isa.h with REAL, BITS, FS_DOUBLE, FS_NAME and FS_VECTOR_BYTES defined. */
+
+#include "products.h"
 
 /* A tile of products is four rows high: wide enough to hide the latency of the multiply-add, and
  * its sums stay in registers. */
@@ -278,7 +281,8 @@ static void FS_NAME(exchange)(long vectors, char *copy, char *before, char *row)
     for (long v = 0; v < vectors; v++) r[v] = c[v] = b[v] = r[v] + (c[v] - b[v]);
 }
 
-static const fs_word2vec FS_NAME(word2vec) = {
+static const fs_word2vec FS_NAME(table) = {
+    sizeof(REAL),          LANES,                  FS_NAME(pack),        FS_NAME(product),
     FS_NAME(word_dots),    FS_NAME(word_row_dots), FS_NAME(pairs),       FS_NAME(products),
     FS_NAME(errors),       FS_NAME(loss),          FS_NAME(running_sums), FS_NAME(window),
     FS_NAME(open_window),  FS_NAME(add_windows),   FS_NAME(add_changes), FS_NAME(exchange),

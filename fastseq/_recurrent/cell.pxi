@@ -24,7 +24,7 @@ cdef struct Cell:
     Piece piece[3]
 
 
-cdef Cell describe(str cell, option, const fs_tiles *tiles):
+cdef Cell describe(str cell, option, const fs_tiles *tiles) except *:
     cdef Cell c
     cdef int kind
     memset(&c, 0, sizeof(c))
@@ -41,7 +41,7 @@ cdef Cell describe(str cell, option, const fs_tiles *tiles):
         c.forward[0] = Stage(False, 0, 0, 4, 0, True, tiles.lstm_forward)
         c.backward[0] = Stage(False, 0, 0, 4, 0, False, tiles.lstm_backward)
         c.piece[0] = Piece(0, 4, 0, 0, -1)
-    else:
+    elif cell == "gru":
         c.gates, c.slots, c.input_slot = 3, 4, 1
         c.carries = True
         if option:  # slots dhn dr dz dn
@@ -60,4 +60,6 @@ cdef Cell describe(str cell, option, const fs_tiles *tiles):
             c.backward[1] = Stage(True, 3, 2, 1, 0, False, tiles.gru_reset_backward)
             c.piece[0] = Piece(1, 2, 0, 0, -1)
             c.piece[1] = Piece(3, 1, 2, 2, 0)
+    else:
+        raise ValueError(f"no cell {cell!r}")
     return c

@@ -1,6 +1,6 @@
 """A direction's weights, packed once for many walks forward."""
 
-cdef class Packed:
+cdef class _KeptMemory:
     """Memory that is written once, and shared by all that read it."""
     cdef void *memory
 
@@ -22,7 +22,7 @@ cdef void lay_out_cell(Direction *d, Scratch *scratch) noexcept nogil:
     d.input = make_panels(d.tiles, d.ahead, d.H, d.cell.gates if d.cell.gates > 1 else 0, scratch)
 
 
-cdef class PackedWeights(Packed):
+cdef class PackedWeights(_KeptMemory):
     """See ``reference.pack_weights``."""
     cdef Direction d  # without steps, rows and arrays
 

@@ -1,6 +1,6 @@
 """What C offers: tile functions (``tiles.h``), threads and scratch memory (``pool.h``)."""
 
-cdef extern from "tiles.h" nogil:
+cdef extern from "dispatch.h" nogil:
     ctypedef struct fs_block:
         long rows, units, vectors
         const char *tile

@@ -72,7 +72,7 @@ cdef void draw_negatives(Worker *w, long begin) noexcept nogil:
 
 cdef inline long panel_columns(const Plan *plan) noexcept nogil:
     """Negatives whose scores lie side by side, as the tiles want it."""
-    return min(plan.draws, FS_PANEL_VECTORS * plan.tiles.lanes)
+    return min(plan.draws, FS_PANEL_VECTORS * plan.table.lanes)
 
 
 cdef inline long score_place(const Plan *plan, long rows, long t, long k) noexcept nogil:
@@ -93,7 +93,7 @@ cdef void weigh_negatives(
     for panel in range(plan.draws // columns):
         for t in range(count):
             fill(
-                plan.tiles, w.weights + (panel * count + t) * columns * plan.tiles.item, columns,
+                plan.table, w.weights + (panel * count + t) * columns * plan.table.item, columns,
                 each * pairs_of(w, pairs, begin, t),
             )
     for k in range(plan.draws):
@@ -125,7 +125,7 @@ cdef void leave_out(
         elif begin + t == i or i < w.first[begin + t] or i >= w.last[begin + t]:
             continue
         place = score_place(w.plan, count, t, k)
-        if w.plan.tiles.item == sizeof(float):
+        if w.plan.table.item == sizeof(float):
             (<float *>w.weights)[place] -= <float>each
         else:
             (<double *>w.weights)[place] -= each
@@ -136,26 +136,26 @@ cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcep
     the negatives, perhaps later.
     """
     cdef const Plan *plan = w.plan
-    cdef const fs_tiles *tiles = plan.tiles
-    cdef long columns = panel_columns(plan), item = tiles.item, row = plan.outputs.row_bytes
-    cdef long vectors = columns // tiles.lanes, panels = plan.draws // columns, panel, v
+    cdef const fs_word2vec *table = plan.table
+    cdef long columns = panel_columns(plan), item = table.item, row = plan.outputs.row_bytes
+    cdef long vectors = columns // table.lanes, panels = plan.draws // columns, panel, v
     cdef long stride = plan.width * columns * item, size = count * columns
     cdef char *s
     for panel in range(panels):
         for v in range(vectors):
-            tiles.pack(
-                w.n + (panel * columns + v * tiles.lanes) * row, tiles.lanes, plan.width, row,
-                item, w.panel + panel * stride + v * tiles.lanes * item, columns * item,
+            table.pack(
+                w.n + (panel * columns + v * table.lanes) * row, table.lanes, plan.width, row,
+                item, w.panel + panel * stride + v * table.lanes * item, columns * item,
             )
-    tiles.product(
+    table.product(
         count, vectors, panels, plan.width, x, row, item, w.panel, stride, w.scores, 0
     )
     if plan.with_loss:
-        w.loss += plan.rows.loss(panels * size, NULL, w.weights, w.scores)
-    plan.rows.errors(panels * size, NULL, w.weights, w.rate, w.scores)
+        w.loss += plan.table.loss(panels * size, NULL, w.weights, w.scores)
+    plan.table.errors(panels * size, NULL, w.weights, w.rate, w.scores)
     for panel in range(panels):
         s = w.scores + panel * size * item
-        plan.rows.products(
+        plan.table.products(
             plan.vectors, count, dx, s, columns * item, item, columns,
             w.n + panel * columns * row,
         )
@@ -172,17 +172,17 @@ cdef void change_negatives(
     ``parts``.
     """
     cdef const Plan *plan = w.plan
-    cdef long columns = panel_columns(plan), item = plan.tiles.item, step = columns * item
+    cdef long columns = panel_columns(plan), item = plan.table.item, step = columns * item
     cdef long panel, first, k
     cdef char *s
     for panel in range(plan.draws // columns):
         first, s = panel * columns, w.scores + panel * count * step
         if parts == 1:
-            plan.rows.products(plan.vectors, columns, w.dn + first, s, item, step, count, x)
+            plan.table.products(plan.vectors, columns, w.dn + first, s, item, step, count, x)
             continue
         for k in range(columns):
             if w.negatives[first + k] % parts == part:
-                plan.rows.products(
+                plan.table.products(
                     plan.vectors, 1, w.dn + first + k, s + k * item, item, step, count, x
                 )
 
@@ -191,14 +191,14 @@ cdef void change_negatives(
 
 cdef inline long rounded(const Plan *plan, long n) noexcept nogil:
     """Up to whole vectors."""
-    return (n + plan.tiles.lanes - 1) // plan.tiles.lanes * plan.tiles.lanes
+    return (n + plan.table.lanes - 1) // plan.table.lanes * plan.table.lanes
 
 
 cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
     """A centre's vector is the input, the words of its window are what it should predict."""
     cdef const Plan *plan = w.plan
     cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
-    cdef long item = plan.tiles.item, pairs = 0, p
+    cdef long item = plan.table.item, pairs = 0, p
     for t in range(count):
         first, last = min(first, w.first[begin + t]), max(last, w.last[begin + t])
         memcpy(w.x + t * row, row_of(&plan.inputs, w.words[begin + t]), row)
@@ -214,16 +214,16 @@ cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
             pairs += i != begin + t
         p = w.pair_begins[t]
         if pairs > p:
-            plan.rows.dots(
+            plan.table.dots(
                 plan.vectors, pairs - p, w.x + t * row, w.y + p, w.positives + p * item
             )
     w.pair_begins[count] = pairs
     if plan.with_loss:
-        w.loss += plan.rows.loss(pairs, w.ones, w.ones, w.positives)
-    plan.rows.errors(rounded(plan, pairs), w.ones, w.ones, w.rate, w.positives)
+        w.loss += plan.table.loss(pairs, w.ones, w.ones, w.positives)
+    plan.table.errors(rounded(plan, pairs), w.ones, w.ones, w.rate, w.positives)
     for t in range(count):
         p = w.pair_begins[t]
-        plan.rows.pairs(
+        plan.table.pairs(
             plan.vectors, w.pair_begins[t + 1] - p, w.positives + p * item, w.x + t * row,
             w.dx[t], w.y + p, w.dy + p,
         )
@@ -254,28 +254,28 @@ cdef void descend(
 ) noexcept nogil:
     """A centre's way through the tree, and some inputs; the centre's own row counts nothing."""
     cdef const Plan *plan = w.plan
-    cdef const fs_tiles *tiles = plan.tiles
-    cdef long row = plan.nodes.row_bytes, item = tiles.item, i, size
+    cdef const fs_word2vec *table = plan.table
+    cdef long row = plan.nodes.row_bytes, item = table.item, i, size
     cdef const Path *path = take_path(w, centre)
     cdef long length = path.length, columns = (length + 3) // 4 * 4, l
     for l in range(length):
         memcpy(w.n + l * row, w.y[l], row)
         w.dn[l] = change_node(w, path.nodes[l])
     for i in range(inputs):
-        plan.rows.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
+        plan.table.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
         if begin + i == centre:
-            fill(tiles, w.weights + i * columns * item, columns, 0)
-            fill(tiles, w.labels + i * columns * item, columns, 0)
+            fill(table, w.weights + i * columns * item, columns, 0)
+            fill(table, w.labels + i * columns * item, columns, 0)
         else:
-            fill(tiles, w.weights + i * columns * item, columns, 1)
+            fill(table, w.weights + i * columns * item, columns, 1)
             memcpy(w.labels + i * columns * item, w.positives, columns * item)
-            fill(tiles, w.weights + (i * columns + length) * item, columns - length, 0)
+            fill(table, w.weights + (i * columns + length) * item, columns - length, 0)
     size = inputs * columns
     if plan.with_loss:
-        w.loss += plan.rows.loss(size, w.labels, w.weights, w.scores)
-    plan.rows.errors(rounded(plan, size), w.labels, w.weights, w.rate, w.scores)
-    plan.rows.products(plan.vectors, inputs, dx, w.scores, columns * item, item, length, w.n)
-    plan.rows.products(plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, x)
+        w.loss += plan.table.loss(size, w.labels, w.weights, w.scores)
+    plan.table.errors(rounded(plan, size), w.labels, w.weights, w.rate, w.scores)
+    plan.table.products(plan.vectors, inputs, dx, w.scores, columns * item, item, length, w.n)
+    plan.table.products(plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, x)
 
 
 cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
@@ -287,14 +287,14 @@ cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
         w.y[l] = (
             row_of(&plan.nodes, path.nodes[l]) if plan.span == 0 else node_row(w, path.nodes[l])
         )
-    if plan.tiles.item == sizeof(float):
+    if plan.table.item == sizeof(float):
         for l in range(length):
             (<float *>w.positives)[l] = 1 - path.codes[l]
     else:
         for l in range(length):
             (<double *>w.positives)[l] = 1 - path.codes[l]
     for l in range(length, (length + 3) // 4 * 4):
-        set_number(plan.tiles, w.positives, l, 0)
+        set_number(plan.table, w.positives, l, 0)
     return path
 
 
@@ -340,11 +340,11 @@ cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
     for i in range(first, last):
         w.y[i - first] = row_of(&plan.inputs, w.words[i])
         w.dx[i - first] = change(w, &plan.inputs, w.words[i])
-    plan.rows.running_sums(plan.vectors, last - first, w.y, w.sums)
+    plan.table.running_sums(plan.vectors, last - first, w.y, w.sums)
     memset(w.d, 0, count * row)
     for t in range(count):
         i = begin + t
-        plan.rows.window(
+        plan.table.window(
             plan.vectors, w.sums + (w.first[i] - first) * row, w.sums + (w.last[i] - first) * row,
             w.sums + (i - first) * row, 1.0 / max(1, w.last[i] - w.first[i] - 1)
             if plan.mean else 1.0, w.x + t * row,
@@ -365,14 +365,14 @@ cdef void descend_bag(Worker *w, long centre, const char *x, char *d) noexcept n
     cdef const Plan *plan = w.plan
     cdef const Path *path = take_path(w, centre)
     cdef long length = path.length, l
-    plan.rows.dots(plan.vectors, length, x, w.y, w.scores)
+    plan.table.dots(plan.vectors, length, x, w.y, w.scores)
     if plan.with_loss:
-        w.loss += plan.rows.loss(length, w.positives, w.ones, w.scores)
-    plan.rows.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
+        w.loss += plan.table.loss(length, w.positives, w.ones, w.scores)
+    plan.table.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
     if plan.deferred:
         for l in range(length):
             note_pair(w, &plan.nodes, path.nodes[l], w.scores, l, x)
-    plan.rows.pairs(
+    plan.table.pairs(
         plan.vectors, length, w.scores, x, d, w.y, NULL if plan.deferred else <char **>w.y
     )
 
@@ -381,24 +381,24 @@ cdef inline void note_pair(
     Worker *w, const Matrix *matrix, long index, const char *errors, long i, const char *x
 ) noexcept nogil:
     """A row is to become more by errors[i] * x, which needs no zeros to add to."""
-    note_change(w, row_of(matrix, index), x, number_at(w.plan.tiles, errors, i), index)
+    note_change(w, row_of(matrix, index), x, number_at(w.plan.table, errors, i), index)
 
 
 cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept nogil:
     cdef const Plan *plan = w.plan
-    cdef long row = plan.outputs.row_bytes, item = plan.tiles.item, t
+    cdef long row = plan.outputs.row_bytes, item = plan.table.item, t
     take_negatives(w, begin, begin + count)
     for t in range(count):
         w.y[t] = row_of(&plan.outputs, w.words[begin + t])
-        set_number(plan.tiles, w.labels, t, pairs_of(w, NULL, begin, t))
-    plan.rows.row_dots(plan.vectors, count, w.x, w.y, w.positives)
+        set_number(plan.table, w.labels, t, pairs_of(w, NULL, begin, t))
+    plan.table.row_dots(plan.vectors, count, w.x, w.y, w.positives)
     if plan.with_loss:
-        w.loss += plan.rows.loss(count, w.labels, w.labels, w.positives)
-    plan.rows.errors(rounded(plan, count), w.labels, w.labels, w.rate, w.positives)
+        w.loss += plan.table.loss(count, w.labels, w.labels, w.positives)
+    plan.table.errors(rounded(plan, count), w.labels, w.labels, w.rate, w.positives)
     for t in range(count):
         if plan.deferred:
             note_pair(w, &plan.outputs, w.words[begin + t], w.positives, t, w.x + t * row)
-        plan.rows.pairs(
+        plan.table.pairs(
             plan.vectors, 1, w.positives + t * item, w.x + t * row, bags[t], w.y + t,
             NULL if plan.deferred else <char **>w.y + t,
         )
@@ -421,7 +421,7 @@ cdef void spread(Worker *w, long begin, long count, long first, long last) noexc
     memset(w.sums, 0, (last - first + 1) * row)
     memset(sum, 0, row)
     for t in range(begin, begin + count):
-        plan.rows.open_window(
+        plan.table.open_window(
             plan.vectors, bag_scale(w, t), w.d + (t - begin) * row,
             w.sums + (w.first[t] - first) * row, w.sums + (w.last[t] - first) * row,
         )
@@ -429,7 +429,7 @@ cdef void spread(Worker *w, long begin, long count, long first, long last) noexc
         own, scale = NULL, 0
         if begin <= i < begin + count:
             own, scale = w.d + (i - begin) * row, bag_scale(w, i)
-        plan.rows.add_windows(
+        plan.table.add_windows(
             plan.vectors, w.sums + (i - first) * row, sum, own, scale, w.dx[i - first]
         )
 

@@ -1,12 +1,16 @@
-"""What C offers training: functions on rows (``word2vec.h``), products (``tiles.h``), threads."""
+"""What C offers training: functions on rows (``word2vec.h``), products, threads."""
 
-cdef extern from "tiles.h" nogil:
+cdef extern from "dispatch.h" nogil:
     ctypedef struct fs_change:
         char *row
         const char *delta
         double scale
         long index
     ctypedef struct fs_word2vec:
+        long item, lanes
+        void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil
+        void (*product)(long, long, long, long, const char *, long, long, const char *, long,
+                        char *, long) noexcept nogil
         void (*dots)(long, long, const char *, const char **, char *) noexcept nogil
         void (*row_dots)(long, long, const char *, const char **, char *) noexcept nogil
         void (*pairs)(long, long, const char *, const char *, char *, const char **,
@@ -23,16 +27,10 @@ cdef extern from "tiles.h" nogil:
                             char *) noexcept nogil
         void (*add_changes)(long, long, const fs_change *, int, int) noexcept nogil
         void (*exchange)(long, char *, char *, char *) noexcept nogil
-    ctypedef struct fs_tiles:
-        long item, lanes
-        void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil
-        void (*product)(long, long, long, long, const char *, long, long, const char *, long,
-                        char *, long) noexcept nogil
-        const fs_word2vec *word2vec
     ctypedef struct fs_isa:
         const char *name
-        const fs_tiles *f32
-        const fs_tiles *f64
+        const fs_word2vec *f32
+        const fs_word2vec *f64
     const fs_isa *const *fs_available_isas()
     enum: FS_PANEL_VECTORS
 

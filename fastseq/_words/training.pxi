@@ -102,7 +102,7 @@ cdef void train_together(int part, int parts, void *argument) noexcept nogil:
             busy |= w.chunk < plan.last_chunk
             if i == plan.workers - 1:
                 ask_for_next_block(&plan.worker[part])
-            plan.rows.add_changes(plan.vectors, w.changed, w.changes, part, parts)
+            plan.table.add_changes(plan.vectors, w.changed, w.changes, part, parts)
             if w.inputs:
                 change_negatives(w, w.inputs, w.x, part, parts)
         fs_barrier_wait(&plan.barrier, parts)
@@ -139,9 +139,8 @@ cdef inline char *data(cnp.ndarray array):
 
 
 cdef read_matrices(Plan *plan, cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1):
-    plan.tiles = _isa.f32 if cnp.PyArray_TYPE(syn0) == cnp.NPY_FLOAT32 else _isa.f64
-    plan.rows = plan.tiles.word2vec
-    plan.vectors = syn0.strides[0] // (plan.tiles.lanes * plan.tiles.item)
+    plan.table = _isa.f32 if cnp.PyArray_TYPE(syn0) == cnp.NPY_FLOAT32 else _isa.f64
+    plan.vectors = syn0.strides[0] // (plan.table.lanes * plan.table.item)
     plan.width = syn0.shape[1]
     for matrix, array in ((0, syn0), (1, syn1neg), (2, syn1)):
         if array is not None and array.strides[0] != syn0.strides[0]:

@@ -16,8 +16,7 @@ cdef struct Matrix:
 
 
 cdef struct Plan:
-    const fs_tiles *tiles
-    const fs_word2vec *rows
+    const fs_word2vec *table
     Matrix inputs, outputs, nodes  # syn0, syn1neg, syn1
     long width, vectors            # numbers of a row that count; vectors of a whole row
     const int32_t *ids
@@ -136,8 +135,8 @@ cdef inline void note_change(
     w.changed += 1
 
 
-cdef inline double number_at(const fs_tiles *tiles, const char *array, long i) noexcept nogil:
-    return (<const float *>array)[i] if tiles.item == sizeof(float) else (<const double *>array)[i]
+cdef inline double number_at(const fs_word2vec *table, const char *array, long i) noexcept nogil:
+    return (<const float *>array)[i] if table.item == sizeof(float) else (<const double *>array)[i]
 
 
 cdef inline long place_of(const Plan *plan, long node) noexcept nogil:
@@ -167,7 +166,7 @@ cdef void exchange_copies(Worker *w) noexcept nogil:
     cdef long place, row = plan.nodes.row_bytes
     for place in range(plan.top):
         if w.used[place]:
-            plan.rows.exchange(
+            plan.table.exchange(
                 plan.vectors, w.top[place], w.before + place * row,
                 row_of(&plan.nodes, plan.words - 1 - plan.top + place),
             )
@@ -296,7 +295,7 @@ cdef inline char *take(Scratch *scratch, size_t bytes) noexcept nogil:
 
 
 cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil:
-    cdef long row = plan.inputs.row_bytes, item = plan.tiles.item, around = 2 * plan.window
+    cdef long row = plan.inputs.row_bytes, item = plan.table.item, around = 2 * plan.window
     cdef long places = plan.block + around, columns = max(plan.draws, plan.longest_path)
     cdef long pairs = plan.block * around + 64
     cdef long changes = plan.block + 2 * places + plan.block * plan.longest_path
@@ -339,21 +338,23 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     if scratch.data != NULL:
         memset(w.marks, 0, MARKS)
         for i in range(pairs):
-            set_number(plan.tiles, w.ones, i, 1)
+            set_number(plan.table, w.ones, i, 1)
 
 
 cdef inline void set_number(
-    const fs_tiles *tiles, char *array, long i, double value
+    const fs_word2vec *table, char *array, long i, double value
 ) noexcept nogil:
-    if tiles.item == sizeof(float):
+    if table.item == sizeof(float):
         (<float *>array)[i] = <float>value
     else:
         (<double *>array)[i] = value
 
 
-cdef inline void fill(const fs_tiles *tiles, char *array, long count, double value) noexcept nogil:
+cdef inline void fill(
+    const fs_word2vec *table, char *array, long count, double value
+) noexcept nogil:
     cdef long i
-    if tiles.item == sizeof(float):
+    if table.item == sizeof(float):
         for i in range(count):
             (<float *>array)[i] = <float>value
     else:

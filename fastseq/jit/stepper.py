@@ -27,6 +27,8 @@ class Stepper(reference.Stepper):
             lstm_forward(x, h, c, [weights], offsets, FORWARD, y, h, c, None, None)
         elif self.cell == "gru":
             gru_forward(x, h, [weights], offsets, FORWARD, self.option, y, h, None)
-        else:
+        elif self.cell == "rnn":
             rnn_forward(x, h, [weights], offsets, FORWARD, self.option, y, h)
+        else:
+            raise ValueError(f"no cell {self.cell!r}")
         return h[0]

@@ -11,8 +11,9 @@ def draw(source, target, attention, path=None):
     axes = (figure := Figure(figsize=size, layout="tight")).add_subplot()
     axes.imshow(attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     rotation = 90 if max(map(len, source[:-1]), default=0) > 3 else 0  # the last one is the end
-    axes.set_xticks(range(len(source)), source, rotation=rotation)
-    axes.set_yticks(range(len(target)), target)
+    # a dollar sign would begin a formula
+    axes.set_xticks(range(len(source)), source, rotation=rotation, parse_math=False)
+    axes.set_yticks(range(len(target)), target, parse_math=False)
     axes.xaxis.tick_top()
     if path is not None:
         figure.savefig(path)

@@ -269,6 +269,8 @@ class LanguageModel(Estimator):
             If the model has learned nothing yet.
         TypeError, ValueError
             If X is no such text.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         ids, network = self._encode("X", X, *self._known()), self.network_
@@ -277,7 +279,9 @@ class LanguageModel(Estimator):
         for begin in range(0, len(ids) - 1, steps):
             part, state = network.log_prob(ids[begin : begin + steps + 1], state)
             parts.append(part)
-        return np.concatenate(parts) if parts else np.empty(0)
+        results = np.concatenate(parts) if parts else np.empty(0)
+        check_outputs(results, network)
+        return results
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`log_prob`, in nats for each token: more is better.

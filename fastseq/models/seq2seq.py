@@ -17,7 +17,7 @@ from fastseq.batching import Batches
 from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
 from fastseq.models.estimator import check_pairs, naming
-from fastseq.models.networks import CELLS, check_tied
+from fastseq.models.networks import CELLS, check_outputs, check_tied
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.seq2seq_writing import TargetWriter
 from fastseq.models.settings import Run, estimator, run_described
@@ -180,12 +180,22 @@ class Seq2Seq(TargetWriter):
         -------
         log_prob : ndarray of float64, (N,)
             Natural logarithms.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X and y hold something else.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         X, y = self.read(X, y)
         results = np.empty(len(X))
         for batch in self._batches(X, y, None):
             results[batch.rows] = self.network_.log_prob(batch)
+        check_outputs(results, self.network_)
         return results
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -216,6 +226,8 @@ class Seq2Seq(TargetWriter):
             Before ``fit``.
         ValueError
             If the model has no attention.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         if self.attention is None:
@@ -228,6 +240,7 @@ class Seq2Seq(TargetWriter):
             (target,) = self._read_targets([target])
         (batch,) = self._batches([source], [target], None)
         attention = self.network_.look(batch)[:, 0].copy()  # the layer may write there again
+        check_outputs(attention, self.network_)
         end = token_pairs.SPECIAL["end"]
         return [*source, end], [*target, end], attention
 
@@ -235,6 +248,9 @@ class Seq2Seq(TargetWriter):
         self, source: Any, target: Any = None, path: str | os.PathLike | None = None
     ) -> Figure:
         """A picture of where the decoder looks while it writes a target.
+
+        Letters that matplotlib's font lacks are boxes, with a warning for each: name a font that
+        has them in ``matplotlib.rcParams["font.family"]`` before.
 
         Parameters
         ----------
@@ -246,6 +262,7 @@ class Seq2Seq(TargetWriter):
         Returns
         -------
         figure : matplotlib.figure.Figure
+            pyplot does not know it: ``plt.show()`` shows nothing, notebooks do.
 
         Raises
         ------
