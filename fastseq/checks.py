@@ -130,9 +130,9 @@ def flag(name, value):
     return bool(value)
 
 
-def choice(name, value, options):
-    """The value, one of some strings."""
-    expected = ", ".join(map(repr, options))
+def choice(name, value, options, *, or_none=False):
+    """The value, one of some strings; ``or_none`` tells that None is one where it is no choice."""
+    expected = ", ".join(map(repr, options)) + " or None" * or_none
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {expected}, got {value!r}")
     if value not in options:
@@ -140,11 +140,12 @@ def choice(name, value, options):
     return value
 
 
-def options(given, known):
-    """Raise if an option is given that is not among the known ones."""
+def options(given, known, elsewhere=(), where=""):
+    """Raise if an option is given that is not known; of those known elsewhere it is told where."""
     wrong = next((name for name in given if name not in known), None)
     if wrong is not None:
-        raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}")
+        hint = f", which {where} takes" if wrong in elsewhere else ""
+        raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}{hint}")
 
 
 def path(name, value):

@@ -140,8 +140,8 @@ def _read_row(name, phrases, rules, row):
 def check_classes(constraints, classes):
     """Raise unless all tokens of phrases are among so many classes."""
     for i, phrases in enumerate(constraints):
-        for phrase in phrases._phrases if phrases is not None else ():
-            checks.indices(f"a phrase of constraints[{i}]", list(phrase), classes, "tokens")
+        for j, phrase in enumerate(phrases._phrases if phrases is not None else ()):
+            checks.indices(f"constraints[{i}][{j}]", list(phrase), classes, "tokens")
 
 
 def allocate(candidates, size, slots):

@@ -64,7 +64,7 @@ class Model:
         return _mean(parts)
 
     def _step(self, state, ids):
-        logits = checks.floats_of_any_precision("the logits of state.step", state.step(ids))
+        logits = checks.floats_of_any_precision("state.step(ids)", state.step(ids))
         expected = (len(ids), self.classes or logits.shape[-1])
         checks.shape("the logits of state.step", logits, expected, "(R, V)")
         self.classes = expected[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from fastseq import checks
@@ -62,6 +64,9 @@ class Rules:
                 f"{self.longest[row]} for row {row}"
             )
         self.ngram = checks.not_negative_int("no_repeat_ngram", no_repeat_ngram)
+        if not isinstance(excluded, Iterable):
+            way_out = "give () for none" if excluded is None else "put a single one in a list"
+            raise TypeError(f"excluded must be a list of tokens, got {excluded!r}; {way_out}")
         self.excluded = np.unique(tokens_of("excluded", list(excluded)))
         if self.end in self.excluded:
             raise ValueError("excluded must not have end_id in it; min_length delays the end")

@@ -1,8 +1,11 @@
 """What the tests of estimators share: tiny data, and estimators that learn them in no time."""
 
+import json
+
 import numpy as np
 
 import fastseq as fs
+from fastseq import tensor_files
 from fastseq.models.autoencoder import Autoencoder
 
 SMALL = {"hidden_size": 6, "epochs": 3, "batch_size": 4, "random_state": 0}
@@ -121,3 +124,11 @@ def judged(estimator, X):
         noise = np.zeros((1, len(batch.rows), estimator.latent_size))
         results[batch.rows, -1] = estimator.network_.judge(batch, noise)[0][0]
     return results
+
+
+def change_file(path, edit):
+    """Write an estimator's file anew, with other metadata or arrays."""
+    file = tensor_files.read(path)
+    metadata, arrays = json.loads(json.dumps(file.metadata)), dict(file.arrays)
+    edit(metadata, arrays)
+    tensor_files.write(path, file.kind, arrays, metadata)

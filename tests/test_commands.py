@@ -317,6 +317,16 @@ def test_settings_are_those_of_the_constructors(capsys):
             assert len(text) > 10, name
 
 
+def test_settings_are_described_as_a_shell_shows_them():
+    for cls in (fs.SequenceTagger, fs.LanguageModel, fs.Seq2Seq, fs.HRED, fs.VHRED, fs.SequenceVAE):
+        for name, text in options._descriptions(cls).items():
+            assert text[0].isalnum() and ":meth" not in text, name
+    described = options._descriptions(fs.Seq2Seq)
+    assert described["cell"] == "Of all recurrent layers: lstm, gru, rnn"
+    assert described["metric"] == "What score measures: exact, wer, bleu, chrf"
+    assert described["length_penalty"].endswith("which favours short targets; or average")
+
+
 def test_models_are_trained_in_a_child_with_one_blas_thread(monkeypatch):
     seen = []
     monkeypatch.setattr(processes, "run_module", lambda *args: seen.append(args) or 7)
@@ -472,7 +482,6 @@ def broken_files():
         ("train tagger train.conllu --validation cut.conllu --out m", ["cut.conllu, line 2:"]),
         ("train tagger train.conllu --test cut.conllu --out m", ["cut.conllu, line 2:"]),
         ("train tagger train.conllu --validation 1.5 --out m", ["validation must be"]),
-        ("train tagger train.conllu --patience 3 --out m", ["need a validation"]),
         ("train classifier cut.ts --out m", ["cut.ts, line 5:", "'x'"]),
         ("train classifier series.npz --out m", ["series.npz: expected labels"]),
         ("train classifier one.tsv --out m", ["one.tsv: expected labels, got sequences alone"]),
@@ -544,6 +553,10 @@ def test_an_error_is_one_line_and_exit_code_1(line, parts, models, capsys):
         ("train tagger train.conllu --out m --warm-start", "--warm-start"),
         ("train regressor series.npz --out m --quantiles 0.1 0.9", "quantiles must rise"),
         ("train regressor series.npz --out m --horizon 2 --per-step", "exclude each other"),
+        ("train tagger none --out m --patience 3", "--patience 3 needs --validation, with data or"),
+        ("train tagger none --out m --schedule plateau", "--schedule plateau needs --validation"),
+        ("train seq2seq --pairs n --out m --selection score", "--selection score needs --validati"),
+        ("train language none --out m --patience 1", "--patience 1 needs --validation, with"),
         ("predict", "MODEL"),
         ("predict t --format csv", "csv"),
         ("predict t --proba --quantiles", "not allowed with"),

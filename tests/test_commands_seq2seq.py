@@ -119,6 +119,22 @@ def test_models_of_an_ensemble(model, capsys, monkeypatch):
     assert run("translate g2p.safetensors --ensemble other", monkeypatch, stdin) == 0
     expected = [" ".join(output) for output in model.predict(X, ensemble=[other])]
     assert capsys.readouterr().out.splitlines() == expected
+    fs.Seq2Seq(**SETTINGS, random_state=1).fit(["x"], [["y"]]).save("stranger")
+    fs.Seq2Seq(**SETTINGS, attention=None).fit(X, Y).save("blind")
+    assert run("translate g2p.safetensors --ensemble other", monkeypatch, stdin) == 0
+    capsys.readouterr()
+    ensemble = "translate g2p.safetensors --ensemble other --ensemble"
+    assert run(f"{ensemble} stranger", monkeypatch, stdin) == 1
+    assert "error: stranger: has another source_vocabulary_ than" in capsys.readouterr().err
+    assert run(f"{ensemble} blind --align", monkeypatch, stdin) == 1
+    assert "error: blind: has attention=None, but" in capsys.readouterr().err
+
+
+def test_models_of_several_seeds_are_an_ensemble_though_some_is_held_out(capsys, monkeypatch):
+    for seed in (1, 2):
+        line = f"train seq2seq --pairs train.tsv --out m{seed} {OPTIONS} --epochs 1"
+        assert run(f"{line} --validation 0.5 --random-state {seed}") == 0
+    assert run("translate m1 --ensemble m2 --beam 1", monkeypatch, "ab\n") == 0
 
 
 def test_the_example_of_translate_works(model, capsys, monkeypatch):
@@ -165,6 +181,26 @@ def test_files_of_other_lengths_are_not_compared(capsys):
 
 
 # --- mistakes -----------------------------------------------------------------------------------
+
+
+def test_a_table_of_pairs_is_neither_sources_nor_targets(model, capsys, monkeypatch):
+    for option in ("", " --samples 1"):
+        assert run(f"translate g2p.safetensors train.tsv{option}") == 1
+        captured = capsys.readouterr()
+        assert "train.tsv, line 1: holds a tab, as a table of pairs does: give" in captured.err
+        assert captured.out == ""
+    assert run("translate g2p.safetensors", monkeypatch, "ab\nb\tb\n") == 1
+    assert "standard input, line 2: holds a tab" in capsys.readouterr().err
+    for line in ("train.target train.tsv", "train.tsv train.target"):
+        assert run(f"score {line}") == 1
+        assert "train.tsv, line 1: holds a tab, which no line of" in capsys.readouterr().err
+    assert run("score train.tsv train.tsv --metrics exact") == 0
+    assert capsys.readouterr().out == "exact\t100.00\n"
+
+
+def test_a_tab_may_be_a_character_that_the_model_knows(capsys, monkeypatch):
+    fs.Seq2Seq(**SETTINGS | {"epochs": 1}).fit(["a\tb", "c"], [["x"], ["y"]]).save("tabs")
+    assert run("translate tabs", monkeypatch, "a\tb\n") == 0
 
 
 def test_mistakes_are_told_in_a_line(model, capsys):
@@ -272,6 +308,7 @@ def test_rules_of_a_search(model, capsys):
         assert [one.score for one, *_ in found] != [one.score for one, *_ in plain]
 
 
+@pytest.mark.filterwarnings("always:unknown='copy' will copy nothing")
 def test_lines_may_be_drawn(model, capsys, monkeypatch):
     write("lines.txt", X[:5])
     monkeypatch.setattr("fastseq.commands.translate.AT_ONCE", 5)
@@ -289,14 +326,41 @@ def test_lines_may_be_drawn(model, capsys, monkeypatch):
         ("--seed 0", "--seed needs --samples"),
         ("--temperature 1", "--temperature needs --samples"),
         ("--samples 2 --n-best 2", "--n-best can't come with --samples"),
-        ("--samples 2 --align", "--align can't come with --samples"),
-        ("--samples 2 --ensemble m", "--ensemble can't come with --samples"),
+        ("--samples 2 --beam 2", "--beam can't come with --samples"),
+        ("--samples 2 --constraints lines.txt", "--constraints can't come with --samples"),
     ):
         with pytest.raises(SystemExit):
             run(f"translate g2p.safetensors lines.txt {options}")
         assert message in capsys.readouterr().err
-    assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 1
-    assert "unknown must be one of 'keep', 'exclude'" in capsys.readouterr().err
+    assert run("translate g2p.safetensors lines.txt --samples 2 --unknown copy") == 0
+    assert "warning: unknown='copy' will copy nothing" in capsys.readouterr().err
+
+
+def test_lines_that_are_drawn_may_begin_with_prefixes_and_come_from_several_models(model, capsys):
+    fs.Seq2Seq(**SETTINGS | {"epochs": 1}, random_state=1).fit(X, Y).save("other")
+    write("lines.txt", X[:3])
+    write("begin.txt", ["b a", "", "c"])
+    line = "translate g2p.safetensors lines.txt --samples 2 --seed 0 --align"
+    assert run(f"{line} --prefixes begin.txt --ensemble other") == 0
+    drawn = model.sample_candidates(
+        X[:3],
+        2,
+        seed=0,
+        prefixes=[["b", "a"], [], ["c"]],
+        ensemble=[fs.load("other")],
+        attention=True,
+    )
+    expected = []
+    for i, candidates in enumerate(drawn, 1):
+        for one in candidates:
+            sources = one.attention[:-1, :-1].argmax(axis=1)
+            pairs = " ".join(f"{source}-{target}" for target, source in enumerate(sources))
+            expected.append(f"{i}\t{' '.join(one.output)}\t{pairs}")
+    assert capsys.readouterr().out.splitlines() == expected
+    assert all(one.tokens[:2] == ["b", "a"] for one in drawn[0])
+    write("long.txt", ["a"] * 4)
+    assert run(f"{line} --prefixes long.txt") == 1
+    assert "that is translated, got more" in capsys.readouterr().err
 
 
 def test_prefixes_and_phrases_come_from_files(model, capsys, monkeypatch):

@@ -427,7 +427,7 @@ def test_it_begins_with_word_vectors():
         ({"selection": "bleu"}, ["selection", "'score'", "'bleu'"]),
         ({"dropout": 1.0}, ["dropout", "1.0"]),
         ({"length_penalty": "long"}, ["length_penalty", "'long'"]),
-        ({"patience": 3}, ["need a validation", "fit(dialogues, validation=0.1)"]),
+        ({"patience": 3}, ["patience=3 needs a validation", "fit(dialogues, validation=0.1)"]),
         ({"selection": "score"}, ["selection='score'", "validation", "validation=0.1"]),
         ({"vocabulary_size": 3}, ["vocabulary_size must leave room for the 3 special tokens"]),
     ],

@@ -1,18 +1,25 @@
 """Estimators in files: what is loaded is what was saved, and what is wrong is told."""
 
 import importlib.util
-import json
 import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from estimator_cases import CASES, make_classifier, make_regressor, same, sentences, series, soft
+from estimator_cases import (
+    CASES,
+    change_file,
+    make_classifier,
+    make_regressor,
+    same,
+    sentences,
+    series,
+    soft,
+)
 from helpers import raises
 
 import fastseq as fs
-from fastseq import tensor_files
 from fastseq.models.estimator import Estimator
 
 pytest.importorskip("safetensors")
@@ -135,7 +142,7 @@ def test_what_is_loaded_goes_on_as_what_was_saved(name, path):
     expected = estimator.network_.parameters.flat
     np.testing.assert_array_equal(loaded.network_.parameters.flat, expected)
 
-    change(path, lambda metadata, arrays: metadata.pop("random_state"))  # as files once were
+    change_file(path, lambda metadata, arrays: metadata.pop("random_state"))  # as files once were
     other = fs.load(path).fit(X, y)
     assert (other.network_.parameters.flat != expected).any()
 
@@ -192,14 +199,6 @@ def test_a_corrupted_file(saved):
         fs.load(saved)
 
 
-def change(path, edit):
-    """Write the file anew, with other metadata."""
-    file = tensor_files.read(path)
-    metadata, arrays = json.loads(json.dumps(file.metadata)), dict(file.arrays)
-    edit(metadata, arrays)
-    tensor_files.write(path, file.kind, arrays, metadata)
-
-
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -215,7 +214,7 @@ def change(path, edit):
     ids=["class", "setting", "size", "metadata", "no states", "bad state", "array", "learned"],
 )
 def test_a_file_that_does_not_fit(edit, message, saved):
-    change(saved, edit)
+    change_file(saved, edit)
     with raises(ValueError, saved, message):
         fs.load(saved)
 
@@ -274,7 +273,7 @@ def test_a_class_that_is_given_need_not_be_known(path):
         pass
 
     Quiet(hidden_size=4, epochs=1).fit(X, y).save(path)
-    change(path, lambda metadata, arrays: metadata.update({"class": "__main__.Quiet"}))
+    change_file(path, lambda metadata, arrays: metadata.update({"class": "__main__.Quiet"}))
     assert type(Quiet.load(path)) is Quiet
     with raises(ValueError, "holds a __main__.Quiet, which fastseq has no class for; import"):
         fs.load(path)

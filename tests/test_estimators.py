@@ -128,7 +128,7 @@ def test_repr_shows_what_is_not_at_its_default():
         ("batch_size", 2.5, "batch_size must be an integer"),
         ("optimizer", "adamax", "optimizer must be one of 'adam'"),
         ("lr", -1.0, "lr must be a finite number above 0"),
-        ("schedule", "cosin", "schedule must be one of 'cosine'"),
+        ("schedule", "cosin", "must be one of 'cosine', 'linear', 'plateau' or None"),
         ("weight_decay", -1, "weight_decay must be a finite number, at least 0"),
         ("max_norm", 0, "max_norm must be a number above 0"),
         ("average", 1.0, "average must be a number from 0 to below 1"),
@@ -137,8 +137,8 @@ def test_repr_shows_what_is_not_at_its_default():
         ("random_state", -1, "random_state must be at least 0"),
         ("random_state", "abc", "random_state must be an integer"),
         ("patience", 0, "patience must be at least 1"),
-        ("patience", 3, "need a validation, as with fit(X, y, validation=0.1)"),
-        ("schedule", "plateau", "need a validation, as with fit(X, y, validation=0.1)"),
+        ("patience", 3, "=3 needs a validation, as with fit(X, y, validation=0.1)"),
+        ("schedule", "plateau", "='plateau' needs a validation, as with fit(X, y, val"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(case, setting, value, message):

@@ -830,6 +830,8 @@ def test_alignment_needs_attention():
         ({"min_length": [1, 9]}, ValueError, ["min_length", "max_length", "9 and 4 for row 1"]),
         ({"no_repeat_ngram": -1}, ValueError, ["no_repeat_ngram", "at least 0"]),
         ({"excluded": [0]}, ValueError, ["excluded", "end_id"]),
+        ({"excluded": 3}, TypeError, ["excluded must be a list", "got 3; put a single one in a"]),
+        ({"excluded": None}, TypeError, ["excluded must be a list", "got None; give () for none"]),
         ({"excluded": [9]}, ValueError, ["excluded", "between 0 and 3", "9"]),
         ({"excluded": [-2]}, ValueError, ["excluded", "between 0 and 3", "-2"]),
         ({"end_id": 4}, ValueError, ["end_id", "between 0 and 3", "4"]),
@@ -844,7 +846,11 @@ def test_alignment_needs_attention():
         ({"constraints": [[[]], []]}, ValueError, ["constraints[0][0]", "at least one token"]),
         ({"constraints": [[[0]], []]}, ValueError, ["constraints[0][0]", "end_id"]),
         ({"constraints": [[[1, 2, 3], [1, 1]], []]}, ValueError, ["max_length = 4", "5"]),
-        ({"constraints": [[], [[7]]]}, ValueError, ["constraints[1]", "between 0 and 3", "7"]),
+        (
+            {"constraints": [[], [[2], [1, 7]]]},
+            ValueError,
+            ["constraints[1][1] must lie between 0 and 3", "got 7 at constraints[1][1][1]"],
+        ),
         ({"constraints": [[], [[-1]]]}, ValueError, ["constraints[1]", "between 0 and 3", "-1"]),
         ({"source_lengths": [1]}, ValueError, ["source_lengths", "(2,)"]),
         ({"attention": 1}, TypeError, ["attention", "True or False"]),
@@ -903,6 +909,16 @@ def test_scores_of_another_shape_are_refused():
 
     with raises(ValueError, "logits of state.step", "(R, V)"):
         search(Wrong(6, end=-9.0), max_length=5, beam_size=3)
+
+
+def test_scores_that_are_integers_are_refused():
+    class Wrong(Table):
+        def step(self, ids):
+            return super().step(ids).astype(int)
+
+    way_out = "convert it first, as with np.asarray(state.step(ids), np.float64)"
+    with raises(TypeError, "state.step(ids) must hold floating-point numbers, got", way_out):
+        search(Wrong(6), max_length=5)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (1,), (1, 1, 3)])

@@ -9,11 +9,11 @@ import unicodedata
 
 import numpy as np
 import pytest
-from estimator_cases import make_seq2seq, spelled
+from estimator_cases import change_file, make_seq2seq, spelled
 from helpers import raises
 
 import fastseq as fs
-from fastseq.models import seq2seq
+from fastseq.models import seq2seq, token_pairs
 from fastseq.models.alignment_plot import draw
 
 WORDS = ["".join(letters) for letters in itertools.product("abcd", repeat=3)]
@@ -136,6 +136,43 @@ def test_lengths_are_bounded(fitted):
     assert found.cut and len(found.tokens) == 10 + 2 * 3
 
 
+def test_no_target_of_fit_is_too_long_to_be_written():
+    """Where lengths differ much, what is usual for a source is less than some have."""
+    long = "abcdefghijklmnopqrstuvwx"
+    pairs = [(word, word) for word in WORDS] + [("e", long)] * 16
+    model = make_seq2seq(**SETTINGS | {"epochs": 15}, dropout=0.0).fit(pairs)
+    assert model.longest_target_ == 24 > 10 + 2 * model.length_ratio_
+    assert model.predict(["e"], beam_size=1) == model.predict(["e"]) == [long]
+    model.network_.linear.parameters["bias"][model.target_vocabulary_.end_id] = -1e4
+    (found,), (usual,) = model.candidates(["e", "abcdabcdabcdabcd"])
+    assert found.cut and len(found.tokens) == 10 + 24
+    assert usual.cut and len(usual.tokens) == 10 + np.ceil(2 * model.length_ratio_ * 16)
+
+    model.set_params(warm_start=True, epochs=1).fit([("e", "a" * 30), ("e", "a")])
+    assert model.longest_target_ == 30
+    model.fit([("e", "a")])
+    assert model.longest_target_ == 30  # the network has learned it all the same
+    model.set_params(warm_start=False).fit([("e", "a")])
+    assert model.longest_target_ == 1
+
+
+def test_files_from_before_lack_numbers_of_targets(fitted, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.safetensors"
+    endless = copy.deepcopy(fitted)
+    endless.network_.linear.parameters["bias"][endless.target_vocabulary_.end_id] = -1e4
+    endless.save(path)
+    for name in ("longest_target_", "unknown_targets_"):
+        change_file(path, lambda metadata, _, name=name: metadata["learned"].pop(name))
+    again = fs.load(path)
+    again.predict(["abx"], unknown="copy")  # without a warning
+    assert [len(found.tokens) for (found,) in again.candidates(["", "abc"])] == [10, 10 + 2 * 3]
+    again.save(path)
+    assert fs.load(path).predict(["abc"]) == again.predict(["abc"])
+    again.set_params(warm_start=True, epochs=1).fit([("a", "b" * 9)])
+    assert again.longest_target_ == 9 and again.unknown_targets_ is None
+
+
 def test_targets_may_have_to_be_longer_than_is_usual(fitted):
     sources = ["abcdabcdabcd", "abc", "a"]
     found = fitted.candidates(sources, min_length=50)
@@ -246,6 +283,59 @@ def test_samples_obey_the_rules(fitted):
     assert min(map(len, drawn)) == 3
 
 
+def test_samples_tell_their_probabilities(fitted):
+    X, options = ["abc", "dab"], {"temperature": 3.0, "max_length": 2, "seed": 1}
+    drawn = fitted.sample_candidates(X, 20, attention=True, **options)
+    assert [[one.output for one in some] for some in drawn] == fitted.sample(X, 20, **options)
+    assert {one.cut for some in drawn for one in some} == {True, False}
+    for source, candidates in zip(X, drawn, strict=True):
+        assert all(len(one.tokens) == 2 for one in candidates if one.cut)
+        outputs = [one.output for one in candidates]
+        expected = fitted.log_prob([source] * len(outputs), outputs)
+        np.testing.assert_allclose([one.log_prob for one in candidates], expected, rtol=1e-4)
+        for one in candidates:
+            assert one.score == one.log_prob
+            assert one.attention.shape == (len(one.tokens) + 1, 4)
+            expected = fitted.align(source, one.output)[2]
+            np.testing.assert_allclose(one.attention, expected, atol=1e-5)
+
+
+def test_samples_begin_with_prefixes_and_come_from_several_models(fitted):
+    prefixes = ["dd", "", "a" * 30]
+    drawn = fitted.sample(["abc"] * 3, 20, prefixes=prefixes, temperature=5.0, seed=0)
+    for prefix, outputs in zip(prefixes, drawn, strict=True):
+        assert all(output.startswith(prefix) for output in outputs)
+    assert any(len(output) > 30 for output in drawn[2])  # it goes on behind the prefix
+    with raises(ValueError, "X[0] needs 2 tokens for its prefix", "raise max_length, which is 1"):
+        fitted.sample(["abc"], prefixes=["dd"], max_length=1)
+    other = copy.deepcopy(fitted)
+    other.network_.linear.parameters["bias"][other.target_vocabulary_.encode(["a"])] -= 1e4
+    together = fitted.sample_candidates(["abc"], 20, ensemble=[other], seed=0)[0]
+    alone = fitted.log_prob(["abc"], ["cba"])[0]
+    halved = next(one for one in together if one.output == "cba")  # one of two has no "a"
+    assert halved.log_prob == pytest.approx(alone + np.log(0.5), abs=0.02)
+
+
+def test_samples_copy_unknown_tokens():
+    X = [[f"n{i}", "a"] for i in range(60)]
+    model = make_seq2seq(source_unit="token", target_unit="token", min_count=2)
+    model.set_params(**SETTINGS | {"epochs": 8}).fit(X, X)
+    options = {"temperature": 0.0, "unknown": "copy"}
+    assert model.sample([["Ann", "a"]], 2, **options) == [[["Ann", "a"]] * 2]
+
+
+@pytest.mark.parametrize("name", ["predict", "candidates", "sample", "sample_candidates"])
+def test_options_that_there_are_not_are_told(fitted, name):
+    write = getattr(fitted, name)
+    theirs, there = ("beam_size", "predict") if "sample" in name else ("temperature", "sample")
+    own = "temperature, top_k" if "sample" in name else "beam_size, n_best"
+    with raises(TypeError, f"options must be among {own}", "got 'beam'"):
+        write(["abc"], beam=3)
+    with raises(TypeError, f"got {theirs!r}, which {there} takes"):
+        write(["abc"], **{theirs: 1})
+    assert write(X=["abc"]) == write(["abc"]) or "sample" in name
+
+
 def test_the_decoder_looks_at_what_it_writes(fitted):
     source, target, attention = fitted.align("abcd", "dcba")
     assert (source, target) == (["a", "b", "c", "d", "</s>"], ["d", "c", "b", "a", "</s>"])
@@ -312,15 +402,57 @@ def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
     ]
     copied = model.predict(tests, unknown="copy")
     assert copied == tests
+    assert model.unknown_targets_ == len(X)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "unit", "source", "expected"),
+    [
+        ("NFD", "word", "l'\u00e9cole  \u00e0 a", ["l'\u00e9cole", "\u00e0", "a"]),
+        ("NFKC", "word", "\u2460\u2461 \ufb01n", ["\u2460\u2461", "\ufb01n"]),
+        ("NFKC", "word", "x\u00a8y \ufb01n", ["x", "\u0308y", "\ufb01n"]),  # a blank comes of it
+        ("NFC", "word", ["e\u0301", "a b"], ["e\u0301", "a b"]),
+        (None, "word", "\u2460 a", ["\u2460", "a"]),
+        ("NFKC", "character", "\u2460a\u2167", ["\u2460", "a", "V", "I", "I", "I"]),
+        ("NFC", "character", "te\u0301a", ["t", "e\u0301", "a"]),
+        ("NFD", "character", "t\u00e9", ["t", "e", "\u0301"]),
+        ("NFC", "character", "\u1112\u1161\u2460", ["\ud558", "\u2460"]),  # of two letters one
+        ("NFC", "character", "", []),
+    ],
+)
+def test_sources_are_copied_as_they_are_spelled(normalization, unit, source, expected):
+    tokens = token_pairs.read_one("X", source, unit, normalization)
+    spelled = token_pairs.spelling(source, tokens, unit, normalization)
+    assert len(tokens) == len(expected) and spelled == expected
+
+
+def test_names_are_copied_with_their_own_accents():
+    X = [f"{word} n{i}" if i % 3 else f"n{i} {word}" for i, word in enumerate("ab" * 60)]
+    model = fs.Seq2Seq(normalization="NFD", min_count=2, random_state=0, dropout=0.0)
+    model.set_params(**SETTINGS | {"epochs": 12}).fit(X, X)
+    tests = ["a \u00e9cole", "caf\u00e9 b", ["\u00fc", "a"]]
+    assert model.predict(tests, unknown="copy") == [*tests[:2], "\u00fc a"]
+
+
+def test_where_no_token_was_unknown_nothing_is_copied(fitted):
+    assert fitted.unknown_targets_ == 0
+    with pytest.warns(UserWarning, match="'copy' will copy nothing: no target token of fit was"):
+        assert fitted.predict(["abx"], unknown="copy") == fitted.predict(["abx"])
+    knows_some = make_seq2seq(min_count=2).fit([*WORDS, "a"], [*WORDS, "xyz"])
+    assert knows_some.unknown_targets_ == 3
+    knows_some.predict(["abx"], unknown="copy")
+    fitted.predict(["abx"], unknown="copy", ensemble=[knows_some])
+    goes_on = copy.deepcopy(fitted).set_params(warm_start=True, epochs=1)
+    assert goes_on.fit(["ab"], ["axx"]).unknown_targets_ == 2
 
 
 def test_without_attention_there_is_none_to_show():
     model = make_seq2seq(attention=None).fit(*spelled())
     looking = make_seq2seq().fit(*spelled())
     for options in ({"attention": True}, {"unknown": "copy"}, {"coverage_penalty": 0.1}):
-        with raises(ValueError, "need models with attention, but this model has attention=None"):
+        with raises(ValueError, "this model has attention=None, but", "need models with attention"):
             model.candidates(["ab"], **options)
-        with raises(ValueError, "need models with attention, but ensemble[1] has attention=None"):
+        with raises(ValueError, "ensemble[1] has attention=None, but attention, coverage_pen"):
             looking.candidates(["ab"], ensemble=[looking, model], **options)
     with raises(ValueError, "this model has no attention"):
         model.plot_attention("ab")
@@ -402,6 +534,20 @@ def test_models_decide_together(fitted):
         first.predict(["abc"], ensemble=[stranger])
 
 
+def test_models_decide_together_whatever_was_held_out_of_them(tmp_path):
+    """The library splits by the seed: some have never seen a token of the others."""
+    X = [*spelled(30)[0], "x", "y", "z"]
+    options = {"epochs": 1, "min_count": 1}
+    models = [make_seq2seq(**options, random_state=s) for s in range(4)]
+    for model in models:
+        model.fit(X, X, validation=0.5)
+        assert model.source_vocabulary_.tokens == models[0].source_vocabulary_.tokens
+        assert {"x", "y", "z"} <= set(model.target_vocabulary_.tokens)
+    models[0].predict(["ab"], ensemble=models[1:])
+    given = make_seq2seq(**options).fit(X[:20], X[:20], validation=(X, X))
+    assert not {"x", "y", "z"} & set(given.target_vocabulary_.tokens)
+
+
 # --- mistakes -----------------------------------------------------------------------------------
 
 
@@ -409,12 +555,21 @@ def test_models_decide_together(fitted):
     ("settings", "error", "message"),
     [
         ({"source_unit": "line"}, ValueError, "source_unit must be one of 'word', 'character'"),
-        ({"normalization": "nfd"}, ValueError, "normalization must be one of 'NFC', 'NFD'"),
-        ({"attention": "bilinear"}, ValueError, "attention must be one of 'additive', 'dot'"),
+        ({"normalization": "nfd"}, ValueError, "one of 'NFC', 'NFD', 'NFKC', 'NFKD' or None"),
+        (
+            {"attention": "bilinear"},
+            ValueError,
+            "'general', 'concat' or None",
+        ),
         ({"cell": "rnn", "attention": "dot"}, ValueError, "attention needs cell='lstm' or"),
         ({"attention": "dot"}, ValueError, "attention='dot' needs bidirectional=False"),
         ({"vocabulary_size": 3}, ValueError, "vocabulary_size must leave room for the 3 special"),
         ({"attention_size": 9}, ValueError, "attention_size is for 'additive' and 'concat'"),
+        (
+            {"input_feeding": True, "attention": None},
+            ValueError,
+            "input_feeding=True needs attention, since that is what is fed, got it with",
+        ),
         ({"tie_weights": True, "hidden_size": 7}, ValueError, "needs embedding_dim = hidden_size"),
         ({"tie_weights": True, "hidden_size": 0}, ValueError, "hidden_size must be at least 1"),
         ({"attention": "dot", "bidirectional": 1}, TypeError, "bidirectional must be True or"),

@@ -234,7 +234,12 @@ def test_what_a_classifier_can_not_learn(X, y, error, parts):
         make_classifier().fit(X, y)
 
 
-@pytest.mark.parametrize("X", [range(4), np.arange(4.0), [[1.0], 2.0], [["a"], None], [{0: 1.0}]])
+def test_nothing_is_no_sequence():
+    with raises(TypeError, "got None as X[1]; leave it out, or give an empty one"):
+        make_classifier().fit([["a"], None], ["a", "b"])
+
+
+@pytest.mark.parametrize("X", [range(4), np.arange(4.0), [[1.0], 2.0], [["a"], 3], [{0: 1.0}]])
 def test_what_is_no_list_of_sequences(X):
     y = ["a", "b"] * 2
     with raises(

@@ -170,6 +170,8 @@ def _described(doc):
     lines = doc.partition("Parameters\n")[2].partition("Attributes\n")[0]
     for names, kind, text in re.findall(r"^(\w[\w, ]*) : (.+)\n((?:    .*\n)*)", lines, re.M):
         sentence = re.split(r"[.;:](?: |$)", " ".join(text.split()))[0]
+        sentence = re.sub(r":\w+:(?=`)", "", sentence).replace("`", "")
         choices = ", ".join(re.findall(r'"(\w+)"', kind))
+        before = ": " if kind.startswith("{") else "; or "  # a word may stand for a number
         for name in names.split(", "):
-            yield name, sentence.replace("`", "") + f": {choices}" * bool(choices)
+            yield name, sentence + (before + choices) * bool(choices)

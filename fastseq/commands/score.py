@@ -81,6 +81,7 @@ def run(args):
             f"{files.display_name(args.written)}: expected a line for each of the {len(right)} of "
             f"{files.display_name(args.right)}, got {len(written)}"
         )
+    _check_tabs(args, written, right)
     vectors = None if args.vectors is None else KeyedVectors.load(args.vectors)
     for name in args.metrics:
         print(f"{name}\t{_measure(name, written, right, vectors, args.tokenize):.2f}")
@@ -94,6 +95,19 @@ def _check_vectors(args):
         args.parser.error(f"{wanted[0]} needs vectors of words, as with --vectors FILE")
     if args.vectors is not None and not wanted:
         args.parser.error(f"--vectors is for {', '.join(SIMILARITIES)}")
+
+
+def _check_tabs(args, written, right):
+    """Raise if one of the files is a table, and the other one isn't."""
+    first = [next((i for i, x in enumerate(side, 1) if "\t" in x), 0) for side in (written, right)]
+    for path, line, other in zip((args.written, args.right), first, first[::-1], strict=True):
+        if line and not other:
+            raise files.located(
+                path,
+                line,
+                "holds a tab, which no line of the other file does: compare one column, as cut -f2 "
+                "writes it",
+            )
 
 
 def _measure(name, written, right, vectors, tokenize):

@@ -315,6 +315,7 @@ def _file_or_fraction(text):
 def run(args):
     """Train, save, and say how it went."""
     estimator = options.make_estimator(args, args.cls)
+    _check_validation(args, estimator)
     outputs = (("--out", args.out), ("--checkpoint", args.checkpoint))
     files.check_outputs(outputs, _inputs(args, estimator))
     tensor_files.check_library()
@@ -344,6 +345,14 @@ def run(args):
     if failure is not None:
         raise failure
     return _command.code_of(history.stopped)
+
+
+def _check_validation(args, estimator):
+    """End the command if settings need data that choose the best epoch, and there are none."""
+    name = estimator.needs_validation()
+    if name is not None and args.validation is None:
+        option = f"--{name} {getattr(estimator, name)}"
+        args.parser.error(f"{option} needs --validation, with data or a fraction such as 0.1")
 
 
 def _inputs(args, estimator):

@@ -86,7 +86,11 @@ def _add_limits(command):
         "--min-length", type=whole_number, default=0, metavar="N", help="of lines, in tokens"
     )
     command.add_argument(
-        "--max-length", type=positive_number, metavar="N", help="of what is written, in tokens"
+        "--max-length",
+        type=positive_number,
+        metavar="N",
+        help="of what is written, in tokens (default: 10 more than the longest of the training, "
+        "or than twice of what is usual for a line's length, whichever is more)",
     )
     command.add_argument(
         "--no-repeat-ngram",
@@ -100,7 +104,7 @@ def _add_limits(command):
         choices=("keep", "exclude", "copy"),
         default="keep",
         help="what becomes of the unknown token: it is written, never written, or the source's "
-        "token takes its place (default: keep)",
+        "token takes its place, if the training had unknown ones (default: keep)",
     )
 
 
@@ -117,8 +121,7 @@ def _add_sampling(command):
 
 def _check_kind(args):
     """End the command if options of searching and of sampling come together."""
-    searching = ("beam", "n_best", "align", "length_penalty", "coverage_penalty", "ensemble")
-    searching += ("prefixes", "constraints")
+    searching = ("beam", "n_best", "length_penalty", "coverage_penalty", "constraints")
     drawing = ("temperature", "top_k", "top_p", "seed")
     wrong = drawing if args.samples is None else searching
     for name in wrong:
@@ -154,8 +157,8 @@ def load(path):
 
 def _translate(model, others, args):
     """Lines to write."""
-    write = _drawn(model, args) if args.samples else _found(model, others, args)
-    lines = (line for _, line in files.numbered_lines(args.data))
+    write = _drawn(model, others, args) if args.samples else _found(model, others, args)
+    lines = _sources(model, args.data)
     # who types wants an answer to each line
     at_once = 1 if args.data == files.STDIN and sys.stdin.isatty() else AT_ONCE
     count = 0
@@ -165,6 +168,8 @@ def _translate(model, others, args):
             written = list(write(sources))
         except inputs.RowError as error:
             name, row, message = error.args
+            if name == "ensemble":
+                raise ValueError(f"{args.ensemble[row]}: {message}") from error
             path = args.data if name == "X" else getattr(args, name)
             raise files.located(path, count + row + 1, message) from error
         for place, rows in enumerate(written, count + 1):
@@ -175,6 +180,20 @@ def _translate(model, others, args):
     list(write([]))  # where no line is left, none may be in the files beside it
 
 
+def _sources(model, path):
+    """The lines of a file, which must be sources alone."""
+    reads_tabs = model.source_unit == "character" and "\t" in model.source_vocabulary_
+    for place, line in files.numbered_lines(path):
+        if "\t" in line and not reads_tabs:
+            raise files.located(
+                path,
+                place,
+                "holds a tab, as a table of pairs does: give sources alone, as cut -f1 writes "
+                "them, or put a blank there",
+            )
+        yield line
+
+
 def _found(model, others, args):
     """A function from sources to the columns of what a search finds for each."""
     options = {
@@ -182,13 +201,10 @@ def _found(model, others, args):
         "n_best": args.n_best or 1,
         "length_penalty": args.length_penalty,
         "coverage_penalty": args.coverage_penalty,
-        "attention": args.align,
         "ensemble": others,
-        **_limits(args),
+        **_common(args),
     }
-    unit, beside = model.target_unit, {}  # what belongs to the lines, in files of as many
-    if args.prefixes is not None:
-        beside["prefixes"] = _lines_of(args.prefixes, lambda line: _as_unit(line, unit))
+    unit, beside = model.target_unit, _prefixes(model, args)
     if args.constraints is not None:
         beside["constraints"] = _lines_of(
             args.constraints,
@@ -201,6 +217,13 @@ def _found(model, others, args):
             yield [_columns(candidate, args) for candidate in candidates]
 
     return write
+
+
+def _prefixes(model, args):
+    """What belongs to the lines, in files of as many, by its name: a function as below."""
+    if args.prefixes is None:
+        return {}
+    return {"prefixes": _lines_of(args.prefixes, lambda line: _as_unit(line, model.target_unit))}
 
 
 def _as_unit(line, unit):
@@ -225,24 +248,30 @@ def _lines_of(path, read):
     return take
 
 
-def _drawn(model, args):
+def _drawn(model, others, args):
     """A function from sources to the columns of what is drawn for each."""
     options = {
         "temperature": 1.0 if args.temperature is None else args.temperature,
         "top_k": args.top_k,
         "top_p": args.top_p,
         "seed": np.random.default_rng(args.seed),  # which goes on from chunk to chunk
-        **_limits(args),
+        "ensemble": others,
+        **_common(args),
     }
-    return lambda sources: (
-        [[_line(output)] for output in outputs]
-        for outputs in model.sample(sources, args.samples, **options)
-    )
+    beside = _prefixes(model, args)
+
+    def write(sources):
+        wanted = {name: take(len(sources)) for name, take in beside.items()}
+        for candidates in model.sample_candidates(sources, args.samples, **options, **wanted):
+            yield [_columns(candidate, args) for candidate in candidates]
+
+    return write
 
 
-def _limits(args):
+def _common(args):
+    """Options of lines, however they are found."""
     names = ("min_length", "max_length", "no_repeat_ngram", "unknown")
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in names} | {"attention": args.align}
 
 
 def _numbered(place, columns, args):

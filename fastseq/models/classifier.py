@@ -161,7 +161,7 @@ class SequenceClassifier(SequenceEstimator):
         X, y = check_pairs(X, y)
         return self._read_inputs(X), inputs.read_labels("y", y)
 
-    def learn_labels(self, y):
+    def learn_names(self, X, y):
         self.classes_ = np.unique(y)
 
     def learn(self, X, y):

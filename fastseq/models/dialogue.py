@@ -472,7 +472,7 @@ class HRED(Estimator):
     def _check_attention(self):
         if self.attention is None:
             return
-        checks.choice("attention", self.attention, SCORES)
+        checks.choice("attention", self.attention, SCORES, or_none=True)
         if self.cell == "rnn":
             raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
         if not self.context:

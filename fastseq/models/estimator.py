@@ -56,11 +56,13 @@ class Estimator(Training):
 
     A subclass has settings, of which ``settings.estimator`` makes its constructor, and the methods
     that ``fit`` calls in this order: :meth:`check_settings`, :meth:`read`, also for a validation,
-    :meth:`learn_labels`, :meth:`learn`, :meth:`make_network` and :meth:`make_batches`, also for a
-    validation.
+    :meth:`learn_names`, :meth:`learn`, :meth:`learn_more`, :meth:`make_network` and
+    :meth:`make_batches`, also for a validation.
     """
 
     learned: tuple[str, ...] = ()
+    # what stands for attributes that files of older versions lack, though they have ``learned``
+    _unlearned: ClassVar[dict[str, Any]] = {}
     _estimator_type: str | None = None  # "classifier" or "regressor", for scikit-learn
     _needs_targets = True
     _data = "X, y"  # what ``fit`` is given
@@ -131,7 +133,7 @@ class Estimator(Training):
         checks.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
         checks.positive_float("lr", self.lr)
         if self.schedule is not None:
-            checks.choice("schedule", self.schedule, SCHEDULES)
+            checks.choice("schedule", self.schedule, SCHEDULES, or_none=True)
         checks.not_negative("weight_decay", self.weight_decay)
         if self.max_norm is not None:
             checks.positive("max_norm", self.max_norm)
@@ -171,13 +173,13 @@ class Estimator(Training):
         """
         raise self._lack("read(X, y)")
 
-    def learn_labels(self, y: Any) -> None:
-        """Learn which labels there are; nothing, where targets are no labels.
+    def learn_names(self, X: Any, y: Any) -> None:
+        """Learn which labels there are, or tokens that several models must have in common.
 
         Parameters
         ----------
-        y
-            All targets that were read, a part that is held out by chance included.
+        X, y
+            All data that were read, a part that is held out by chance included.
         """
 
     def learn(self, X: Any, y: Any) -> None:
@@ -186,6 +188,15 @@ class Estimator(Training):
         It sets the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
         """
         raise self._lack("learn(X, y)")
+
+    def learn_more(self, X: Any, y: Any) -> None:
+        """Learn what the network is not made for; also where ``fit`` goes on with other data.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`learn`.
+        """
 
     def make_network(self, seed: Any) -> Module:
         """A new network, from settings and what was learned.
@@ -257,11 +268,13 @@ class Estimator(Training):
         goes_on = self._goes_on()
         network_seed, order_seed, split_seed = Module.split_seed(self.random_state, 3)
         vectors = word_vectors.read(self)
-        (X, y), held_out, labels = self._read_data(X, y, validation, split_seed)
+        (X, y), held_out, everything = self._read_data(X, y, validation, split_seed)
         with self._unchanged_by_errors(goes_on):
             if not goes_on:
-                self.learn_labels(labels)
+                self.learn_names(*everything)
                 self.learn(X, y)
+            self.learn_more(X, y)
+            if not goes_on:
                 self._begin(network_seed, vectors)
             batches, validation = self.make_batches(X, y, order_seed), None
             if held_out is not None:
@@ -271,7 +284,7 @@ class Estimator(Training):
         return self
 
     def _read_data(self, X, y, validation, seed):
-        """Data to learn from, and those held out or None, both as pairs; all of y."""
+        """Data to learn from, those held out or None, and all that were split, as pairs."""
         self._check_validation(validation, self._data)
         is_part = isinstance(validation, numbers.Real)
         if is_part:
@@ -280,11 +293,11 @@ class Estimator(Training):
             validation = self._validation_pair(validation, y)
         X, y = self.read(X, y)
         if is_part:
-            return *_hold_out(X, y, validation, seed), y
+            return *_hold_out(X, y, validation, seed), (X, y)
         if validation is None:
-            return (X, y), None, y
+            return (X, y), None, (X, y)
         with naming("validation"):
-            return (X, y), self.read(*validation), y
+            return (X, y), self.read(*validation), (X, y)
 
     def _validation_pair(self, validation, y):
         """A validation that is given, as X and y; ``y`` is that of ``fit``."""
@@ -313,14 +326,28 @@ class Estimator(Training):
         network = getattr(self.network_, "encoder", self.network_)
         return self.vocabulary_, getattr(network, "embedding", None)
 
+    def needs_validation(self) -> str | None:
+        """Which setting needs a validation, as ``patience`` does.
+
+        Returns
+        -------
+        name : str, or None
+            Of the first such setting; None if none does.
+        """
+        if getattr(self, "selection", "loss") == "score":
+            return "selection"
+        if self.patience is not None:
+            return "patience"
+        return "schedule" if self.schedule == "plateau" else None
+
     def _check_validation(self, held_out, data):
         """Raise if there is none, and settings need one."""
-        if held_out is not None:
-            return
-        by_score = getattr(self, "selection", "loss") == "score"
-        if by_score or self.patience is not None or self.schedule == "plateau":
-            what = "selection='score' needs" if by_score else "patience and schedule='plateau' need"
-            raise ValueError(f"{what} a validation, as with fit({data}, validation=0.1)")
+        name = self.needs_validation()
+        if held_out is None and name is not None:
+            raise ValueError(
+                f"{name}={getattr(self, name)!r} needs a validation, as with fit({data}, "
+                "validation=0.1)"
+            )
 
     def _batch_options(self, seed, at_once):
         """Options of Batches: in training, or without a seed as large as suits and always equal."""

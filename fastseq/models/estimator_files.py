@@ -129,6 +129,8 @@ def _restore(path, cls, file):
     arrays, metadata = file.arrays, file.metadata
     settings = metadata["settings"]
     estimator = cls(**{name: _tuples(value) for name, value in settings.items()})
+    for name, value in cls._unlearned.items():
+        setattr(estimator, name, value)
     for name, value in metadata["learned"].items():
         setattr(estimator, name, _unpack(value, arrays))
     network = estimator.make_network(0)

@@ -41,9 +41,11 @@ def read_sequences(name, X):
     for i, sequence in enumerate(X):
         is_number = isinstance(sequence, np.ndarray) and not sequence.ndim
         if is_number or not hasattr(sequence, "__len__") or isinstance(sequence, (dict, set)):
+            way_out = "put a single sequence in a list"
+            if sequence is None:
+                way_out = "leave it out, or give an empty one"
             raise TypeError(
-                f"{name} must be a list of sequences, got {sequence!r} as {name}[{i}]; put a "
-                "single sequence in a list"
+                f"{name} must be a list of sequences, got {sequence!r} as {name}[{i}]; {way_out}"
             )
     return X
 

@@ -58,6 +58,7 @@ class Seq2Seq(TargetWriter):
     vocabulary_size : int, optional
         Of each vocabulary at most, special tokens included.
     cell : {"lstm", "gru", "rnn"}
+        Of all recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
     source_embeddings, target_embeddings : str or KeyedVectors, optional
@@ -105,6 +106,11 @@ class Seq2Seq(TargetWriter):
     source_vocabulary_, target_vocabulary_ : Vocabulary
     length_ratio_ : float
         How many target tokens there are for a source token.
+    longest_target_ : int
+        In tokens, among those of ``fit``.
+    unknown_targets_ : int, or None
+        How many tokens of the targets of ``fit`` were unknown: without any the unknown token is
+        never learned.  None for models from files that lack it.
     missing_source_words_, missing_target_words_ : ndarray of object, or None
         The tokens without a vector in ``source_embeddings`` or ``target_embeddings``.
     network_ : Module
@@ -130,8 +136,9 @@ class Seq2Seq(TargetWriter):
     }
     learned = (
         *("source_vocabulary_", "target_vocabulary_", "length_ratio_"),
-        *("missing_source_words_", "missing_target_words_"),
+        *("longest_target_", "unknown_targets_", "missing_source_words_", "missing_target_words_"),
     )
+    _unlearned: ClassVar[dict[str, Any]] = {"longest_target_": 0, "unknown_targets_": None}
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")
 
     source_unit: str = "word"
@@ -301,7 +308,8 @@ class Seq2Seq(TargetWriter):
         validation : pair (X, y), list of pairs, or float, optional
             Data, or a fraction of X and y, that is not learned from: after each epoch the loss,
             or the score (``selection``), is measured on it, the best epoch's parameters are kept,
-            and ``patience`` may end the training.
+            and ``patience`` may end the training.  Tokens that only a fraction has are in the
+            vocabularies, so that models of another ``random_state`` have the same.
         {run}
         """
         if y is None and not isinstance(validation, (tuple, numbers.Real, type(None))):
@@ -347,8 +355,13 @@ class Seq2Seq(TargetWriter):
                     f"attention={self.attention!r}"
                 )
         if self.attention is None:
+            if self.input_feeding:
+                raise ValueError(
+                    "input_feeding=True needs attention, since that is what is fed, got it with "
+                    "attention=None"
+                )
             return
-        checks.choice("attention", self.attention, SCORES)
+        checks.choice("attention", self.attention, SCORES, or_none=True)
         if self.cell == "rnn":
             raise ValueError("attention needs cell='lstm' or cell='gru'; None is without it")
         if self.attention == "dot" and self.bidirectional:
@@ -370,7 +383,7 @@ class Seq2Seq(TargetWriter):
         token_pairs.check_targets("y", y)
         return y
 
-    def learn(self, X, y):
+    def learn_names(self, X, y):
         self.source_vocabulary_, self.target_vocabulary_ = token_pairs.learn_vocabularies(
             X,
             y,
@@ -378,7 +391,17 @@ class Seq2Seq(TargetWriter):
             min_count=self.min_count,
             max_size=self.vocabulary_size,
         )
+
+    def learn(self, X, y):
         self.length_ratio_ = sum(map(len, y)) / max(sum(map(len, X)), 1)
+        self.longest_target_ = self.unknown_targets_ = 0
+
+    def learn_more(self, X, y):
+        self.longest_target_ = max(self.longest_target_, max(map(len, y), default=0))
+        if self.unknown_targets_ is not None:
+            vocabulary = self.target_vocabulary_
+            ids = vocabulary.encode_all(y)
+            self.unknown_targets_ += sum(np.count_nonzero(i == vocabulary.unknown_id) for i in ids)
 
     def table(self, setting):
         side = setting.removesuffix("_embeddings")

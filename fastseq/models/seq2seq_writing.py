@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,8 +19,10 @@ from fastseq.search import beam_search, sample_sequences
 if TYPE_CHECKING:
     from fastseq.models.seq2seq import Seq2Seq
 
+_Method = TypeVar("_Method", bound=Callable)
+
 UNKNOWNS = ("keep", "exclude", "copy")
-LONGEST = 10  # tokens more than twice of what is usual for a source end a target
+LONGER = 10  # tokens more than is usual, or than there were in fit, end a target
 
 
 class Candidate(NamedTuple):
@@ -30,7 +34,7 @@ class Candidate(NamedTuple):
         As ``target_unit`` says.
     tokens : list of str
     score : float
-        What candidates are sorted by.
+        What candidates are sorted by; of those that are drawn ``log_prob``.
     log_prob : float
         The logarithm of its probability.
     attention : ndarray (T, S), or None
@@ -45,6 +49,30 @@ class Candidate(NamedTuple):
     log_prob: float
     attention: np.ndarray | None
     cut: bool
+
+
+def _telling_options(method: _Method) -> _Method:
+    """Let a method tell which options it has when it is given another one."""
+
+    @functools.wraps(method)
+    def telling(self, *args, **options):
+        _check_options({name: None for name in options if name not in ("X", "n_samples")}, telling)
+        return method(self, *args, **options)
+
+    return telling
+
+
+def _check_options(given, method):
+    """Raise if an option is given that the method, one of two, doesn't have."""
+    methods = {"predict": TargetWriter.candidates, "sample": TargetWriter.sample_candidates}
+    known = _options_of(method)
+    (other,) = (name for name, one in methods.items() if _options_of(one) != known)
+    checks.options(given, known, _options_of(methods[other]), other)
+
+
+def _options_of(method):
+    parameters = inspect.signature(method).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
 class TargetWriter(Estimator):
@@ -75,12 +103,12 @@ class TargetWriter(Estimator):
         FloatingPointError
             If the model's parameters are not finite.
         """
-        checks.options(options, TargetWriter.candidates.__kwdefaults__)
         found = self.candidates(X, **options)
         if "n_best" in options:
             return [[candidate.output for candidate in candidates] for candidates in found]
         return [candidates[0].output for candidates in found]
 
+    @_telling_options
     def candidates(
         self,
         X: Sequence,
@@ -110,9 +138,10 @@ class TargetWriter(Estimator):
         length_penalty, coverage_penalty, no_repeat_ngram
             See :func:`fastseq.beam_search`; by default the first one is the setting.
         min_length, max_length : int
-            Of targets, in tokens.  By default a target may have 10 tokens more than twice of what
-            is usual for its source's length, beside its prefix and phrases, or ``min_length``,
-            which may be up to 65,536, if that is more.
+            Of targets, in tokens.  By default a target may have 10 tokens more than the longest
+            of ``fit``, or than twice of what is usual for its source's length, whichever is more,
+            beside its prefix and phrases; or ``min_length``, which may be up to 65,536, if that is
+            more.  Candidates that were longer say so in ``cut``.
         prefixes : list of targets, optional
             What the target of each source begins with, in whole tokens; it may be empty.
         constraints : list of lists of targets, optional
@@ -120,7 +149,9 @@ class TargetWriter(Estimator):
             place of its own; there may be none.
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
-            token that the decoder looked at the most takes its place (Luong et al., 2015).
+            token that the decoder looked at the most takes its place (Luong et al., 2015), spelled
+            as it came.  To be written it must have been learned: with ``min_count`` from 2 on or a
+            ``vocabulary_size``, by which some tokens of targets are unknown in ``fit``.
         attention : bool
             Whether candidates come with their attention.
         ensemble : list of Seq2Seq
@@ -139,14 +170,9 @@ class TargetWriter(Estimator):
         """
         self._check_fitted()
         models, sources = self._check_ensemble(ensemble), self._read_sources(X)
-        checks.choice("unknown", unknown, UNKNOWNS)
         wanted = self._read_wanted(prefixes, constraints, len(sources))
-        if (
-            checks.not_negative("coverage_penalty", coverage_penalty)
-            or unknown == "copy"
-            or attention
-        ):
-            _check_that_all_look(models)
+        looks = checks.not_negative("coverage_penalty", coverage_penalty) or attention
+        _check_unknown(unknown, models, looks)
 
         def search(states, batch, limits):
             return beam_search(
@@ -173,12 +199,34 @@ class TargetWriter(Estimator):
         if not all(found):
             row = next(i for i, hypotheses in enumerate(found) if not hypotheses)
             raise self._not_found(row, *wanted[row], no_repeat_ngram)
-        return [
-            [self._candidate(one, source, unknown == "copy", attention) for one in hypotheses]
-            for source, hypotheses in zip(sources, found, strict=True)
-        ]
+        return self._candidates(X, sources, found, unknown, attention)
 
-    def sample(
+    def sample(self, X: Sequence, n_samples: int = 1, **options: Any) -> list[list]:
+        """Targets that are drawn, token by token.
+
+        Parameters
+        ----------
+        X : list of sources
+        n_samples : int
+            How many for each source.
+        **options
+            As for :meth:`sample_candidates`, which also tells how probable they are.
+
+        Returns
+        -------
+        targets : list of lists
+            Strings, or lists of tokens, in the order in which they were drawn.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
+        """
+        drawn = self.sample_candidates(X, n_samples, **options)
+        return [[candidate.output for candidate in candidates] for candidates in drawn]
+
+    @_telling_options
+    def sample_candidates(
         self,
         X: Sequence,
         n_samples: int = 1,
@@ -189,10 +237,13 @@ class TargetWriter(Estimator):
         min_length: int = 0,
         max_length: int | None = None,
         no_repeat_ngram: int = 0,
+        prefixes: Sequence | None = None,
         unknown: str = "keep",
+        attention: bool = False,
+        ensemble: Sequence[Seq2Seq] = (),
         seed: int | np.random.Generator | None = None,
-    ) -> list[list]:
-        """Targets that are drawn, token by token.
+    ) -> list[list[Candidate]]:
+        """Targets that are drawn, with all that is known of them.
 
         Parameters
         ----------
@@ -201,19 +252,25 @@ class TargetWriter(Estimator):
             How many for each source.
         temperature, top_k, top_p
             How tokens are drawn: see :class:`fastseq.Sampler`.
-        min_length, max_length, no_repeat_ngram
+        min_length, max_length, no_repeat_ngram, prefixes, unknown, attention, ensemble
             See :meth:`candidates`.
-        unknown : {"keep", "exclude"}
-            Whether the unknown token may be drawn.
         seed : None, int or Generator
 
         Returns
         -------
-        targets : list of lists
+        candidates : list of lists of Candidate
+            In the order in which they were drawn.  Their probabilities are the model's own, as
+            they are without temperature, ``top_k`` and ``top_p``.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
         """
         self._check_fitted()
-        sources, rng = self._read_sources(X), checks.generator(seed)
-        checks.choice("unknown", unknown, UNKNOWNS[:2])
+        models, sources = self._check_ensemble(ensemble), self._read_sources(X)
+        wanted, rng = self._read_wanted(prefixes, None, len(sources)), checks.generator(seed)
+        _check_unknown(unknown, models, attention)
 
         def search(states, batch, limits):
             return sample_sequences(
@@ -228,11 +285,15 @@ class TargetWriter(Estimator):
                 min_length=min_length,
                 no_repeat_ngram=no_repeat_ngram,
                 excluded=self._excluded(unknown),
+                prefixes=[wanted[row][0] for row in batch.rows],
+                attention=attention or unknown == "copy",
                 seed=rng,
             )
 
-        found = self._search(sources, [self], _read_bounds(min_length, max_length), search)
-        return [[self._text(one.tokens) for one in hypotheses] for hypotheses in found]
+        needed = [len(prefix) for prefix, _ in wanted]
+        bounds = _read_bounds(min_length, max_length, np.array(needed, np.int64))
+        found = self._search(sources, models, bounds, search)
+        return self._candidates(X, sources, found, unknown, attention)
 
     def _search(self, sources, models, bounds, search):
         """What a search finds for each source, batch by batch."""
@@ -241,8 +302,9 @@ class TargetWriter(Estimator):
         results = [None] * len(sources)
         for batch in self._batches(sources, None, None) if sources else ():
             lengths = batch.lengths - 1  # without the end
-            limits = LONGEST + np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
-            limits = np.maximum(limits + needed[batch.rows], least)
+            usual = np.ceil(2 * self.length_ratio_ * lengths).astype(np.int64)
+            limits = LONGER + np.maximum(usual, self.longest_target_) + needed[batch.rows]
+            limits = np.maximum(limits, least)
             if most is not None:
                 limits = np.full(len(lengths), most)
             states = [model.network_.decode(batch.x, batch.lengths) for model in models]
@@ -312,25 +374,44 @@ class TargetWriter(Estimator):
             other._check_fitted()
             for name in ("source_vocabulary_", "target_vocabulary_"):
                 if getattr(other, name).tokens != getattr(self, name).tokens:
-                    raise ValueError(
-                        f"ensemble[{i}] has another {name} than this model: models of an ensemble "
-                        "must be trained on the same pairs"
+                    raise inputs.RowError(
+                        "ensemble",
+                        i,
+                        f"has another {name} than this model: train all models of an ensemble on "
+                        "the same pairs, with the same units, min_count and vocabulary_size",
                     )
             if other.normalization != self.normalization:
-                raise ValueError(
-                    f"ensemble[{i}] normalizes sources by {other.normalization}, this model by "
-                    f"{self.normalization}"
+                raise inputs.RowError(
+                    "ensemble",
+                    i,
+                    f"normalizes sources by {other.normalization}, this model by "
+                    f"{self.normalization}",
                 )
         return [self, *others]
 
-    def _candidate(self, found, source, copies, attention):
+    def _candidates(self, X, sources, found, unknown, attention):
+        """What was found for each source, as users get it."""
+        copied = self._spelling(X, sources) if unknown == "copy" else [None] * len(sources)
+        return [
+            [self._candidate(one, source, copied[i], attention) for one in hypotheses]
+            for i, (source, hypotheses) in enumerate(zip(sources, found, strict=True))
+        ]
+
+    def _spelling(self, X, sources):
+        """Of each source what is copied from it: its tokens, as they were before normalisation."""
+        pairs = zip(X, sources, strict=True)
+        unit, normalization = self.source_unit, self.normalization
+        return [token_pairs.spelling(x, tokens, unit, normalization) for x, tokens in pairs]
+
+    def _candidate(self, found, source, copied, attention):
+        """What was found; ``copied`` is of each source token what may take an unknown's place."""
         tokens = self.target_vocabulary_.decode(found.tokens).tolist()
         weights = found.attention
-        if copies:
+        if copied:
             unknown, positions = token_pairs.SPECIAL["unknown"], found.attention[:-1, : len(source)]
             for i, token in enumerate(tokens):
-                if token == unknown and source:
-                    tokens[i] = source[int(np.argmax(positions[i]))]
+                if token == unknown:
+                    tokens[i] = copied[int(np.argmax(positions[i]))]
         if weights is not None:
             weights = weights[:, : len(source) + 1]
         output = token_pairs.join(tokens, self.target_unit)
@@ -349,18 +430,34 @@ def _check_parameters(models):
         check_parameters(which, model.network_)
 
 
-def _check_that_all_look(models):
-    """Raise unless all models of an ensemble, of which the first is ours, have attention."""
-    without = [i for i, model in enumerate(models) if model.attention is None]
-    if without:
-        which = f"ensemble[{without[0] - 1}]" if without[0] else "this model"
-        raise ValueError(
-            f"attention, coverage_penalty and unknown='copy' need models with attention, but "
-            f"{which} has attention=None"
+def _check_unknown(unknown, models, looks):
+    """Check what becomes of the unknown token; ``looks`` says whether attention is asked for."""
+    checks.choice("unknown", unknown, UNKNOWNS)
+    if looks or unknown == "copy":
+        _check_that_all_look(models)
+    if unknown == "copy" and all(model.unknown_targets_ == 0 for model in models):
+        checks.warn(
+            "unknown='copy' will copy nothing: no target token of fit was unknown, so the model "
+            "doesn't write the unknown token; fit with min_count=2 or a vocabulary_size"
         )
 
 
-def _read_bounds(min_length, max_length, needed=0):
+def _check_that_all_look(models):
+    """Raise unless all models of an ensemble, of which the first is ours, have attention."""
+    for i, model in enumerate(models):
+        if model.attention is None:
+            wrong = (
+                "has attention=None, but attention, coverage_penalty and unknown='copy' need "
+                "models with attention"
+            )
+            raise (
+                inputs.RowError("ensemble", i - 1, wrong)
+                if i
+                else ValueError(f"this model {wrong}")
+            )
+
+
+def _read_bounds(min_length, max_length, needed):
     """The fewest and the most tokens of targets, None where sources decide, and those needed."""
     min_length = checks.not_negative_int("min_length", min_length)
     if max_length is not None:

@@ -70,6 +70,7 @@ class SequenceVAE(Autoencoder):
     latent_size : int
         Z, the size of z.
     cell : {"lstm", "gru", "rnn"}
+        Of all recurrent layers.
     embedding_dim : int
         The size of tokens' vectors.
     embeddings : str or KeyedVectors, optional

@@ -204,7 +204,7 @@ class SequenceTagger(Estimator):
     def _read_sentences(self, X):
         return inputs.read_tokens("X", X, "word")
 
-    def learn_labels(self, y):
+    def learn_names(self, X, y):
         self.classes_ = np.unique(np.concatenate(y))
 
     def learn(self, X, y):

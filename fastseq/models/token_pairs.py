@@ -45,7 +45,7 @@ def read_one(name, sequence, unit, normalization=None):
             )
         if normalization is not None:
             sequence = unicodedata.normalize(normalization, sequence)
-        return list(sequence) if unit == "character" else sequence.split()
+        return _split(sequence, unit)
     if not hasattr(sequence, "__len__") or isinstance(sequence, (bytes, dict)):
         raise TypeError(
             f"{name} must be a string or a list of tokens, got {sequence!r} of type "
@@ -61,6 +61,49 @@ def read_one(name, sequence, unit, normalization=None):
     if normalization is not None:
         tokens = [unicodedata.normalize(normalization, token) for token in tokens]
     return tokens
+
+
+def _split(text, unit):
+    return list(text) if unit == "character" else text.split()
+
+
+def spelling(sequence, tokens, unit, normalization):
+    """How the tokens of a sequence that was normalised stand in it, one for each.
+
+    Parameters
+    ----------
+    sequence : str or list of str
+    tokens : list of str
+        What :func:`read_one` makes of it.
+    unit, normalization
+        As there.
+
+    Returns
+    -------
+    spelled : list of str
+        The tokens themselves where they come of parts of what stands there, as in NFD an accent.
+    """
+    if normalization is None:
+        return tokens
+    if not isinstance(sequence, str):
+        return list(sequence)
+    parts = _clusters(sequence) if unit == "character" else sequence.split()
+    made = [_split(unicodedata.normalize(normalization, part), unit) for part in parts]
+    if [token for some in made for token in some] != tokens:
+        return tokens  # parts have become one, as letters of Hangul do in NFC
+    spelled = ([part] if len(some) == 1 else some for part, some in zip(parts, made, strict=True))
+    return [token for some in spelled for token in some]
+
+
+def _clusters(text):
+    """Characters, each with the marks that it may become one with."""
+    clusters = []
+    for character in text:
+        if clusters and unicodedata.combining(character):
+            clusters[-1] += character
+        else:
+            clusters.append(character)
+    return clusters
 
 
 def check_targets(name, targets):
@@ -133,7 +176,7 @@ def check_settings(estimator):
 def check_vocabulary(estimator):
     """Raise unless the settings of what tokens are known make sense."""
     if estimator.normalization is not None:
-        checks.choice("normalization", estimator.normalization, NORMALIZATIONS)
+        checks.choice("normalization", estimator.normalization, NORMALIZATIONS, or_none=True)
     checks.positive_int("min_count", estimator.min_count)
     if estimator.vocabulary_size is not None:
         size = checks.positive_int("vocabulary_size", estimator.vocabulary_size)
