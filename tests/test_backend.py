@@ -417,7 +417,7 @@ METHODS = {
     "__call__": "x, state=None, lengths=None, *, embedding=None, beside=None",
     "forward": "x, state=None, lengths=None, *, embedding=None, beside=None",
     "stream": "batch_size=1",
-    "state_dict": "",
+    "state_dict": "*, tied=False",
     "load_state_dict": "state_dict",
 }
 
