@@ -130,7 +130,9 @@ def largest_difference(twin, train, updates=UPDATES, **settings):
     """Of the first updates' losses, relative to them."""
     settings = SETTINGS | {"random_state": 0} | settings
     model = fs.Seq2Seq(**settings)
-    model.learn(*model.read(*train))
+    pairs = model.read(*train)
+    model.learn_names(*pairs)
+    model.learn(*pairs)
     network, batches = begin_again(model, train)
     theirs = twin.TorchSeq2Seq(network, settings | {"max_norm": model.max_norm})
     few = [batch for batch, _ in zip(batches, range(updates), strict=False)]
