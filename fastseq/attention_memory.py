@@ -65,9 +65,7 @@ class AttentionMemory:
         TypeError, ValueError
             If there is no such row.
         """
-        rows = checks.indices("rows", rows, len(self), "rows")
-        if rows.ndim != 1:
-            raise ValueError(f"rows must have shape (B',), got {rows.shape}")
+        rows = checks.chosen_rows(rows, len(self), "(B',)")
         selected = copy.copy(self)
         selected.chosen = rows if self.chosen is None else self.chosen[rows]
         selected.shape = self.shape[0], len(rows), self.shape[2]

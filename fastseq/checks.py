@@ -329,6 +329,14 @@ def indices(name, value, size, what):
     return np.asarray(array, np.int64, order="C")
 
 
+def chosen_rows(value, count, letters):
+    """The argument ``rows`` as int64 (N,), each of ``count`` rows any number of times."""
+    rows = indices("rows", value, count, "rows")
+    if rows.ndim != 1:
+        raise ValueError(f"rows must have shape {letters}, got {rows.shape}")
+    return rows
+
+
 def numbers(name, value):
     """The value as an array of real numbers or booleans."""
     array = _read(name, value, "an array of numbers")

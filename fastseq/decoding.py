@@ -97,9 +97,7 @@ class DecoderState(Stepwise):
         TypeError, ValueError
             If there is no such row.
         """
-        rows = checks.indices("rows", rows, len(self._sources), "rows")
-        if rows.ndim != 1:
-            raise ValueError(f"rows must have shape (R',), got {rows.shape}")
+        rows = checks.chosen_rows(rows, len(self), "(R',)")
         self._states = [state[rows] for state in self._states]
         self._sources = self._sources[rows]
         if self.weights is not None:

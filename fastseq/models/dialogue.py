@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from fastseq import checks, files
+from fastseq.decoders import SCORES
 from fastseq.hypotheses import Hypothesis, Penalties
 from fastseq.models import inputs, token_pairs
 from fastseq.models.conversation import Conversation
@@ -23,7 +24,6 @@ from fastseq.models.writing_options import WritingOptions
 if TYPE_CHECKING:
     from fastseq.keyed_vectors import KeyedVectors
 
-SCORES = ("additive", "dot", "general", "concat")
 SELECTIONS = ("loss", "score")
 AT_ONCE = 5_000  # words of a batch that nothing is learned from
 ROWS_AT_ONCE = 1_000  # answers that are written at a time, where there are several to each

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastseq import checks, metrics
 from fastseq.batching import Batches
+from fastseq.decoders import SCORES
 from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
 from fastseq.models.estimator import check_pairs, naming
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from fastseq.keyed_vectors import KeyedVectors
 
-SCORES = ("additive", "dot", "general", "concat")
 METRICS = ("exact", "wer", "bleu", "chrf")
 SELECTIONS = ("loss", "score")
 AT_ONCE = 2_000  # source tokens of a batch that nothing is learned from
