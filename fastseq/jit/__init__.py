@@ -20,10 +20,11 @@ stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
 ================  ============================================================
 """
+# ruff: noqa: F401  (what is imported here is offered: the names of the contract's __all__)
 
 try:
-    import numba  # noqa: F401
-    import scipy.linalg  # noqa: F401  (np.dot inside compiled code calls SciPy's BLAS)
+    import numba
+    import scipy.linalg  # np.dot inside compiled code calls SciPy's BLAS
 except ImportError as error:  # missing, or at odds with the NumPy that is installed
     raise ImportError(
         f"fastseq.jit needs numba and scipy ({error}): pip install 'fastseq[jit]'"
@@ -35,6 +36,7 @@ import sys
 from fastseq import reference_decoder
 from fastseq.reference import (
     RowMultiplier,
+    __all__,
     add_linear_gradients,
     gather,
     multiply_rows,
@@ -69,42 +71,3 @@ class DecoderStepper(reference_decoder.DecoderStepper):
     """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
 
     _kernels = sys.modules[__name__]
-
-
-__all__ = [
-    "DecoderStepper",
-    "RowMultiplier",
-    "Stepper",
-    "adagrad_step",
-    "adam_step",
-    "add_linear_gradients",
-    "add_rows",
-    "attention_backward",
-    "attention_forward",
-    "average",
-    "best_continuations",
-    "decoder_backward",
-    "decoder_forward",
-    "exp",
-    "gather",
-    "gru_backward",
-    "gru_forward",
-    "lstm_backward",
-    "lstm_forward",
-    "multiply_rows",
-    "pack_weights",
-    "rmsprop_step",
-    "rnn_backward",
-    "rnn_forward",
-    "scaled_dot_product_backward",
-    "scaled_dot_product_forward",
-    "scatter",
-    "set_num_threads",
-    "sgd_step",
-    "sigmoid",
-    "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_forward",
-    "sort_lengths",
-    "squared_norm",
-    "tanh",
-]
