@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 _Offsets: TypeAlias = NDArray[np.int64]
 _Tokens: TypeAlias = _Floats | NDArray[np.int64]  # indices: rows of weight_ih are looked up
+_Padded: TypeAlias = tuple[_Floats, NDArray[np.int64]]  # padded, order
 # weight_ih, weight_hh, bias_ih, bias_hh; both biases or none
 _Weights: TypeAlias = tuple[_Floats, _Floats, _Floats | None, _Floats | None]
 _Nonlinearity: TypeAlias = Literal["tanh", "relu", "sigmoid"]
@@ -56,13 +57,13 @@ def softmax_cross_entropy_backward(
     d_logits: _Floats,
 ) -> None: ...
 def rnn_forward(
-    x: _Tokens,
+    x: _Tokens | _Padded,
     h0: _Floats,
     weights: Sequence[_Weights] | list[PackedWeights],
     offsets: _Offsets,
     reverse: Sequence[bool],
     nonlinearity: _Nonlinearity,
-    y: _Floats,
+    y: _Floats | _Padded,
     h_n: _Floats,
 ) -> None: ...
 def rnn_backward(
@@ -79,13 +80,13 @@ def rnn_backward(
     grads: Sequence[_Weights],
 ) -> None: ...
 def lstm_forward(
-    x: _Tokens,
+    x: _Tokens | _Padded,
     h0: _Floats,
     c0: _Floats,
     weights: Sequence[_Weights] | list[PackedWeights],
     offsets: _Offsets,
     reverse: Sequence[bool],
-    y: _Floats,
+    y: _Floats | _Padded,
     h_n: _Floats,
     c_n: _Floats,
     gates: _Floats | None,
@@ -108,13 +109,13 @@ def lstm_backward(
     grads: Sequence[_Weights],
 ) -> None: ...
 def gru_forward(
-    x: _Tokens,
+    x: _Tokens | _Padded,
     h0: _Floats,
     weights: Sequence[_Weights] | list[PackedWeights],
     offsets: _Offsets,
     reverse: Sequence[bool],
     reset_after: bool,
-    y: _Floats,
+    y: _Floats | _Padded,
     h_n: _Floats,
     gates: _Floats | None,
 ) -> None: ...

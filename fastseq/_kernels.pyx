@@ -78,6 +78,7 @@ def set_num_threads(n):
 
 include "_recurrent/cell.pxi"
 include "_recurrent/panels.pxi"
+include "_recurrent/padded.pxi"
 include "_recurrent/direction.pxi"
 include "_recurrent/forward.pxi"
 include "_recurrent/backward.pxi"
@@ -152,13 +153,6 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
 
 # --- padded batches -------------------------------------------------------------------------
 
-cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) nogil
-
-cdef enum:
-    ROWS_AHEAD = 4
-
-
 def sort_lengths(cnp.ndarray lengths, cnp.ndarray order, cnp.ndarray offsets):
     """A counting sort, in `offsets` alone."""
     cdef const int64_t *length = <const int64_t *>data(lengths)
@@ -182,48 +176,25 @@ def sort_lengths(cnp.ndarray lengths, cnp.ndarray order, cnp.ndarray offsets):
 
 
 def gather(cnp.ndarray padded, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray tokens):
-    copy_tokens(padded, order, offsets, tokens, False)
+    cdef Padded p = padded_of(padded, order, 0, padded.shape[2])
+    cdef const int64_t *begin = <const int64_t *>data(offsets)
+    cdef char *to = data(tokens)
+    cdef long t, steps = offsets.shape[0] - 1
+    with nogil:
+        for t in range(steps):
+            gather_step(&p, t, 0, begin[t + 1] - begin[t], to + begin[t] * p.size)
 
 
 def scatter(cnp.ndarray tokens, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray padded):
-    copy_tokens(padded, order, offsets, tokens, True)
-
-
-cdef copy_tokens(
-    cnp.ndarray padded, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray tokens, bint out
-):
-    cdef char *outer = data(padded)
-    cdef char *packed = data(tokens)
-    cdef char *place
-    cdef char *ahead
-    cdef const int64_t *rows = <const int64_t *>data(order)
+    cdef Padded p = padded_of(padded, order, 0, padded.shape[2])
     cdef const int64_t *begin = <const int64_t *>data(offsets)
-    cdef long steps = padded.shape[0], batch = padded.shape[1], running, t, row
-    cdef long used = offsets.shape[0] - 1
-    cdef long step_bytes = padded.strides[0], row_bytes = padded.strides[1]
-    cdef size_t size = padded.shape[2] * cnp.PyArray_ITEMSIZE(padded)
+    cdef const char *step = data(tokens)
+    cdef long t, steps = offsets.shape[0] - 1, running
     with nogil:
-        for t in range(steps if out else used):
-            running = begin[t + 1] - begin[t] if t < used else 0
-            for row in range(batch if out else running):
-                place = outer + t * step_bytes + rows[row] * row_bytes
-                ahead = packed + (begin[t] + row + ROWS_AHEAD) * size if not out else (
-                    outer + t * step_bytes + rows[min(row + ROWS_AHEAD, batch - 1)] * row_bytes
-                )
-                prepare_writing(ahead, size)
-                if row >= running:
-                    memset(place, 0, size)
-                elif out:
-                    memcpy(place, packed + (begin[t] + row) * size, size)
-                else:
-                    memcpy(packed + (begin[t] + row) * size, place, size)
-
-
-cdef inline void prepare_writing(const char *row, size_t size) noexcept nogil:
-    """Ask for a row's cache lines a few rows ahead: copying waits for little else."""
-    cdef size_t at
-    for at in range(0, size, 64):
-        __builtin_prefetch(row + at, 1, 3)
+        for t in range(p.steps):
+            running = begin[t + 1] - begin[t] if t < steps else 0
+            scatter_step(&p, t, 0, p.rows, running, step, p.size, 0, p.size)
+            step += running * p.size
 
 
 # --- elementwise functions ------------------------------------------------------------------

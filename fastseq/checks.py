@@ -388,12 +388,13 @@ def lengths(value, rows, steps, hint="", *, name="lengths", of="x"):
     """The lengths of ``rows`` sequences as int64, each from 0 to ``steps``, those of ``of``."""
     array = integers(name, value, "a 1-D array of integers")
     shape(name, array, (rows,), "(B,)", hint)
-    if rows and (array.min() < 0 or array.max() > steps):
+    lengths = array.astype(np.int64)
+    if rows and lengths.view(np.uint64).max() > steps:  # negative ones are very long
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(
             f"{name} must lie between 0 and {steps}, the number of steps in {of}, got {wrong}"
         )
-    return array.astype(np.int64)
+    return lengths
 
 
 # --- many arrays --------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 Kernels want tokens time-major and without padding, rows sorted by falling length (the layout
 in ``reference.py``).  ``Dense`` serves batches whose sequences all have full length: packing
 is a reshape.  ``Ragged`` gathers the real tokens once below the whole stack of layers and
-scatters them once above it; both take time for real tokens only, with no Python loop over T or B.
+scatters them once above it, or has the kernels do so a few steps at a time, while the tokens are
+in cache (``place``, ``room``, ``padded``: in inference, as a backward pass needs them all).
+Either way takes time for real tokens only, with no Python loop over T or B.
 
 T steps, B rows, N tokens, F features.
 """
@@ -116,6 +118,10 @@ class Dense:
             return padded
         return padded.reshape(self.tokens, padded.shape[-1])
 
+    def place(self, padded, buffers, name):
+        """The tokens of an array (*lead, F) for kernels of layers without a backward pass."""
+        return self.gather(padded, buffers, name)
+
     def gather_indices(self, padded):
         """Indices (N,) of an array (*lead,) of them."""
         return np.ascontiguousarray(padded.T if self._batch_first else padded).reshape(-1)
@@ -123,6 +129,14 @@ class Dense:
     def result(self, buffers, name, features, dtype):
         """An array (N, F) for what :meth:`scatter` is going to hand out: never a buffer."""
         return np.empty((self.tokens, features), dtype)
+
+    def room(self, buffers, name, features, dtype):
+        """Where kernels of layers without a backward pass write what :meth:`padded` hands out."""
+        return self.result(buffers, name, features, dtype)
+
+    def padded(self, room):
+        """The array (*lead, F) that was written."""
+        return self.scatter(room)
 
     def scatter(self, tokens):
         """The array (*lead, F) that holds these tokens; a view of them."""
@@ -165,12 +179,26 @@ class Ragged:
         kernels().gather(self._time_major(padded), self.order, self.offsets, tokens)
         return tokens
 
+    def place(self, padded, buffers, name):
+        return self._time_major(padded), self.order
+
     def gather_indices(self, padded):
         rows = self._time_major(padded)[: len(self.offsets) - 1, self.order]
         return rows[np.arange(self.rows) < np.diff(self.offsets)[:, None]]
 
     def result(self, buffers, name, features, dtype):
         return buffers.get(name, (self.tokens, features))  # scatter copies
+
+    def room(self, buffers, name, features, dtype):
+        # No kernel runs without a token, and so none would write the padding.
+        new = np.empty if self.tokens else np.zeros
+        return self._time_major(new((*self._lead, features), dtype)), self.order
+
+    def padded(self, room):
+        time_major, _ = room
+        if not self.batched:
+            return time_major[:, 0]
+        return time_major.swapaxes(0, 1) if self._batch_first else time_major
 
     def scatter(self, tokens):
         padded = np.empty((*self._lead, tokens.shape[1]), tokens.dtype)

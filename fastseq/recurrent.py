@@ -165,9 +165,10 @@ class RecurrentLayer(stack.Stack):
         ((4, 1, 2), (1, 1, 3), (9, 3))
         """
         buffers = self._pool.borrow()
-        x, states, packing, lookup = self._read(x, state, lengths, buffers, embedding, beside)
+        x, states, packing, lookup = self._read(
+            x, state, lengths, buffers, embedding, beside, training=True
+        )
         y, finals, tape = self._run(x, states, packing, buffers, lookup, training=True)
-        y = packing.scatter(y)
         return y, self._hand_out(finals, packing.unsort), LayerBackprop(self, tape, y.shape)
 
     def packed(self) -> PackedLayer:
@@ -206,15 +207,17 @@ class RecurrentLayer(stack.Stack):
     def _call(self, x, state, lengths, embedding=None, beside=None, cell=None):
         """See ``__call__``; ``cell`` as in ``_run``."""
         buffers = self._pool.borrow()
-        x, states, packing, lookup = self._read(x, state, lengths, buffers, embedding, beside)
+        x, states, packing, lookup = self._read(
+            x, state, lengths, buffers, embedding, beside, training=False
+        )
         y, finals, _ = self._run(x, states, packing, buffers, lookup, training=False, cell=cell)
-        y, state = packing.scatter(y), self._hand_out(finals, packing.unsort)
+        state = self._hand_out(finals, packing.unsort)
         self._pool.give_back(buffers)
         return y, state
 
     # --- arguments and results --------------------------------------------------------------
 
-    def _read(self, x, state, lengths, buffers, embedding, beside):
+    def _read(self, x, state, lengths, buffers, embedding, beside, *, training):
         """Checked arguments as ``_run`` takes them: x, states, packing, lookup."""
         size = self._input_size
         if beside is not None:
@@ -235,9 +238,10 @@ class RecurrentLayer(stack.Stack):
             states = self._initial_zeros(packing.rows)
         else:
             states = self._read_layer_states("state", state, packing)
-        x = packing.gather(x, buffers, "x") if embedding is None else packing.gather_indices(x)
         if embedding is None and beside is None:
-            return x, states, packing, None
+            take = packing.gather if training else packing.place
+            return take(x, buffers, "x"), states, packing, None
+        x = packing.gather(x, buffers, "x") if embedding is None else packing.gather_indices(x)
         if beside is not None:
             beside = self._read_beside(beside, packing)
         lookup = Lookup(embedding, x, beside, packing.offsets, self._weights[0], buffers)

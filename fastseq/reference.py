@@ -34,12 +34,17 @@ Saved slots: LSTM ``i f g o``; GRU ``hn r z n``, where ``hn`` is the recurrent p
 candidate (``reset_after``) or the reset state ``r * h`` (otherwise).  RNN saves nothing
 beyond ``y``.
 
+In forward x and y, each or both, may be padded batches instead: pairs ``(padded, order)`` of an
+array (T or more, B, features) and int64 (B,), whose row ``order[r]`` is row r.  Of x the tokens
+alone are read; y is 0 past the end of each sequence.
+
 Indices in the place of input tokens stand for one-hot rows.  Their product is looked up, not
 multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would have, and so is
 its gradient; ``dx`` is None.  A token of K indices stands for the sum of their rows.
 """
 
 import functools
+import inspect
 import itertools
 import sys
 
@@ -225,6 +230,32 @@ def scatter(tokens, order, offsets, padded):
         padded[t, order[: end - begin]] = tokens[begin:end]
 
 
+def over_padded(forward):
+    """The forward kernel for x and y that may be padded batches."""
+    names = list(inspect.signature(forward).parameters)
+    x_at, offsets_at, y_at = map(names.index, ("x", "offsets", "y"))
+
+    def tokens_for(place, offsets):
+        padded, _ = place
+        return np.empty((offsets[-1], padded.shape[2]), padded.dtype)
+
+    @functools.wraps(forward)
+    def over_tokens(*arguments):
+        arguments = list(arguments)
+        x, offsets, y = arguments[x_at], arguments[offsets_at], arguments[y_at]
+        if type(x) is tuple:
+            arguments[x_at] = tokens_for(x, offsets)
+            gather(*x, offsets, arguments[x_at])
+        if type(y) is tuple:
+            arguments[y_at] = tokens_for(y, offsets)
+        forward(*arguments)
+        if type(y) is tuple:
+            padded, order = y
+            scatter(arguments[y_at], order, offsets, padded)
+
+    return over_tokens
+
+
 # --- RNN ------------------------------------------------------------------------------------
 
 
@@ -245,6 +276,7 @@ def _activation_gradient(dy, y, nonlinearity):
     return dy * (y * (1 - y))
 
 
+@over_padded
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     """h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)  (Elman, 1990)."""
     hidden = h0.shape[2]
@@ -277,6 +309,7 @@ def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, 
 # --- LSTM -----------------------------------------------------------------------------------
 
 
+@over_padded
 def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells):
     """Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
 
@@ -329,6 +362,7 @@ def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx,
 # --- GRU ------------------------------------------------------------------------------------
 
 
+@over_padded
 def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
     """Gated recurrent unit (Cho et al., 2014).
 

@@ -210,15 +210,19 @@ class Stack(Module):
     # --- passes -----------------------------------------------------------------------------
 
     def _run(self, x, states, packing, buffers, lookup=None, *, training, cell=None):
-        """From x (N, I) and states (L * D, B, H) to y (N, D * H), final states, and a tape.
+        """From x (N, I) and states (L * D, B, H) to y (*lead, D * H), final states, and a tape.
 
-        With a lookup x are its ids, and its products take the place of the first layer's weights.
-        ``cell`` are the kernel and packed weights of a PackedLayer.  The tape is what a backward
-        pass needs, None where none will run.
+        Without training x may be what ``packing.place`` gives.  With a lookup x are its ids, and
+        its products take the place of the first layer's weights.  ``cell`` are the kernel and
+        packed weights of a PackedLayer.  The tape is what a backward pass needs, None where none
+        will run.
         """
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
-        output = packing.result(buffers, "y", self._width, self._dtype)
+        make, finish = packing.room, packing.padded
+        if training:
+            make, finish = packing.result, packing.scatter
+        output = make(buffers, "y", self._width, self._dtype)
         finals = copies(states)  # and so they stay without tokens
         first, last = states, finals  # of a layer's tokens
         passes = []
@@ -238,7 +242,8 @@ class Stack(Module):
             if training and layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
             passes.append((given, y, saved, kept))
-        return output, finals, Tape(packing, buffers, passes, lookup) if training else None
+        tape = Tape(packing, buffers, passes, lookup) if training else None
+        return finish(output), finals, tape
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.

@@ -164,8 +164,11 @@ def make_case(
     return Case(cell, option, x, h0, c0, weights, offsets, reverse)
 
 
-def forward(kernels, case, *, training=True):
-    """Run the forward kernel of the case's cell; NaN stands wherever it fails to write."""
+def forward(kernels, case, *, training=True, x=None, y=None):
+    """Run the forward kernel of the case's cell; NaN stands wherever it fails to write.
+
+    ``x`` and ``y`` are padded batches instead of the case's tokens, and of those of the result.
+    """
     directions, _, hidden = case.h0.shape
     tokens, dtype = len(case.x), case.h0.dtype
 
@@ -175,7 +178,7 @@ def forward(kernels, case, *, training=True):
     out = Outputs(unset(tokens, directions * hidden), unset(*case.h0.shape), None, None, None)
     if training and SLOTS[case.cell]:
         out.gates = unset(directions, tokens, SLOTS[case.cell] * hidden)
-    tail = [out.y, out.h_n]
+    tail = [out.y if y is None else y, out.h_n]
     states = [case.h0]
     if case.cell == "lstm":
         out.c_n = unset(*case.h0.shape)
@@ -184,8 +187,21 @@ def forward(kernels, case, *, training=True):
     elif case.cell == "gru":
         tail.append(out.gates)
     kernel = getattr(kernels, f"{case.cell}_forward")
-    kernel(case.x, *states, case.weights, case.offsets, case.reverse, *case.options, *tail)
+    x = case.x if x is None else x
+    kernel(x, *states, case.weights, case.offsets, case.reverse, *case.options, *tail)
     return out
+
+
+def to_padded(tokens, offsets, order, *, batch_first=False, more_steps=2):
+    """A padded batch (T or more, B, F) with these tokens, and NaN everywhere else."""
+    lead = (len(offsets) - 1 + more_steps, len(order))
+    padded = np.full((*(lead[::-1] if batch_first else lead), tokens.shape[1]), np.nan)
+    padded = padded.astype(tokens.dtype)
+    if batch_first:
+        padded = padded.swapaxes(0, 1)
+    for t, (begin, end) in enumerate(itertools.pairwise(offsets)):
+        padded[t, order[: end - begin]] = tokens[begin:end]
+    return padded
 
 
 def output_gradients(case, seed=1):

@@ -390,6 +390,42 @@ def test_inference_equals_training(kernels, cell, option, reverse):
     assert_same_outputs(inference, forward(kernels, case), assert_identical)
 
 
+def assert_padded_equals_tokens(kernels, case, *, x, y, **options):
+    """With x, y or both in padded batches the results are the same, and y is 0 past the ends."""
+    rows = case.h0.shape[1]
+    order = np.random.default_rng(3).permutation(rows)
+    expected = forward(kernels, case, **options)
+    unset = helpers.to_padded(np.full_like(expected.y, np.nan), case.offsets, order)
+    padded_x = helpers.to_padded(case.x, case.offsets, order, batch_first=rows % 2)
+    out = forward(
+        kernels,
+        case,
+        x=(padded_x, order) if x else None,
+        y=(unset, order) if y else None,
+        **options,
+    )
+    if y:
+        real = helpers.to_padded(expected.y, case.offsets, order)
+        assert_identical(unset, np.where(np.isnan(real), 0, real), name="padded y")
+        out.y = expected.y
+    assert_same_outputs(out, expected, assert_identical)
+
+
+which_are_padded = pytest.mark.parametrize(
+    "padded", [{"x": True, "y": False}, {"x": False, "y": True}, {"x": True, "y": True}], ids=str
+)
+
+
+@all_cells
+@all_directions
+@all_lengths
+@which_are_padded
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_padded_batches_are_tokens(kernels, cell, option, reverse, lengths, padded, training):
+    case = make_case(cell, option, lengths=lengths, reverse=reverse, hidden_size=9)
+    assert_padded_equals_tokens(kernels, case, training=training, **padded)
+
+
 @all_cells
 @all_directions
 @all_lengths
@@ -906,6 +942,16 @@ def test_cython_results_do_not_depend_on_threads(
 @all_cells
 @all_directions
 @all_shapes
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_cython_padded_batches_are_tokens(cython_kernels, cell, option, reverse, shape, threads):
+    cython_kernels.set_num_threads(threads)
+    case = make_big_case(cell, option, shape, reverse=reverse)
+    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True, training=False)
+
+
+@all_cells
+@all_directions
+@all_shapes
 def test_cython_threads_equal_the_numpy_twin(cython_kernels, cell, option, reverse, shape):
     cython_kernels.set_num_threads(3)
     assert_parity(cython_kernels, make_big_case(cell, option, shape, reverse=reverse))
@@ -968,6 +1014,14 @@ def test_cython_every_isa_on_threads(cython_kernels, isa, cell, option, shape):
     force_isa(cython_kernels, isa)
     cython_kernels.set_num_threads(3)  # of two directions each would have a thread to itself
     assert_parity(cython_kernels, make_big_case(cell, option, shape, reverse=(True,)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@all_cells
+def test_cython_every_isa_takes_padded_batches(cython_kernels, isa, cell, option):
+    force_isa(cython_kernels, isa)
+    case = make_big_case(cell, option, (20, 40, 64))
+    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True, training=False)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -43,6 +43,9 @@ cdef struct Direction:
     char *d_weight_hh
     char *d_bias_ih
     char *d_bias_hh
+    # Forward: padded batches in the place of x and y.
+    Padded padded_x
+    Padded padded_y
     bint is_packed        # the weights lie in panels already, which belong to a PackedWeights
     # Scratch; per part where two parts would write it.
     Panels input
@@ -55,7 +58,9 @@ cdef struct Direction:
     char *candidate_bias  # ... but for the recurrent one of the GRU's candidate, (H,)
     char *work            # inference: slots of one chunk of tokens
     char *tile
-    long chunk_tokens, work_part, packed_part
+    char *gathered        # one chunk of tokens of a padded x
+    char *latest          # outputs that go to a padded y: those of two steps in turn, (2, B, H)
+    long chunk_tokens, work_part, packed_part, gathered_part
     long steps_before     # streaming: steps of earlier calls
     fs_barrier barrier
     int parts
@@ -69,6 +74,7 @@ cdef struct Part:
     char *tile
     char *work                  # where pre-activations go: slots of token `work_origin` and on
     long work_row, work_origin
+    const char *x               # where token 0 is, or would be if it were with those of a chunk
 
 
 cdef inline long rows_at(const Direction *d, long t) noexcept nogil:
@@ -90,6 +96,13 @@ cdef inline long shared_rows(const Direction *d, long t, long other) noexcept no
 cdef inline long tokens_to(const Direction *d, long t, long other) noexcept nogil:
     """From a row of time t to the same one of the neighbouring time `other`; 0 outside."""
     return d.offsets[other] - d.offsets[t] if 0 <= other < d.T else 0
+
+
+cdef inline char *output_of(const Direction *d, long t, long row) noexcept nogil:
+    """The output of a row at time t; with a padded y only the last two steps' are there."""
+    if d.latest != NULL:
+        return d.latest + ((t & 1) * d.B + row) * d.y_row
+    return d.y + (d.offsets[t] + row) * d.y_row
 
 
 cdef inline long gate_bytes(const Direction *d) noexcept nogil:
@@ -116,6 +129,7 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
         p.row_begin = row_at_share(d, index, parts)
         p.row_end = row_at_share(d, index + 1, parts)
     p.tile = d.tile + index * TILE_BYTES
+    p.x = d.x
     p.work, p.work_row, p.work_origin = d.slots, d.slots_row, 0
     if d.work != NULL:
         # Parts that share rows share the buffer: a second stage multiplies slots of all units.

@@ -59,6 +59,18 @@ cdef inline const char *looked_up(const Direction *d, int64_t row, long byte) no
     return d.weight_ih + row * d.cell.gates * gate_bytes(d) + byte
 
 
+cdef void gather_chunk(Direction *d, Part *part, long low, long high) noexcept nogil:
+    """The part's rows of a padded x at the times low : high, as tokens."""
+    cdef char *x = d.gathered + part.index * d.gathered_part - d.offsets[low] * d.x_row
+    cdef long t
+    for t in range(low, high):
+        gather_step(
+            &d.padded_x, t, part.row_begin, min(part.row_end, rows_at(d, t)),
+            x + (d.offsets[t] + part.row_begin) * d.x_row,
+        )
+    part.x = x
+
+
 cdef void project(Direction *d, const Part *part, long low, long high) noexcept nogil:
     """Pre-activations of the times low : high from the input, into the part's work slots."""
     cdef long first = first_panel(&d.input, part.unit_begin), panel, pair, t, begin, end
@@ -83,7 +95,7 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
             if begin < end:
                 multiply_store(
                     d.tiles, &d.input, panel, min(panel + 2, last), part.tile, end - begin,
-                    d.x + begin * d.x_row, d.x_row, d.tiles.item, d.bias, vector,
+                    part.x + begin * d.x_row, d.x_row, d.tiles.item, d.bias, vector,
                     z + (begin - part.work_origin) * part.work_row, part.work_row, vector, False,
                 )
 
@@ -103,15 +115,14 @@ cdef inline void place_block(
 ) noexcept nogil:
     """Move it to a step's rows, all units; `carried` rows continue from time `previous`."""
     cdef long token = d.offsets[t] + row
-    cdef long before = d.offsets[previous] + row if carried else 0
     b.rows, b.bias = rows, d.candidate_bias
     b.slots = part.work + (token - part.work_origin) * part.work_row
     b.z = b.slots + d.cell.input_slot * gate_bytes(d)
     if d.slots == NULL and not d.cell.saves_slots:
         b.slots = NULL
-    b.h = d.y + token * d.y_row
+    b.h = output_of(d, t, row)
     if carried:
-        b.h_previous, b.h_previous_row = d.y + before * d.y_row, d.y_row
+        b.h_previous, b.h_previous_row = output_of(d, previous, row), d.y_row
     else:
         b.h_previous, b.h_previous_row = d.h0 + row * d.state_row, d.state_row
     if d.cell.has_cell_state and d.cells == NULL:  # inference: the running state alone
@@ -120,7 +131,8 @@ cdef inline void place_block(
     elif d.cell.has_cell_state:
         b.c = d.cells + token * d.cells_row
         if carried:
-            b.c_previous, b.c_previous_row = d.cells + before * d.cells_row, d.cells_row
+            b.c_previous = d.cells + (d.offsets[previous] + row) * d.cells_row
+            b.c_previous_row = d.cells_row
         else:
             b.c_previous, b.c_previous_row = d.c0 + row * d.state_row, d.state_row
 
@@ -132,7 +144,8 @@ cdef void forward_step(
     cdef const char *a
     cdef long a_row
     cdef Stage *stage
-    b.next = tokens_to(d, t, t - 1 if d.reverse else t + 1)
+    if d.latest == NULL:
+        b.next = tokens_to(d, t, t - 1 if d.reverse else t + 1)
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
         row = part.row_begin
@@ -150,6 +163,18 @@ cdef void forward_step(
             row = end
         if part.by_units:
             wait(d, part)
+    if d.padded_y.data != NULL:
+        scatter_outputs(d, part, t)
+
+
+cdef void scatter_outputs(Direction *d, const Part *part, long t) noexcept nogil:
+    """The part's rows and units of time t, which may lie past the longest sequence, go to y."""
+    cdef long begin = part.unit_begin * d.tiles.item, end = part.unit_end * d.tiles.item
+    cdef long running = rows_at(d, t) if t < d.T else 0
+    cdef const char *outputs = output_of(d, t, part.row_begin) + begin if running else NULL
+    scatter_step(
+        &d.padded_y, t, part.row_begin, part.row_end, running, outputs, d.y_row, begin, end
+    )
 
 
 cdef long chunk_end(const Direction *d, long step, long tokens, int sign) noexcept nogil:
@@ -176,19 +201,30 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
         high = max(time_of(d, step), time_of(d, end - 1)) + 1
         if d.work != NULL:
             part.work_origin = d.offsets[low]
+        if d.padded_x.data != NULL:
+            gather_chunk(d, &part, low, high)
         project(d, &part, low, high)
         while step < end:
             forward_step(d, &part, &b, time_of(d, step), time_of(d, step - 1))
             step += 1
+    for step in range(d.T, d.padded_y.steps):
+        scatter_outputs(d, &part, step)
 
 
 cdef void copy_final(
-    const Direction *d, const char *states, long row_bytes, const char *initial, char *out
+    const Direction *d, const char *states, long row_bytes, const Padded *padded,
+    const char *initial, char *out,
 ) noexcept nogil:
-    """Each row's last state; the initial one where there is no token."""
+    """Each row's last state, from a padded batch if `states` is NULL; the initial one where there
+    is no token."""
     cdef long step, t, row
+    cdef const char *last
     memcpy(out, initial, d.B * d.state_row)
     for step in range(d.T):
         t = time_of(d, step)
         for row in range(shared_rows(d, t, time_of(d, step + 1)), rows_at(d, t)):
-            memcpy(out + row * d.state_row, states + (d.offsets[t] + row) * row_bytes, d.state_row)
+            if states != NULL:
+                last = states + (d.offsets[t] + row) * row_bytes
+            else:
+                last = padded_row(padded, t, row)
+            memcpy(out + row * d.state_row, last, d.state_row)

@@ -65,7 +65,12 @@ cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept
     if not d.is_packed:
         lay_out_cell(d, scratch)
     d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // token))
-    if d.slots == NULL and d.cell.gates > 1:
+    if d.padded_x.data != NULL:
+        d.gathered_part = max(d.chunk_tokens, d.B) * d.x_row
+        d.gathered = take(scratch, parts * d.gathered_part)
+    if d.padded_y.data != NULL:
+        d.latest = take(scratch, 2 * d.B * d.y_row)
+    if d.slots == NULL and (d.cell.gates > 1 or d.padded_y.data != NULL):
         d.work_part = max(d.chunk_tokens, d.B) * token
         d.work = take(scratch, parts * d.work_part)
 
@@ -136,9 +141,9 @@ cdef run_layer(Layer *layer):
 
 
 cdef void finish_forward(Direction *d) noexcept nogil:
-    copy_final(d, d.y, d.y_row, d.h0, d.h_n)
+    copy_final(d, d.y, d.y_row, &d.padded_y, d.h0, d.h_n)
     if d.cells != NULL:
-        copy_final(d, d.cells, d.cells_row, d.c0, d.c_n)
+        copy_final(d, d.cells, d.cells_row, NULL, d.c0, d.c_n)
 
 
 # --- from arrays to pointers ---------------------------------------------------------------------
@@ -150,6 +155,25 @@ cdef inline char *data(cnp.ndarray array) noexcept:
 cdef inline char *part_of(cnp.ndarray array, long index) noexcept:
     """array[index]."""
     return NULL if array is None else <char *>cnp.PyArray_DATA(array) + index * array.strides[0]
+
+
+cdef inline long features_of(tokens) except -1:
+    cdef cnp.ndarray array = tokens[0] if type(tokens) is tuple else tokens
+    return array.shape[cnp.PyArray_NDIM(array) - 1]
+
+
+cdef char *place(tokens, long first, long columns, long *row, Padded *padded) except? NULL:
+    """Where the first token has its columns from `first` on, and the bytes between tokens; NULL
+    where they are in a padded batch."""
+    cdef cnp.ndarray array, order
+    if type(tokens) is tuple:
+        array, order = tokens
+        padded[0] = padded_of(array, order, first, columns)
+        row[0] = padded.size  # of tokens copied from there
+        return NULL
+    array = tokens
+    row[0] = array.strides[0]
+    return data(array) + first * cnp.PyArray_ITEMSIZE(array)
 
 
 cdef const fs_tiles *tiles_of(cnp.ndarray array) except NULL:
@@ -172,10 +196,9 @@ cdef class _Pass:
     """A layer's structs; the caller keeps the arrays they point into."""
     cdef Layer layer
 
-    cdef set_common(self, str cell, option, cnp.ndarray x, cnp.ndarray h0, weights,
-                    cnp.ndarray offsets, reverse, cnp.ndarray y):
+    cdef set_common(self, str cell, option, x, cnp.ndarray h0, weights, cnp.ndarray offsets,
+                    reverse, y):
         cdef const fs_tiles *tiles = tiles_of(h0)
-        cdef bint indices = cnp.PyArray_TYPE(x) == cnp.NPY_INT64
         cdef Direction *d
         cdef int i
         self.layer.directions = len(weights)
@@ -191,15 +214,15 @@ cdef class _Pass:
                 set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)
             d.T, d.B, d.H = offsets.shape[0] - 1, h0.shape[1], h0.shape[2]
             d.offsets, d.reverse = <const int64_t *>data(offsets), reverse[i]
-            if indices:
+            if type(x) is not tuple and cnp.PyArray_TYPE(x) == cnp.NPY_INT64:
                 d.ids = <const int64_t *>data(x)
                 d.ids_per_token = x.shape[1] if cnp.PyArray_NDIM(x) == 2 else 1
             else:
-                d.I = d.ahead = x.shape[1]
-                d.x, d.x_row = data(x), x.strides[0]
+                d.I = d.ahead = features_of(x)
+                d.x = place(x, 0, d.I, &d.x_row, &d.padded_x)
             d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
-            d.y, d.y_row = data(y) + i * d.H * tiles.item, y.strides[0]
+            d.y = place(y, i * d.H, d.H, &d.y_row, &d.padded_y)
 
     cdef set_slots(self, cnp.ndarray gates):
         cdef int i

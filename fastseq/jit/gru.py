@@ -5,7 +5,7 @@ Saved slots: ``hn, r, z, n``.
 
 import numpy as np
 
-from ..reference import _accumulate_input_weight, _input_gradient
+from ..reference import _accumulate_input_weight, _input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import (
     add,
@@ -79,6 +79,7 @@ def _scan(saved, weight_hh, new_bias, offsets, reverse, reset_after, y, column, 
             y[begin + row, column : column + hidden] = h[row]
 
 
+@over_padded
 def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
     """Gated recurrent unit (Cho et al., 2014).
 

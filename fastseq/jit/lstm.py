@@ -5,7 +5,7 @@ Saved slots: ``i, f, g, o``.
 
 import numpy as np
 
-from ..reference import _accumulate_weights, _input_gradient
+from ..reference import _accumulate_weights, _input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import (
     add,
@@ -81,6 +81,7 @@ def _scan_back(dy, column, weight_hh, offsets, reverse, gates, cells, cells_befo
         np.dot(gates[begin : begin + rows], weight_hh, dh[:rows])
 
 
+@over_padded
 def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells):
     """Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..reference import NONLINEARITIES, _accumulate_weights, _input_gradient
+from ..reference import NONLINEARITIES, _accumulate_weights, _input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import project, read_only, sigmoid_of_sum, states_before, tanh_of_sum, time_step
 from .vector_math import ZERO, slope_of_sigmoid, slope_of_tanh
@@ -66,6 +66,7 @@ def _scan_back(dy, y, column, weight_hh, offsets, reverse, activation, dz, dh):
         np.dot(dz[begin : begin + rows], weight_hh, dh[:rows])
 
 
+@over_padded
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     """h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)  (Elman, 1990)."""
     hidden = h0.shape[2]
