@@ -118,10 +118,6 @@ class Dense:
             return padded
         return padded.reshape(self.tokens, padded.shape[-1])
 
-    def place(self, padded, buffers, name):
-        """The tokens of an array (*lead, F) for kernels of layers without a backward pass."""
-        return self.gather(padded, buffers, name)
-
     def gather_indices(self, padded):
         """Indices (N,) of an array (*lead,) of them."""
         return np.ascontiguousarray(padded.T if self._batch_first else padded).reshape(-1)
@@ -130,20 +126,14 @@ class Dense:
         """An array (N, F) for what :meth:`scatter` is going to hand out: never a buffer."""
         return np.empty((self.tokens, features), dtype)
 
-    def room(self, buffers, name, features, dtype):
-        """Where kernels of layers without a backward pass write what :meth:`padded` hands out."""
-        return self.result(buffers, name, features, dtype)
-
-    def padded(self, room):
-        """The array (*lead, F) that was written."""
-        return self.scatter(room)
-
     def scatter(self, tokens):
         """The array (*lead, F) that holds these tokens; a view of them."""
         if self._batch_first:
             rows, steps = self._lead
             return tokens.reshape(steps, rows, tokens.shape[1]).swapaxes(0, 1)
         return tokens.reshape(*self._lead, tokens.shape[1]) if self.batched else tokens
+
+    place, room, padded = gather, result, scatter  # Ragged has faster ways
 
     def sort(self, state):
         """A state (L, B, H) with its rows in the kernels' order."""
@@ -180,6 +170,7 @@ class Ragged:
         return tokens
 
     def place(self, padded, buffers, name):
+        """As :meth:`gather`, for a layer's forward kernels alone: they do it."""
         return self._time_major(padded), self.order
 
     def gather_indices(self, padded):
@@ -190,11 +181,13 @@ class Ragged:
         return buffers.get(name, (self.tokens, features))  # scatter copies
 
     def room(self, buffers, name, features, dtype):
+        """As :meth:`result`, for a layer's forward kernels alone, and for :meth:`padded`."""
         # No kernel runs without a token, and so none would write the padding.
         new = np.empty if self.tokens else np.zeros
         return self._time_major(new((*self._lead, features), dtype)), self.order
 
     def padded(self, room):
+        """As :meth:`scatter`, which the kernels have done."""
         time_major, _ = room
         if not self.batched:
             return time_major[:, 0]

@@ -219,9 +219,7 @@ class Stack(Module):
         """
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
-        make, finish = packing.room, packing.padded
-        if training:
-            make, finish = packing.result, packing.scatter
+        make = packing.result if training else packing.room
         output = make(buffers, "y", self._width, self._dtype)
         finals = copies(states)  # and so they stay without tokens
         first, last = states, finals  # of a layer's tokens
@@ -242,8 +240,9 @@ class Stack(Module):
             if training and layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
             passes.append((given, y, saved, kept))
-        tape = Tape(packing, buffers, passes, lookup) if training else None
-        return finish(output), finals, tape
+        if training:
+            return packing.scatter(output), finals, Tape(packing, buffers, passes, lookup)
+        return packing.padded(output), finals, None
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.

@@ -59,7 +59,7 @@ cdef struct Direction:
     char *work            # inference: slots of one chunk of tokens
     char *tile
     char *gathered        # one chunk of tokens of a padded x
-    char *latest          # outputs that go to a padded y: those of two steps in turn, (2, B, H)
+    int64_t *turns        # with a padded y: y has the outputs of two steps, in turn; where each is
     long chunk_tokens, work_part, packed_part, gathered_part
     long steps_before     # streaming: steps of earlier calls
     fs_barrier barrier
@@ -75,6 +75,7 @@ cdef struct Part:
     char *work                  # where pre-activations go: slots of token `work_origin` and on
     long work_row, work_origin
     const char *x               # where token 0 is, or would be if it were with those of a chunk
+    const int64_t *y_offsets    # the row of y at which a step's outputs begin
 
 
 cdef inline long rows_at(const Direction *d, long t) noexcept nogil:
@@ -98,11 +99,8 @@ cdef inline long tokens_to(const Direction *d, long t, long other) noexcept nogi
     return d.offsets[other] - d.offsets[t] if 0 <= other < d.T else 0
 
 
-cdef inline char *output_of(const Direction *d, long t, long row) noexcept nogil:
-    """The output of a row at time t; with a padded y only the last two steps' are there."""
-    if d.latest != NULL:
-        return d.latest + ((t & 1) * d.B + row) * d.y_row
-    return d.y + (d.offsets[t] + row) * d.y_row
+cdef inline char *output_of(Direction *d, const Part *part, long t, long row) noexcept nogil:
+    return d.y + (part.y_offsets[t] + row) * d.y_row
 
 
 cdef inline long gate_bytes(const Direction *d) noexcept nogil:
@@ -129,7 +127,7 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
         p.row_begin = row_at_share(d, index, parts)
         p.row_end = row_at_share(d, index + 1, parts)
     p.tile = d.tile + index * TILE_BYTES
-    p.x = d.x
+    p.x, p.y_offsets = d.x, d.offsets if d.turns == NULL else d.turns
     p.work, p.work_row, p.work_origin = d.slots, d.slots_row, 0
     if d.work != NULL:
         # Parts that share rows share the buffer: a second stage multiplies slots of all units.

@@ -120,9 +120,9 @@ cdef inline void place_block(
     b.z = b.slots + d.cell.input_slot * gate_bytes(d)
     if d.slots == NULL and not d.cell.saves_slots:
         b.slots = NULL
-    b.h = output_of(d, t, row)
+    b.h = output_of(d, part, t, row)
     if carried:
-        b.h_previous, b.h_previous_row = output_of(d, previous, row), d.y_row
+        b.h_previous, b.h_previous_row = output_of(d, part, previous, row), d.y_row
     else:
         b.h_previous, b.h_previous_row = d.h0 + row * d.state_row, d.state_row
     if d.cell.has_cell_state and d.cells == NULL:  # inference: the running state alone
@@ -144,7 +144,7 @@ cdef void forward_step(
     cdef const char *a
     cdef long a_row
     cdef Stage *stage
-    if d.latest == NULL:
+    if d.turns == NULL:
         b.next = tokens_to(d, t, t - 1 if d.reverse else t + 1)
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
@@ -163,7 +163,7 @@ cdef void forward_step(
             row = end
         if part.by_units:
             wait(d, part)
-    if d.padded_y.data != NULL:
+    if d.turns != NULL:
         scatter_outputs(d, part, t)
 
 
@@ -171,7 +171,7 @@ cdef void scatter_outputs(Direction *d, const Part *part, long t) noexcept nogil
     """The part's rows and units of time t, which may lie past the longest sequence, go to y."""
     cdef long begin = part.unit_begin * d.tiles.item, end = part.unit_end * d.tiles.item
     cdef long running = rows_at(d, t) if t < d.T else 0
-    cdef const char *outputs = output_of(d, t, part.row_begin) + begin if running else NULL
+    cdef const char *outputs = output_of(d, part, t, part.row_begin) + begin if running else NULL
     scatter_step(
         &d.padded_y, t, part.row_begin, part.row_end, running, outputs, d.y_row, begin, end
     )
@@ -215,15 +215,14 @@ cdef void copy_final(
     const Direction *d, const char *states, long row_bytes, const Padded *padded,
     const char *initial, char *out,
 ) noexcept nogil:
-    """Each row's last state, from a padded batch if `states` is NULL; the initial one where there
-    is no token."""
+    """Each row's last state, from tokens or a padded batch; the initial one where there is none."""
     cdef long step, t, row
     cdef const char *last
     memcpy(out, initial, d.B * d.state_row)
     for step in range(d.T):
         t = time_of(d, step)
         for row in range(shared_rows(d, t, time_of(d, step + 1)), rows_at(d, t)):
-            if states != NULL:
+            if padded == NULL:
                 last = states + (d.offsets[t] + row) * row_bytes
             else:
                 last = padded_row(padded, t, row)

@@ -69,10 +69,18 @@ cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept
         d.gathered_part = max(d.chunk_tokens, d.B) * d.x_row
         d.gathered = take(scratch, parts * d.gathered_part)
     if d.padded_y.data != NULL:
-        d.latest = take(scratch, 2 * d.B * d.y_row)
+        lay_out_turns(d, scratch)
     if d.slots == NULL and (d.cell.gates > 1 or d.padded_y.data != NULL):
         d.work_part = max(d.chunk_tokens, d.B) * token
         d.work = take(scratch, parts * d.work_part)
+
+
+cdef void lay_out_turns(Direction *d, Scratch *scratch) noexcept nogil:
+    cdef long t
+    d.y = take(scratch, 2 * d.B * d.y_row)
+    d.turns = <int64_t *>take(scratch, d.T * sizeof(int64_t))
+    for t in range(d.T if d.turns != NULL else 0):
+        d.turns[t] = d.B if t & 1 else 0
 
 
 cdef void lay_out_backward(Direction *d, size_t parts, Scratch *scratch) noexcept nogil:
@@ -141,7 +149,7 @@ cdef run_layer(Layer *layer):
 
 
 cdef void finish_forward(Direction *d) noexcept nogil:
-    copy_final(d, d.y, d.y_row, &d.padded_y, d.h0, d.h_n)
+    copy_final(d, d.y, d.y_row, NULL if d.turns == NULL else &d.padded_y, d.h0, d.h_n)
     if d.cells != NULL:
         copy_final(d, d.cells, d.cells_row, NULL, d.c0, d.c_n)
 
