@@ -11,7 +11,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import FORK_INSIDE_BACKWARD, load_kernels, run_python
+from helpers import FORK_INSIDE_BACKWARD, flatten, load_kernels, run_python
 from layer_cases import (
     LAYERS,
     as_tuple,
@@ -56,9 +56,10 @@ def test_no_state_is_zero_state(backend, make_layer, rng):
 
 
 def test_forward_is_call(backend, make_layer, rng):
-    layer = make_layer(I, H, 2, bidirectional=True, seed=1)
+    layer = make_layer(I, H, 4, bidirectional=True, seed=1)  # a call has two arrays for all layers
     x, state = random(rng, T, B, I), random_state(layer, B, rng)
-    assert_same(backend, layer.forward(x, state, LENGTHS)[:2], layer(x, state, LENGTHS))
+    for lengths in (LENGTHS, None):
+        assert_same(backend, layer.forward(x, state, lengths)[:2], layer(x, state, lengths))
 
 
 def test_cut_into_calls_is_whole(backend, make_layer, rng):
@@ -576,6 +577,7 @@ def test_more_than_2_to_the_31_elements(backend):
     expected = small(x[:, rows - 1, -5:])
     np.testing.assert_allclose(y[:, rows - 1], expected[0], rtol=1e-5)
     np.testing.assert_allclose(h[:, rows - 1], expected[1], rtol=1e-5)
+    assert_identical(layer(x, None, lengths), (y, h))
     backprop(y, input_grad=False)
     assert not layer.parameters.grads["weight_ih_l0"][:, :-5].any()
     assert layer.parameters.grads["weight_ih_l0"][:, -5:].all()
@@ -621,6 +623,21 @@ def test_release_lets_go_of_buffers(backend, make_layer, rng):
     kept = (1 + SAVED[layer._kind.name]) * layer.num_layers * layer.hidden_size * lengths.sum()
     assert freed >= kept * layer.dtype.itemsize
     assert_identical(train(layer, x, None, lengths), expected)
+
+
+def test_later_calls_take_memory_for_their_results_alone(backend, make_layer, rng):
+    if backend != "cython":
+        pytest.skip("the other backends' kernels do")
+    layer = make_layer(64, 64, 3, seed=1)
+    x, lengths = random(rng, 50, 8, 64), np.arange(43, 51)
+    train(layer, x, None, lengths)
+    tracemalloc.start()
+    try:
+        results = train(layer, x, None, lengths)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * sum(array.nbytes for array in flatten(results))
 
 
 def test_release_between_forward_and_backprop(make_layer, rng):

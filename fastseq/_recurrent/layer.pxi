@@ -170,7 +170,7 @@ cdef inline long features_of(tokens) except -1:
     return array.shape[cnp.PyArray_NDIM(array) - 1]
 
 
-cdef char *place(tokens, long first, long columns, long *row, Padded *padded) except? NULL:
+cdef char *tokens_at(tokens, long first, long columns, long *row, Padded *padded) except? NULL:
     """Where the first token has its columns from `first` on, and the bytes between tokens; NULL
     where they are in a padded batch."""
     cdef cnp.ndarray array, order
@@ -227,10 +227,10 @@ cdef class _Pass:
                 d.ids_per_token = x.shape[1] if cnp.PyArray_NDIM(x) == 2 else 1
             else:
                 d.I = d.ahead = features_of(x)
-                d.x = place(x, 0, d.I, &d.x_row, &d.padded_x)
+                d.x = tokens_at(x, 0, d.I, &d.x_row, &d.padded_x)
             d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
-            d.y = place(y, i * d.H, d.H, &d.y_row, &d.padded_y)
+            d.y = tokens_at(y, i * d.H, d.H, &d.y_row, &d.padded_y)
 
     cdef set_slots(self, cnp.ndarray gates):
         cdef int i
