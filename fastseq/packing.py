@@ -214,9 +214,15 @@ class StillPadded(Ragged):
         return time_major.swapaxes(0, 1) if self._batch_first else time_major
 
 
-@lru_cache(maxsize=32)
+LONG = 8192  # steps or rows: a packing of more is quickly made, compared with the walk over them
+
+
 def _dense(lead, batch_first):
-    return Dense(lead, batch_first)
+    make = Dense if lead[0] > LONG or lead[-1] > LONG else _short_dense
+    return make(lead, batch_first)
+
+
+_short_dense = lru_cache(maxsize=32)(Dense)
 
 
 def rows_of_tokens(offsets):

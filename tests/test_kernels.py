@@ -950,6 +950,17 @@ def test_cython_padded_batches_are_tokens(cython_kernels, cell, option, reverse,
 
 
 @all_cells
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_cython_padded_steps_of_many_rows(cython_kernels, cell, option, threads):
+    cython_kernels.set_num_threads(threads)
+    lengths = np.linspace(3, 0, 700).round().astype(int)
+    case = make_case(
+        cell, option, lengths=lengths, reverse=(False, True), input_size=700, dtype=np.float32
+    )
+    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True)
+
+
+@all_cells
 @all_directions
 @all_shapes
 def test_cython_threads_equal_the_numpy_twin(cython_kernels, cell, option, reverse, shape):

@@ -7,6 +7,7 @@ import copy
 import os
 import pickle
 import re
+import sys
 import tracemalloc
 
 import numpy as np
@@ -29,7 +30,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import recurrent, stack
+from fastseq import packing, recurrent, stack
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -623,6 +624,33 @@ def test_release_lets_go_of_buffers(backend, make_layer, rng):
     kept = (1 + SAVED[layer._kind.name]) * layer.num_layers * layer.hidden_size * lengths.sum()
     assert freed >= kept * layer.dtype.itemsize
     assert_identical(train(layer, x, None, lengths), expected)
+
+
+PEAK = """
+import resource, sys, numpy as np, fastseq as fs
+fs.set_num_threads(2)
+layer = fs.GRU(1024, 16, bidirectional=True, seed=0)
+x, lengths = np.ones((2, 16000, 1024), np.float32), np.full(16000, 2)
+lengths[0] = 0
+layer(x[:, :8].copy(), None, lengths[:8])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+layer(x, None, lengths)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * (1 if sys.platform == "darwin" else 1024) / x.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no resource module")
+def test_a_ragged_call_makes_no_copy_of_its_input():
+    done = run_python(PEAK, FASTSEQ_BACKEND="cython")
+    assert float(done.stdout) < 0.5, done.stderr
+
+
+def test_packings_of_long_batches_are_not_kept():
+    packing._short_dense.cache_clear()
+    for lead in [(9000,), (9000, 2), (2, 9000), (20, 3)]:
+        packing.pack(lead, None, False)
+    assert packing._short_dense.cache_info().currsize == 1
 
 
 def test_later_calls_take_memory_for_their_results_alone(backend, make_layer, rng):

@@ -62,8 +62,8 @@ cdef inline const char *looked_up(const Direction *d, int64_t row, long byte) no
 cdef void gather_chunk(Direction *d, Part *part, long low, long high) noexcept nogil:
     """The part's rows of a padded x at the times low : high, as tokens.  Where parts take units
     each has all rows to itself: no waiting."""
-    cdef char *x = d.gathered + part.index * d.gathered_part - d.offsets[low] * d.x_row
-    cdef long t
+    cdef long first = d.offsets[low] + part.row_begin, t
+    cdef char *x = d.gathered + part.index * d.gathered_part - first * d.x_row
     for t in range(low, high):
         gather_step(
             &d.padded_x, t, part.row_begin, min(part.row_end, rows_at(d, t)),
@@ -99,6 +99,17 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
                     part.x + begin * d.x_row, d.x_row, d.tiles.item, d.bias, vector,
                     z + begin * part.work_row, part.work_row, vector, False,
                 )
+
+
+cdef void project_padded(Direction *d, Part part, long low, long high) noexcept nogil:
+    """Of a padded x; where a single step has more rows than there is room for, some at a time."""
+    cdef long end = part.row_end
+    while part.row_begin < end:
+        if high - low == 1:
+            part.row_end = min(end, part.row_begin + d.chunk_tokens)
+        gather_chunk(d, &part, low, high)
+        project(d, &part, low, high)
+        part.row_begin = part.row_end
 
 
 cdef void fill_block(Direction *d, const Part *part, fs_block *b) noexcept nogil:
@@ -203,9 +214,10 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
         high = max(time_of(d, step), time_of(d, end - 1)) + 1
         if d.work != NULL:
             part.work = work - d.offsets[low] * part.work_row
-        if d.padded_x.data != NULL:
-            gather_chunk(d, &part, low, high)
-        project(d, &part, low, high)
+        if d.padded_x.data == NULL:
+            project(d, &part, low, high)
+        else:
+            project_padded(d, part, low, high)
         while step < end:
             forward_step(d, &part, &b, time_of(d, step), time_of(d, step - 1))
             step += 1
