@@ -72,6 +72,12 @@ def copies(states):
     return list(map(np.ndarray.copy, states))
 
 
+_NOT_HERE = {  # arguments of PyTorch's layers
+    "proj_size": "outputs are as wide as the state; put a Linear behind the layer",
+    "device": "all arrays are NumPy's, in memory",
+}
+
+
 class Stack(Module):
     """Layers of one kind of cell, their parameters, and their passes over packed tokens."""
 
@@ -84,6 +90,11 @@ class Stack(Module):
     num_layers = fixed("num_layers")
     bias = fixed("bias")
     dtype = fixed("dtype")
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if {"_kind", "__init__"} <= cls.__dict__.keys():
+            cls.__init__ = checks.explained(cls.__name__, **_NOT_HERE)(cls.__init__)
 
     def __init__(
         self, input_size, hidden_size, num_layers, directions, *, bias, dropout, dtype, seed
@@ -179,7 +190,17 @@ class Stack(Module):
     def _read_states(self, name, value, shape, letters):
         """The state arrays of an argument that is not None, checked; zeros for None in a pair."""
         names = self._kind.states
+        if name == "state" and _looks_like_lengths(value):
+            raise TypeError(
+                f"state must be what a call returned, got {len(value)} integers; "
+                "lengths are given by name: lengths=..."
+            )
         if len(names) == 1:
+            if _is_pair_of_states(value, len(shape)):
+                raise TypeError(
+                    f"{name} must be one array {letters} = {shape}, got a pair; "
+                    "(h, c) is the state of an LSTM alone"
+                )
             return [self._read_state(name, value, shape, letters)]
         if not isinstance(value, (tuple, list)) or len(value) != len(names):
             raise TypeError(
@@ -306,6 +327,22 @@ def _scale_kept(array, kept, scale):
     """Inverted dropout, in place: the expected value stays."""
     array *= kept
     array *= scale
+
+
+def _looks_like_lengths(value):
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "iu"
+    is_list = isinstance(value, (tuple, list)) and len(value) > 0
+    return is_list and all(isinstance(v, (int, np.integer)) for v in value)
+
+
+def _is_pair_of_states(value, ndim):
+    """Whether it is what an LSTM takes; a list of a layer's states with fewer axes is an array."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(part is None or getattr(part, "ndim", 0) == ndim for part in value)
+    )
 
 
 def _describe(value):
