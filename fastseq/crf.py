@@ -244,13 +244,9 @@ class _Chain:
         self._factors = np.exp(self._transitions - self._shift)
         self._offsets = self.packed.offsets
         self._rows = rows = np.diff(self._offsets)  # of each step
-        # of each token after the first step, the one before it in its row
-        self._later = np.arange(rows[:1].sum(), len(self._emissions))
-        self._before = self._later - np.repeat(rows[:-1], rows[1:])
-        # rows are sorted by falling length: the same row has the same place in every step
-        places = np.arange(rows[:1].sum())
-        lengths = (rows[:, None] > places).sum(axis=0)
-        self._last = self._offsets[lengths - 1] + places
+        self._later = np.arange(rows[:1].sum(), len(self._emissions))  # behind the first step
+        self._before = packing.tokens_before(self._offsets)
+        self._last = packing.last_tokens(self._offsets)
 
     def _check_range(self):
         """The largest of the transitions, which must not differ too much."""
@@ -297,8 +293,7 @@ class _Chain:
 
     def _row_totals(self):
         """The total of each token's row, (N, 1)."""
-        places = np.arange(len(self._emissions)) - np.repeat(self._offsets[:-1], self._rows)
-        return self.totals[places, None]
+        return self.totals[packing.rows_of_tokens(self._offsets), None]
 
     def marginals(self):
         """The probability of each tag of each token, (N, K)."""

@@ -223,10 +223,9 @@ class DecoderPasses(stack.Stack):
             np.copyto(asked, h)
             return asked
         offsets = run.packed.offsets
-        first, rows = offsets[1], packing.rows_of_tokens(offsets)
+        first = offsets[1]
         asked[:first] = run.states[0][0, :first]
-        before = np.repeat(offsets[:-2], np.diff(offsets[1:]))
-        asked[first:] = h[before + rows[first:]]
+        asked[first:] = h[packing.tokens_before(offsets)]
         return asked
 
     # --- unfed: all steps at once -----------------------------------------------------------
@@ -349,18 +348,11 @@ class DecoderPasses(stack.Stack):
         return arrays[0], arrays[1] if len(arrays) > 1 else None, fed
 
 
-def _last_tokens(offsets):
-    """Each row's last token, for the rows that have any."""
-    rows = np.diff(offsets)
-    steps = np.searchsorted(-rows, -np.arange(rows[0]), side="left") - 1
-    return offsets[steps] + np.arange(rows[0])
-
-
 def _copy_last(tokens, offsets, out):
-    last = _last_tokens(offsets)
+    last = packing.last_tokens(offsets)
     out[: len(last)] = tokens[last]
 
 
 def _add_to_last(tokens, offsets, rows):
-    last = _last_tokens(offsets)
+    last = packing.last_tokens(offsets)
     tokens[last] += rows[: len(last)]
