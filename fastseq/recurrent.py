@@ -233,14 +233,13 @@ class RecurrentLayer(stack.Stack):
             lead = x.shape
         if lengths is not None:
             lengths = self._read_lengths(lengths, lead)
-        packing = pack(lead, lengths, self._batch_first)
+        packing = pack(lead, lengths, self._batch_first, keep_padded=not training)
         if state is None:
             states = self._initial_zeros(packing.rows)
         else:
             states = self._read_layer_states("state", state, packing)
         if embedding is None and beside is None:
-            take = packing.gather if training else packing.place
-            return take(x, buffers, "x"), states, packing, None
+            return packing.given(x, buffers, "x"), states, packing, None
         x = packing.gather(x, buffers, "x") if embedding is None else packing.gather_indices(x)
         if beside is not None:
             beside = self._read_beside(beside, packing)

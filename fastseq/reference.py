@@ -34,9 +34,10 @@ Saved slots: LSTM ``i f g o``; GRU ``hn r z n``, where ``hn`` is the recurrent p
 candidate (``reset_after``) or the reset state ``r * h`` (otherwise).  RNN saves nothing
 beyond ``y``.
 
-In forward x and y, each or both, may be padded batches instead: pairs ``(padded, order)`` of an
-array (T or more, B, features) and int64 (B,), whose row ``order[r]`` is row r.  Of x the tokens
-alone are read; y is 0 past the end of each sequence.
+In forward, where no backward pass will follow, x and y, each or both, may be padded batches
+instead: pairs ``(padded, order)`` of an array (T or more, B, features), the features side by side,
+and int64 (B,); row ``order[r]`` is row r.  Of x the tokens alone are read; y is 0 past the end of
+each sequence.
 
 Indices in the place of input tokens stand for one-hot rows.  Their product is looked up, not
 multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would have, and so is
@@ -190,7 +191,7 @@ def accumulate_weights(grads, dz, x, h_previous):
 def accumulate_input_weight(d_weight_ih, dz, x):
     """Add the gradient of the input's weight, or of its rows that were looked up."""
     if x.dtype == np.int64:
-        np.add.at(d_weight_ih, x.reshape(len(x), -1), dz[:, None])
+        np.add.at(d_weight_ih, x if x.ndim == 2 else x[:, None], dz[:, None])
     else:
         d_weight_ih += dz.T @ x
 

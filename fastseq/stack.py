@@ -47,13 +47,21 @@ LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
 
 
+class Pass(NamedTuple):
+    """A layer's part in a call."""
+
+    given: tuple  # the kernel's first arguments
+    y: np.ndarray
+    saved: list
+    kept: tuple | None  # what dropout let through
+
+
 class Tape(NamedTuple):
     """What the backward pass of a call needs to know of it."""
 
     packing: Dense | Ragged
     buffers: Buffers
-    passes: list[tuple]  # layer by layer: the kernel's first arguments, y, what it saved,
-    # and what dropout let through, or None
+    passes: list[Pass]  # layer by layer
     lookup: Lookup | None
 
 
@@ -212,21 +220,19 @@ class Stack(Module):
     def _run(self, x, states, packing, buffers, lookup=None, *, training, cell=None):
         """From x (N, I) and states (L * D, B, H) to y (*lead, D * H), final states, and a tape.
 
-        Without training x may be what ``packing.place`` gives.  With a lookup x are its ids, and
-        its products take the place of the first layer's weights.  ``cell`` are the kernel and
-        packed weights of a PackedLayer.  The tape is what a backward pass needs, None where none
-        will run.
+        x is what ``packing.given`` gives.  With a lookup x are its ids, and its products take the
+        place of the first layer's weights.  ``cell`` are the kernel and packed weights of a
+        PackedLayer.  The tape is what a backward pass needs, None where none will run.
         """
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
-        make = packing.result if training else packing.room
-        output = make(buffers, "y", self._width, self._dtype)
-        finals = copies(states)  # and so they stay without tokens
+        output = packing.result(buffers, "y", self._width, self._dtype)
+        finals = [np.empty_like(state) for state in states]
         first, last = states, finals  # of a layer's tokens
         passes = []
         if lookup is not None:
             weights = [lookup.weights, *weights[1:]]
-        for layer in range(top + 1 if tokens else 0):
+        for layer in range(top + 1):
             # without a backward pass two arrays in turn are enough between the layers
             slot = layer if training else layer % 2
             y = output if layer == top else buffers.get(("y", slot), (tokens, self._width))
@@ -237,12 +243,13 @@ class Stack(Module):
             given = (x, *first, weights[layer], packing.offsets, self._reverse, *self._option)
             forward(*given, y, *last, *saved)
             x, kept = y, None
-            if training and layer < top and self._dropout:
+            if not training:
+                continue
+            if layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
-            passes.append((given, y, saved, kept))
-        if training:
-            return packing.scatter(output), finals, Tape(packing, buffers, passes, lookup)
-        return packing.padded(output), finals, None
+            passes.append(Pass(given, y, saved, kept))
+        tape = Tape(packing, buffers, passes, lookup) if training else None
+        return packing.scatter(output), finals, tape
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.
