@@ -148,10 +148,10 @@ def options(given, known, elsewhere=(), where=""):
         raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}{hint}")
 
 
-def path(name, value):
-    """The path of a file as a string; a number would be taken for an open file."""
+def path(name, value, of="file", hint=""):
+    """The path of a file or folder as a string; a number would be taken for an open file."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be the path of a file, got {shown(value)}")
+        raise TypeError(f"{name} must be the path of a {of}, got {shown(value)}{hint}")
     return os.fspath(value)
 
 

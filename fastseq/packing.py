@@ -228,3 +228,18 @@ _short_dense = lru_cache(maxsize=32)(Dense)
 def rows_of_tokens(offsets):
     """For each packed token its row of the batch, (N,): those of a step are the first ones."""
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+
+def tokens_before(offsets):
+    """For each packed token behind the first step the one before it in its row."""
+    rows = np.diff(offsets)
+    return np.arange(rows[:1].sum(), offsets[-1]) - np.repeat(rows[:-1], rows[1:])
+
+
+def last_tokens(offsets):
+    """Each row's last packed token, for the rows that have any."""
+    rows = np.diff(offsets)
+    # rows are sorted by falling length: the same row has the same place in every step
+    places = np.arange(rows[:1].sum())
+    lengths = np.searchsorted(-rows, -places)
+    return offsets[lengths - 1] + places

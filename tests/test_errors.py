@@ -542,3 +542,54 @@ def test_parameters_cannot_be_replaced(make_layer):
     with raises(AttributeError, "parameters can't be replaced", "load_state_dict"):
         layer.parameters = make_layer(I, H).parameters
     assert layer.parameters is parameters
+
+
+# --- files ----------------------------------------------------------------------------------
+
+WV = fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2, dtype=np.float32))
+WORDS = [["a", "b"]]
+PHRASES = fs.Phrases(WORDS).freeze()
+
+
+@pytest.mark.parametrize("path", [3, 3.5, b"bytes", ["a"]], ids=repr)
+@pytest.mark.parametrize(
+    "name, use",
+    [
+        ("path", lambda path: fs.save_model(fs.Linear(2, 3), path)),
+        ("path", fs.read_model),
+        ("path", lambda path: fs.load_model(path, fs.Linear)),
+        ("path", lambda path: fs.save_tensors(path, {})),
+        ("path", fs.load_tensors),
+        ("path", fs.History.load),
+        ("path", fs.History().plot),
+        ("path", fs.read_text),
+        ("path", fs.read_tsv),
+        ("path", fs.read_conll),
+        ("path", fs.read_ts),
+        ("path", fs.read_dialogues),
+        ("path", fs.Vocabulary(["a"]).save),
+        ("path", fs.Vocabulary.load),
+        ("path", fs.Subwords.load),
+        ("path", PHRASES.save),
+        ("path", PHRASES.load),
+        ("path", fs.Corpus.from_file),
+        ("folder", lambda path: fs.Corpus.from_sentences(WORDS, folder=path)),
+        ("corpus_file", lambda path: fs.Word2Vec(corpus_file=path)),
+        ("folder", lambda path: fs.Word2Vec(WORDS, folder=path)),
+        ("checkpoint", lambda path: fs.Word2Vec(checkpoint=path)),
+        ("path", fs.Word2Vec.load),
+        ("path", WV.save),
+        ("path", fs.KeyedVectors.load),
+        ("path", lambda path: WV.plot(path=path)),
+        ("fname", WV.save_word2vec_format),
+        ("fvocab", lambda path: WV.save_word2vec_format("never.txt", path)),
+        ("fname", fs.KeyedVectors.load_word2vec_format),
+        ("fvocab", lambda path: fs.KeyedVectors.load_word2vec_format("never.txt", path)),
+        ("analogies", WV.evaluate_word_analogies),
+        ("pairs", WV.evaluate_word_pairs),
+    ],
+)
+def test_paths(name, use, path):
+    of = "folder" if name == "folder" else "file"
+    with raises(TypeError, f"{name} must be the path of a {of}, got {path!r}"):
+        use(path)
