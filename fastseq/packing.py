@@ -21,6 +21,9 @@ import numpy as np
 from fastseq.backend import kernels
 
 
+LONG = 8192  # steps or rows
+
+
 class Buffers:
     """Arrays that are kept from call to call, so that memory need not be mapped in each time.
 
@@ -214,12 +217,9 @@ class StillPadded(Ragged):
         return time_major.swapaxes(0, 1) if self._batch_first else time_major
 
 
-LONG = 8192  # steps or rows: a packing of more is quickly made, compared with the walk over them
-
-
 def _dense(lead, batch_first):
-    make = Dense if lead[0] > LONG or lead[-1] > LONG else _short_dense
-    return make(lead, batch_first)
+    # Those of long batches are quickly made, compared with the walk, and take memory.
+    return (_short_dense if lead[0] < LONG > lead[-1] else Dense)(lead, batch_first)
 
 
 _short_dense = lru_cache(maxsize=32)(Dense)

@@ -248,7 +248,7 @@ class Stack(Module):
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
-        finals = [np.empty_like(state) for state in states]
+        finals = list(map(np.empty_like, states))
         first, last = states, finals  # of a layer's tokens
         passes = []
         if lookup is not None:
