@@ -20,7 +20,6 @@ import numpy as np
 
 from fastseq.backend import kernels
 
-
 LONG = 8192  # steps or rows
 
 
