@@ -196,6 +196,11 @@ class Attention(Module):
         self._memory_size = checks.positive_int("memory_size", memory_size)
         self._dtype = checks.float_dtype(dtype)
 
+    def _set_attention_size(self, size):
+        size = self._query_size if size is None else size
+        self._attention_size = checks.positive_int("attention_size", size)
+        return self._attention_size
+
     def _make_parameters(self, shapes, rng):
         """Uniform as those of Linear; biases start as zeros."""
         self._parameters = Parameters(shapes, self._dtype)
@@ -263,9 +268,51 @@ class PaddedAttention(Attention):
         return self._take_in(memory, lengths).of_rows
 
 
+class HiddenAttention(PaddedAttention):
+    """Common to those of them whose scores come from one hidden layer."""
+
+    attention_size = fixed("attention_size")
+
+    def _hidden_shapes(self, **of_layer):
+        """Those of the parameters; others of the layer come between weights and bias."""
+        size = self._attention_size
+        shapes = {"weight_query": (size, self._query_size)}
+        shapes |= {"weight_key": (size, self._memory_size), **of_layer}
+        return shapes | {"bias_key": (size,), "weight_score": (size,)}
+
+    def _project_memory(self, m):
+        return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
+
+    def _finish_back(self, tape, d_context, dq, d_keys, **own):
+        """Add the projections' gradients, and ``own``; those of the query and of the memory."""
+        (query, m, weights), parameters = tape, self._parameters
+        with parameters.grads_lock:
+            grads = parameters.grads
+            for name, gradient in own.items():
+                grads[name][...] += gradient
+            add_projection_gradients(dq, query, grads["weight_query"])
+            add_projection_gradients(d_keys, m, grads["weight_key"], grads["bias_key"])
+        dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
+        dm += project(d_keys, parameters["weight_key"].T)
+        return project(dq, parameters["weight_query"].T), rows_first(dm)
+
+
 def rows_first(array):
     """From (T, B, ...) to (B, T, ...), or back."""
     return np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def weigh(weights, m):
+    """Of weights (T, B, S) and memory (B, S, E) the context (T, B, E)."""
+    return rows_first(rows_first(weights) @ m)
+
+
+def weights_gradient(d_context, d_weights, m):
+    """The weights' (T, B, S): through the context, and their own if there is one."""
+    d = rows_first(rows_first(d_context) @ m.swapaxes(1, 2))
+    if d_weights is not None:
+        d += d_weights
+    return d
 
 
 def real_memory(memory, lengths):
@@ -398,8 +445,7 @@ class AdditiveAttention(ContentAttention):
         seed: int | None = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
-        size = self._query_size if attention_size is None else attention_size
-        size = self._attention_size = checks.positive_int("attention_size", size)
+        size = self._set_attention_size(attention_size)
         self._bias = checks.flag("bias", bias)
         shapes = {"weight_query": (size, self._query_size)}
         shapes |= {"weight_key": (size, self._memory_size), "weight_score": (size,)}
@@ -477,8 +523,7 @@ class ConcatAttention(ContentAttention):
         seed: int | None = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
-        size = self._query_size if attention_size is None else attention_size
-        size = self._attention_size = checks.positive_int("attention_size", size)
+        size = self._set_attention_size(attention_size)
         shapes = {
             "weight_concat": (size, self._query_size + self._memory_size),
             "weight_score": (size,),

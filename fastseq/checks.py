@@ -43,12 +43,12 @@ def _is_import(frame):
 def integer(name, value):
     """The value as an int."""
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     try:
         return operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
+            f"{name} must be an integer, got {shown(value)} of type {type(value).__name__}"
         ) from None
 
 
@@ -71,11 +71,11 @@ def not_negative_int(name, value):
 def number(name, value, expected="a number"):
     """The value as a float."""
     if isinstance(value, (bool, np.bool_, str, bytes)):
-        raise TypeError(f"{name} must be {expected}, got {value!r}")
+        raise TypeError(f"{name} must be {expected}, got {shown(value)}")
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be {expected}, got {value!r}") from None
+        raise TypeError(f"{name} must be {expected}, got {shown(value)}") from None
 
 
 def _number_with(name, value, expected, holds):
@@ -126,7 +126,7 @@ def flag(name, value):
     if value is True or value is False:
         return value
     if not isinstance(value, np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -134,9 +134,9 @@ def choice(name, value, options, *, or_none=False):
     """The value, one of some strings; ``or_none`` tells that None is one where it is no choice."""
     expected = ", ".join(map(repr, options)) + " or None" * or_none
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {expected}, got {value!r}")
+        raise TypeError(f"{name} must be one of {expected}, got {shown(value)}")
     if value not in options:
-        raise ValueError(f"{name} must be one of {expected}, got {value!r}")
+        raise ValueError(f"{name} must be one of {expected}, got {shown(value)}")
     return value
 
 
@@ -148,10 +148,10 @@ def options(given, known, elsewhere=(), where=""):
         raise TypeError(f"options must be among {', '.join(known)}, got {wrong!r}{hint}")
 
 
-def path(name, value):
-    """The path of a file as a string; a number would be taken for an open file."""
+def path(name, value, of="file", hint=""):
+    """The path of a file or folder as a string; a number would be taken for an open file."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be the path of a file, got {value!r}")
+        raise TypeError(f"{name} must be the path of a {of}, got {shown(value)}{hint}")
     return os.fspath(value)
 
 
@@ -214,6 +214,13 @@ def explained(name="", **ways_out):
 # --- what messages say --------------------------------------------------------------------------
 
 
+def shown(value):
+    """A value in a message: an array by its shape alone."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array {value.shape} of {value.dtype}"
+    return repr(value)
+
+
 def first(array, found):
     """The index of the first element for which ``found``, of the same shape, is True."""
     return np.unravel_index(np.argmax(found), array.shape)
@@ -250,9 +257,12 @@ def _read(name, value, expected):
     try:
         return np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths
+        hint = "pad nested sequences to one length"
+        if hasattr(value, "batch_sizes"):  # PyTorch's PackedSequence
+            hint = "give the padded array, and lengths beside it"
         raise ValueError(
             f"{name} must be {expected}, got {type(value).__name__}, which NumPy can't read: "
-            f"{error}; pad nested sequences to one length"
+            f"{error}; {hint}"
         ) from error
     except (TypeError, RuntimeError) as error:  # what tensors of other libraries say
         is_short = str(getattr(value, "dtype", "")).endswith("bfloat16")  # NumPy has none
@@ -307,6 +317,8 @@ def integers(name, value, expected="an array of integers"):
     array = _read(name, value, expected)
     if array.dtype.kind not in "iu" and array.size:  # an empty list has dtype float64
         way_out = f"convert them first, as with np.asarray({name}, np.int64)"
+        if array.dtype.kind == "O":  # such as a generator, or a list with None in it
+            way_out = "give a list or an array of integers"
         if name.endswith("lengths") and array.dtype.kind == "b":
             way_out = "count the steps of a mask first, as with mask.sum over its time axis"
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}; {way_out}")
@@ -436,8 +448,10 @@ def state_dict(value, names, hint=lambda unexpected: "", optional=()):
     ``hint`` gets the unexpected names and may say what is wrong with them.
     """
     if not isinstance(value, Mapping):
+        is_path = isinstance(value, (str, os.PathLike))
+        hint = "; read the file first, as with fs.load_tensors(path)" * is_path
         raise TypeError(
-            f"state_dict must be a mapping from names to arrays, got {type(value).__name__}"
+            f"state_dict must be a mapping from names to arrays, got {type(value).__name__}{hint}"
         )
     missing = [name for name in names if name not in value]
     unexpected = [name for name in value if name not in names and name not in optional]

@@ -450,7 +450,7 @@ def _check_resources(workers, memory_limit, folder, progress):
     if memory_limit is None:
         memory_limit = default_limit()
     memory_limit = checks.not_negative_int("memory_limit", memory_limit)
-    if folder is not None and not os.path.isdir(folder):
+    if folder is not None and not os.path.isdir(checks.path("folder", folder, "folder")):
         raise ValueError(f"folder must be a folder, or None, got {os.fspath(folder)!r}")
     if progress is not None:
         checks.flag("progress", progress)

@@ -65,12 +65,8 @@ class TextFile:
     longest_piece = PIECE
 
     def __init__(self, path):
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(
-                f"path must be a string or a path, got {type(path).__name__}; "
-                "lists of words are for Corpus.from_sentences"
-            )
-        self.path = os.fspath(path)
+        hint = "; lists of words are for Corpus.from_sentences"
+        self.path = checks.path("path", path, hint=hint)
         self.name = files.display_name(path)
         self.threads = True
         # for errors: whole lines, and bytes of the last one, before the chunk in question

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.attention import (
-    PaddedAttention,
-    add_projection_gradients,
-    masked_softmax,
-    project,
-    rows_first,
-)
+from fastseq.attention import HiddenAttention, masked_softmax, project, weigh, weights_gradient
 from fastseq.losses import Loss, LossBackprop
-from fastseq.module import fixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -23,7 +16,7 @@ if TYPE_CHECKING:
     from fastseq.attention_memory import AttentionMemory
 
 
-class CoverageAttention(PaddedAttention):
+class CoverageAttention(HiddenAttention):
     r"""Additive attention that sees the sum of earlier weights (See et al., 2017).
 
     .. math::
@@ -60,8 +53,6 @@ class CoverageAttention(PaddedAttention):
     >>> dquery, dmemory = backprop(np.zeros_like(context), from_loss())
     """
 
-    attention_size = fixed("attention_size")
-
     def __init__(
         self,
         query_size: int,
@@ -72,11 +63,8 @@ class CoverageAttention(PaddedAttention):
         seed: int | None = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
-        size = self._query_size if attention_size is None else attention_size
-        size = self._attention_size = checks.positive_int("attention_size", size)
-        shapes = {"weight_query": (size, self._query_size)}
-        shapes |= {"weight_key": (size, self._memory_size), "weight_coverage": (size,)}
-        shapes |= {"bias_key": (size,), "weight_score": (size,)}
+        size = self._set_attention_size(attention_size)
+        shapes = self._hidden_shapes(weight_coverage=(size,))
         self._make_parameters(shapes, checks.generator(seed))
 
     def __repr__(self):
@@ -122,9 +110,6 @@ class CoverageAttention(PaddedAttention):
         checks.shape("coverage", coverage, shape, "(B, S)")
         return coverage
 
-    def _project_memory(self, m):
-        return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
-
     def _attend(self, query, memory, lengths, coverage=None):
         parameters, (m, keys, lengths) = self._parameters, self._padded(memory, lengths)
         q = project(query, parameters["weight_query"])
@@ -137,8 +122,7 @@ class CoverageAttention(PaddedAttention):
             scores = self._hidden(q[t], keys, so_far) @ parameters["weight_score"]
             weights[t] = masked_softmax(scores, mask)
             so_far = so_far + weights[t]
-        context = rows_first(rows_first(weights) @ m)
-        return context, weights, (query, m, q, keys, covered, weights)
+        return weigh(weights, m), weights, (query, m, q, keys, covered, weights)
 
     def _hidden(self, q, keys, coverage):
         """One step's hidden layer (B, S, A)."""
@@ -151,13 +135,8 @@ class CoverageAttention(PaddedAttention):
         parameters = self._parameters
         dq, d_keys = np.empty_like(q), np.zeros_like(keys)
         later = np.zeros(covered.shape[1:], covered.dtype)
-        dv, d_coverage_weight = (
-            np.zeros_like(parameters["weight_score"]),
-            np.zeros_like(parameters["weight_score"]),
-        )
-        d = rows_first(rows_first(d_context) @ m.swapaxes(1, 2))
-        if d_weights is not None:
-            d += d_weights
+        dv, d_coverage_weight = (np.zeros(keys.shape[2], keys.dtype) for _ in range(2))
+        d = weights_gradient(d_context, d_weights, m)
         for t in reversed(range(len(query))):
             d_now = d[t] + later  # all later coverages contain these weights
             d_scores = weights[t] * (d_now - (weights[t] * d_now).sum(axis=1, keepdims=True))
@@ -168,15 +147,8 @@ class CoverageAttention(PaddedAttention):
             dv += np.tensordot(d_scores, hidden, axes=2)
             d_coverage_weight += np.tensordot(covered[t], dz, axes=2)
             later += dz @ parameters["weight_coverage"]
-        with parameters.grads_lock:
-            grads = parameters.grads
-            grads["weight_score"][...] += dv
-            grads["weight_coverage"][...] += d_coverage_weight
-            add_projection_gradients(dq, query, grads["weight_query"])
-            add_projection_gradients(d_keys, m, grads["weight_key"], grads["bias_key"])
-        dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
-        dm += project(d_keys, parameters["weight_key"].T)
-        return project(dq, parameters["weight_query"].T), rows_first(dm)
+        own = {"weight_score": dv, "weight_coverage": d_coverage_weight}
+        return self._finish_back((query, m, weights), d_context, dq, d_keys, **own)
 
 
 class CoverageLoss(Loss):

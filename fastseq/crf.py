@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastseq import checks, packing
+from fastseq import checks
 from fastseq.losses import LossBackprop
 from fastseq.module import Module, fixed
+from fastseq.packing import Buffers, last_tokens, pack, rows_of_tokens, tokens_before
 from fastseq.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class CRF(Module):
         chain = self._read_chain(emissions, lengths)
         array = checks.integers("tags", tags)
         checks.shape("tags", array, chain.lead, "of the emissions without their last axis")
-        tags = chain.packed.gather_indices(array).astype(np.int64)
+        tags = chain.packing.gather_indices(array).astype(np.int64)
         if tags.size and (tags.min() < 0 or tags.max() >= self._num_tags):
             wrong = tags[(tags < 0) | (tags >= self._num_tags)][0]
             raise ValueError(
@@ -232,9 +233,9 @@ class _Chain:
 
     def __init__(self, emissions, lengths, parameters):
         self.lead, self._dtype = emissions.shape[:-1], emissions.dtype
-        self.packed = packing.pack(self.lead, lengths, False)
-        buffers = packing.Buffers(self._dtype)
-        self._emissions = self.packed.gather(emissions, buffers, "emissions").astype(np.float64)
+        self.packing = pack(self.lead, lengths, False)
+        buffers = Buffers(self._dtype)
+        self._emissions = self.packing.gather(emissions, buffers, "emissions").astype(np.float64)
         self._start, self._end, self._transitions = (
             parameters[name].astype(np.float64)
             for name in ("start_transitions", "end_transitions", "transitions")
@@ -242,15 +243,11 @@ class _Chain:
         # products work with factors of at most 1, so that none overflows
         self._shift = self._check_range()
         self._factors = np.exp(self._transitions - self._shift)
-        self._offsets = self.packed.offsets
+        self._offsets = self.packing.offsets
         self._rows = rows = np.diff(self._offsets)  # of each step
-        # of each token after the first step, the one before it in its row
-        self._later = np.arange(rows[:1].sum(), len(self._emissions))
-        self._before = self._later - np.repeat(rows[:-1], rows[1:])
-        # rows are sorted by falling length: the same row has the same place in every step
-        places = np.arange(rows[:1].sum())
-        lengths = (rows[:, None] > places).sum(axis=0)
-        self._last = self._offsets[lengths - 1] + places
+        self._later = np.arange(rows[:1].sum(), len(self._emissions))  # behind the first step
+        self._before = tokens_before(self._offsets)
+        self._last = last_tokens(self._offsets)
 
     def _check_range(self):
         """The largest of the transitions, which must not differ too much."""
@@ -268,7 +265,7 @@ class _Chain:
 
     def padded(self, tokens):
         """An array (N, K) as (T, B, K)."""
-        return self.packed.scatter(tokens.astype(self._dtype))
+        return self.packing.scatter(tokens.astype(self._dtype))
 
     # --- sums over all sequences ----------------------------------------------------------------
 
@@ -297,8 +294,7 @@ class _Chain:
 
     def _row_totals(self):
         """The total of each token's row, (N, 1)."""
-        places = np.arange(len(self._emissions)) - np.repeat(self._offsets[:-1], self._rows)
-        return self.totals[places, None]
+        return self.totals[rows_of_tokens(self._offsets), None]
 
     def marginals(self):
         """The probability of each tag of each token, (N, K)."""
@@ -354,7 +350,7 @@ class _Chain:
         return self._padded_tags(tags)
 
     def _padded_tags(self, tags):
-        padded = self.packed.scatter(tags[:, None].astype(np.float64) + 1)
+        padded = self.packing.scatter(tags[:, None].astype(np.float64) + 1)
         return padded[..., 0].astype(np.int64) - 1
 
 

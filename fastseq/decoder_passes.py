@@ -6,20 +6,29 @@ size, A attention size, F size of what is fed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from fastseq import module, packing, stack
+from fastseq import module, stack
 from fastseq.backend import kernels
+from fastseq.packing import (
+    Buffers,
+    Dense,
+    Ragged,
+    last_tokens,
+    pack,
+    rows_of_tokens,
+    tokens_before,
+)
 from fastseq.sources import Sources
 
 
 class Run(NamedTuple):
     """What a pass forward leaves for the way back."""
 
-    packed: Any
-    buffers: packing.Buffers
+    packing: Dense | Ragged
+    buffers: Buffers
     memory: Sources
     states: list  # h0, for the LSTM c0, where an output is fed that one's first
     given: bool  # whether the user gave what is fed first
@@ -75,26 +84,26 @@ class DecoderPasses(stack.Stack):
 
     def _run_over(self, x, lengths, memory, states, given, training):
         """Run over x (T, B, I), and over what the sources offer; a Run, and the final states."""
-        packed, buffers = packing.pack(x.shape[:2], lengths, False), self._pool.borrow()
-        states = [packed.sort(s) for s in states]
+        packing, buffers = pack(x.shape[:2], lengths, False), self._pool.borrow()
+        states = [packing.sort(s) for s in states]
         weight, _ = self._of_attention(self._own[0])
         run = Run(
-            packed,
+            packing,
             buffers,
             memory,
             states,
             given,
             self._keys(memory),
             None if weight is None else np.ascontiguousarray(weight),
-            self._inputs(packed.gather(x, buffers, "x"), buffers),
-            buffers.get("attended", (packed.tokens, self.memory_size + self.hidden_size)),
-            packed.result(buffers, "alignments", memory.longest, self._dtype),
-            packed.result(buffers, "y", self.hidden_size, self._dtype),
-            self._queries(buffers, packed.tokens) if training else None,
-            self._arrays_to_save(buffers, 0, packed.tokens) if training else self._not_saved,
+            self._inputs(packing.gather(x, buffers, "x"), buffers),
+            buffers.get("attended", (packing.tokens, self.memory_size + self.hidden_size)),
+            packing.result(buffers, "alignments", memory.longest, self._dtype),
+            packing.result(buffers, "y", self.hidden_size, self._dtype),
+            self._queries(buffers, packing.tokens) if training else None,
+            self._arrays_to_save(buffers, 0, packing.tokens) if training else self._not_saved,
         )
         finals = [s.copy() for s in states]
-        if packed.tokens:
+        if packing.tokens:
             forward, _ = self._way()
             forward(run, finals)
         return run, finals
@@ -110,19 +119,19 @@ class DecoderPasses(stack.Stack):
     def _results(self, run, finals):
         if not run.given and self._feeds_output:
             finals = finals[:-1]
-        packed = run.packed
-        state = self._hand_out(finals, packed.unsort)
-        return packed.scatter(run.y), state, packed.scatter(run.alignments)
+        packing = run.packing
+        state = self._hand_out(finals, packing.unsort)
+        return packing.scatter(run.y), state, packing.scatter(run.alignments)
 
     def _back(self, run, dy, dstates, d_alignments, input_grad):
         """dx (N, I) or None, dmemory, and ``dstates``, which become the initial states'."""
-        packed, buffers, memory = run.packed, run.buffers, run.memory
-        dx = packed.result(buffers, "dx", self.input_size, self._dtype) if input_grad else None
+        packing, buffers, memory = run.packing, run.buffers, run.memory
+        dx = packing.result(buffers, "dx", self.input_size, self._dtype) if input_grad else None
         d_values = np.zeros_like(memory.values)
         grads = self._own[1]
         d_keys = d_values if run.keys is memory.values else np.zeros_like(run.keys)
         with self._parameters.grads_lock:
-            if packed.tokens:
+            if packing.tokens:
                 _, back = self._way()
                 d_queries, asked = back(run, dy, dstates, d_alignments, dx, d_keys, d_values)
                 kernels().add_linear_gradients(
@@ -151,7 +160,7 @@ class DecoderPasses(stack.Stack):
         if fed is None:
             self._find_output(run)
         else:
-            _copy_last(run.y, run.packed.offsets, fed)
+            _copy_last(run.y, run.packing.offsets, fed)
 
     def _scan_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
         d_attended = run.buffers.get("d_attended", run.attended.shape)
@@ -162,8 +171,8 @@ class DecoderPasses(stack.Stack):
         else:
             d_fed_outputs = dy
             d_attended.fill(0)
-            _add_to_last(dy, run.packed.offsets, dfed)
-            not_run = np.diff(run.packed.offsets[:2])[0]
+            _add_to_last(dy, run.packing.offsets, dfed)
+            not_run = np.diff(run.packing.offsets[:2])[0]
             kept = dfed[not_run:].copy()
         d_queries = None
         if run.queries is not None:
@@ -206,11 +215,11 @@ class DecoderPasses(stack.Stack):
             run.keys,
             memory.values,
             self._own[0].get("weight_score"),
-            run.packed.order,
+            run.packing.order,
             memory.offsets,
             run.query_weight,
             self._output() if feeds else None,
-            run.packed.offsets,
+            run.packing.offsets,
             run.attended,
             run.alignments,
             run.y if feeds else None,
@@ -222,25 +231,24 @@ class DecoderPasses(stack.Stack):
         if self.query == "current":
             np.copyto(asked, h)
             return asked
-        offsets = run.packed.offsets
-        first, rows = offsets[1], packing.rows_of_tokens(offsets)
+        offsets = run.packing.offsets
+        first = offsets[1]
         asked[:first] = run.states[0][0, :first]
-        before = np.repeat(offsets[:-2], np.diff(offsets[1:]))
-        asked[first:] = h[before + rows[first:]]
+        asked[first:] = h[tokens_before(offsets)]
         return asked
 
     # --- unfed: all steps at once -----------------------------------------------------------
 
     def _attend_at_once(self, run, finals):
         """Nothing is fed: the cell runs by itself, then all steps look at their sources."""
-        packed, buffers, size = run.packed, run.buffers, self.memory_size
-        h = buffers.get("h", (packed.tokens, self.hidden_size))
-        context = buffers.get("context", (packed.tokens, size))
-        given = (run.x, *run.states, self._weights[0], packed.offsets, (False,), *self._option)
+        packing, buffers, size = run.packing, run.buffers, self.memory_size
+        h = buffers.get("h", (packing.tokens, self.hidden_size))
+        context = buffers.get("context", (packing.tokens, size))
+        given = (run.x, *run.states, self._weights[0], packing.offsets, (False,), *self._option)
         getattr(kernels(), self._kind.forward)(*given, h, *finals, *run.saved)
         query = h
         if run.query_weight is not None:
-            query = buffers.get("queries", (packed.tokens, self.attention_size))
+            query = buffers.get("queries", (packing.tokens, self.attention_size))
             kernels().multiply_rows(h, run.query_weight, None, query)
         arguments = self._attention_arguments(run, query)
         kernels().attention_forward(*arguments, run.alignments, context)
@@ -248,7 +256,7 @@ class DecoderPasses(stack.Stack):
         self._find_output(run)
 
     def _attend_at_once_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
-        buffers, size, tokens = run.buffers, self.memory_size, run.packed.tokens
+        buffers, size, tokens = run.buffers, self.memory_size, run.packing.tokens
         d_attended = buffers.get("d_attended", run.attended.shape)
         self._output_back(run, dy, d_attended)
         h, dh = (buffers.get(name, (tokens, self.hidden_size)) for name in ("h", "d_h"))
@@ -272,7 +280,7 @@ class DecoderPasses(stack.Stack):
             through = buffers.get("through_queries", dh.shape)
             kernels().multiply_rows(d_query, run.query_weight.T, None, through)
         dh += through
-        given = (run.x, *run.states, self._weights[0], run.packed.offsets, (False,), *self._option)
+        given = (run.x, *run.states, self._weights[0], run.packing.offsets, (False,), *self._option)
         getattr(kernels(), self._kind.backward)(
             dh, *given, h, *run.saved, dx, *dstates, self._grads[0]
         )
@@ -280,7 +288,7 @@ class DecoderPasses(stack.Stack):
 
     def _attention_arguments(self, run, query):
         memory, v = run.memory, self._own[0].get("weight_score")
-        sources = run.packed.order[packing.rows_of_tokens(run.packed.offsets)]
+        sources = run.packing.order[rows_of_tokens(run.packing.offsets)]
         return query, run.keys, memory.values, v, sources, memory.offsets
 
     # --- outputs, queries and keys ----------------------------------------------------------
@@ -349,18 +357,11 @@ class DecoderPasses(stack.Stack):
         return arrays[0], arrays[1] if len(arrays) > 1 else None, fed
 
 
-def _last_tokens(offsets):
-    """Each row's last token, for the rows that have any."""
-    rows = np.diff(offsets)
-    steps = np.searchsorted(-rows, -np.arange(rows[0]), side="left") - 1
-    return offsets[steps] + np.arange(rows[0])
-
-
 def _copy_last(tokens, offsets, out):
-    last = _last_tokens(offsets)
+    last = last_tokens(offsets)
     out[: len(last)] = tokens[last]
 
 
 def _add_to_last(tokens, offsets, rows):
-    last = _last_tokens(offsets)
+    last = last_tokens(offsets)
     tokens[last] += rows[: len(last)]

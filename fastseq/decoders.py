@@ -312,23 +312,23 @@ class DecoderBackprop(module.Backprop):
             If an argument has the wrong type, dtype or shape; it can still run after that.
         """
         layer, run = self._owner, self._read_tape()
-        (packed, buffers), (y_shape, weights_shape) = (run.packed, run.buffers), self._shape
+        (packing, buffers), (y_shape, weights_shape) = (run.packing, run.buffers), self._shape
         input_grad = checks.flag("input_grad", input_grad)
         dy = self._read("dy", dy, y_shape, "of y")
         if dweights is not None:
             dweights = self._read("dweights", dweights, weights_shape, "of the weights")
-        dstates, _ = layer._read_decoder_states("dstate", dstate, packed.rows)
+        dstates, _ = layer._read_decoder_states("dstate", dstate, packing.rows)
         self._use_up()
-        own = buffers.get("own dy", (packed.tokens, layer.hidden_size))
-        np.copyto(own, packed.gather(dy, buffers, "dy"))
-        dstates = [packed.sort(array).copy() for array in dstates]  # the kernels write there
+        own = buffers.get("own dy", (packing.tokens, layer.hidden_size))
+        np.copyto(own, packing.gather(dy, buffers, "dy"))
+        dstates = [packing.sort(array).copy() for array in dstates]  # the kernels write there
         if dweights is not None:
-            dweights = packed.gather(dweights, buffers, "dweights")
+            dweights = packing.gather(dweights, buffers, "dweights")
         dx, dmemory = layer._back(run, own, dstates, dweights, input_grad)
-        dx = None if dx is None else packed.scatter(dx)
+        dx = None if dx is None else packing.scatter(dx)
         if layer._feeds_output and not run.given:
             dstates = dstates[:-1]
-        dstate = layer._hand_out(dstates, packed.unsort)
+        dstate = layer._hand_out(dstates, packing.unsort)
         layer._pool.give_back(buffers)
         return dx, dmemory, dstate
 

@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
+from fastseq import checks
+
 STDIN = "-"
 STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}  # and /dev/fd/N
 
@@ -53,8 +55,6 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     ValueError
         If it isn't UTF-8, is damaged or cut off (when compressed), or empty; names file and line.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a string or a path, got {type(path).__name__}")
     number = 0
     with opened(path) as (file, damages, _):
         try:
@@ -119,7 +119,7 @@ def blocks(path: str | os.PathLike, size: int) -> Iterator[tuple[bytes, int]]:
 @contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...], Callable]]:
     """A file's bytes, the exceptions its decompression may raise, how far it is on the disk."""
-    name = os.fspath(path)
+    name = checks.path("path", path)
     with contextlib.ExitStack() as stack:
         if name == STDIN:
             yield standard_input(), (), lambda: 0  # not ours to close
@@ -295,6 +295,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     OSError
         If the data can't be written; the old file is as it was.
     """
+    checks.path("path", path)
     if _is_stream(path):
         number = _descriptor(path)
         # a copy of the stream, which goes on where it is: opened anew it would begin at 0

@@ -152,6 +152,8 @@ class History:
         OSError
             If the picture can't be written.
         """
+        if path is not None:
+            checks.path("path", path)
         try:
             from matplotlib.figure import Figure  # pyplot would look for a display
         except ImportError as error:

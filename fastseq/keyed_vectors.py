@@ -107,6 +107,7 @@ class KeyedVectors(SimilarKeys):
         ValueError
             If a line is something else; the message names file and line.
         """
+        checks.path("analogies", analogies)
         known = vector_evaluation.Known(self, restrict_vocab, case_insensitive)
         return vector_evaluation.analogies(known, analogies, dummy4unknown)
 
@@ -145,6 +146,7 @@ class KeyedVectors(SimilarKeys):
         ValueError
             If a line is something else, or there are not two pairs of known words.
         """
+        checks.path("pairs", pairs)
         known = vector_evaluation.Known(self, restrict_vocab, case_insensitive)
         return vector_evaluation.pairs(known, pairs, delimiter, dummy4unknown)
 
@@ -183,6 +185,8 @@ class KeyedVectors(SimilarKeys):
         """
         from fastseq import vector_plots
 
+        if path is not None:
+            checks.path("path", path)
         keys = self.index_to_key[:100] if keys is None else key_list("keys", keys)
         figure = vector_plots.draw(keys, vector_plots.project(self[keys], method, seed))
         if path is not None:
@@ -227,6 +231,7 @@ class KeyedVectors(SimilarKeys):
         OSError
             If the file can't be written; the old one is as it was.
         """
+        _check_names(fname, fvocab)
         checks.flag("binary", binary)
         checks.flag("write_header", write_header)
         if fvocab is not None and sort_attr not in self.expandos:
@@ -286,6 +291,7 @@ class KeyedVectors(SimilarKeys):
         ValueError
             If it is truncated, damaged, or something else; the message names file and line.
         """
+        _check_names(fname, fvocab)
         words, vectors = word2vec_files.read_word2vec(
             fname,
             binary=checks.flag("binary", binary),
@@ -376,3 +382,9 @@ class KeyedVectors(SimilarKeys):
             raise ValueError(f"{os.fspath(path)}: {error}") from error
         wv.expandos = attributes
         return wv
+
+
+def _check_names(fname, fvocab):
+    checks.path("fname", fname)
+    if fvocab is not None:
+        checks.path("fvocab", fvocab)

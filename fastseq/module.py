@@ -73,6 +73,8 @@ _NO_AUTOGRAD = (
     "Embedding.from_pretrained(table, freeze=True) with its table"
 )
 
+_ON_CPUS = "all arrays are NumPy's, in memory, and a dtype is chosen when a module is made"
+
 _OURS = ("_parameters", "_rng", "_dtype")  # attributes of instances that have a meaning here
 
 
@@ -132,6 +134,7 @@ class Module:
 
     training, train, eval = Elsewhere(_MODES), Elsewhere(_MODES), Elsewhere(_MODES)
     requires_grad = Elsewhere(_NO_AUTOGRAD)
+    to, cpu, cuda = Elsewhere(_ON_CPUS), Elsewhere(_ON_CPUS), Elsewhere(_ON_CPUS)
     zero_grad = Elsewhere("gradients are those of the parameters, use parameters.zero_grad()")
 
     _children: Mapping[str, Module] = {}

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.attention import (
-    PaddedAttention,
-    add_projection_gradients,
-    project,
-    rows_first,
-)
+from fastseq.attention import HiddenAttention, project, weigh, weights_gradient
 from fastseq.elementwise import sigmoid
 from fastseq.module import fixed
 
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
     from fastseq.attention_memory import AttentionMemory
 
 
-class MonotonicAttention(PaddedAttention):
+class MonotonicAttention(HiddenAttention):
     r"""Attention that goes through the memory once, from start to end (Raffel et al., 2017).
 
     A query goes on from where the last one stopped, and stops at a position with probability
@@ -84,7 +79,6 @@ class MonotonicAttention(PaddedAttention):
     >>> dquery, dmemory = backprop(np.ones_like(context))
     """
 
-    attention_size = fixed("attention_size")
     noise = fixed("noise")
 
     def __init__(
@@ -99,18 +93,12 @@ class MonotonicAttention(PaddedAttention):
         seed: int | None = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
-        size = self._query_size if attention_size is None else attention_size
-        size = self._attention_size = checks.positive_int("attention_size", size)
+        size = self._set_attention_size(attention_size)
         self._noise = checks.not_negative("noise", noise)
         score_bias = checks.finite("score_bias", score_bias)
         self._rng = checks.generator(seed)
-        shapes = {"weight_query": (size, self._query_size)}
-        shapes |= {
-            "weight_key": (size, self._memory_size),
-            "bias_key": (size,),
-            "weight_score": (size,),
-        }
-        self._make_parameters(shapes | {"scale_score": (1,), "bias_score": (1,)}, self._rng)
+        shapes = self._hidden_shapes() | {"scale_score": (1,), "bias_score": (1,)}
+        self._make_parameters(shapes, self._rng)
         self._parameters["scale_score"].fill(size**-0.5)
         self._parameters["bias_score"].fill(score_bias)
 
@@ -161,9 +149,6 @@ class MonotonicAttention(PaddedAttention):
         weights = decide(p, within(start, lengths))
         return weigh(weights, m), weights
 
-    def _project_memory(self, m):
-        return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
-
     def _read_start(self, start, memory):
         """The weights (B, S) of the query before the first one."""
         shape = memory.shape[1::-1]
@@ -207,9 +192,7 @@ class MonotonicAttention(PaddedAttention):
 
     def _back(self, tape, d_context, d_weights):
         query, m, p, reach, weights, (hidden, cosines, direction) = tape
-        d = rows_first(rows_first(d_context) @ m.swapaxes(1, 2))
-        if d_weights is not None:
-            d += d_weights
+        d = weights_gradient(d_context, d_weights, m)
         d_scores = expect_back(d, p, reach) * p * (1 - p)
         parameters, scale = self._parameters, self._parameters["scale_score"]
         size = self._attention_size
@@ -223,21 +206,15 @@ class MonotonicAttention(PaddedAttention):
         d_direction = scale * np.tensordot(d_scores, hidden, axes=3)
         dv = d_direction - direction * (direction @ d_direction)
         dv /= np.sqrt(np.square(parameters["weight_score"]).sum())
-        with parameters.grads_lock:
-            grads = parameters.grads
-            grads["weight_score"][...] += dv
-            grads["scale_score"][...] += (d_scores * cosines).sum()
-            grads["bias_score"][...] += d_scores.sum()
-            add_projection_gradients(dq, query, grads["weight_query"])
-            add_projection_gradients(d_keys, m, grads["weight_key"], grads["bias_key"])
-        dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
-        dm += project(d_keys, parameters["weight_key"].T)
-        return project(dq, parameters["weight_query"].T), rows_first(dm)
-
-
-def weigh(weights, m):
-    """Of weights (T, B, S) and memory (B, S, E) the context (T, B, E)."""
-    return rows_first(rows_first(weights) @ m)
+        return self._finish_back(
+            (query, m, weights),
+            d_context,
+            dq,
+            d_keys,
+            weight_score=dv,
+            scale_score=(d_scores * cosines).sum(),
+            bias_score=d_scores.sum(),
+        )
 
 
 def within(start, lengths):

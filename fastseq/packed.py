@@ -29,6 +29,12 @@ class Packed:
     def __deepcopy__(self, memo: dict) -> Self:
         return self
 
+    def __getattr__(self, name: str) -> Any:
+        hint = ""
+        if name[:1] != "_" and hasattr(self._layer, name):
+            hint = f": a {type(self).__name__} is there to be called; ask its layer"
+        raise AttributeError(f"there is no {name} here{hint}")
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
             f"a {type(self).__name__} can't be pickled, as it works in memory of this process: "

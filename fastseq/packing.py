@@ -3,9 +3,10 @@
 Kernels want tokens time-major and without padding, rows sorted by falling length (the layout
 in ``reference.py``).  ``Dense`` serves batches whose sequences all have full length: packing
 is a reshape.  ``Ragged`` gathers the real tokens once below the whole stack of layers and
-scatters them once above it, or has the kernels do so a few steps at a time, while the tokens are
-in cache (``place``, ``room``, ``padded``: in inference, as a backward pass needs them all).
-Either way takes time for real tokens only, with no Python loop over T or B.
+scatters them once above it.  ``StillPadded`` leaves that to the kernels of layers, which do it a
+few steps at a time, while the tokens are in cache; without a backward pass, which needs them all.
+There is no Python loop over T or B, and time goes into real tokens only, but for zeros past the
+ends.
 
 T steps, B rows, N tokens, F features.
 """
@@ -69,14 +70,15 @@ class BufferPool:
             self._free.append(buffers)
 
 
-def pack(lead, lengths, batch_first):
+def pack(lead, lengths, batch_first, *, keep_padded=False):
     """The packing of an input with leading axes ``lead``: (T,), (T, B) or (B, T).
 
-    ``lengths`` is None or int64 (B,), checked.
+    ``lengths`` is None or int64 (B,), checked.  ``keep_padded`` is for a layer's forward kernels
+    without a backward pass.
     """
     if lengths is None:
         return _dense(lead, batch_first)
-    ragged = Ragged(lead, lengths, batch_first)
+    ragged = (StillPadded if keep_padded else Ragged)(lead, lengths, batch_first)
     return ragged if ragged.tokens < math.prod(lead) else _dense(lead, batch_first)
 
 
@@ -133,7 +135,7 @@ class Dense:
             return tokens.reshape(steps, rows, tokens.shape[1]).swapaxes(0, 1)
         return tokens.reshape(*self._lead, tokens.shape[1]) if self.batched else tokens
 
-    place, room, padded = gather, result, scatter  # Ragged has faster ways
+    given = gather  # what a layer's kernels take for an array (*lead, F)
 
     def sort(self, state):
         """A state (L, B, H) with its rows in the kernels' order."""
@@ -169,9 +171,7 @@ class Ragged:
         kernels().gather(self._time_major(padded), self.order, self.offsets, tokens)
         return tokens
 
-    def place(self, padded, buffers, name):
-        """As :meth:`gather`, for a layer's forward kernels alone: they do it."""
-        return self._time_major(padded), self.order
+    given = gather
 
     def gather_indices(self, padded):
         rows = self._time_major(padded)[: len(self.offsets) - 1, self.order]
@@ -179,19 +179,6 @@ class Ragged:
 
     def result(self, buffers, name, features, dtype):
         return buffers.get(name, (self.tokens, features))  # scatter copies
-
-    def room(self, buffers, name, features, dtype):
-        """As :meth:`result`, for a layer's forward kernels alone, and for :meth:`padded`."""
-        # No kernel runs without a token, and so none would write the padding.
-        new = np.empty if self.tokens else np.zeros
-        return self._time_major(new((*self._lead, features), dtype)), self.order
-
-    def padded(self, room):
-        """As :meth:`scatter`, which the kernels have done."""
-        time_major, _ = room
-        if not self.batched:
-            return time_major[:, 0]
-        return time_major.swapaxes(0, 1) if self._batch_first else time_major
 
     def scatter(self, tokens):
         padded = np.empty((*self._lead, tokens.shape[1]), tokens.dtype)
@@ -210,11 +197,49 @@ class Ragged:
         return unsorted
 
 
-@lru_cache(maxsize=32)
+class StillPadded(Ragged):
+    """Ragged, but that a layer's forward kernels gather and scatter: they take pairs with padded
+    arrays, ``given`` and ``result``."""
+
+    def given(self, padded, buffers, name):
+        return self._time_major(padded), self.order
+
+    def result(self, buffers, name, features, dtype):
+        return self._time_major(np.empty((*self._lead, features), dtype)), self.order
+
+    def scatter(self, tokens):
+        time_major, _ = tokens
+        if not self.batched:
+            return time_major[:, 0]
+        return time_major.swapaxes(0, 1) if self._batch_first else time_major
+
+
+LONG = 8192  # steps or rows: a packing of more is quickly made, compared with the walk over them
+
+
 def _dense(lead, batch_first):
-    return Dense(lead, batch_first)
+    make = Dense if lead[0] > LONG or lead[-1] > LONG else _short_dense
+    return make(lead, batch_first)
+
+
+_short_dense = lru_cache(maxsize=32)(Dense)
 
 
 def rows_of_tokens(offsets):
     """For each packed token its row of the batch, (N,): those of a step are the first ones."""
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+
+def tokens_before(offsets):
+    """For each packed token behind the first step the one before it in its row."""
+    rows = np.diff(offsets)
+    return np.arange(rows[:1].sum(), offsets[-1]) - np.repeat(rows[:-1], rows[1:])
+
+
+def last_tokens(offsets):
+    """Each row's last packed token, for the rows that have any."""
+    rows = np.diff(offsets)
+    # rows are sorted by falling length: the same row has the same place in every step
+    places = np.arange(rows[:1].sum())
+    lengths = np.searchsorted(-rows, -places)
+    return offsets[lengths - 1] + places

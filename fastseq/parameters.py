@@ -139,8 +139,17 @@ class Parameters(NamedViews):
 
     def __init__(self, shapes, dtype):
         size = sum(map(math.prod, shapes.values()))
-        super().__init__(shapes, np.zeros(size, dtype))
-        self._grads = NamedViews(shapes, np.zeros(size, dtype))
+        try:
+            values, grads = np.zeros(size, dtype), np.zeros(size, dtype)
+        except (MemoryError, ValueError):  # the latter where NumPy can't even count them
+            name = max(shapes, key=lambda name: math.prod(shapes[name]))
+            raise MemoryError(
+                f"there is no memory for {size:,} parameters and their gradients, "
+                f"{2 * size * np.dtype(dtype).itemsize / 2**30:,.1f} GiB; "
+                f"the largest is {name} with shape {shapes[name]}: take smaller sizes"
+            ) from None
+        super().__init__(shapes, values)
+        self._grads = NamedViews(shapes, grads)
         self._stand_alone()
 
     def _stand_alone(self):

@@ -335,7 +335,7 @@ class FrozenPhrases(_Transformation):
         ValueError
             If it holds something else, or is damaged; the message names the file.
         """
-        name = os.fspath(path)
+        name = checks.path("path", path)
         try:
             content = json.loads(Path(path).read_text("utf-8"))
         except ValueError as error:

@@ -33,6 +33,11 @@ class RecurrentLayer(stack.Stack):
     batch_first = module.fixed("batch_first")
     bidirectional = module.fixed("bidirectional")
 
+    flatten_parameters = module.Elsewhere("parameters always lie in one array, parameters.flat")
+    backward = module.Elsewhere(
+        "forward returns a function that goes back: y, state, backprop = layer.forward(x)"
+    )
+
     def __init__(
         self,
         input_size,
@@ -121,7 +126,7 @@ class RecurrentLayer(stack.Stack):
         -------
         y : ndarray, (T, B, D * H), (B, T, D * H) or (T, D * H)
             The top layer's h at each step, forward and reverse side by side; 0 past a
-            sequence's length.
+            sequence's length.  With ``batch_first`` it may be a view with its axes swapped.
         state : like the argument
             The state after each sequence's own last step, in the reverse direction its first.
 
@@ -233,14 +238,13 @@ class RecurrentLayer(stack.Stack):
             lead = x.shape
         if lengths is not None:
             lengths = self._read_lengths(lengths, lead)
-        packing = pack(lead, lengths, self._batch_first)
+        packing = pack(lead, lengths, self._batch_first, keep_padded=not training)
         if state is None:
             states = self._initial_zeros(packing.rows)
         else:
             states = self._read_layer_states("state", state, packing)
         if embedding is None and beside is None:
-            take = packing.gather if training else packing.place
-            return take(x, buffers, "x"), states, packing, None
+            return packing.given(x, buffers, "x"), states, packing, None
         x = packing.gather(x, buffers, "x") if embedding is None else packing.gather_indices(x)
         if beside is not None:
             beside = self._read_beside(beside, packing)
@@ -291,9 +295,16 @@ class RecurrentLayer(stack.Stack):
 
     def _read_lengths(self, lengths, lead):
         if len(lead) == 1:
-            return checks.lengths(lengths, 1, lead[0], "; x has no batch axis")
+            return checks.lengths(lengths, 1, lead[0], "; x has no batch axis: give a list of one")
         rows, steps = lead if self._batch_first else lead[::-1]
-        return checks.lengths(lengths, rows, steps)
+        hint = ""
+        count = len(lengths) if isinstance(lengths, list) else getattr(lengths, "size", None)
+        if count == steps != rows:
+            hint = (
+                f"; x is read as {'(B, T, I)' if self._batch_first else '(T, B, I)'}, "
+                f"with batch_first={not self._batch_first} the other way round"
+            )
+        return checks.lengths(lengths, rows, steps, hint)
 
     def _read_layer_states(self, name, value, packing):
         """The state arrays (L * D, B, H) of an argument that is not None, rows sorted."""

@@ -34,9 +34,10 @@ Saved slots: LSTM ``i f g o``; GRU ``hn r z n``, where ``hn`` is the recurrent p
 candidate (``reset_after``) or the reset state ``r * h`` (otherwise).  RNN saves nothing
 beyond ``y``.
 
-In forward x and y, each or both, may be padded batches instead: pairs ``(padded, order)`` of an
-array (T or more, B, features) and int64 (B,), whose row ``order[r]`` is row r.  Of x the tokens
-alone are read; y is 0 past the end of each sequence.
+In forward, where no backward pass will follow, x and y, each or both, may be padded batches
+instead: pairs ``(padded, order)`` of an array (T or more, B, features), the features side by side,
+and int64 (B,); row ``order[r]`` is row r.  Of x the tokens alone are read; y is 0 past the end of
+each sequence.
 
 Indices in the place of input tokens stand for one-hot rows.  Their product is looked up, not
 multiplied: ``weight_ih`` then is (V, G*H), the transpose of what V inputs would have, and so is
@@ -177,24 +178,26 @@ def look_up(weight, x):
     return weight[x] if x.ndim == 1 else weight[x].sum(axis=1)
 
 
-def _accumulate_weights(grads, dz, x, h_previous):
+def accumulate_weights(grads, dz, x, h_previous):
     """Add the gradients of the two weights and biases from all steps at once."""
     d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads
-    _accumulate_input_weight(d_weight_ih, dz, x)
+    accumulate_input_weight(d_weight_ih, dz, x)
     d_weight_hh += dz.T @ h_previous
     if d_bias_ih is not None:
         d_bias_ih += dz.sum(axis=0)
         d_bias_hh += dz.sum(axis=0)
 
 
-def _accumulate_input_weight(d_weight_ih, dz, x):
+def accumulate_input_weight(d_weight_ih, dz, x):
+    """Add the gradient of the input's weight, or of its rows that were looked up."""
     if x.dtype == np.int64:
-        np.add.at(d_weight_ih, x.reshape(len(x), -1), dz[:, None])
+        np.add.at(d_weight_ih, x if x.ndim == 2 else x[:, None], dz[:, None])
     else:
         d_weight_ih += dz.T @ x
 
 
-def _input_gradient(dx, dz, weight_ih, direction):
+def input_gradient(dx, dz, weight_ih, direction):
+    """Write the input's gradient, if it is wanted; a second direction's is added."""
     if dx is None:
         return
     if direction == 0:
@@ -302,8 +305,8 @@ def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, 
             dz[now] = _activation_gradient(dh_now, out[now], nonlinearity)
             dh[d, :rows] = dz[now] @ weight_hh
         h_previous = _previous_states(out, h0[d], offsets, reverse[d])
-        _accumulate_weights(grads[d], dz, x, h_previous)
-        _input_gradient(dx, dz, weight_ih, d)
+        accumulate_weights(grads[d], dz, x, h_previous)
+        input_gradient(dx, dz, weight_ih, d)
 
 
 # --- LSTM -----------------------------------------------------------------------------------
@@ -355,8 +358,8 @@ def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx,
             g[...] = dg * (1 - g * g)
             dh[d, :rows] = dz[now] @ weight_hh
         h_previous = _previous_states(out, h0[d], offsets, reverse[d])
-        _accumulate_weights(grads[d], dz, x, h_previous)
-        _input_gradient(dx, dz, weight_ih, d)
+        accumulate_weights(grads[d], dz, x, h_previous)
+        input_gradient(dx, dz, weight_ih, d)
 
 
 # --- GRU ------------------------------------------------------------------------------------
@@ -424,19 +427,24 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
             r[...], z[...], n[...] = dr, dz, dn
             dh[d, :rows] = dh_before + saved[now, hidden : 3 * hidden] @ gate_weight
         h_previous = _previous_states(out, h0[d], offsets, reverse[d])
-        dgates, dr_dz = saved[:, hidden:], saved[:, hidden : 3 * hidden]
-        d_new, reset_state = saved[:, :hidden], h_previous
-        if not reset_after:
-            d_new, reset_state = saved[:, 3 * hidden :], saved[:, :hidden]
-        d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads[d]
-        _accumulate_input_weight(d_weight_ih, dgates, x)
-        d_weight_hh[: 2 * hidden] += dr_dz.T @ h_previous
-        d_weight_hh[2 * hidden :] += d_new.T @ reset_state
-        if d_bias_ih is not None:
-            d_bias_ih += dgates.sum(axis=0)
-            d_bias_hh[: 2 * hidden] += dr_dz.sum(axis=0)
-            d_bias_hh[2 * hidden :] += d_new.sum(axis=0)
-        _input_gradient(dx, dgates, weight_ih, d)
+        accumulate_gru_weights(grads[d], saved, x, h_previous, reset_after)
+        input_gradient(dx, saved[:, hidden:], weight_ih, d)
+
+
+def accumulate_gru_weights(grads, saved, x, h_previous, reset_after):
+    """As :func:`accumulate_weights`, of what :func:`gru_backward` has left in ``gates``."""
+    hidden = h_previous.shape[1]
+    dhn, dgates, dr_dz = saved[:, :hidden], saved[:, hidden:], saved[:, hidden : 3 * hidden]
+    # without reset_after slot 0 still holds r * h, the state that the candidate's weight saw
+    d_new, new_state = (dhn, h_previous) if reset_after else (saved[:, 3 * hidden :], dhn)
+    d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads
+    accumulate_input_weight(d_weight_ih, dgates, x)
+    d_weight_hh[: 2 * hidden] += dr_dz.T @ h_previous
+    d_weight_hh[2 * hidden :] += d_new.T @ new_state
+    if d_bias_ih is not None:
+        d_bias_ih += dgates.sum(axis=0)
+        d_bias_hh[: 2 * hidden] += dr_dz.sum(axis=0)
+        d_bias_hh[2 * hidden :] += d_new.sum(axis=0)
 
 
 # --- streaming ------------------------------------------------------------------------------

@@ -47,13 +47,21 @@ LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
 
 
+class Pass(NamedTuple):
+    """A layer's part in a call."""
+
+    given: tuple  # the kernel's first arguments
+    y: np.ndarray
+    saved: list
+    kept: tuple | None  # what dropout let through
+
+
 class Tape(NamedTuple):
     """What the backward pass of a call needs to know of it."""
 
     packing: Dense | Ragged
     buffers: Buffers
-    passes: list[tuple]  # layer by layer: the kernel's first arguments, y, what it saved,
-    # and what dropout let through, or None
+    passes: list[Pass]  # layer by layer
     lookup: Lookup | None
 
 
@@ -62,6 +70,12 @@ def copies(states):
     if len(states) == 1:
         return [states[0].copy()]
     return list(map(np.ndarray.copy, states))
+
+
+_NOT_HERE = {  # arguments of PyTorch's layers
+    "proj_size": "outputs are as wide as the state; put a Linear behind the layer",
+    "device": "all arrays are NumPy's, in memory",
+}
 
 
 class Stack(Module):
@@ -76,6 +90,11 @@ class Stack(Module):
     num_layers = fixed("num_layers")
     bias = fixed("bias")
     dtype = fixed("dtype")
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if {"_kind", "__init__"} <= cls.__dict__.keys():
+            cls.__init__ = checks.explained(cls.__name__, **_NOT_HERE)(cls.__init__)
 
     def __init__(
         self, input_size, hidden_size, num_layers, directions, *, bias, dropout, dtype, seed
@@ -171,7 +190,17 @@ class Stack(Module):
     def _read_states(self, name, value, shape, letters):
         """The state arrays of an argument that is not None, checked; zeros for None in a pair."""
         names = self._kind.states
+        if name == "state" and _looks_like_lengths(value):
+            raise TypeError(
+                f"state must be what a call returned, got {len(value)} integers; "
+                "lengths are given by name: lengths=..."
+            )
         if len(names) == 1:
+            if _is_pair_of_states(value, len(shape)):
+                raise TypeError(
+                    f"{name} must be one array {letters} = {shape}, got a pair; "
+                    "(h, c) is the state of an LSTM alone"
+                )
             return [self._read_state(name, value, shape, letters)]
         if not isinstance(value, (tuple, list)) or len(value) != len(names):
             raise TypeError(
@@ -212,21 +241,19 @@ class Stack(Module):
     def _run(self, x, states, packing, buffers, lookup=None, *, training, cell=None):
         """From x (N, I) and states (L * D, B, H) to y (*lead, D * H), final states, and a tape.
 
-        Without training x may be what ``packing.place`` gives.  With a lookup x are its ids, and
-        its products take the place of the first layer's weights.  ``cell`` are the kernel and
-        packed weights of a PackedLayer.  The tape is what a backward pass needs, None where none
-        will run.
+        x is what ``packing.given`` gives.  With a lookup x are its ids, and its products take the
+        place of the first layer's weights.  ``cell`` are the kernel and packed weights of a
+        PackedLayer.  The tape is what a backward pass needs, None where none will run.
         """
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
-        make = packing.result if training else packing.room
-        output = make(buffers, "y", self._width, self._dtype)
-        finals = copies(states)  # and so they stay without tokens
+        output = packing.result(buffers, "y", self._width, self._dtype)
+        finals = [np.empty_like(state) for state in states]
         first, last = states, finals  # of a layer's tokens
         passes = []
         if lookup is not None:
             weights = [lookup.weights, *weights[1:]]
-        for layer in range(top + 1 if tokens else 0):
+        for layer in range(top + 1):
             # without a backward pass two arrays in turn are enough between the layers
             slot = layer if training else layer % 2
             y = output if layer == top else buffers.get(("y", slot), (tokens, self._width))
@@ -237,12 +264,13 @@ class Stack(Module):
             given = (x, *first, weights[layer], packing.offsets, self._reverse, *self._option)
             forward(*given, y, *last, *saved)
             x, kept = y, None
-            if training and layer < top and self._dropout:
+            if not training:
+                continue
+            if layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
-            passes.append((given, y, saved, kept))
-        if training:
-            return packing.scatter(output), finals, Tape(packing, buffers, passes, lookup)
-        return packing.padded(output), finals, None
+            passes.append(Pass(given, y, saved, kept))
+        tape = Tape(packing, buffers, passes, lookup) if training else None
+        return packing.scatter(output), finals, tape
 
     def _run_back(self, tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.
@@ -299,6 +327,22 @@ def _scale_kept(array, kept, scale):
     """Inverted dropout, in place: the expected value stays."""
     array *= kept
     array *= scale
+
+
+def _looks_like_lengths(value):
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "iu"
+    is_list = isinstance(value, (tuple, list)) and len(value) > 0
+    return is_list and all(isinstance(v, (int, np.integer)) for v in value)
+
+
+def _is_pair_of_states(value, ndim):
+    """Whether it is what an LSTM takes; a list of a layer's states with fewer axes is an array."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(part is None or getattr(part, "ndim", 0) == ndim for part in value)
+    )
 
 
 def _describe(value):

@@ -58,7 +58,13 @@ class Stream(Stepwise):
         self._batch_size = batch_size
         self._layer = layer
         self._shape = (layer.num_layers, batch_size, layer.hidden_size)
-        self._states = [np.zeros(self._shape, layer.dtype) for _ in layer._kind.states]
+        try:
+            self._states = layer._zero_states(self._shape)
+        except (MemoryError, ValueError):
+            raise MemoryError(
+                f"there is no memory for a stream's state of shape {self._shape}: "
+                f"take a smaller batch_size than {batch_size}"
+            ) from None
         self._vectors = batch_size == 1  # whether x may come without its batch axis
         self.reload()
 

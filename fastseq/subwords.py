@@ -189,10 +189,11 @@ class Subwords(Vocabulary):
         ValueError
             If it is no SentencePiece model; the message names the file.
         """
+        name = checks.path("path", path)
         try:
-            return cls(Path(path).read_bytes())
+            return cls(Path(name).read_bytes())
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
 
     @classmethod
     def _check_unit(cls, unit):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fastseq import files
+from fastseq import checks, files
 from fastseq.vocabulary import Vocabulary
 
 ENDINGS = {
@@ -28,7 +28,7 @@ MARKED = 1000  # vectors
 
 def format_of(path):
     """The format that a file's ending says."""
-    path = PurePath(path)
+    path = PurePath(checks.path("path", path))
     ending = path.suffix.lower()
     if ending in COMPRESSED:
         ending = PurePath(path.stem).suffix.lower()

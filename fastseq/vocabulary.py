@@ -327,10 +327,11 @@ class Vocabulary:
         ValueError
             If it holds something else, or is damaged; the message names the file.
         """
+        name = checks.path("path", path)
         try:
-            return cls.from_json(Path(path).read_text("utf-8"))
+            return cls.from_json(Path(name).read_text("utf-8"))
         except ValueError as error:  # also of bytes that are no UTF-8
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
 
     # --- inside -----------------------------------------------------------------------------
 

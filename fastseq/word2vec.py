@@ -193,7 +193,7 @@ class Word2Vec:
         self.compute_loss = checks.flag("compute_loss", compute_loss)
         self.deterministic = checks.flag("deterministic", deterministic)
         self.callbacks = _callbacks(callbacks)
-        self.checkpoint = None if checkpoint is None else os.fspath(checkpoint)
+        self.checkpoint = None if checkpoint is None else checks.path("checkpoint", checkpoint)
         if checkpoint is not None:
             files.check_writable(self.checkpoint)
         self.checkpoint_every = checks.not_negative("checkpoint_every", checkpoint_every)
@@ -282,6 +282,7 @@ class Word2Vec:
         if isinstance(sentences, Corpus):
             return sentences
         if corpus_file is not None:
+            checks.path("corpus_file", corpus_file, hint="; lists of words are for sentences")
             return Corpus.from_file(corpus_file, workers=self.workers, **options, **self._store)
         if isinstance(sentences, (str, bytes)):
             raise TypeError(

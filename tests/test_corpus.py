@@ -526,7 +526,7 @@ def test_files_that_can_not_be_read(backend, tmp_path, write):
         fs.Corpus.from_file(tmp_path / "missing.txt")
     with pytest.raises(IsADirectoryError):
         fs.Corpus.from_file(tmp_path)
-    with raises(TypeError, "path must be a string or a path, got list", "from_sentences"):
+    with raises(TypeError, "path must be the path of a file, got [['a']]", "from_sentences"):
         fs.Corpus.from_file([["a"]])
     whole = gzip.compress(random_text(1).encode())
     with raises(ValueError, "cut.gz: damaged or cut off"):

@@ -120,6 +120,58 @@ def test_other_arguments_than_there_are(call, parts):
         call()
 
 
+x_of_3_rows, h_of_3_rows = np.zeros((T, B, I), np.float32), np.zeros((1, B, H), np.float32)
+
+
+@pytest.mark.parametrize(
+    "call, error, parts",
+    [
+        (lambda: fs.LSTM(3, 2**40), MemoryError, ["weight_hh_l0", "smaller sizes"]),
+        (lambda: fs.GRUCell(3, 2**33), MemoryError, ["GiB", "weight_hh"]),
+        (lambda: fs.RNN(I, H).stream(2**50), MemoryError, ["batch_size", str(2**50)]),
+        (lambda: fs.RNN(I, H).stream(x_of_3_rows), TypeError, ["batch_size", "(4, 3, 2)"]),
+        (lambda: fs.LSTM(I, H, proj_size=2), TypeError, ["got proj_size", "Linear"]),
+        (lambda: fs.GRU(I, H, device="cpu"), TypeError, ["got device", "NumPy's"]),
+        (lambda: fs.LSTM(I, H, 1, True), TypeError, ["LSTM takes", "got True"]),
+        (lambda: fs.LSTMCell(I, H, 2), TypeError, ["LSTMCell takes", "got 2"]),
+        (lambda: fs.LSTM(I, H).load_state_dict("a.pt"), TypeError, ["str", "load_tensors"]),
+        (lambda: fs.LSTM(I, H).to("cpu"), AttributeError, ["no to here", "memory"]),
+        (lambda: fs.LSTM(I, H).flatten_parameters(), AttributeError, ["parameters.flat"]),
+        (lambda: fs.LSTM(I, H).backward(x_of_3_rows), AttributeError, ["layer.forward"]),
+        (lambda: fs.LSTM(I, H).packed().hidden_size, AttributeError, ["ask its layer"]),
+        (lambda: fs.LSTM(I, H).packed().colour, AttributeError, ["no colour here"]),
+    ],
+)
+def test_what_is_elsewhere_or_too_large(call, error, parts):
+    with raises(error, *parts):
+        call()
+
+
+@pytest.mark.parametrize(
+    "cell, state, lengths, batch_first, error, parts",
+    [
+        ("RNN", (h_of_3_rows, None), None, False, TypeError, ["state", "one array", "a pair"]),
+        ("GRU", [h_of_3_rows, h_of_3_rows], None, False, TypeError, ["one array", "LSTM"]),
+        ("GRU", [4, 2, 1], None, False, TypeError, ["3 integers", "lengths=..."]),
+        ("LSTM", np.array([4, 2, 1]), None, False, TypeError, ["3 integers", "lengths=..."]),
+        ("LSTM", None, [3, 3, 1, 2], False, ValueError, ["(4,)", "(T, B, I)", "batch_first=True"]),
+        ("LSTM", None, [3, 3, 1], True, ValueError, ["(3,)", "(B, T, I)", "batch_first=False"]),
+        ("LSTM", None, {1, 2, 3}, False, TypeError, ["lengths", "give a list"]),
+        ("LSTM", None, [1, 2, None], False, TypeError, ["lengths", "give a list"]),
+    ],
+)
+def test_what_one_takes_for_another(cell, state, lengths, batch_first, error, parts):
+    layer = getattr(fs, cell)(I, H, batch_first=batch_first)
+    with raises(error, *parts):
+        layer(x_of_3_rows, state, lengths)
+
+
+def test_a_list_of_states_by_layer_is_an_array(x):
+    layer = fs.GRU(I, H, 2, seed=0)
+    state = np.random.default_rng(1).standard_normal((2, B, H)).astype(np.float32)
+    assert_identical(layer(x, list(state)), layer(x, state))
+
+
 def test_signatures_stay():
     assert list(inspect.signature(fs.StepLR).parameters) == ["optimizer", "step_size", "gamma"]
     assert list(inspect.signature(fs.clip_grad_norm).parameters) == ["parameters", "max_norm"]
@@ -490,3 +542,54 @@ def test_parameters_cannot_be_replaced(make_layer):
     with raises(AttributeError, "parameters can't be replaced", "load_state_dict"):
         layer.parameters = make_layer(I, H).parameters
     assert layer.parameters is parameters
+
+
+# --- files ----------------------------------------------------------------------------------
+
+WV = fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2, dtype=np.float32))
+WORDS = [["a", "b"]]
+PHRASES = fs.Phrases(WORDS).freeze()
+
+
+@pytest.mark.parametrize("path", [3, 3.5, b"bytes", ["a"]], ids=repr)
+@pytest.mark.parametrize(
+    "name, use",
+    [
+        ("path", lambda path: fs.save_model(fs.Linear(2, 3), path)),
+        ("path", fs.read_model),
+        ("path", lambda path: fs.load_model(path, fs.Linear)),
+        ("path", lambda path: fs.save_tensors(path, {})),
+        ("path", fs.load_tensors),
+        ("path", fs.History.load),
+        ("path", fs.History().plot),
+        ("path", fs.read_text),
+        ("path", fs.read_tsv),
+        ("path", fs.read_conll),
+        ("path", fs.read_ts),
+        ("path", fs.read_dialogues),
+        ("path", fs.Vocabulary(["a"]).save),
+        ("path", fs.Vocabulary.load),
+        ("path", fs.Subwords.load),
+        ("path", PHRASES.save),
+        ("path", PHRASES.load),
+        ("path", fs.Corpus.from_file),
+        ("folder", lambda path: fs.Corpus.from_sentences(WORDS, folder=path)),
+        ("corpus_file", lambda path: fs.Word2Vec(corpus_file=path)),
+        ("folder", lambda path: fs.Word2Vec(WORDS, folder=path)),
+        ("checkpoint", lambda path: fs.Word2Vec(checkpoint=path)),
+        ("path", fs.Word2Vec.load),
+        ("path", WV.save),
+        ("path", fs.KeyedVectors.load),
+        ("path", lambda path: WV.plot(path=path)),
+        ("fname", WV.save_word2vec_format),
+        ("fvocab", lambda path: WV.save_word2vec_format("never.txt", path)),
+        ("fname", fs.KeyedVectors.load_word2vec_format),
+        ("fvocab", lambda path: fs.KeyedVectors.load_word2vec_format("never.txt", path)),
+        ("analogies", WV.evaluate_word_analogies),
+        ("pairs", WV.evaluate_word_pairs),
+    ],
+)
+def test_paths(name, use, path):
+    of = "folder" if name == "folder" else "file"
+    with raises(TypeError, f"{name} must be the path of a {of}, got {path!r}"):
+        use(path)

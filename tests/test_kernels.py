@@ -390,19 +390,19 @@ def test_inference_equals_training(kernels, cell, option, reverse):
     assert_same_outputs(inference, forward(kernels, case), assert_identical)
 
 
-def assert_padded_equals_tokens(kernels, case, *, x, y, **options):
+def assert_padded_equals_tokens(kernels, case, *, x, y):
     """With x, y or both in padded batches the results are the same, and y is 0 past the ends."""
     rows = case.h0.shape[1]
     order = np.random.default_rng(3).permutation(rows)
-    expected = forward(kernels, case, **options)
+    expected = forward(kernels, case, training=False)
     unset = helpers.to_padded(np.full_like(expected.y, np.nan), case.offsets, order)
     padded_x = helpers.to_padded(case.x, case.offsets, order, batch_first=rows % 2)
     out = forward(
         kernels,
         case,
+        training=False,
         x=(padded_x, order) if x else None,
         y=(unset, order) if y else None,
-        **options,
     )
     if y:
         real = helpers.to_padded(expected.y, case.offsets, order)
@@ -420,10 +420,9 @@ which_are_padded = pytest.mark.parametrize(
 @all_directions
 @all_lengths
 @which_are_padded
-@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-def test_padded_batches_are_tokens(kernels, cell, option, reverse, lengths, padded, training):
+def test_padded_batches_are_tokens(kernels, cell, option, reverse, lengths, padded):
     case = make_case(cell, option, lengths=lengths, reverse=reverse, hidden_size=9)
-    assert_padded_equals_tokens(kernels, case, training=training, **padded)
+    assert_padded_equals_tokens(kernels, case, **padded)
 
 
 @all_cells
@@ -486,8 +485,9 @@ def assert_parity(kernels, case):
 
 
 @all_cells
-def test_no_tokens_at_all(kernels, cell, option):
-    case = make_case(cell, option, lengths=(0, 0), reverse=(False, True))
+@pytest.mark.parametrize("indices", [0, 1, 2], ids=["tokens", "indices", "pairs"])
+def test_no_tokens_at_all(kernels, cell, option, indices):
+    case = make_case(cell, option, lengths=(0, 0), reverse=(False, True), indices=indices)
     out = forward(kernels, case)
     assert_identical(out.h_n, case.h0)
     dy, dh, dc = output_gradients(case)
@@ -946,7 +946,18 @@ def test_cython_results_do_not_depend_on_threads(
 def test_cython_padded_batches_are_tokens(cython_kernels, cell, option, reverse, shape, threads):
     cython_kernels.set_num_threads(threads)
     case = make_big_case(cell, option, shape, reverse=reverse)
-    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True, training=False)
+    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True)
+
+
+@all_cells
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_cython_padded_steps_of_many_rows(cython_kernels, cell, option, threads):
+    cython_kernels.set_num_threads(threads)
+    lengths = np.linspace(3, 0, 700).round().astype(int)
+    case = make_case(
+        cell, option, lengths=lengths, reverse=(False, True), input_size=700, dtype=np.float32
+    )
+    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True)
 
 
 @all_cells
@@ -1020,8 +1031,8 @@ def test_cython_every_isa_on_threads(cython_kernels, isa, cell, option, shape):
 @all_cells
 def test_cython_every_isa_takes_padded_batches(cython_kernels, isa, cell, option):
     force_isa(cython_kernels, isa)
-    case = make_big_case(cell, option, (20, 40, 64))
-    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True, training=False)
+    case = make_big_case(cell, option, (70, 64, 64))  # y is larger than a cache
+    assert_padded_equals_tokens(cython_kernels, case, x=True, y=True)
 
 
 @pytest.mark.parametrize("isa", ISAS)

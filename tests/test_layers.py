@@ -7,11 +7,12 @@ import copy
 import os
 import pickle
 import re
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import FORK_INSIDE_BACKWARD, load_kernels, run_python
+from helpers import FORK_INSIDE_BACKWARD, flatten, load_kernels, run_python
 from layer_cases import (
     LAYERS,
     as_tuple,
@@ -29,7 +30,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import recurrent, stack
+from fastseq import packing, recurrent, stack
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -56,9 +57,10 @@ def test_no_state_is_zero_state(backend, make_layer, rng):
 
 
 def test_forward_is_call(backend, make_layer, rng):
-    layer = make_layer(I, H, 2, bidirectional=True, seed=1)
+    layer = make_layer(I, H, 4, bidirectional=True, seed=1)  # a call has two arrays for all layers
     x, state = random(rng, T, B, I), random_state(layer, B, rng)
-    assert_same(backend, layer.forward(x, state, LENGTHS)[:2], layer(x, state, LENGTHS))
+    for lengths in (LENGTHS, None):
+        assert_same(backend, layer.forward(x, state, lengths)[:2], layer(x, state, lengths))
 
 
 def test_cut_into_calls_is_whole(backend, make_layer, rng):
@@ -576,6 +578,7 @@ def test_more_than_2_to_the_31_elements(backend):
     expected = small(x[:, rows - 1, -5:])
     np.testing.assert_allclose(y[:, rows - 1], expected[0], rtol=1e-5)
     np.testing.assert_allclose(h[:, rows - 1], expected[1], rtol=1e-5)
+    assert_identical(layer(x, None, lengths), (y, h))
     backprop(y, input_grad=False)
     assert not layer.parameters.grads["weight_ih_l0"][:, :-5].any()
     assert layer.parameters.grads["weight_ih_l0"][:, -5:].all()
@@ -621,6 +624,48 @@ def test_release_lets_go_of_buffers(backend, make_layer, rng):
     kept = (1 + SAVED[layer._kind.name]) * layer.num_layers * layer.hidden_size * lengths.sum()
     assert freed >= kept * layer.dtype.itemsize
     assert_identical(train(layer, x, None, lengths), expected)
+
+
+PEAK = """
+import resource, sys, numpy as np, fastseq as fs
+fs.set_num_threads(2)
+layer = fs.GRU(1024, 16, bidirectional=True, seed=0)
+x, lengths = np.ones((2, 16000, 1024), np.float32), np.full(16000, 2)
+lengths[0] = 0
+layer(x[:, :8].copy(), None, lengths[:8])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+layer(x, None, lengths)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * (1 if sys.platform == "darwin" else 1024) / x.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no resource module")
+def test_a_ragged_call_makes_no_copy_of_its_input():
+    done = run_python(PEAK, FASTSEQ_BACKEND="cython")
+    assert float(done.stdout) < 0.5, done.stderr
+
+
+def test_packings_of_long_batches_are_not_kept():
+    packing._short_dense.cache_clear()
+    for lead in [(9000,), (9000, 2), (2, 9000), (20, 3)]:
+        packing.pack(lead, None, False)
+    assert packing._short_dense.cache_info().currsize == 1
+
+
+def test_later_calls_take_memory_for_their_results_alone(backend, make_layer, rng):
+    if backend != "cython":
+        pytest.skip("the other backends' kernels do")
+    layer = make_layer(64, 64, 3, seed=1)
+    x, lengths = random(rng, 50, 8, 64), np.arange(43, 51)
+    train(layer, x, None, lengths)
+    tracemalloc.start()
+    try:
+        results = train(layer, x, None, lengths)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * sum(array.nbytes for array in flatten(results))
 
 
 def test_release_between_forward_and_backprop(make_layer, rng):

@@ -99,7 +99,7 @@ def test_files_that_cannot_be_read(read, write, tmp_path):
         read(tmp_path / "none.txt")
     with pytest.raises(IsADirectoryError):
         read(tmp_path)
-    with raises(TypeError, "path", "string or a path", "int"):
+    with raises(TypeError, "path must be the path of a file, got 0"):
         read(0)
 
 

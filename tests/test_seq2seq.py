@@ -384,6 +384,11 @@ def test_pictures_need_matplotlib(fitted, monkeypatch):
         fitted.plot_attention("abc")
 
 
+def test_pictures_need_paths(fitted):
+    with raises(TypeError, "path must be the path of a file, got 3"):
+        fitted.plot_attention("abc", path=3)
+
+
 def test_unknown_tokens_are_copied_from_where_the_decoder_looked():
     """Names are rare: each is unknown, stands somewhere, and is to be repeated."""
     rng = np.random.default_rng(0)

@@ -65,7 +65,7 @@ cdef void feed(
     cdef Direction *d = &dec.d
     cdef long item = d.tiles.item, token = first_token(dec, part, t), i
     cdef long rows = rows_of_part(dec, part, t)
-    cdef char *z = part.work + (token - part.work_origin) * part.work_row
+    cdef char *z = part.work + token * part.work_row
     for i in range(rows if dec.inputs != NULL else 0):
         memcpy(
             dec.inputs + (token + i) * d.x_row + d.ahead * item, vectors + i * vectors_row,
@@ -123,6 +123,7 @@ cdef void decoder_part(int index, int parts, void *argument) noexcept nogil:
     cdef Decoder *dec = <Decoder *>argument
     cdef Direction *d = &dec.d
     cdef Part part = make_part(d, index, parts)
+    cdef char *work = part.work
     cdef long t = 0, end
     cdef fs_block b
     fill_block(d, &part, &b)
@@ -130,7 +131,7 @@ cdef void decoder_part(int index, int parts, void *argument) noexcept nogil:
     while t < d.T:
         end = chunk_end(d, t, d.chunk_tokens, 1)
         if d.work != NULL:
-            part.work_origin = d.offsets[t]
+            part.work = work - d.offsets[t] * part.work_row
         project(d, &part, t, end)
         while t < end:
             decoder_step(dec, &part, &b, t)

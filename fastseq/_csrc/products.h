@@ -176,11 +176,11 @@ typedef void (*FS_NAME(tile_fn))(long, const char *, long, long, const char *, l
                           out_panel, 0, accumulate);                                             \
     }
 #define TILES_UP_TO_3(vectors)                                                                   \
-    TILE(1, vectors, 4) TILE(1, vectors, 2) TILE(1, vectors, 1) TILE(2, vectors, 1)              \
-    TILE(3, vectors, 1)
+    TILE(1, vectors, 2) TILE(1, vectors, 1) TILE(2, vectors, 1) TILE(3, vectors, 1)
 TILES_UP_TO_3(1) TILES_UP_TO_3(2) TILES_UP_TO_3(3) TILES_UP_TO_3(4)
 TILE(4, 3, 1)
 #if FS_MANY_REGISTERS
+TILE(1, 1, 4) TILE(1, 2, 4) TILE(1, 3, 4) TILE(1, 4, 4)
 TILE(4, 1, 1) TILE(5, 1, 1) TILE(6, 1, 1)
 TILE(4, 2, 1) TILE(5, 2, 1) TILE(6, 2, 1)
 TILE(5, 3, 1) TILE(6, 3, 1) TILE(7, 3, 1) TILE(8, 3, 1)
@@ -197,10 +197,13 @@ TILE(4, 4, 1) TILE(5, 4, 1) TILE(6, 4, 1)
 static const FS_NAME(tile_fn) FS_NAME(row_tiles)[4][8] = {
     {ROW_TILES(1)}, {ROW_TILES(2)}, {THREE_VECTOR_TILES}, {ROW_TILES(4)}};
 /* By the binary logarithm of the panels. */
-static const FS_NAME(tile_fn) FS_NAME(single_row_tiles)[3][4] = {
+static const FS_NAME(tile_fn) FS_NAME(single_row_tiles)[][4] = {
     {FS_NAME(tile_1x1x1), FS_NAME(tile_1x2x1), FS_NAME(tile_1x3x1), FS_NAME(tile_1x4x1)},
     {FS_NAME(tile_1x1x2), FS_NAME(tile_1x2x2), FS_NAME(tile_1x3x2), FS_NAME(tile_1x4x2)},
-    {FS_NAME(tile_1x1x4), FS_NAME(tile_1x2x4), FS_NAME(tile_1x3x4), FS_NAME(tile_1x4x4)}};
+#if FS_MANY_REGISTERS
+    {FS_NAME(tile_1x1x4), FS_NAME(tile_1x2x4), FS_NAME(tile_1x3x4), FS_NAME(tile_1x4x4)},
+#endif
+};
 
 /* A single row: as many panels as possible side by side, each over its whole depth. */
 static void FS_NAME(product_of_row)(long vectors, long panels, long depth, const char *a, long a_k,

@@ -72,9 +72,10 @@ cdef struct Part:
     long row_begin, row_end     # rows walked
     long unit_begin, unit_end   # units walked
     char *tile
-    char *work                  # where pre-activations go: slots of token `work_origin` and on
-    long work_row, work_origin
-    const char *x               # where token 0 is, or would be if it were with those of a chunk
+    # Where token 0 is, or would be if it were with those of the chunk that is there.
+    char *work                  # slots, where pre-activations go
+    long work_row
+    const char *x
     const int64_t *y_offsets    # the row of y at which a step's outputs begin
 
 
@@ -136,7 +137,7 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
         p.row_end = row_at_share(d, index + 1, parts)
     p.tile = d.tile + index * TILE_BYTES
     p.x, p.y_offsets = d.x, d.offsets if d.turns == NULL else d.turns
-    p.work, p.work_row, p.work_origin = d.slots, d.slots_row, 0
+    p.work, p.work_row = d.slots, d.slots_row
     if d.work != NULL:
         # Parts that share rows share the buffer: a second stage multiplies slots of all units.
         p.work = d.work + (0 if p.by_units else index * d.work_part)

@@ -45,7 +45,7 @@ cdef void look_up(Direction *d, const Part *part, long low, long high) noexcept 
             d.offsets[t] + part.row_begin, d.offsets[t] + min(part.row_end, rows_at(d, t))
         ):
             ids = d.ids + token * d.ids_per_token
-            z = part.work + (token - part.work_origin) * part.work_row + begin
+            z = part.work + token * part.work_row + begin
             z += d.cell.input_slot * gate
             for g in range(d.cell.gates):
                 memcpy(z + g * gate, looked_up(d, ids[0], begin + g * gate), units * item)
@@ -60,9 +60,10 @@ cdef inline const char *looked_up(const Direction *d, int64_t row, long byte) no
 
 
 cdef void gather_chunk(Direction *d, Part *part, long low, long high) noexcept nogil:
-    """The part's rows of a padded x at the times low : high, as tokens."""
-    cdef char *x = d.gathered + part.index * d.gathered_part - d.offsets[low] * d.x_row
-    cdef long t
+    """The part's rows of a padded x at the times low : high, as tokens.  Where parts take units
+    each has all rows to itself: no waiting."""
+    cdef long first = d.offsets[low] + part.row_begin, t
+    cdef char *x = d.gathered + part.index * d.gathered_part - first * d.x_row
     for t in range(low, high):
         gather_step(
             &d.padded_x, t, part.row_begin, min(part.row_end, rows_at(d, t)),
@@ -96,8 +97,19 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
                 multiply_store(
                     d.tiles, &d.input, panel, min(panel + 2, last), part.tile, end - begin,
                     part.x + begin * d.x_row, d.x_row, d.tiles.item, d.bias, vector,
-                    z + (begin - part.work_origin) * part.work_row, part.work_row, vector, False,
+                    z + begin * part.work_row, part.work_row, vector, False,
                 )
+
+
+cdef void project_padded(Direction *d, Part part, long low, long high) noexcept nogil:
+    """Of a padded x; where a single step has more rows than there is room for, some at a time."""
+    cdef long end = part.row_end
+    while part.row_begin < end:
+        if high - low == 1:
+            part.row_end = min(end, part.row_begin + d.chunk_tokens)
+        gather_chunk(d, &part, low, high)
+        project(d, &part, low, high)
+        part.row_begin = part.row_end
 
 
 cdef void fill_block(Direction *d, const Part *part, fs_block *b) noexcept nogil:
@@ -116,7 +128,7 @@ cdef inline void place_block(
     """Move it to a step's rows, all units; `carried` rows continue from time `previous`."""
     cdef long token = d.offsets[t] + row
     b.rows, b.bias = rows, d.candidate_bias
-    b.slots = part.work + (token - part.work_origin) * part.work_row
+    b.slots = part.work + token * part.work_row
     b.z = b.slots + d.cell.input_slot * gate_bytes(d)
     if d.slots == NULL and not d.cell.saves_slots:
         b.slots = NULL
@@ -144,7 +156,7 @@ cdef void forward_step(
     cdef const char *a
     cdef long a_row
     cdef Stage *stage
-    if d.turns == NULL:
+    if d.turns == NULL:  # the outputs of two steps are in cache anyway
         b.next = tokens_to(d, t, t - 1 if d.reverse else t + 1)
     for s in range(d.cell.stages):
         stage = &d.cell.forward[s]
@@ -190,6 +202,7 @@ cdef long chunk_end(const Direction *d, long step, long tokens, int sign) noexce
 
 cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef Part part = make_part(d, index, parts)
+    cdef char *work = part.work
     cdef long step = 0, end, low, high
     cdef fs_block b
     fill_block(d, &part, &b)
@@ -200,10 +213,11 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
         low = min(time_of(d, step), time_of(d, end - 1))
         high = max(time_of(d, step), time_of(d, end - 1)) + 1
         if d.work != NULL:
-            part.work_origin = d.offsets[low]
-        if d.padded_x.data != NULL:
-            gather_chunk(d, &part, low, high)
-        project(d, &part, low, high)
+            part.work = work - d.offsets[low] * part.work_row
+        if d.padded_x.data == NULL:
+            project(d, &part, low, high)
+        else:
+            project_padded(d, part, low, high)
         while step < end:
             forward_step(d, &part, &b, time_of(d, step), time_of(d, step - 1))
             step += 1

@@ -1,7 +1,7 @@
 """A layer, which is one or two directions: from arrays to pointers, scratch memory, threads."""
 
 cdef enum:
-    FORWARD_BYTES = 262144     # pre-activations computed ahead of the recurrence, about half an L2
+    FORWARD_BYTES = 262144     # pre-activations (or inputs) ahead of the recurrence, half an L2
     FORWARD_TOKENS = 192       # ... and never fewer tokens than a product needs to run at speed
     BACKWARD_TOKENS = 256      # tokens whose gradients go into the weights in one product
     GRADIENT_BYTES = 4194304   # ... twice as many where the weights are larger than this
@@ -62,11 +62,12 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
 
 cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept nogil:
     cdef long token = d.cell.slots * gate_bytes(d)
+    cdef long larger = token if d.padded_x.data == NULL else max(token, d.x_row)
     if not d.is_packed:
         lay_out_cell(d, scratch)
-    d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // token))
+    d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // larger))
     if d.padded_x.data != NULL:
-        d.gathered_part = max(d.chunk_tokens, d.B) * d.x_row
+        d.gathered_part = d.chunk_tokens * d.x_row
         d.gathered = take(scratch, parts * d.gathered_part)
     if d.padded_y.data != NULL:
         lay_out_turns(d, scratch)
@@ -151,7 +152,7 @@ cdef inline long features_of(tokens) except -1:
     return array.shape[cnp.PyArray_NDIM(array) - 1]
 
 
-cdef char *place(tokens, long first, long columns, long *row, Padded *padded) except? NULL:
+cdef char *tokens_at(tokens, long first, long columns, long *row, Padded *padded) except? NULL:
     """Where the first token has its columns from `first` on, and the bytes between tokens; NULL
     where they are in a padded batch."""
     cdef cnp.ndarray array, order
@@ -192,10 +193,10 @@ cdef class _Pass:
                 d.ids_per_token = x.shape[1] if cnp.PyArray_NDIM(x) == 2 else 1
             else:
                 d.I = d.ahead = features_of(x)
-                d.x = place(x, 0, d.I, &d.x_row, &d.padded_x)
+                d.x = tokens_at(x, 0, d.I, &d.x_row, &d.padded_x)
             d.state_row = d.H * tiles.item
             d.h0 = part_of(h0, i)
-            d.y = place(y, i * d.H, d.H, &d.y_row, &d.padded_y)
+            d.y = tokens_at(y, i * d.H, d.H, &d.y_row, &d.padded_y)
 
     cdef set_slots(self, cnp.ndarray gates):
         cdef int i

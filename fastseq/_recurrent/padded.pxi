@@ -1,11 +1,11 @@
-"""Padded batches as users have them.  A walk forward that keeps nothing for a backward pass takes
-its tokens from there and hands them out there, while they are in cache."""
+"""Padded batches as users have them: a walk forward without a backward pass gathers its tokens from
+one and scatters them into another, while they are in cache."""
 
 cdef extern from *:
     void __builtin_prefetch(const void *, int, int) nogil
 
 cdef enum:
-    CACHE_BYTES = 1048576  # a batch larger than a core's cache: ask for the rows to be written
+    CACHE_BYTES = 1048576  # a batch larger than this is not in cache: ask for rows to be written
     ROWS_AHEAD = 4         # ... that many ahead
 
 

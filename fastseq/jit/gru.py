@@ -5,7 +5,7 @@ Saved slots: ``hn, r, z, n``.
 
 import numpy as np
 
-from ..reference import _accumulate_input_weight, _input_gradient, over_padded
+from ..reference import accumulate_gru_weights, input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import (
     add,
@@ -178,20 +178,5 @@ def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx
         way, weight_hh, saved = bool(reverse[d]), read_only(weight_hh), gates[d]
         h_before = states_before(y, d, h0[d], offsets, way)
         _scan_back(dy, d * hidden, weight_hh, offsets, way, reset_after, saved, h_before, dh[d])
-        _accumulate_gru_weights(grads[d], saved, x, h_before, reset_after)
-        _input_gradient(dx, saved[:, hidden:], weight_ih, d)
-
-
-def _accumulate_gru_weights(grads, saved, x, h_before, reset_after):
-    hidden = h_before.shape[1]
-    dhn, dgates, dr_dz = saved[:, :hidden], saved[:, hidden:], saved[:, hidden : 3 * hidden]
-    # without reset_after slot 0 still holds r * h, the state that the candidate's weight saw
-    d_new, new_state = (dhn, h_before) if reset_after else (saved[:, 3 * hidden :], dhn)
-    d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads
-    _accumulate_input_weight(d_weight_ih, dgates, x)
-    d_weight_hh[: 2 * hidden] += dr_dz.T @ h_before
-    d_weight_hh[2 * hidden :] += d_new.T @ new_state
-    if d_bias_ih is not None:
-        d_bias_ih += dgates.sum(axis=0)
-        d_bias_hh[: 2 * hidden] += dr_dz.sum(axis=0)
-        d_bias_hh[2 * hidden :] += d_new.sum(axis=0)
+        accumulate_gru_weights(grads[d], saved, x, h_before, reset_after)
+        input_gradient(dx, saved[:, hidden:], weight_ih, d)

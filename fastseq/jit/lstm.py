@@ -5,7 +5,7 @@ Saved slots: ``i, f, g, o``.
 
 import numpy as np
 
-from ..reference import _accumulate_weights, _input_gradient, over_padded
+from ..reference import accumulate_weights, input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import (
     add,
@@ -111,5 +111,5 @@ def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx,
         c = read_only(cells[d])
         _scan_back(dy, d * hidden, weight_hh, offsets, way, dz, c, c_before, dh[d], dc[d])
         h_before = states_before(y, d, h0[d], offsets, way)
-        _accumulate_weights(grads[d], dz, x, h_before)
-        _input_gradient(dx, dz, weight_ih, d)
+        accumulate_weights(grads[d], dz, x, h_before)
+        input_gradient(dx, dz, weight_ih, d)

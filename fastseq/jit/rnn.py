@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..reference import NONLINEARITIES, _accumulate_weights, _input_gradient, over_padded
+from ..reference import NONLINEARITIES, accumulate_weights, input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import project, read_only, sigmoid_of_sum, states_before, tanh_of_sum, time_step
 from .vector_math import ZERO, slope_of_sigmoid, slope_of_tanh
@@ -91,5 +91,5 @@ def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, 
             dy_read, y_read, d * hidden, weight_hh, offsets, way, activation, dgates[d], dh[d]
         )
         h_before = states_before(y, d, h0[d], offsets, way)
-        _accumulate_weights(grads[d], dgates[d], x, h_before)
-        _input_gradient(dx, dgates[d], weight_ih, d)
+        accumulate_weights(grads[d], dgates[d], x, h_before)
+        input_gradient(dx, dgates[d], weight_ih, d)

@@ -276,6 +276,8 @@ class Seq2Seq(TargetWriter):
         """
         from fastseq.models.alignment_plot import draw
 
+        if path is not None:
+            checks.path("path", path)
         return draw(*self.align(source, target), path)
 
     def _score(self, X, y, beam_size):
