@@ -25,6 +25,7 @@ from libc.string cimport memcpy, memset
 
 cnp.import_array()
 
+include "_shared/memory.pxi"
 include "_training/updates.pxi"
 include "_attention/score_blocks.pxi"
 include "_attention/scores.pxi"
@@ -66,6 +67,14 @@ def set_isa(name):
 
 if os.environ.get("FASTSEQ_ISA"):
     set_isa(os.environ["FASTSEQ_ISA"])
+
+
+cdef const fs_tiles *tiles_of(cnp.ndarray array) except NULL:
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
+        return _isa.f32
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64:
+        return _isa.f64
+    raise TypeError(f"expected float32 or float64, got {array.dtype}")
 
 
 def set_num_threads(n):

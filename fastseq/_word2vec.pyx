@@ -17,6 +17,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 cnp.import_array()
 
+include "_shared/memory.pxi"
+
 
 # --- from text to ids -----------------------------------------------------------------------
 

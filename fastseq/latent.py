@@ -85,11 +85,11 @@ class GaussianNetwork(Module):
     """
 
     def __init__(self, in_features, latent_size, hidden_size, *, dtype, seed):
-        seeds, children, size = self.split_seed(seed, 2), {}, in_features
+        seeds, children, size = self.named_seeds(seed, "hidden", "output"), {}, in_features
         if hidden_size:
-            children["hidden"] = Linear(size, hidden_size, dtype=dtype, seed=seeds[0])
+            children["hidden"] = Linear(size, hidden_size, dtype=dtype, seed=seeds.hidden)
             size = hidden_size
-        children["output"] = Linear(size, 2 * latent_size, dtype=dtype, seed=seeds[1])
+        children["output"] = Linear(size, 2 * latent_size, dtype=dtype, seed=seeds.output)
         children["output"].parameters["bias"][...] = 0
         super().__init__(**children)
 
@@ -184,19 +184,17 @@ class GaussianLatent(Module):
         self._latent_size = checks.positive_int("latent_size", latent_size)
         hidden_size = self._evidence_size if hidden_size is None else hidden_size
         self._hidden_size = checks.not_negative_int("hidden_size", hidden_size)
-        seeds = self.split_seed(seed, 3)
-        self._rng = seeds[0]
-        sizes = {"posterior_network": self._condition_size + self._evidence_size}
+        seeds = self.named_seeds(seed, "noise", "posterior", "prior")
+        self._rng, sizes = seeds.noise, (self._latent_size, self._hidden_size)
+        both = self._condition_size + self._evidence_size
+        networks = {
+            "posterior_network": GaussianNetwork(both, *sizes, dtype=dtype, seed=seeds.posterior)
+        }
         if self._condition_size:
-            sizes["prior_network"] = self._condition_size
-        super().__init__(
-            **{
-                name: GaussianNetwork(
-                    size, self._latent_size, self._hidden_size, dtype=dtype, seed=own
-                )
-                for (name, size), own in zip(sizes.items(), seeds[1:], strict=False)
-            }
-        )
+            networks["prior_network"] = GaussianNetwork(
+                self._condition_size, *sizes, dtype=dtype, seed=seeds.prior
+            )
+        super().__init__(**networks)
 
     def __repr__(self):
         sizes = f"{self.condition_size}, {self.evidence_size}, {self.latent_size}"

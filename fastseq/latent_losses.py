@@ -241,12 +241,12 @@ class BagOfWordsLoss(Module, ClassLoss):
         self._n_classes = checks.positive_int("n_classes", n_classes)
         hidden_size = self._in_features if hidden_size is None else hidden_size
         self._hidden_size = checks.positive_int("hidden_size", hidden_size)
-        seeds = self.split_seed(seed, 2)
-        output = Linear(self._hidden_size, self._n_classes, dtype=dtype, seed=seeds[1])
+        seeds = self.named_seeds(seed, "hidden", "output")
+        output = Linear(self._hidden_size, self._n_classes, dtype=dtype, seed=seeds.output)
         output.parameters["bias"][...] = 0
         Module.__init__(
             self,
-            hidden=Linear(self._in_features, self._hidden_size, dtype=dtype, seed=seeds[0]),
+            hidden=Linear(self._in_features, self._hidden_size, dtype=dtype, seed=seeds.hidden),
             output=output,
         )
 

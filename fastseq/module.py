@@ -118,8 +118,9 @@ class Module:
     >>> import numpy as np, fastseq as fs
     >>> class TwoWays(fs.Module):
     ...     def __init__(self, size, *, seed=None):
-    ...         one, two = self.split_seed(seed, 2)
-    ...         super().__init__(ahead=fs.GRU(size, 4, seed=one), back=fs.GRU(size, 4, seed=two))
+    ...         seeds = self.named_seeds(seed, "ahead", "back")
+    ...         ahead, back = fs.GRU(size, 4, seed=seeds.ahead), fs.GRU(size, 4, seed=seeds.back)
+    ...         super().__init__(ahead=ahead, back=back)
     ...
     ...     def __call__(self, x):
     ...         return self.ahead(x)[0] + self.back(x[::-1])[0][::-1]

@@ -13,8 +13,21 @@ from fastseq.reference_word2vec import random_bits
 KIND = "word2vec"  # of a model's file
 RUN = "Word2Vec training"  # of a checkpoint's state
 SETTINGS = (
-    *("vector_size", "window", "alpha", "min_alpha", "sample", "seed", "epochs", "sg", "hs"),
-    *("negative", "ns_exponent", "cbow_mean", "shrink_windows", "compute_loss", "deterministic"),
+    "vector_size",
+    "window",
+    "alpha",
+    "min_alpha",
+    "sample",
+    "seed",
+    "epochs",
+    "sg",
+    "hs",
+    "negative",
+    "ns_exponent",
+    "cbow_mean",
+    "shrink_windows",
+    "compute_loss",
+    "deterministic",
 )
 
 

@@ -47,19 +47,15 @@ cdef void lay_out_attention(
 cdef run_attention(Attention *job, bint backward):
     cdef double work = <double>job.N * job.memory.S * (job.memory.A + job.memory.E)
     cdef int parts = <int>max(1, min(_threads, job.N // 2, 1 + work / NUMBERS_PER_THREAD))
-    cdef Scratch scratch
-    cdef char *memory
-    scratch.data, scratch.used = NULL, 0
-    lay_out_attention(job, backward, parts, &scratch)
-    memory = take_memory(scratch.used)
-    scratch.data, scratch.used = memory, 0
-    lay_out_attention(job, backward, parts, &scratch)
+    cdef Scratch scratch = scratch_at(NULL)
+    while lay_out_again(&scratch):
+        lay_out_attention(job, backward, parts, &scratch)
     with nogil:
         sort_by_source(job)
         fs_run(parts, attention_back_part if backward else attention_part, job)
         if backward and job.d_v != NULL:
             add_v_gradients(&job.memory, job.memory.sources, job.dv, job.own, job.d_v)
-        fs_give_scratch(memory)
+        fs_give_scratch(scratch.data)
 
 
 cdef inline void wait_for_memory(Attention *job, int index, int parts) noexcept nogil:

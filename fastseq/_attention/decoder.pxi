@@ -124,21 +124,17 @@ cdef int parts_for_decoder(const Decoder *dec) noexcept:
 
 cdef run_decoder(Decoder *dec):
     """Take scratch memory, run, give it back."""
-    cdef Scratch scratch
-    cdef char *memory
+    cdef Scratch scratch = scratch_at(NULL)
     cdef int parts = parts_for_decoder(dec)
-    scratch.data, scratch.used = NULL, 0
-    lay_out_decoder(dec, parts, &scratch)
-    memory = take_memory(scratch.used)
-    scratch.data, scratch.used = memory, 0
-    lay_out_decoder(dec, parts, &scratch)
+    while lay_out_again(&scratch):
+        lay_out_decoder(dec, parts, &scratch)
     with nogil:
         fs_run(parts, decoder_back_part if dec.backward else decoder_part, dec)
         if not dec.backward:
             finish_forward(&dec.d)
         elif dec.memory.v != NULL:
             add_v_gradients(&dec.memory, dec.d.B, dec.dv, dec.own, dec.d_v)
-        fs_give_scratch(memory)
+        fs_give_scratch(scratch.data)
 
 
 # --- from arrays to pointers ---------------------------------------------------------------------

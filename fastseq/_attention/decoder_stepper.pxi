@@ -66,16 +66,12 @@ cdef class DecoderStepper:
     cdef _KeptMemory pack(self):
         cdef Decoder *dec = &self.decoder
         cdef _KeptMemory packed = _KeptMemory()
-        cdef Scratch scratch
+        cdef Scratch scratch = scratch_at(NULL)
         cdef Part whole
-        cdef int attempt
-        scratch.data, scratch.used = NULL, 0
-        for attempt in range(2):
+        while lay_out_again(&scratch):
             lay_out_cell(&dec.d, &scratch)
             lay_out_weights(dec, &scratch)
-            if attempt == 0:
-                packed.memory = take_memory(scratch.used)
-                scratch.data, scratch.used = <char *>packed.memory, 0
+        packed.memory = scratch.data
         whole = make_part(&dec.d, 0, 1)
         with nogil:
             pack_decoder(dec, &whole)
@@ -85,21 +81,17 @@ cdef class DecoderStepper:
         """For what is kept of each row during a step, and of each part."""
         cdef Decoder *dec = &self.decoder
         cdef Direction *d = &dec.d
-        cdef Scratch scratch
-        cdef int attempt
+        cdef Scratch scratch = scratch_at(NULL)
         fs_give_scratch(self.rows)
         self.rows, self.capacity = NULL, -1
-        scratch.data, scratch.used = NULL, 0
         dec.attended_row = row_bytes(dec, dec.memory.E + d.H)
-        for attempt in range(2):
+        while lay_out_again(&scratch):
             d.tile = take(&scratch, <size_t>self.parts * TILE_BYTES)
             dec.own = take(&scratch, <size_t>self.parts * 2 * dec.memory.padded)
             d.work = take(&scratch, rows * d.cell.slots * gate_bytes(d))
             dec.attended = take(&scratch, rows * dec.attended_row)
             dec.queries = take(&scratch, rows * row_bytes(dec, dec.memory.A))
-            if attempt == 0:
-                self.rows = take_memory(scratch.used)
-                scratch.data, scratch.used = <char *>self.rows, 0
+        self.rows = scratch.data
         d.y, d.y_row = dec.attended + row_bytes(dec, dec.memory.E), dec.attended_row
         self.capacity = rows
 

@@ -88,14 +88,13 @@ cdef run_dot_product(DotProduct *job):
     cdef long heads = job.rows * job.heads
     cdef double flops = 2.0 * heads * job.queries * job.keys * (job.size + job.value_size)
     cdef int parts
-    cdef Scratch unplaced
+    cdef Scratch unplaced = scratch_at(NULL)
     if heads == 0:
         return
     flops *= 2.5 if job.backward else 1
     parts = <int>min(_threads, 1 + flops / THREAD_FLOPS)
     job.split = not job.backward or heads < parts
     parts = <int>max(1, min(parts, units_of(job)))
-    unplaced.data, unplaced.used = NULL, 0
     place_work(job, &unplaced)
     job.part_bytes = unplaced.used
     job.memory = take_memory(parts * job.part_bytes)
@@ -121,7 +120,7 @@ cdef void dot_product_part(int part, int parts, void *argument) noexcept nogil:
     cdef Scratch scratch
     cdef Head work
     for unit in range(units * part // parts, units * (part + 1) // parts):
-        scratch.data, scratch.used = job.memory + part * job.part_bytes, 0
+        scratch = scratch_at(job.memory + part * job.part_bytes)
         work = place_work(job, &scratch)
         head, own = unit // of_head, unit % of_head
         take_head(job, &work, head // job.heads, head % job.heads)
@@ -217,9 +216,8 @@ cdef Panels pack_whole(
     const fs_tiles *tiles, char *memory, long depth, long outputs, const char *source,
     long output_stride, long k_stride,
 ) noexcept nogil:
-    cdef Scratch unplaced
+    cdef Scratch unplaced = scratch_at(NULL)
     cdef Panels p
-    unplaced.data, unplaced.used = NULL, 0
     p = make_panels(tiles, depth, outputs, 0, &unplaced)
     p.data = memory
     pack_panels(tiles, &p, 0, p.count, source, output_stride, 0, k_stride, 0, 0, depth)

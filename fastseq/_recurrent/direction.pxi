@@ -79,6 +79,14 @@ cdef struct Part:
     const int64_t *y_offsets    # the row of y at which a step's outputs begin
 
 
+cdef set_weights(
+    Direction *d, cnp.ndarray weight_ih, cnp.ndarray weight_hh, cnp.ndarray bias_ih,
+    cnp.ndarray bias_hh,
+):
+    d.weight_ih, d.weight_hh = data(weight_ih), data(weight_hh)
+    d.bias_ih, d.bias_hh = data(bias_ih), data(bias_hh)
+
+
 cdef inline long rows_at(const Direction *d, long t) noexcept nogil:
     return d.offsets[t + 1] - d.offsets[t]
 

@@ -87,8 +87,7 @@ cdef void lay_out_turns(Direction *d, Scratch *scratch) noexcept nogil:
 cdef void lay_out_backward(Direction *d, size_t parts, Scratch *scratch) noexcept nogil:
     cdef long s, most = BACKWARD_TOKENS
     cdef Stage *stage
-    cdef Scratch unplaced
-    unplaced.data, unplaced.used = NULL, 0
+    cdef Scratch unplaced = scratch_at(NULL)
     for s in range(d.cell.stages):
         stage = &d.cell.backward[s]
         d.stage[s] = make_panels(
@@ -127,26 +126,17 @@ cdef inline double flops(const Direction *d) noexcept nogil:
 
 cdef run_layer(Layer *layer):
     """Take scratch memory, run, give it back."""
-    cdef Scratch scratch
+    cdef Scratch scratch = scratch_at(NULL)
     cdef int i, parts = parts_for(layer)
-    cdef void *memory = NULL
-    cdef size_t bytes
-    scratch.data, scratch.used = NULL, 0
-    for i in range(layer.directions):
-        lay_out(&layer.direction[i], layer.backward, parts, &scratch)
-    bytes = scratch.used
-    memory = fs_take_scratch(bytes)
-    if memory == NULL:
-        raise MemoryError(f"no memory for {bytes} bytes of packed weights")
-    scratch.data, scratch.used = <char *>memory, 0
-    for i in range(layer.directions):
-        lay_out(&layer.direction[i], layer.backward, parts, &scratch)
+    while lay_out_again(&scratch):
+        for i in range(layer.directions):
+            lay_out(&layer.direction[i], layer.backward, parts, &scratch)
     with nogil:
         fs_run(parts, run_part, layer)
         if not layer.backward:
             for i in range(layer.directions):
                 finish_forward(&layer.direction[i])
-        fs_give_scratch(memory)
+        fs_give_scratch(scratch.data)
 
 
 cdef void finish_forward(Direction *d) noexcept nogil:
@@ -156,15 +146,6 @@ cdef void finish_forward(Direction *d) noexcept nogil:
 
 
 # --- from arrays to pointers ---------------------------------------------------------------------
-
-cdef inline char *data(cnp.ndarray array) noexcept:
-    return NULL if array is None else <char *>cnp.PyArray_DATA(array)
-
-
-cdef inline char *part_of(cnp.ndarray array, long index) noexcept:
-    """array[index]."""
-    return NULL if array is None else <char *>cnp.PyArray_DATA(array) + index * array.strides[0]
-
 
 cdef inline long features_of(tokens) except -1:
     cdef cnp.ndarray array = tokens[0] if type(tokens) is tuple else tokens
@@ -183,22 +164,6 @@ cdef char *tokens_at(tokens, long first, long columns, long *row, Padded *padded
     array = tokens
     row[0] = array.strides[0]
     return data(array) + first * cnp.PyArray_ITEMSIZE(array)
-
-
-cdef const fs_tiles *tiles_of(cnp.ndarray array) except NULL:
-    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
-        return _isa.f32
-    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64:
-        return _isa.f64
-    raise TypeError(f"expected float32 or float64, got {array.dtype}")
-
-
-cdef set_weights(
-    Direction *d, cnp.ndarray weight_ih, cnp.ndarray weight_hh, cnp.ndarray bias_ih,
-    cnp.ndarray bias_hh,
-):
-    d.weight_ih, d.weight_hh = data(weight_ih), data(weight_hh)
-    d.bias_ih, d.bias_hh = data(bias_ih), data(bias_hh)
 
 
 cdef class _Pass:

@@ -30,19 +30,15 @@ cdef class PackedWeights(_KeptMemory):
         self, str cell, option, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh
     ):
         cdef Direction *d = &self.d
-        cdef Scratch scratch
+        cdef Scratch scratch = scratch_at(NULL)
         cdef Part whole
-        cdef int attempt
         d.tiles = tiles_of(weight_hh)
         d.cell = describe(cell, option, d.tiles)
         d.H, d.I = weight_hh.shape[1], weight_ih.shape[1]
         d.ahead = d.I
-        scratch.data, scratch.used = NULL, 0
-        for attempt in range(2):
+        while lay_out_again(&scratch):
             lay_out_cell(d, &scratch)
-            if attempt == 0:
-                self.memory = take_memory(scratch.used)
-                scratch.data, scratch.used = <char *>self.memory, 0
+        self.memory = scratch.data
         memset(&whole, 0, sizeof(whole))
         whole.parts = 1
         set_weights(d, weight_ih, weight_hh, bias_ih, bias_hh)

@@ -21,19 +21,6 @@ cdef struct Panels:
     long count
     long stride     # bytes of a full panel
 
-cdef struct Scratch:
-    char *data      # NULL while sizes are being counted
-    size_t used
-
-
-cdef inline char *take(Scratch *scratch, size_t bytes) noexcept nogil:
-    cdef size_t begin = scratch.used
-    scratch.used += (bytes + FS_GUARD_BYTES + 63) // 64 * 64
-    if scratch.data == NULL:
-        return NULL
-    FS_GUARD(scratch.data + begin + bytes, scratch.used - begin - bytes)
-    return scratch.data + begin
-
 
 cdef Panels make_panels(
     const fs_tiles *tiles, long depth, long outputs, long interleaved_gates, Scratch *scratch

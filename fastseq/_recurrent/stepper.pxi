@@ -123,20 +123,16 @@ cdef class Stepper:
 
     cdef take_memory(self):
         """For the parts' buffers and the next states."""
-        cdef Scratch scratch
+        cdef Scratch scratch = scratch_at(NULL)
         cdef Direction *d
         cdef long i
-        cdef int attempt
         fs_give_scratch(self.memory)
         self.memory = NULL
-        scratch.data, scratch.used = NULL, 0
-        for attempt in range(2):
+        while lay_out_again(&scratch):
             for i in range(self.stack.layers):
                 lay_out(&self.stack.layer[i], False, self.parts, &scratch)
             self.next_states = take(&scratch, self.state_bytes)
-            if attempt == 0:
-                self.memory = take_memory(scratch.used)
-                scratch.data, scratch.used = <char *>self.memory, 0
+        self.memory = scratch.data
         for i in range(self.stack.layers):
             d = &self.stack.layer[i]
             d.y = self.next_states + i * self.batch * d.state_row

@@ -1,4 +1,4 @@
-"""What C offers: tile functions (``tiles.h``), threads and scratch memory (``pool.h``)."""
+"""What C offers: tile functions (``tiles.h``)."""
 
 cdef extern from "dispatch.h" nogil:
     ctypedef struct fs_block:
@@ -48,16 +48,6 @@ cdef extern from "dispatch.h" nogil:
         const fs_tiles *f64
     const fs_isa *const *fs_available_isas()
     enum: FS_PANEL_VECTORS
-
-cdef extern from "pool.h" nogil:
-    ctypedef struct fs_barrier:
-        pass
-    void fs_run(int, void (*)(int, int, void *) noexcept nogil, void *)
-    void fs_barrier_wait(fs_barrier *, int)
-    void *fs_take_scratch(size_t)
-    void fs_give_scratch(void *)
-    enum: FS_GUARD_BYTES
-    void FS_GUARD(void *, size_t)
 
 
 cdef inline void add_row(const fs_tiles *tiles, long n, const char *row, char *out) noexcept nogil:

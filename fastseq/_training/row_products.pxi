@@ -46,14 +46,12 @@ cdef class RowMultiplier:
         cdef const fs_tiles *tiles = tiles_of(weight)
         cdef const char *source = data(weight)
         cdef long row = weight.strides[0], column = weight.strides[1]
-        cdef Scratch scratch
+        cdef Scratch scratch = scratch_at(NULL)
         self.bias = None if bias is None else bias.copy()
         self.job.bias, self.job.packed = data(self.bias), &self.panels
         self.job.columns, self.job.depth = weight.shape[0], weight.shape[1]
-        scratch.data, scratch.used = NULL, 0
-        make_panels(tiles, self.job.depth, self.job.columns, 0, &scratch)
-        scratch.data, scratch.used = take_memory(scratch.used), 0
-        self.panels = make_panels(tiles, self.job.depth, self.job.columns, 0, &scratch)
+        while lay_out_again(&scratch):
+            self.panels = make_panels(tiles, self.job.depth, self.job.columns, 0, &scratch)
         with nogil:
             pack_panels(
                 tiles, &self.panels, 0, self.panels.count, source, row, 0, column, 0, 0,
@@ -69,7 +67,7 @@ cdef class RowMultiplier:
 
 
 cdef run_row_product(RowProduct *job, cnp.ndarray x, cnp.ndarray out):
-    cdef Scratch unplaced
+    cdef Scratch unplaced = scratch_at(NULL)
     cdef long panels
     cdef int parts
     job.tiles, job.x, job.out, job.rows = tiles_of(x), data(x), data(out), x.shape[0]
@@ -79,7 +77,6 @@ cdef run_row_product(RowProduct *job, cnp.ndarray x, cnp.ndarray out):
     job.by_rows = panels < PANELS_PER_PART * parts and job.rows >= ROWS_FOR_PANELS * parts
     if not job.by_rows:
         parts = <int>max(1, min(parts, panels))
-    unplaced.data, unplaced.used = NULL, 0
     if job.packed == NULL:
         make_panels(job.tiles, job.depth, FS_PANEL_VECTORS * job.tiles.lanes, 0, &unplaced)
     job.part_bytes = unplaced.used + TILE_BYTES
@@ -87,13 +84,6 @@ cdef run_row_product(RowProduct *job, cnp.ndarray x, cnp.ndarray out):
     with nogil:
         fs_run(parts, multiply_part, job)
         fs_give_scratch(job.memory)
-
-
-cdef char *take_memory(size_t bytes) except NULL:
-    cdef char *memory = <char *>fs_take_scratch(bytes)
-    if memory == NULL:
-        raise MemoryError(f"no memory for {bytes} bytes of packed weights")
-    return memory
 
 
 cdef inline long panels_of(const fs_tiles *tiles, long columns) noexcept nogil:
@@ -122,7 +112,7 @@ cdef void multiply_part(int part, int parts, void *argument) noexcept nogil:
         return
     for panel in range(first, last):
         column, end = panel * width, min(job.columns, (panel + 1) * width)
-        scratch.data, scratch.used = tile + TILE_BYTES, 0
+        scratch = scratch_at(tile + TILE_BYTES)
         p = make_panels(tiles, job.depth, end - column, 0, &scratch)
         pack_panels(
             tiles, &p, 0, 1, job.weight + column * job.weight_row, job.weight_row, 0,
@@ -163,7 +153,7 @@ def add_linear_gradients(
     cnp.ndarray dy, cnp.ndarray x, cnp.ndarray d_weight, cnp.ndarray d_bias
 ):
     cdef LinearGradient job
-    cdef Scratch unplaced
+    cdef Scratch unplaced = scratch_at(NULL)
     cdef int parts
     job.tiles, job.dy, job.x = tiles_of(x), data(dy), data(x)
     job.d_weight, job.d_bias = data(d_weight), data(d_bias)
@@ -171,7 +161,6 @@ def add_linear_gradients(
     job.dy_row, job.x_row, job.d_row = dy.strides[0], x.strides[0], d_weight.strides[0]
     parts = parts_for_product(job.rows, job.inputs, job.outputs)
     parts = <int>max(1, min(parts, panels_of(job.tiles, job.outputs)))
-    unplaced.data, unplaced.used = NULL, 0
     place_gradient_panels(&job, ROWS_AT_ONCE, &unplaced)
     job.part_bytes = unplaced.used + TILE_BYTES
     job.memory = take_memory(parts * job.part_bytes)
@@ -194,9 +183,8 @@ cdef void add_gradients_of_part(int part, int parts, void *argument) noexcept no
     cdef const fs_tiles *tiles = job.tiles
     cdef long panels = panels_of(tiles, job.outputs), begin = 0, panel
     cdef char *tile = job.memory + part * job.part_bytes
-    cdef Scratch scratch
+    cdef Scratch scratch = scratch_at(tile + TILE_BYTES)
     cdef Panels x, dy
-    scratch.data, scratch.used = tile + TILE_BYTES, 0
     x, dy = place_gradient_panels(job, ROWS_AT_ONCE, &scratch)
     while begin < job.rows:
         x.depth = dy.depth = min(ROWS_AT_ONCE, job.rows - begin)

@@ -1,4 +1,4 @@
-"""What C offers training: functions on rows (``word2vec.h``), products, threads."""
+"""What C offers training: functions on rows (``word2vec.h``), products."""
 
 cdef extern from "dispatch.h" nogil:
     ctypedef struct fs_change:
@@ -33,16 +33,6 @@ cdef extern from "dispatch.h" nogil:
         const fs_word2vec *f64
     const fs_isa *const *fs_available_isas()
     enum: FS_PANEL_VECTORS
-
-cdef extern from "pool.h" nogil:
-    ctypedef struct fs_barrier:
-        pass
-    void fs_run(int, void (*)(int, int, void *) noexcept nogil, void *)
-    void fs_barrier_wait(fs_barrier *, int)
-    void *fs_take_scratch(size_t)
-    void fs_give_scratch(void *)
-    enum: FS_GUARD_BYTES
-    void FS_GUARD(void *, size_t)
 
 cdef extern from *:
     void __builtin_prefetch(const void *, int, int) noexcept nogil

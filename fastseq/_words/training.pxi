@@ -27,9 +27,7 @@ def train_words(
     """Train on some chunks; see ``reference_word2vec.py``."""
     cdef Plan plan
     cdef int parts = workers, i
-    cdef Scratch scratch
-    cdef char *memory
-    cdef size_t bytes
+    cdef Scratch scratch = scratch_at(NULL)
     memset(&plan, 0, sizeof(plan))
     read_matrices(&plan, syn0, syn1neg, syn1)
     read_corpus(&plan, ids, offsets, keep)
@@ -42,20 +40,16 @@ def train_words(
     parts = min(parts, plan.workers)
     read_top(&plan)
     plan.worker = <Worker *>calloc(plan.workers, sizeof(Worker))
-    scratch.data, scratch.used = NULL, 0
-    for i in range(plan.workers if plan.worker != NULL else 0):
-        lay_out_worker(&plan.worker[i], &plan, &scratch)
-    bytes = scratch.used
-    memory = <char *>fs_take_scratch(bytes) if plan.worker != NULL else NULL
-    if memory == NULL:
-        free(plan.worker)
-        raise MemoryError(f"no memory for {bytes} bytes of buffers of the workers")
-    scratch.data, scratch.used = memory, 0
-    with nogil:
-        for i in range(plan.workers):
-            lay_out_worker(&plan.worker[i], &plan, &scratch)
-        fs_run(parts, train_together if plan.deferred else train_alone, &plan)
-        fs_give_scratch(memory)
+    if plan.worker == NULL:
+        raise MemoryError(f"no memory for {plan.workers} workers")
+    try:
+        while lay_out_again(&scratch):
+            for i in range(plan.workers):
+                lay_out_worker(&plan.worker[i], &plan, &scratch)
+        with nogil:
+            fs_run(parts, train_together if plan.deferred else train_alone, &plan)
+            fs_give_scratch(scratch.data)
+    finally:
         free(plan.worker)
 
 
@@ -133,10 +127,6 @@ cdef void ask_for_next_block(Worker *w) noexcept nogil:
 
 
 # --- from Python to C ---------------------------------------------------------------------------
-
-cdef inline char *data(cnp.ndarray array):
-    return NULL if array is None else <char *>cnp.PyArray_DATA(array)
-
 
 cdef read_matrices(Plan *plan, cnp.ndarray syn0, cnp.ndarray syn1neg, cnp.ndarray syn1):
     plan.table = _isa.f32 if cnp.PyArray_TYPE(syn0) == cnp.NPY_FLOAT32 else _isa.f64

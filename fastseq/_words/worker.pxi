@@ -280,20 +280,6 @@ cdef void set_windows(Worker *w, long start, long stop) noexcept nogil:
 
 # --- memory -------------------------------------------------------------------------------------
 
-cdef struct Scratch:
-    char *data      # NULL while sizes are being counted
-    size_t used
-
-
-cdef inline char *take(Scratch *scratch, size_t bytes) noexcept nogil:
-    cdef size_t begin = scratch.used
-    scratch.used += (bytes + FS_GUARD_BYTES + 63) // 64 * 64
-    if scratch.data == NULL:
-        return NULL
-    FS_GUARD(scratch.data + begin + bytes, scratch.used - begin - bytes)
-    return scratch.data + begin
-
-
 cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil:
     cdef long row = plan.inputs.row_bytes, item = plan.table.item, around = 2 * plan.window
     cdef long places = plan.block + around, columns = max(plan.draws, plan.longest_path)

@@ -160,8 +160,18 @@ class HRED(Estimator):
     _needs_targets = False
     _data = "dialogues"
     _of_network = (  # settings that are arguments of the network
-        *("embedding_dim", "hidden_size", "context_size", "num_layers", "cell", "bidirectional"),
-        *("context", "attention", "dropout", "word_dropout", "tie_weights", "label_smoothing"),
+        "embedding_dim",
+        "hidden_size",
+        "context_size",
+        "num_layers",
+        "cell",
+        "bidirectional",
+        "context",
+        "attention",
+        "dropout",
+        "word_dropout",
+        "tie_weights",
+        "label_smoothing",
         "dtype",
     )
     _reads_answers = False  # whether its batches let the network read the answers, too

@@ -182,11 +182,8 @@ class DialogueNetwork(WritingNetwork):
         seed: int | np.random.Generator | None = None,
         **parts: Module,
     ) -> None:
-        seeds = self.named_seeds(
-            seed,
-            *("words", "embedding", "encoder", "context", "bridge", "decoder"),
-            *("dropout", "tied", "linear", "dropout_out"),
-        )
+        names = "words embedding encoder context bridge decoder dropout tied linear dropout_out"
+        seeds = self.named_seeds(seed, *names.split())
         sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}
         if not checks.flag("context", context) and attention is not None:
             raise ValueError(

@@ -93,10 +93,9 @@ class LanguageNetwork(Module):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.named_seeds(
-            seed,
-            *("embedding", "layers", "dropout", "dropout_out", "output", "sampled"),
-        )
+        names = "embedding layers dropout dropout_out output sampled"
+        seeds = self.named_seeds(seed, *names.split())
+        seeds.tied = seeds.embedding  # the table is drawn anew where it serves for outputs, too
         embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
         sizes = embedding_dim, hidden_size, num_layers
         layers = recurrent_layers(
@@ -104,7 +103,7 @@ class LanguageNetwork(Module):
         )
         if checks.flag("tie_weights", tie_weights):
             check_softmax_to_tie(softmax)
-            prepare_to_tie(embedding, hidden_size, seeds.embedding)
+            prepare_to_tie(embedding, hidden_size, seeds.tied)
         children = {
             "embedding": embedding,
             "dropout": Dropout(dropout, seed=seeds.dropout),

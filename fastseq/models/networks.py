@@ -176,13 +176,13 @@ class SequenceNetwork(Module):
     """
 
     def __init__(self, encoder, outputs, loss, *, pooling, dropout, partial=False, seed):
-        seeds = self.split_seed(seed, 2)
+        seeds = self.named_seeds(seed, "dropout", "linear")
         layers = encoder.layers
         width = layers.hidden_size * (2 if layers.bidirectional else 1)
         super().__init__(
             encoder=encoder,
-            dropout=Dropout(dropout, seed=seeds[0]),
-            linear=Linear(width, math.prod(outputs), dtype=layers.dtype, seed=seeds[1]),
+            dropout=Dropout(dropout, seed=seeds.dropout),
+            linear=Linear(width, math.prod(outputs), dtype=layers.dtype, seed=seeds.linear),
         )
         self.outputs, self._loss, self._partial = tuple(outputs), loss, partial
         self._pool = None if pooling is None else POOLINGS[pooling]

@@ -135,8 +135,13 @@ class Seq2Seq(TargetWriter):
         "target_embeddings": "missing_target_words_",
     }
     learned = (
-        *("source_vocabulary_", "target_vocabulary_", "length_ratio_"),
-        *("longest_target_", "unknown_targets_", "missing_source_words_", "missing_target_words_"),
+        "source_vocabulary_",
+        "target_vocabulary_",
+        "length_ratio_",
+        "longest_target_",
+        "unknown_targets_",
+        "missing_source_words_",
+        "missing_target_words_",
     )
     _unlearned: ClassVar[dict[str, Any]] = {"longest_target_": 0, "unknown_targets_": None}
     _free = ("beam_size", "length_penalty", "metric", "selection", "scheduled_sampling")

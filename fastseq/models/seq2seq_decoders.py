@@ -233,7 +233,7 @@ class Bridge(Module):
     """
 
     def __init__(self, layers, *, seed):
-        parts = ("h", "c") if isinstance(layers, LSTM) else ("h",)
+        parts = "hc" if isinstance(layers, LSTM) else "h"
         names = [f"{part}_l{layer}" for part in parts for layer in range(layers.num_layers)]
         seeds, size = self.split_seed(seed, len(names)), layers.hidden_size
         super().__init__(
@@ -245,31 +245,25 @@ class Bridge(Module):
 
     def __call__(self, state):
         """The decoder's state (L, B, H) of the encoder's (2 L, B, H), both as tuples."""
-        return tuple(
-            _squash(name, np.stack([self._linear(name, i)(x) for i, x in enumerate(_beside(part))]))
-            for name, part in zip("hc", state, strict=False)
-        )
+        y = np.stack([linear(x) for linear, x in self._pairs(state)])
+        return _squashed(np.split(y, len(state)))
 
     def forward(self, state):
         """As calling it, and ``back(dstate)``, which gives the gradient of the encoder's state."""
-        outputs, backs = [], []
-        for name, part in zip("hc", state, strict=False):
-            pairs = [self._linear(name, i).forward(x) for i, x in enumerate(_beside(part))]
-            outputs.append(_squash(name, np.stack([y for y, _ in pairs])))
-            backs.append([backprop for _, backprop in pairs])
+        pairs = [linear.forward(x) for linear, x in self._pairs(state)]
+        outputs, backs = zip(*pairs, strict=True)
+        y = _squashed(np.split(np.stack(outputs), len(state)))
 
         def back(dstate):
-            gradients = []
-            for name, y, dy, through in zip("hc", outputs, dstate, backs, strict=False):
-                dy = dy * (1 - np.square(y)) if name == "h" else dy
-                rows = [backprop(d) for backprop, d in zip(through, dy, strict=True)]
-                gradients.append(_apart(np.stack(rows)))
-            return tuple(gradients)
+            dy = np.concatenate(_unsquashed(dstate, y))
+            dx = np.stack([backprop(d) for backprop, d in zip(backs, dy, strict=True)])
+            return tuple(np.split(_apart(dx), len(dstate)))
 
-        return tuple(outputs), back
+        return y, back
 
-    def _linear(self, name, layer):
-        return self.children[f"{name}_l{layer}"]
+    def _pairs(self, state):
+        """Each linear map and what it reads, of all layers h and then c."""
+        return zip(self.children.values(), _beside(np.concatenate(state)), strict=True)
 
 
 class VectorBridge(Module):
@@ -297,25 +291,31 @@ class VectorBridge(Module):
         state = self._as_state(y)
 
         def back(dstate):
-            d_h = dstate[0] * (1 - np.square(state[0]))
-            parts = np.stack([d_h, *dstate[1:]])
+            parts = np.stack(_unsquashed(dstate, state))
             return backprop(np.ascontiguousarray(parts.transpose(2, 0, 1, 3)).reshape(y.shape))
 
         return state, back
 
     def _as_state(self, y):
-        h, *others = y.reshape(len(y), *self._shape).transpose(1, 2, 0, 3)
-        return np.tanh(h), *map(np.ascontiguousarray, others)
+        parts = y.reshape(len(y), *self._shape).transpose(1, 2, 0, 3)
+        return _squashed(np.ascontiguousarray(parts))
 
 
-def _squash(name, array):
-    return np.tanh(array) if name == "h" else array
+def _squashed(parts):
+    """The state of what linear maps made of it: h through tanh, c as it is."""
+    h, *others = parts
+    return np.tanh(h), *others
 
 
-def _beside(part):
-    """A state (2 L, B, H) with both directions beside each other, (L, B, 2 H)."""
-    count, rows, size = part.shape
-    sides = part.reshape(count // 2, 2, rows, size).swapaxes(1, 2)
+def _unsquashed(dstate, state):
+    """... and back: the gradients before tanh."""
+    return dstate[0] * (1 - np.square(state[0])), *dstate[1:]
+
+
+def _beside(states):
+    """States (2 L, B, H) with both directions beside each other, (L, B, 2 H)."""
+    count, rows, size = states.shape
+    sides = states.reshape(count // 2, 2, rows, size).swapaxes(1, 2)
     return sides.reshape(count // 2, rows, 2 * size)
 
 

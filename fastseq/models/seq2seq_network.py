@@ -100,11 +100,8 @@ class Seq2SeqNetwork(WritingNetwork):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.named_seeds(
-            seed,
-            *("words", "encoder", "source", "target", "linear", "bridge", "decoder"),
-            *("dropout", "dropout_out"),
-        )
+        names = "words encoder source target linear bridge decoder dropout dropout_out"
+        seeds = self.named_seeds(seed, *names.split())
         seeds.tied = seeds.target  # the table is drawn anew where it serves for outputs, too
         self.sampled = 0.0
         sizes = embedding_dim, hidden_size, num_layers

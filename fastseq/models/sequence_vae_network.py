@@ -86,11 +86,8 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        seeds = self.named_seeds(
-            seed,
-            *("words", "embedding", "bag", "dropout", "encoder", "latent", "bridge"),
-            *("decoder", "tied", "linear", "dropout_out"),
-        )
+        names = "words embedding bag dropout encoder latent bridge decoder tied linear dropout_out"
+        seeds = self.named_seeds(seed, *names.split())
         embedding = Embedding(n_tokens, embedding_dim, dtype=dtype, seed=seeds.embedding)
         directions = 1 + checks.flag("bidirectional", bidirectional)
         sizes, own = (hidden_size, num_layers), {"cell": cell, "dtype": dtype}

@@ -161,11 +161,8 @@ class TaggerNetwork(Module):
         dtype,
         seed,
     ):
-        seeds = self.named_seeds(
-            seed,
-            *("unknown", "embedding", "characters", "speller", "input_dropout"),
-            *("layers", "dropout", "output"),
-        )
+        names = "unknown embedding characters speller input_dropout layers dropout output"
+        seeds = self.named_seeds(seed, *names.split())
         own = {"cell": cell, "dtype": dtype}
         parts = {
             "unknown": UnknownWords(word_dropout, unknown_id, seed=seeds.unknown),
