@@ -72,16 +72,18 @@ class BufferPool:
             self._free.append(buffers)
 
 
-def pack(lead, lengths, batch_first, *, keep_padded=False):
+def pack(lead, lengths, batch_first, keep_padded=False):
     """The packing of an input with leading axes ``lead``: (T,), (T, B) or (B, T).
 
     ``lengths`` is None or int64 (B,), checked.  ``keep_padded`` is for a layer's forward kernels
     without a backward pass.
     """
-    if lengths is None:
-        return _dense(lead, batch_first)
-    ragged = (StillPadded if keep_padded else Ragged)(lead, lengths, batch_first)
-    return ragged if ragged.tokens < math.prod(lead) else _dense(lead, batch_first)
+    if lengths is not None:
+        ragged = (StillPadded if keep_padded else Ragged)(lead, lengths, batch_first)
+        if ragged.tokens < math.prod(lead):
+            return ragged
+    # Those of long batches are quickly made, compared with the walk, and take memory.
+    return (_short_dense if lead[0] < LONG > lead[-1] else Dense)(lead, batch_first)
 
 
 class Dense:
@@ -214,11 +216,6 @@ class StillPadded(Ragged):
         if not self.batched:
             return time_major[:, 0]
         return time_major.swapaxes(0, 1) if self._batch_first else time_major
-
-
-def _dense(lead, batch_first):
-    # Those of long batches are quickly made, compared with the walk, and take memory.
-    return (_short_dense if lead[0] < LONG > lead[-1] else Dense)(lead, batch_first)
 
 
 _short_dense = lru_cache(maxsize=32)(Dense)

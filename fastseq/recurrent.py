@@ -238,7 +238,7 @@ class RecurrentLayer(stack.Stack):
             lead = x.shape
         if lengths is not None:
             lengths = self._read_lengths(lengths, lead)
-        packing = pack(lead, lengths, self._batch_first, keep_padded=not training)
+        packing = pack(lead, lengths, self._batch_first, not training)
         if state is None:
             states = self._initial_zeros(packing.rows)
         else:

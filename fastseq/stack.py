@@ -47,21 +47,16 @@ LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
 
 
-class Pass(NamedTuple):
-    """A layer's part in a call."""
-
-    given: tuple  # the kernel's first arguments
-    y: np.ndarray
-    saved: list
-    kept: tuple | None  # what dropout let through
-
-
 class Tape(NamedTuple):
-    """What the backward pass of a call needs to know of it."""
+    """What the backward pass of a call needs to know of it.
+
+    ``passes`` has a tuple for each layer: the kernel's first arguments, y, what it saved, and
+    what dropout let through or None.
+    """
 
     packing: Dense | Ragged
     buffers: Buffers
-    passes: list[Pass]  # layer by layer
+    passes: list[tuple]
     lookup: Lookup | None
 
 
@@ -248,7 +243,7 @@ class Stack(Module):
         forward, weights = cell or (getattr(kernels(), self._kind.forward), self._weights)
         tokens, top, saved = packing.tokens, self._top, self._not_saved
         output = packing.result(buffers, "y", self._width, self._dtype)
-        finals = list(map(np.empty_like, states))
+        finals = copies(states)  # the quickest way to arrays of these shapes
         first, last = states, finals  # of a layer's tokens
         passes = []
         if lookup is not None:
@@ -268,7 +263,7 @@ class Stack(Module):
                 continue
             if layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
-            passes.append(Pass(given, y, saved, kept))
+            passes.append((given, y, saved, kept))
         tape = Tape(packing, buffers, passes, lookup) if training else None
         return packing.scatter(output), finals, tape
 
