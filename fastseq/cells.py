@@ -130,14 +130,15 @@ class CellBackprop(module.Backprop):
             If the argument has the wrong type, dtype or shape; it can still run after that.
         """
         cell, tape = self._owner, self._read_tape()
-        packing, lead = tape.packing, self._shape
+        packing, buffers, _, _ = tape
+        lead = self._shape
         input_grad = checks.flag("input_grad", input_grad)
         dstates = cell._read_cell_states("dstate", dstate, lead)
         dstates = [array.copy() for array in dstates]  # the kernels write there
         dy = np.zeros((packing.tokens, cell.hidden_size), cell.dtype)
         self._use_up()
         dx = cell._run_back(tape, dy, dstates, input_grad)
-        cell._pool.give_back(tape.buffers)
+        cell._pool.give_back(buffers)
         if dx is not None:
             dx = dx.reshape(*lead, cell.input_size)
         return dx, cell._hand_out_step(dstates, packing)

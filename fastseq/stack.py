@@ -5,7 +5,7 @@ T steps, B rows, N tokens, I input size, H hidden size, D directions, L layers, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -47,17 +47,10 @@ LSTM = _kind("lstm", gates=4, states=("h", "c"), saved=(4, 1))
 GRU = _kind("gru", gates=3, states=("h",), saved=(4,), option="reset_after", default=True)
 
 
-class Tape(NamedTuple):
-    """What the backward pass of a call needs to know of it.
-
-    ``passes`` has a tuple for each layer: the kernel's first arguments, y, what it saved, and
-    what dropout let through or None.
-    """
-
-    packing: Dense | Ragged
-    buffers: Buffers
-    passes: list[tuple]
-    lookup: Lookup | None
+# What the backward pass of a call needs to know of it: packing, buffers, for each layer a tuple,
+# and a lookup or None.  A layer's tuple has the kernel's first arguments, y, what the kernel saved,
+# and what dropout let through or None.  (A named one would take a hundredth of a short call.)
+Tape: TypeAlias = tuple[Dense | Ragged, Buffers, list[tuple], Lookup | None]
 
 
 def copies(states):
@@ -264,10 +257,10 @@ class Stack(Module):
             if layer < top and self._dropout:
                 x, kept = self._drop(y, buffers, layer)
             passes.append((given, y, saved, kept))
-        tape = Tape(packing, buffers, passes, lookup) if training else None
+        tape = (packing, buffers, passes, lookup) if training else None
         return packing.scatter(output), finals, tape
 
-    def _run_back(self, tape, dy, dstates, input_grad):
+    def _run_back(self, tape: Tape, dy, dstates, input_grad):
         """Turn ``dstates`` into the initial states' gradients and return dx (N, I) or None.
 
         Adds to the parameters' gradients: one backward pass at a time.
