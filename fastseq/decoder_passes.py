@@ -120,7 +120,7 @@ class DecoderPasses(stack.Stack):
         if not run.given and self._feeds_output:
             finals = finals[:-1]
         packing = run.packing
-        state = self._hand_out(finals, packing.unsort)
+        state = packing.state(finals)
         return packing.scatter(run.y), state, packing.scatter(run.alignments)
 
     def _back(self, run, dy, dstates, d_alignments, input_grad):

@@ -328,7 +328,7 @@ class DecoderBackprop(module.Backprop):
         dx = None if dx is None else packing.scatter(dx)
         if layer._feeds_output and not run.given:
             dstates = dstates[:-1]
-        dstate = layer._hand_out(dstates, packing.unsort)
+        dstate = packing.state(dstates)
         layer._pool.give_back(buffers)
         return dx, dmemory, dstate
 

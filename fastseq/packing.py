@@ -149,6 +149,12 @@ class Dense:
         """A state with its rows in the user's order: (L, B, H), or without a batch (L, H)."""
         return state if self.batched else state[:, 0]
 
+    def state(self, arrays):
+        """A layer's state as the user gets it: h alone, or (h, c)."""
+        if len(arrays) == 1:
+            return self.unsort(arrays[0])
+        return tuple([self.unsort(array) for array in arrays])
+
 
 class Ragged:
     """Sequences of different lengths; attributes and methods as in :class:`Dense`."""
@@ -199,6 +205,8 @@ class Ragged:
         unsorted = np.empty_like(state)
         unsorted[:, self.order] = state
         return unsorted
+
+    state = Dense.state
 
 
 class StillPadded(Ragged):

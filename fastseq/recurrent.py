@@ -174,7 +174,7 @@ class RecurrentLayer(stack.Stack):
             x, state, lengths, buffers, embedding, beside, training=True
         )
         y, finals, tape = self._run(x, states, packing, buffers, lookup, training=True)
-        return y, self._hand_out(finals, packing.unsort), LayerBackprop(self, tape, y.shape)
+        return y, packing.state(finals), LayerBackprop(self, tape, y.shape)
 
     def packed(self) -> PackedLayer:
         """The layer as it is now, for many calls over short sequences.
@@ -216,7 +216,7 @@ class RecurrentLayer(stack.Stack):
             x, state, lengths, buffers, embedding, beside, training=False
         )
         y, finals, _ = self._run(x, states, packing, buffers, lookup, training=False, cell=cell)
-        state = self._hand_out(finals, packing.unsort)
+        state = packing.state(finals)
         self._pool.give_back(buffers)
         return y, state
 
@@ -371,7 +371,7 @@ class LayerBackprop(module.Backprop):
         dx = layer._run_back(tape, packing.gather(dy, buffers, "dy"), dstates, input_grad)
         dx = None if dx is None else packing.scatter(dx)
         layer._pool.give_back(buffers)
-        dstate = layer._hand_out(dstates, packing.unsort)
+        dstate = packing.state(dstates)
         if lookup is None or not lookup.has_beside:
             return dx, dstate
         return dx, dstate, packing.unsort(lookup.d_beside[None])[0] if input_grad else None

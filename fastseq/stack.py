@@ -242,9 +242,11 @@ class Stack(Module):
         if lookup is not None:
             weights = [lookup.weights, *weights[1:]]
         for layer in range(top + 1):
-            # without a backward pass two arrays in turn are enough between the layers
-            slot = layer if training else layer % 2
-            y = output if layer == top else buffers.get(("y", slot), (tokens, self._width))
+            y = output
+            if layer < top:
+                # without a backward pass two arrays in turn are enough between the layers
+                slot = layer if training else layer % 2
+                y = buffers.get(("y", slot), (tokens, self._width))
             if training and saved:
                 saved = self._arrays_to_save(buffers, layer, tokens)
             if top:
