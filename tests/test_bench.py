@@ -462,6 +462,14 @@ def test_busy_machine_is_mentioned():
     assert "busy (load 2.5)" in " ".join(command.warnings(result))
 
 
+def test_libraries_held_back_are_mentioned():
+    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"}
+    machine = {"load": 0.5, "environment": environment}
+    result = {"settings": {"threads": 1, "quick": False}, "machine": machine}
+    (warning,) = command.warnings(result)
+    assert "OPENBLAS_CORETYPE=Haswell" in warning
+
+
 def test_first_call_in_a_fresh_process():
     times = fresh.in_fresh_process("first_call", cell="rnn", mode="training", shape=TINY, threads=1)
     assert set(times) == {"first", "second"}

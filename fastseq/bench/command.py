@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 
 from fastseq import _command, processes
+from fastseq.bench.machine import HOLDING_BACK
 from fastseq.bench.shapes import CELLS, MODES, parse_shapes
 
 
@@ -249,6 +250,9 @@ def warnings(result):
     # Half a core for the system; our own earlier sections count with their threads.
     if load is not None and load > settings["threads"] + 0.5:
         yield f"The machine was busy (load {load}): do not trust these numbers, or measure again."
+    for name, value in result["machine"].get("environment", {}).items():
+        if name in HOLDING_BACK:
+            yield f"{name}={value} may hold other libraries back: unset it for a fair comparison."
 
 
 def save(path, results):

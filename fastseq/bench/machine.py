@@ -14,6 +14,13 @@ THREAD_VARIABLES = (
     "FASTSEQ_ISA",
     "FASTSEQ_NUM_THREADS",
 )
+# What keeps other libraries from the instructions that this processor has.
+HOLDING_BACK = (
+    "OPENBLAS_CORETYPE",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
 _VECTOR_FLAGS = ("sse4_2", "avx2", "fma", "f16c", "avx_vnni", "asimd", "sve")
 _VECTOR_PREFIXES = ("avx512", "amx")
 
@@ -33,7 +40,9 @@ def describe():
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "fastseq": describe_fastseq(),
-        "environment": {k: os.environ[k] for k in THREAD_VARIABLES if k in os.environ},
+        "environment": {
+            k: os.environ[k] for k in (*THREAD_VARIABLES, *HOLDING_BACK) if k in os.environ
+        },
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
