@@ -83,6 +83,46 @@ def set_num_threads(n):
     _threads = n
 
 
+# --- results --------------------------------------------------------------------------------
+
+cdef extern from "Python.h":
+    int PyTraceMalloc_Track(unsigned int, size_t, size_t)
+    int PyTraceMalloc_Untrack(unsigned int, size_t)
+
+cdef enum:
+    RESULT_BYTES = 65536       # smaller arrays are left to NumPy
+    TRACE_DOMAIN = 389047      # where tracemalloc has NumPy's arrays: np.lib.tracemalloc_domain
+
+
+cdef class _Result:
+    """Memory of an array, which goes back when the array and all views of it are gone."""
+    cdef void *memory
+
+    def __dealloc__(self):
+        PyTraceMalloc_Untrack(TRACE_DOMAIN, <size_t>self.memory)
+        fs_give_back(self.memory)
+
+
+def empty(tuple shape, cnp.dtype dtype):
+    cdef cnp.npy_intp sizes[32]
+    cdef Py_ssize_t i, axes = len(shape), bytes = dtype.itemsize
+    cdef cnp.ndarray array
+    cdef _Result result
+    for i in range(axes):
+        sizes[i] = shape[i]
+        bytes *= sizes[i]
+    if bytes < RESULT_BYTES:
+        return cnp.PyArray_EMPTY(<int>axes, sizes, dtype.type_num, 0)
+    result = _Result.__new__(_Result)
+    result.memory = fs_take_result(bytes)
+    if result.memory == NULL:
+        raise MemoryError(f"no memory for {bytes} bytes of a result of shape {shape}")
+    PyTraceMalloc_Track(TRACE_DOMAIN, <size_t>result.memory, bytes)
+    array = cnp.PyArray_SimpleNewFromData(<int>axes, sizes, dtype.type_num, result.memory)
+    cnp.set_array_base(array, result)
+    return array
+
+
 # --- the walks through time, from the tile's products up ------------------------------------
 
 include "_recurrent/cell.pxi"
@@ -188,20 +228,24 @@ def gather(cnp.ndarray padded, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarr
     cdef Padded p = padded_of(padded, order, 0, padded.shape[2])
     cdef const int64_t *begin = <const int64_t *>data(offsets)
     cdef char *to = data(tokens)
-    cdef long t, steps = offsets.shape[0] - 1
+    cdef long t, rows, steps = p.steps if begin == NULL else offsets.shape[0] - 1
     with nogil:
         for t in range(steps):
-            gather_step(&p, t, 0, begin[t + 1] - begin[t], to + begin[t] * p.size)
+            rows = p.rows if begin == NULL else begin[t + 1] - begin[t]
+            gather_step(&p, t, 0, rows, to)
+            to += rows * p.size
 
 
 def scatter(cnp.ndarray tokens, cnp.ndarray order, cnp.ndarray offsets, cnp.ndarray padded):
     cdef Padded p = padded_of(padded, order, 0, padded.shape[2])
     cdef const int64_t *begin = <const int64_t *>data(offsets)
     cdef const char *step = data(tokens)
-    cdef long t, steps = offsets.shape[0] - 1, running
+    cdef long t, running, steps = p.steps if begin == NULL else offsets.shape[0] - 1
     with nogil:
         for t in range(p.steps):
-            running = begin[t + 1] - begin[t] if t < steps else 0
+            running = 0
+            if t < steps:
+                running = p.rows if begin == NULL else begin[t + 1] - begin[t]
             scatter_step(&p, t, 0, p.rows, running, step, p.size, 0, p.size)
             step += running * p.size
 

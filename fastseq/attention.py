@@ -239,7 +239,7 @@ def lengths_of(memory, memory_lengths):
 
 def project(x, weight, bias=None):
     """x @ weight.T + bias over the last axis, in the kernels."""
-    out = np.empty((*x.shape[:-1], len(weight)), x.dtype)
+    out = kernels().empty((*x.shape[:-1], len(weight)), x.dtype)
     map_rows(x.reshape(-1, x.shape[-1]), weight, bias, out.reshape(-1, len(weight)))
     return out
 

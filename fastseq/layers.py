@@ -204,7 +204,7 @@ class Embedding(TokenLayer):
             If ids are no integers, or out of this range: the message names the first such one.
         """
         ids = checks.indices("ids", ids, self._num_embeddings, "embeddings")
-        return np.take(self._parameters["weight"], ids, axis=0)
+        return self._look_up(ids)
 
     def forward(self, ids: ArrayLike) -> tuple[np.ndarray, TokenBackprop]:
         """As calling the layer, with a function that runs the backward pass.
@@ -219,7 +219,12 @@ class Embedding(TokenLayer):
             ids, and returns None, since indices have no gradient.
         """
         ids = checks.indices("ids", ids, self._num_embeddings, "embeddings")
-        return self._with_backprop(np.take(self._parameters["weight"], ids, axis=0), ids)
+        return self._with_backprop(self._look_up(ids), ids)
+
+    def _look_up(self, ids):
+        y = kernels().empty((*ids.shape, self._embedding_dim), self._dtype)
+        # they are valid: without mode, take would write to a copy of y first
+        return np.take(self._parameters["weight"], ids, axis=0, out=y, mode="clip")
 
     def _back(self, ids, dy, input_grad):
         self.add_gradient(dy.reshape(ids.size, self._embedding_dim), ids.reshape(-1))
@@ -390,7 +395,7 @@ class Linear(TokenLayer):
         return x
 
     def _map(self, x):
-        y = np.empty((*x.shape[:-1], self._out_features), self._dtype)
+        y = kernels().empty((*x.shape[:-1], self._out_features), self._dtype)
         map_rows(_rows(x), *self._weights(), _rows(y))
         return y
 
@@ -403,7 +408,7 @@ class Linear(TokenLayer):
         self.add_gradients(x, dy)
         if not input_grad:
             return None
-        dx = np.empty(x.shape, self._dtype)
+        dx = kernels().empty(x.shape, self._dtype)
         kernels().multiply_rows(dy, self.weight.T, None, dx)
         return dx.reshape(shape)
 
@@ -477,7 +482,7 @@ class PackedLinear(Packed):
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """The map of each token; x and y are those of a layer's call."""
         x = self._layer._read(x)
-        y = np.empty((*x.shape[:-1], self._layer.out_features), x.dtype)
+        y = kernels().empty((*x.shape[:-1], self._layer.out_features), x.dtype)
         self._multiply(_rows(x), _rows(y))
         return y
 

@@ -273,7 +273,7 @@ class CrossEntropyLoss(ClassLoss):
         return log_sums, self._row_losses(log_sums, picked, totals, rows.shape[1])
 
     def _back(self, inputs, targets, log_sums, far, factor, in_place, scale):
-        d_inputs = inputs if in_place else np.empty_like(inputs)
+        d_inputs = inputs if in_place else kernels().empty(inputs.shape, inputs.dtype)
         shape, factor = (len(targets), inputs.shape[-1]), factor * scale
         rows, d_rows = inputs.reshape(shape), d_inputs.reshape(shape)
         self._differentiate_rows(rows, targets, log_sums, factor, d_rows)

@@ -192,7 +192,7 @@ class ScaledDotProductAttention(Module):
         value = checks.floats("value", value, query.dtype)
         lengths = self._check(query, key, value, key_lengths)
         scale = query.shape[-1] ** -0.5 if self._scale is None else self._scale
-        y = np.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
+        y = kernels().empty((*query.shape[:-1], value.shape[-1]), query.dtype)
         log_sums = np.empty(query.shape[:-1])
         q, k, v, out = (_with_heads(array) for array in (query, key, value, y))
         arguments = q, k, v, lengths, self._causal, scale, out, log_sums.reshape(q.shape[:3])
@@ -222,7 +222,7 @@ class ScaledDotProductAttention(Module):
     def _back(self, arguments, dy, input_grad):
         if not input_grad:
             return None, None, None
-        arrays = [np.empty(array.shape, dy.dtype) for array in arguments[:3]]
+        arrays = [kernels().empty(array.shape, dy.dtype) for array in arguments[:3]]
         kernels().scaled_dot_product_backward(_with_heads(dy), *arguments, *arrays)
         return tuple(a if dy.ndim == 4 else a[:, 0] for a in arrays)
 
@@ -472,11 +472,11 @@ class MultiheadAttention(Module):
         groups = list(self._groups(inputs, owners))
         projected = [self._project(x, first, last) for _, x, first, last in groups]
         q, k, v = self._split(projected)
-        context = np.empty(inputs[0].shape, self._dtype)
+        context = kernels().empty(inputs[0].shape, self._dtype)
         log_sums = np.empty(q.shape[:3])
         options = lengths, causal, q.shape[3] ** -0.5
         kernels().scaled_dot_product_forward(q, k, v, *options, self._heads(context, 0), log_sums)
-        y = np.empty_like(context)
+        y = kernels().empty(context.shape, self._dtype)
         bias = self._parameters["out_proj.bias"] if self._bias else None
         map_rows(_rows(context), self._parameters["out_proj.weight"], bias, _rows(y))
         weights = None if want is None else self._weights(q, k, options, log_sums, average=want)
@@ -498,7 +498,7 @@ class MultiheadAttention(Module):
 
     def _project(self, x, first, last):
         weight, bias = self._in_projection(self._parameters, first, last)
-        out = np.empty((*x.shape[:2], (last - first) * self._embed_dim), self._dtype)
+        out = kernels().empty((*x.shape[:2], (last - first) * self._embed_dim), self._dtype)
         map_rows(_rows(x), weight, bias, _rows(out))
         return out
 
@@ -544,9 +544,9 @@ class MultiheadAttention(Module):
     def _back(self, tape, dy, input_grad):
         groups, projected, context, log_sums, options = tape
         batched, dy = dy.ndim == 3, _rows(dy)
-        d_context = np.empty_like(context)
+        d_context = kernels().empty(context.shape, self._dtype)
         map_rows(dy, self._parameters["out_proj.weight"].T, None, _rows(d_context))
-        d_projected = [np.empty_like(array) for array in projected]
+        d_projected = [kernels().empty(array.shape, self._dtype) for array in projected]
         kernels().scaled_dot_product_backward(
             self._heads(d_context, 0),
             *self._split(projected),
@@ -574,7 +574,7 @@ class MultiheadAttention(Module):
         d_inputs = [None, None, None]
         for (owner, x, first, last), d in zip(groups, d_projected, strict=True):
             weight, _ = self._in_projection(self._parameters, first, last)
-            dx = np.empty(x.shape, self._dtype)
+            dx = kernels().empty(x.shape, self._dtype)
             map_rows(_rows(d), weight.T, None, _rows(dx))
             if d_inputs[owner] is None:
                 d_inputs[owner] = dx

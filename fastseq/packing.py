@@ -130,7 +130,7 @@ class Dense:
 
     def result(self, buffers, name, features, dtype):
         """An array (N, F) for what :meth:`scatter` is going to hand out: never a buffer."""
-        return np.empty((self.tokens, features), dtype)
+        return kernels().empty((self.tokens, features), dtype)
 
     def scatter(self, tokens):
         """The array (*lead, F) that holds these tokens; a view of them."""
@@ -191,20 +191,21 @@ class Ragged:
         return buffers.get(name, (self.tokens, features))  # scatter copies
 
     def scatter(self, tokens):
-        padded = np.empty((*self._lead, tokens.shape[1]), tokens.dtype)
+        padded = kernels().empty((*self._lead, tokens.shape[1]), tokens.dtype)
         kernels().scatter(tokens, self.order, self.offsets, self._time_major(padded))
         return padded
 
     def sort(self, state):
-        # take gives a C-contiguous array; state[:, order] would not
-        return np.take(state, self.order, axis=1)
+        in_order = np.empty(state.shape, state.dtype)
+        kernels().gather(state, self.order, None, in_order)
+        return in_order
 
     def unsort(self, state):
         if not self.batched:
             return state[:, 0]
-        unsorted = np.empty_like(state)
-        unsorted[:, self.order] = state
-        return unsorted
+        padded = np.empty(state.shape, state.dtype)
+        kernels().scatter(state, self.order, None, padded)
+        return padded
 
     state = Dense.state
 
@@ -217,7 +218,8 @@ class StillPadded(Ragged):
         return self._time_major(padded), self.order
 
     def result(self, buffers, name, features, dtype):
-        return self._time_major(np.empty((*self._lead, features), dtype)), self.order
+        padded = kernels().empty((*self._lead, features), dtype)
+        return self._time_major(padded), self.order
 
     def scatter(self, tokens):
         time_major, _ = tokens

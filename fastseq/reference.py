@@ -69,6 +69,7 @@ __all__ = [
     "best_continuations",
     "decoder_backward",
     "decoder_forward",
+    "empty",
     "exp",
     "gather",
     "gru_backward",
@@ -98,6 +99,14 @@ NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
 def set_num_threads(n):
     """Accept the package's setting; NumPy's own BLAS decides about its threads."""
+
+
+def empty(shape, dtype):
+    """As ``np.empty``, for a result of dtype float32 or float64.
+
+    It may lie in memory that earlier results have left, which need not be mapped in again.
+    """
+    return np.empty(shape, dtype)
 
 
 def exp(x, out):
@@ -221,13 +230,22 @@ def sort_lengths(lengths, order, offsets):
 
 
 def gather(padded, order, offsets, tokens):
-    """Tokens (N, F) of a padded batch (T, B, F), whose row ``order[r]`` becomes row r."""
+    """Tokens (N, F) of a padded batch (T, B, F), whose row ``order[r]`` becomes row r.
+
+    Without offsets all rows have all steps, and ``tokens`` may have the shape of ``padded``.
+    """
+    if offsets is None:
+        np.take(padded, order, axis=1, out=tokens.reshape(padded.shape))
+        return
     for t, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
         tokens[begin:end] = padded[t, order[: end - begin]]
 
 
 def scatter(tokens, order, offsets, padded):
     """The reverse of :func:`gather`; what lies past a sequence's length becomes 0."""
+    if offsets is None:
+        padded[:, order] = tokens.reshape(padded.shape)
+        return
     padded[...] = 0
     for t, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
         padded[t, order[: end - begin]] = tokens[begin:end]

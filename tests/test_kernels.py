@@ -8,6 +8,7 @@ import __future__
 import importlib
 import inspect
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, WrapperDescriptorType
@@ -151,6 +152,66 @@ def test_a_cell_without_kernels_is_refused(kernels):
         kernels.Stepper("foo", weights, True, case.h0, None)(case.x)
 
 
+# --- results --------------------------------------------------------------------------------
+
+RESULT_SHAPES = [(), (0, 3), (3, 5), (100, 300), (3, 1, 256, 512)]  # some of them are recycled
+
+
+@both_dtypes
+@pytest.mark.parametrize("shape", RESULT_SHAPES, ids=str)
+def test_empty_is_an_array_to_write_to(kernels, shape, dtype):
+    array = kernels.empty(shape, np.dtype(dtype))
+    assert array.shape == shape and array.dtype == dtype
+    assert array.flags.c_contiguous and array.flags.writeable and array.flags.aligned
+    array[...] = 1
+    assert array.sum() == array.size
+
+
+def test_a_view_keeps_a_results_memory(kernels):
+    """New arrays are taken while earlier ones are held, in whole or in part, or gone."""
+    rng, held = np.random.default_rng(0), []
+    for number in range(200):
+        array = kernels.empty((int(rng.integers(100, 300)), 256), np.dtype(np.float32))
+        array[...] = number
+        held.append((number, array[5:][::2]))
+        if len(held) > 20:
+            del held[rng.integers(20)]
+    for number, view in held:
+        assert (view == number).all()
+
+
+def test_results_of_threads_are_their_own(kernels):
+    def fill(number):
+        for rows in [200, 300] * 50:
+            array = kernels.empty((rows, 128), np.dtype(np.float64))
+            array[...] = number
+            assert (array == number).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fill, range(8)))
+
+
+def test_results_are_traced_as_numpys_arrays_are(kernels):
+    tracemalloc.start()
+    try:
+        array = kernels.empty((1000, 1000), np.dtype(np.float32))
+        held = tracemalloc.take_snapshot()
+        del array
+        freed = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    numpys = [tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)]
+    sizes = [sum(t.size for t in s.filter_traces(numpys).traces) for s in (held, freed)]
+    assert sizes[0] - sizes[1] == 4e6
+
+
+def test_an_impossible_result_is_refused(kernels):
+    with pytest.raises((MemoryError, ValueError)):
+        kernels.empty((2**40, 2**20), np.dtype(np.float64))
+    with pytest.raises((MemoryError, ValueError)):
+        kernels.empty((2**36, 2**20), np.dtype(np.float64))
+
+
 # --- padded batches -------------------------------------------------------------------------
 
 
@@ -170,6 +231,31 @@ def test_sort_lengths(kernels, lengths, order, offsets):
     kernels.sort_lengths(lengths, found_order, found_offsets)
     assert found_order.tolist() == order
     assert found_offsets.tolist() == offsets
+
+
+@both_dtypes
+@pytest.mark.parametrize("size", [1, 3, 16, 21, 40])
+def test_gather_and_scatter(kernels, size, dtype):
+    padded = np.arange(3 * 4 * size, dtype=dtype).reshape(3, 4, size) + 1
+    order, offsets = np.array([2, 0, 3, 1]), np.array([0, 3, 4])
+    tokens, back = np.full((4, size), np.nan, dtype), np.full_like(padded, np.nan)
+    kernels.gather(padded, order, offsets, tokens)
+    assert_identical((tokens,), (padded[[0, 0, 0, 1], [2, 0, 3, 2]],))
+    kernels.scatter(tokens, order, offsets, back)
+    real = np.zeros((3, 4, 1), bool)
+    real[0, [2, 0, 3]] = real[1, 2] = True
+    assert_identical((back,), (np.where(real, padded, 0).astype(dtype),))
+
+
+@both_dtypes
+def test_gather_and_scatter_of_all_rows(kernels, dtype):
+    """States, (L * D, B, H): without offsets."""
+    states = np.random.default_rng(0).standard_normal((2, 5, 19)).astype(dtype)
+    order = np.array([3, 0, 4, 1, 2])
+    ordered, back = np.full_like(states, np.nan), np.full_like(states, np.nan)
+    kernels.gather(states, order, None, ordered)
+    kernels.scatter(ordered, order, None, back)
+    assert_identical((ordered, back), (states[:, order], states))
 
 
 def test_sort_lengths_agrees_on_many_rows(compiled_kernels):

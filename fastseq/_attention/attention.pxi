@@ -55,7 +55,7 @@ cdef run_attention(Attention *job, bint backward):
         fs_run(parts, attention_back_part if backward else attention_part, job)
         if backward and job.d_v != NULL:
             add_v_gradients(&job.memory, job.memory.sources, job.dv, job.own, job.d_v)
-        fs_give_scratch(scratch.data)
+        fs_give_back(scratch.data)
 
 
 cdef inline void wait_for_memory(Attention *job, int index, int parts) noexcept nogil:

@@ -134,7 +134,7 @@ cdef run_decoder(Decoder *dec):
             finish_forward(&dec.d)
         elif dec.memory.v != NULL:
             add_v_gradients(&dec.memory, dec.d.B, dec.dv, dec.own, dec.d_v)
-        fs_give_scratch(scratch.data)
+        fs_give_back(scratch.data)
 
 
 # --- from arrays to pointers ---------------------------------------------------------------------

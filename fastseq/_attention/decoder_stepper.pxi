@@ -82,7 +82,7 @@ cdef class DecoderStepper:
         cdef Decoder *dec = &self.decoder
         cdef Direction *d = &dec.d
         cdef Scratch scratch = scratch_at(NULL)
-        fs_give_scratch(self.rows)
+        fs_give_back(self.rows)
         self.rows, self.capacity = NULL, -1
         dec.attended_row = row_bytes(dec, dec.memory.E + d.H)
         while lay_out_again(&scratch):
@@ -96,7 +96,7 @@ cdef class DecoderStepper:
         self.capacity = rows
 
     def __dealloc__(self):
-        fs_give_scratch(self.rows)
+        fs_give_back(self.rows)
 
     def __call__(
         self, cnp.ndarray x not None, cnp.ndarray sources not None, cnp.ndarray h not None,

@@ -100,7 +100,7 @@ cdef run_dot_product(DotProduct *job):
     job.memory = take_memory(parts * job.part_bytes)
     with nogil:
         fs_run(parts, dot_product_part, job)
-        fs_give_scratch(job.memory)
+        fs_give_back(job.memory)
 
 
 cdef long units_of(const DotProduct *job) noexcept nogil:

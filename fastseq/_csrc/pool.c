@@ -186,48 +186,56 @@ void fs_barrier_wait(fs_barrier *barrier, int parts) {
     }
 }
 
-/* --- scratch --------------------------------------------------------------------------------- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
-enum { KEPT_BLOCKS = 8 };
+enum { KEPT_BLOCKS = 16 };
 /* With guards around buffers every call takes new memory: sizes and guards differ. */
 static const size_t KEPT_BYTES = FS_GUARD_BYTES ? 0 : (size_t)128 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 static const size_t HEADER = 64;
 
-/* Each block starts with its size, one cache line before the memory handed out. */
+/* Each block starts with its size, one cache line before the memory handed out.  The longest kept
+ * comes first, and is the first to go. */
 static struct {
     pthread_mutex_t lock;
     char *blocks[KEPT_BLOCKS];
+    int count;
     size_t bytes;
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static size_t block_size(const char *block) { return *(const size_t *)block; }
 
+/* A fork waits until no thread is moving blocks: a child that had one twice would use it twice. */
+static void lock_kept(void) { pthread_mutex_lock(&kept.lock); }
+static void unlock_kept(void) { pthread_mutex_unlock(&kept.lock); }
 static void reset_kept_lock(void) { pthread_mutex_init(&kept.lock, NULL); }
 
-static void register_scratch_fork_handler(void) { pthread_atfork(NULL, NULL, reset_kept_lock); }
+static void register_kept_fork_handlers(void) {
+    pthread_atfork(lock_kept, unlock_kept, reset_kept_lock);
+}
 
-/* The smallest kept block that is large enough, but not wastefully large; or NULL. */
-static char *find_kept(size_t bytes) {
-    int best = -1;
-    for (int i = 0; i < KEPT_BLOCKS; i++) {
-        char *block = kept.blocks[i];
-        if (!block || block_size(block) < bytes) continue;
-        if (block_size(block) > 4 * bytes + HUGE_PAGE) continue;
-        if (best < 0 || block_size(block) < block_size(kept.blocks[best])) best = i;
-    }
-    if (best < 0) return NULL;
-    char *block = kept.blocks[best];
-    kept.blocks[best] = NULL;
+static char *remove_kept(int at) {
+    char *block = kept.blocks[at];
+    kept.count--;
     kept.bytes -= block_size(block);
+    memmove(kept.blocks + at, kept.blocks + at + 1, (kept.count - at) * sizeof(char *));
     return block;
 }
 
+/* The smallest kept block that is large enough, but larger by no more than `spare`; or NULL. */
+static char *find_kept(size_t bytes, size_t spare) {
+    int best = -1;
+    for (int i = 0; i < kept.count; i++) {
+        size_t size = block_size(kept.blocks[i]);
+        if (size < bytes || size - bytes > spare) continue;
+        if (best < 0 || size < block_size(kept.blocks[best])) best = i;
+    }
+    return best < 0 ? NULL : remove_kept(best);
+}
+
 static char *new_block(size_t bytes) {
-    size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : HEADER;
     void *block = NULL;
-    bytes = (bytes + alignment - 1) / alignment * alignment;
-    if (posix_memalign(&block, alignment, bytes)) return NULL;
+    if (posix_memalign(&block, bytes >= HUGE_PAGE ? HUGE_PAGE : HEADER, bytes)) return NULL;
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (bytes >= HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE); /* fewer faults and TLB misses */
 #endif
@@ -241,35 +249,37 @@ static char *new_block(size_t bytes) {
     return block;
 }
 
-void *fs_take_scratch(size_t bytes) {
+static void *take_block(size_t bytes, size_t spare) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, register_scratch_fork_handler);
-    bytes += HEADER;
+    pthread_once(&once, register_kept_fork_handlers);
+    bytes = (bytes + 2 * HEADER - 1) / HEADER * HEADER;
     pthread_mutex_lock(&kept.lock);
-    char *block = find_kept(bytes);
+    char *block = find_kept(bytes, spare);
     pthread_mutex_unlock(&kept.lock);
     if (!block) block = new_block(bytes);
     return block ? block + HEADER : NULL;
 }
 
-/* Put a block among those kept, if need be for a smaller one; returns the block to free. */
-static char *keep(char *block) {
-    int at = 0;
-    for (int i = 0; i < KEPT_BLOCKS && kept.blocks[at]; i++)
-        if (!kept.blocks[i] || block_size(kept.blocks[i]) < block_size(kept.blocks[at])) at = i;
-    char *replaced = kept.blocks[at];
-    size_t gone = replaced ? block_size(replaced) : 0;
-    if (gone >= block_size(block)) return block;
-    if (kept.bytes - gone + block_size(block) > KEPT_BYTES) return block;
-    kept.bytes += block_size(block) - gone;
-    kept.blocks[at] = block;
-    return replaced;
-}
+void *fs_take_scratch(size_t bytes) { return take_block(bytes, 3 * bytes + HUGE_PAGE); }
 
-void fs_give_scratch(void *memory) {
-    if (!memory) return;
-    pthread_mutex_lock(&kept.lock);
-    char *unused = keep((char *)memory - HEADER);
-    pthread_mutex_unlock(&kept.lock);
-    free(unused);
+/* Who holds a result for long shall not hold much more than it. */
+void *fs_take_result(size_t bytes) { return take_block(bytes, bytes / 4); }
+
+void fs_give_back(void *memory) {
+    char *block = memory ? (char *)memory - HEADER : NULL;
+    while (block) {
+        char *unused = block;
+        pthread_mutex_lock(&kept.lock);
+        if (block_size(block) > KEPT_BYTES) {
+            block = NULL;
+        } else if (kept.count == KEPT_BLOCKS || kept.bytes + block_size(block) > KEPT_BYTES) {
+            unused = remove_kept(0);
+        } else {
+            kept.blocks[kept.count++] = block;
+            kept.bytes += block_size(block);
+            block = unused = NULL;
+        }
+        pthread_mutex_unlock(&kept.lock);
+        free(unused);
+    }
 }

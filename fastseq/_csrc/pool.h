@@ -1,4 +1,4 @@
-/* A small thread pool, and the scratch memory that kernels take from it.
+/* A small thread pool, and memory that is kept from call to call.
  *
  * One job runs at a time.  A caller that finds the pool busy (another Python thread is using it)
  * runs its job alone; results do not depend on the number of parts, so nothing else changes.
@@ -24,10 +24,11 @@ typedef struct {
 /* Wait until `parts` parts have come here. */
 void fs_barrier_wait(fs_barrier *barrier, int parts);
 
-/* Memory aligned for vectors, contents undefined; given back, it serves the next call without
- * new page faults.  NULL when there is none left. */
+/* Memory aligned for vectors, contents undefined, for a call or for an array that it returns; given
+ * back, it serves later ones without new page faults.  NULL when there is none left. */
 void *fs_take_scratch(size_t bytes);
-void fs_give_scratch(void *memory);
+void *fs_take_result(size_t bytes);
+void fs_give_back(void *memory);
 
 /* Bytes to leave unused behind each buffer in scratch memory, and a report from the address
  * sanitizer for whoever touches them; otherwise nothing. */

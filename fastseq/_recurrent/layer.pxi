@@ -136,7 +136,7 @@ cdef run_layer(Layer *layer):
         if not layer.backward:
             for i in range(layer.directions):
                 finish_forward(&layer.direction[i])
-        fs_give_scratch(scratch.data)
+        fs_give_back(scratch.data)
 
 
 cdef void finish_forward(Direction *d) noexcept nogil:

@@ -5,7 +5,7 @@ cdef class _KeptMemory:
     cdef void *memory
 
     def __dealloc__(self):
-        fs_give_scratch(self.memory)
+        fs_give_back(self.memory)
 
 
 cdef void lay_out_cell(Direction *d, Scratch *scratch) noexcept nogil:

@@ -82,7 +82,7 @@ cdef class Stepper:
 
     cdef take_layers(self, list weights):
         self.weights, self.stack.layers = weights, len(weights)
-        fs_give_scratch(self.stack.layer)
+        fs_give_back(self.stack.layer)
         self.stack.layer = <Direction *>fs_take_scratch(len(weights) * sizeof(Direction))
         if self.stack.layer == NULL:
             raise MemoryError("no memory for a stream")
@@ -126,7 +126,7 @@ cdef class Stepper:
         cdef Scratch scratch = scratch_at(NULL)
         cdef Direction *d
         cdef long i
-        fs_give_scratch(self.memory)
+        fs_give_back(self.memory)
         self.memory = NULL
         while lay_out_again(&scratch):
             for i in range(self.stack.layers):
@@ -140,8 +140,8 @@ cdef class Stepper:
                 d.x = self.stack.layer[i - 1].y
 
     def __dealloc__(self):
-        fs_give_scratch(self.memory)
-        fs_give_scratch(self.stack.layer)
+        fs_give_back(self.memory)
+        fs_give_back(self.stack.layer)
 
     def __call__(self, cnp.ndarray x not None):
         cdef bint row = cnp.PyArray_NDIM(x) == 1

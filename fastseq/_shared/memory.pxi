@@ -6,7 +6,8 @@ cdef extern from "pool.h" nogil:
     void fs_run(int, void (*)(int, int, void *) noexcept nogil, void *)
     void fs_barrier_wait(fs_barrier *, int)
     void *fs_take_scratch(size_t)
-    void fs_give_scratch(void *)
+    void *fs_take_result(size_t)
+    void fs_give_back(void *)
     enum: FS_GUARD_BYTES
     void FS_GUARD(void *, size_t)
 

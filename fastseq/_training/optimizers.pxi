@@ -127,5 +127,5 @@ def squared_norm(cnp.ndarray x):
     run_job(&job, norm_part)
     for block in range(blocks):
         total += job.sums[block]
-    fs_give_scratch(job.sums)
+    fs_give_back(job.sums)
     return total

@@ -59,7 +59,7 @@ cdef class RowMultiplier:
             )
 
     def __dealloc__(self):
-        fs_give_scratch(self.panels.data)
+        fs_give_back(self.panels.data)
 
     def __call__(self, cnp.ndarray x, cnp.ndarray out):
         cdef RowProduct job = self.job  # of this call: others may be under way in other threads
@@ -83,7 +83,7 @@ cdef run_row_product(RowProduct *job, cnp.ndarray x, cnp.ndarray out):
     job.memory = take_memory(parts * job.part_bytes)
     with nogil:
         fs_run(parts, multiply_part, job)
-        fs_give_scratch(job.memory)
+        fs_give_back(job.memory)
 
 
 cdef inline long panels_of(const fs_tiles *tiles, long columns) noexcept nogil:
@@ -166,7 +166,7 @@ def add_linear_gradients(
     job.memory = take_memory(parts * job.part_bytes)
     with nogil:
         fs_run(parts, add_gradients_of_part, &job)
-        fs_give_scratch(job.memory)
+        fs_give_back(job.memory)
 
 
 cdef (Panels, Panels) place_gradient_panels(

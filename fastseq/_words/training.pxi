@@ -48,7 +48,7 @@ def train_words(
                 lay_out_worker(&plan.worker[i], &plan, &scratch)
         with nogil:
             fs_run(parts, train_together if plan.deferred else train_alone, &plan)
-            fs_give_scratch(scratch.data)
+            fs_give_back(scratch.data)
     finally:
         free(plan.worker)
 

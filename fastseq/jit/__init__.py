@@ -38,6 +38,7 @@ from fastseq.reference import (
     RowMultiplier,
     __all__,
     add_linear_gradients,
+    empty,
     gather,
     multiply_rows,
     pack_weights,
