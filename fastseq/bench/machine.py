@@ -31,7 +31,7 @@ def describe():
 
     cpu = _cpu_info()
     return {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+        "cpu": _cpu_name(cpu),
         "flags": vector_flags(cpu),
         "cores": os.cpu_count(),
         "allowed_cores": sorted(allowed_cores()),
@@ -68,6 +68,14 @@ def _cpu_info():
             return {key.strip(): value.strip() for key, value in pairs}
     except OSError:
         return {}
+
+
+def _cpu_name(cpu):
+    """In clouds the name alone is often that of several generations."""
+    name = cpu.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in cpu and "model" in cpu:
+        name += f" (family {cpu['cpu family']}, model {cpu['model']})"
+    return name
 
 
 def vector_flags(cpu=None):
