@@ -53,7 +53,7 @@ class AdaptiveLogSoftmaxWithLoss(FeatureLoss, Module):
         Over the targets that count.  The mean of none is 0.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, drawn as those of :class:`Linear`.
 
     Attributes
@@ -86,7 +86,7 @@ class AdaptiveLogSoftmaxWithLoss(FeatureLoss, Module):
         ignore_index: int = -100,
         reduction: str = "mean",
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         FeatureLoss.__init__(
             self, ignore_index=ignore_index, label_smoothing=0.0, reduction=reduction

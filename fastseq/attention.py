@@ -412,7 +412,7 @@ class AdditiveAttention(ContentAttention):
         Whether there is b.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters.
 
     Attributes
@@ -442,7 +442,7 @@ class AdditiveAttention(ContentAttention):
         *,
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
         size = self._set_attention_size(attention_size)
@@ -494,7 +494,7 @@ class ConcatAttention(ContentAttention):
         A, of the hidden layer; query_size unless given.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters.
 
     Attributes
@@ -520,7 +520,7 @@ class ConcatAttention(ContentAttention):
         attention_size: int | None = None,
         *,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
         size = self._set_attention_size(attention_size)
@@ -574,7 +574,7 @@ class GeneralAttention(ContentAttention):
         Q and E.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters.
 
     Attributes
@@ -597,7 +597,7 @@ class GeneralAttention(ContentAttention):
         memory_size: int,
         *,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
         shapes = {"weight_key": (self._query_size, self._memory_size)}

@@ -238,7 +238,7 @@ class Batches(_Epochs):
         ``"single"``: a number or an array of fixed shape for each sequence; ``"steps"``: one for
         each of its steps; ``"sequences"``: sequences with lengths of their own.  By default
         single numbers, or else steps.
-    seed : None, int or np.random.Generator
+    seed : int, Generator or None
         Fixes the order of all epochs.
     dtype : dtype or None
         float32 or float64, for sequences and targets of floating-point numbers; those of
@@ -282,7 +282,7 @@ class Batches(_Epochs):
         shuffle: bool = True,
         bucket: bool = True,
         target_kind: str | None = None,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
         dtype: DTypeLike = None,
         padding: float = 0,
         target_padding: float = 0,

@@ -159,7 +159,7 @@ class RNNCell(RecurrentCell):
         Whether there are ``bias_ih`` and ``bias_hh``.
     dtype : {float32, float64}
         Of parameters, states and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)).
 
     Attributes
@@ -188,7 +188,7 @@ class RNNCell(RecurrentCell):
         nonlinearity: str = "tanh",
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
         super().__init__(input_size, hidden_size, bias=bias, dtype=dtype, seed=seed)
@@ -207,7 +207,7 @@ class LSTMCell(RecurrentCell):
         Whether there are ``bias_ih`` and ``bias_hh``.
     dtype : {float32, float64}
         Of parameters, states and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)).
 
     Attributes
@@ -235,7 +235,7 @@ class LSTMCell(RecurrentCell):
         *,
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias=bias, dtype=dtype, seed=seed)
 
@@ -255,7 +255,7 @@ class GRUCell(RecurrentCell):
         Whether there are ``bias_ih`` and ``bias_hh``.
     dtype : {float32, float64}
         Of parameters, states and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)).
 
     Attributes
@@ -284,7 +284,7 @@ class GRUCell(RecurrentCell):
         reset_after: bool = True,
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._reset_after = checks.flag("reset_after", reset_after)
         super().__init__(input_size, hidden_size, bias=bias, dtype=dtype, seed=seed)

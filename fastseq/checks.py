@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 
@@ -165,6 +166,10 @@ def float_dtype(value):
         if dtype is not None and dtype == known:  # to NumPy, None equals float64 too
             return known  # NumPy's own object, not an equal one
     raise ValueError(f"dtype must be float32 or float64, got {value!r}")
+
+
+# In quotes, so that NumPy imports its random numbers when some are drawn.
+Seed: TypeAlias = "int | np.random.Generator | None"
 
 
 def generator(seed):

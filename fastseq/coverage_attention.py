@@ -34,7 +34,7 @@ class CoverageAttention(HiddenAttention):
         A, of the hidden layer; query_size unless given.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters.
 
     Attributes
@@ -60,7 +60,7 @@ class CoverageAttention(HiddenAttention):
         attention_size: int | None = None,
         *,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
         size = self._set_attention_size(attention_size)

@@ -41,7 +41,7 @@ class CRF(Module):
         Of the sequences' losses: their sum, or that divided by the number of tokens.
     dtype : {float32, float64}
         Of parameters and emissions.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-0.1, 0.1).
 
     Attributes
@@ -80,7 +80,7 @@ class CRF(Module):
         *,
         reduction: str = "mean",
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._num_tags = tags = checks.positive_int("num_tags", num_tags)
         self._reduction = checks.choice("reduction", reduction, ("mean", "sum"))

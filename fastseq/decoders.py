@@ -391,7 +391,7 @@ class AttentionLSTM(AttentionDecoder):
         Whether there are biases.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(n), 1 / sqrt(n)), where n is H in the cell and
         elsewhere the number of a weight's inputs.
 
@@ -428,7 +428,7 @@ class AttentionLSTM(AttentionDecoder):
         attention_size: int | None = None,
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         super().__init__(
             input_size,
@@ -489,7 +489,7 @@ class AttentionGRU(AttentionDecoder):
         reset_after: bool = True,
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._reset_after = checks.flag("reset_after", reset_after)
         super().__init__(

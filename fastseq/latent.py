@@ -177,7 +177,7 @@ class GaussianLatent(Module):
         *,
         hidden_size: int | None = None,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._condition_size = checks.not_negative_int("condition_size", condition_size)
         self._evidence_size = checks.positive_int("evidence_size", evidence_size)
@@ -250,7 +250,7 @@ class GaussianLatent(Module):
         condition: ArrayLike | None = None,
         n: int = 1,
         *,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> np.ndarray:
         """Draw from the prior.
 
@@ -278,7 +278,7 @@ class GaussianLatent(Module):
         n: int = 1,
         *,
         noise: ArrayLike | None = None,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         r"""Draw from the posterior, with weights that make it the prior.
 

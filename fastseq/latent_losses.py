@@ -234,7 +234,7 @@ class BagOfWordsLoss(Module, ClassLoss):
         ignore_index: int = -100,
         reduction: str = "mean",
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         ClassLoss.__init__(self, ignore_index=ignore_index, label_smoothing=0, reduction=reduction)
         self._in_features = checks.positive_int("in_features", in_features)

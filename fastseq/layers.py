@@ -8,7 +8,7 @@ axes, F features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Embedding(TokenLayer):
         count from the end.
     dtype : {float32, float64}
         Of parameters and outputs.
-    seed : int or None
+    seed : int, Generator or None
         For the initial vectors, N(0, 1).
 
     Attributes
@@ -114,7 +114,7 @@ class Embedding(TokenLayer):
         *,
         padding_idx: int | None = None,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._num_embeddings = checks.positive_int("num_embeddings", num_embeddings)
         self._embedding_dim = checks.positive_int("embedding_dim", embedding_dim)
@@ -259,7 +259,7 @@ class Linear(TokenLayer):
         Whether there is b.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(in_features), 1 / sqrt(in_features)).
     tied : Embedding, optional
         Use its table (out_features, in_features) as W, and add to its gradient: one table for a
@@ -298,7 +298,7 @@ class Linear(TokenLayer):
         *,
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
         tied: Embedding | None = None,
     ) -> None:
         self._in_features = checks.positive_int("in_features", in_features)
@@ -429,7 +429,7 @@ class Linear(TokenLayer):
         self._check_replaced("weight", value)
 
     @property
-    def bias(self) -> np.ndarray | None:
+    def bias(self) -> np.ndarray | Any:  # who made it with a bias can index it, without a check
         """b (out_features,), or None, as in PyTorch."""
         return self._parameters["bias"] if self._bias else None
 
@@ -503,7 +503,7 @@ class Dropout(TokenLayer):
     ----------
     p : float
         From 0 to 1; can be assigned.
-    seed : int or None
+    seed : int, Generator or None
 
     Examples
     --------
@@ -514,7 +514,7 @@ class Dropout(TokenLayer):
     ([2.0, 2.0, 2.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 0.0, 0.0, 0.0])
     """
 
-    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, seed: checks.Seed = None) -> None:
         self.p = p
         self._rng = checks.generator(seed)
         self._parameters = Parameters({}, np.float32)

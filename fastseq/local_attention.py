@@ -48,7 +48,7 @@ class LocalAttention(PaddedAttention):
         "dot" needs Q = E.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters.
 
     Attributes
@@ -86,7 +86,7 @@ class LocalAttention(PaddedAttention):
         position: str = "predictive",
         score: str = "general",
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
         self._window = checks.positive_int("window", window)

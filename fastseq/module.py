@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -136,6 +136,10 @@ class Module:
     requires_grad = Elsewhere(_NO_AUTOGRAD)
     to, cpu, cuda = Elsewhere(_ON_CPUS), Elsewhere(_ON_CPUS), Elsewhere(_ON_CPUS)
     zero_grad = Elsewhere("gradients are those of the parameters, use parameters.zero_grad()")
+
+    if TYPE_CHECKING:  # a model's parts and a layer's parameters, which are found by name
+
+        def __getattr__(self, name: str) -> Any: ...
 
     _children: Mapping[str, Module] = {}
     _bound: tuple[str, ...] = ()  # names of attributes that _bind makes, and copies make again
@@ -309,7 +313,7 @@ class Module:
     # --- memory and randomness --------------------------------------------------------------
 
     @staticmethod
-    def split_seed(seed: int | np.random.Generator | None, count: int) -> list[np.random.Generator]:
+    def split_seed(seed: checks.Seed, count: int) -> list[np.random.Generator]:
         """Independent seeds from one, for the parts of a model.
 
         Parts that were given the same number would start with the same random numbers.
@@ -343,7 +347,7 @@ class Module:
             raise TypeError(f"seed must be able to spawn others, got {seed!r}: {error}") from error
 
     @staticmethod
-    def named_seeds(seed: int | np.random.Generator | None, *names: str) -> SimpleNamespace:
+    def named_seeds(seed: checks.Seed, *names: str) -> SimpleNamespace:
         """The same as :meth:`split_seed`, where parts are many: a seed for each of these names.
 
         Examples

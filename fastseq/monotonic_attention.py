@@ -44,7 +44,7 @@ class MonotonicAttention(HiddenAttention):
         r at the start: the lower, the farther a new model goes on.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, and for the noise.
 
     Attributes
@@ -90,7 +90,7 @@ class MonotonicAttention(HiddenAttention):
         noise: float = 1.0,
         score_bias: float = -1.0,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._set_sizes(query_size, memory_size, dtype)
         size = self._set_attention_size(attention_size)

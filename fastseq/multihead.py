@@ -264,7 +264,7 @@ class MultiheadAttention(Module):
         Whether arrays are (B, T, E) instead of (T, B, E).
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial weights, uniform as PyTorch's.
 
     Attributes
@@ -304,7 +304,7 @@ class MultiheadAttention(Module):
         vdim: int | None = None,
         batch_first: bool = False,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         size = self._embed_dim = checks.positive_int("embed_dim", embed_dim)
         self._num_heads = checks.positive_int("num_heads", num_heads)

@@ -402,7 +402,7 @@ class RNN(RecurrentLayer):
         Whether each layer also runs from the end; outputs are forward and reverse side by side.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)), and for dropout.
 
     Attributes
@@ -435,7 +435,7 @@ class RNN(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._nonlinearity = checks.choice("nonlinearity", nonlinearity, stack.NONLINEARITIES)
         super().__init__(
@@ -481,7 +481,7 @@ class LSTM(RecurrentLayer):
         Whether each layer also runs from the end; outputs are forward and reverse side by side.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)), and for dropout.
 
     Attributes
@@ -513,7 +513,7 @@ class LSTM(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         super().__init__(
             input_size,
@@ -561,7 +561,7 @@ class GRU(RecurrentLayer):
         Whether each layer also runs from the end; outputs are forward and reverse side by side.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
-    seed : int or None
+    seed : int, Generator or None
         For the initial parameters, U(-1 / sqrt(H), 1 / sqrt(H)), and for dropout.
 
     Attributes
@@ -595,7 +595,7 @@ class GRU(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: DTypeLike = np.float32,
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._reset_after = checks.flag("reset_after", reset_after)
         super().__init__(

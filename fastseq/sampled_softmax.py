@@ -49,7 +49,7 @@ class SampledSoftmaxLoss(FeatureLoss, Module):
         Targets of this number don't count.
     reduction : {"mean", "sum"}
         Over the targets that count.  The mean of none is 0.
-    seed : int or None
+    seed : int, Generator or None
         For the draws.
 
     Examples
@@ -74,7 +74,7 @@ class SampledSoftmaxLoss(FeatureLoss, Module):
         *,
         ignore_index: int = -100,
         reduction: str = "mean",
-        seed: int | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         FeatureLoss.__init__(
             self, ignore_index=ignore_index, label_smoothing=0.0, reduction=reduction

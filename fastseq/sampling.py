@@ -41,7 +41,7 @@ class Sampler:
         Above 0, up to 1; None cuts nothing.
     excluded : iterable of int
         Classes that are never drawn.
-    seed : None, int or Generator
+    seed : int, Generator or None
         For the draws: one random number each.
 
     Raises
@@ -73,7 +73,7 @@ class Sampler:
         top_k: int | None = None,
         top_p: float | None = None,
         excluded: Iterable[int] = (),
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         self._classes = checks.positive_int("n_classes", n_classes)
         rows = checks.positive_int("batch_size", batch_size)

@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastseq import checks
 from fastseq import constraints as phrases_of
 from fastseq.decoding_models import Model
@@ -260,7 +258,7 @@ def sample_sequences(
     excluded: Iterable[int] = (),
     prefixes: Sequence[ArrayLike] | None = None,
     attention: bool = False,
-    seed: int | np.random.Generator | None = None,
+    seed: checks.Seed = None,
 ) -> list[list[Hypothesis]]:
     """Sequences drawn token by token.
 
@@ -273,7 +271,7 @@ attention
         For each sentence.
     temperature, top_k, top_p
         How tokens are drawn: see :class:`fastseq.Sampler`.
-    seed : None, int or Generator
+    seed : int, Generator or None
         What a sentence gets depends on the seed and on its place in the batch, not on the others.
 
     Returns

@@ -282,7 +282,7 @@ class VectorTable:
         return wv
 
     def embedding_matrix(
-        self, tokens: Sequence[str], *, seed: int | np.random.Generator | None = None
+        self, tokens: Sequence[str], *, seed: checks.Seed = None
     ) -> tuple[np.ndarray, list[str]]:
         """A row for each of some tokens, such as a vocabulary's, to begin an ``Embedding`` with.
 
@@ -290,7 +290,7 @@ class VectorTable:
         ----------
         tokens : sequence of str
             V of them.
-        seed : None, int or Generator
+        seed : int, Generator or None
             Tokens without a vector get a random one, N(0, s^2) with s the standard deviation of
             the numbers in the other rows.
 

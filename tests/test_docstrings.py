@@ -27,6 +27,18 @@ def test_examples(name):
     assert result.attempted and not result.failed
 
 
+def test_seeds_may_be_generators():
+    found = 0
+    for name in set(fastseq.__all__) - {"__version__", "NotFittedError", "Word2Vec"}:
+        value = getattr(fastseq, name)
+        seed = inspect.signature(value).parameters.get("seed")
+        if seed is not None:
+            found += 1
+            assert seed.annotation == "checks.Seed", name
+            assert "seed : int or None" not in value.__doc__, name
+    assert found > 15
+
+
 def test_all_that_is_public_is_described():
     silent = []
     for name in set(fastseq.__all__) - {"__version__"}:

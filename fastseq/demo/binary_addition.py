@@ -30,7 +30,7 @@ class BinaryAdder(fs.Module):
     nonlinearity : {"sigmoid", "tanh", "relu"}
         Of the hidden units.
     learning_rate : float
-    seed : int or None
+    seed : int, Generator or None
     """
 
     def __init__(self, hidden_size=16, *, nonlinearity="sigmoid", learning_rate=0.1, seed=None):

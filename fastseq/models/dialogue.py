@@ -248,7 +248,7 @@ class HRED(Estimator):
             in ``fit``.
         unknown : {"exclude", "keep"}
             Whether the unknown token may be written.
-        seed : None, int or Generator
+        seed : int, Generator or None
             For what is drawn, which also depends on what else is in X.
 
         Returns

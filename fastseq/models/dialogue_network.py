@@ -179,7 +179,7 @@ class DialogueNetwork(WritingNetwork):
         label_smoothing: float = 0.0,
         word_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
         **parts: Module,
     ) -> None:
         names = "words embedding encoder context bridge decoder dropout tied linear dropout_out"

@@ -368,7 +368,7 @@ class LanguageModel(Estimator):
         top_p: float | None = None,
         unknown: bool = False,
         echo: bool = False,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> str | np.ndarray:
         """Let the model write.
 
@@ -384,7 +384,7 @@ class LanguageModel(Estimator):
             Whether the unknown token may be drawn.
         echo : bool
             Whether the result begins with the prompt.
-        seed : None, int or Generator
+        seed : int, Generator or None
 
         Returns
         -------

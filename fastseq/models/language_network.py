@@ -91,7 +91,7 @@ class LanguageNetwork(Module):
         cutoffs: ArrayLike | None = None,
         num_sampled: int = 1000,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         names = "embedding layers dropout dropout_out output sampled"
         seeds = self.named_seeds(seed, *names.split())

@@ -63,7 +63,7 @@ class LatentDialogueNetwork(LatentWriter, DialogueNetwork):
         bag_of_words: float = 0.0,
         bidirectional: bool = True,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
         **options: Any,
     ) -> None:
         seeds = self.named_seeds(seed, "latent", "bag", "others")

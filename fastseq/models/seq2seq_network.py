@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastseq import checks
 from fastseq.layers import Dropout, Embedding
 from fastseq.models.networks import recurrent_layers, run_over_tokens
 from fastseq.models.seq2seq_decoders import Bridge, as_parts, as_state, make_decoder
@@ -98,7 +99,7 @@ class Seq2SeqNetwork(WritingNetwork):
         label_smoothing: float = 0.0,
         word_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         names = "words encoder source target linear bridge decoder dropout dropout_out"
         seeds = self.named_seeds(seed, *names.split())

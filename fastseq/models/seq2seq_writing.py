@@ -241,7 +241,7 @@ class TargetWriter(Estimator):
         unknown: str = "keep",
         attention: bool = False,
         ensemble: Sequence[Seq2Seq] = (),
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> list[list[Candidate]]:
         """Targets that are drawn, with all that is known of them.
 
@@ -254,7 +254,7 @@ class TargetWriter(Estimator):
             How tokens are drawn: see :class:`fastseq.Sampler`.
         min_length, max_length, no_repeat_ngram, prefixes, unknown, attention, ensemble
             See :meth:`candidates`.
-        seed : None, int or Generator
+        seed : int, Generator or None
 
         Returns
         -------

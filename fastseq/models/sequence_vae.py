@@ -177,7 +177,7 @@ class SequenceVAE(Autoencoder):
         max_length: int | None = None,
         no_repeat_ngram: int = 0,
         unknown: str = "exclude",
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> list:
         """The texts that latent variables stand for.
 
@@ -197,7 +197,7 @@ class SequenceVAE(Autoencoder):
             No so many tokens in a row come twice in a text; 0 lets them.
         unknown : {"exclude", "keep"}
             Whether the unknown token may be written.
-        seed : None, int or Generator
+        seed : int, Generator or None
             For tokens that are drawn.
 
         Returns
@@ -248,9 +248,7 @@ class SequenceVAE(Autoencoder):
             raise
         return [self._text(best.tokens) for (best,) in found]
 
-    def sample(
-        self, n: int = 1, *, seed: int | np.random.Generator | None = None, **options: Any
-    ) -> list:
+    def sample(self, n: int = 1, *, seed: checks.Seed = None, **options: Any) -> list:
         """New texts: z is drawn, and decoded.
 
         Parameters

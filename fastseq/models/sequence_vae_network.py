@@ -84,7 +84,7 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
         tie_weights: bool = False,
         bag_of_words: float = 0.0,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         names = "words embedding bag dropout encoder latent bridge decoder tied linear dropout_out"
         seeds = self.named_seeds(seed, *names.split())

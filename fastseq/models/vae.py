@@ -131,7 +131,7 @@ class VAE(Autoencoder):
         n: int = 1,
         *,
         noise: bool = False,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> np.ndarray:
         """New vectors.
 

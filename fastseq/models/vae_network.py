@@ -59,7 +59,7 @@ class VAENetwork(LatentNetwork, Module):
         output: str,
         dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
-        seed: int | np.random.Generator | None = None,
+        seed: checks.Seed = None,
     ) -> None:
         seeds = self.named_seeds(seed, "encoder", "latent", "decoder", "linear")
         options = {"dropout": dropout, "dtype": dtype}
