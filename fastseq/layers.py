@@ -116,16 +116,21 @@ class Embedding(TokenLayer):
         dtype: DTypeLike = np.float32,
         seed: checks.Seed = None,
     ) -> None:
+        dtype, rng = checks.float_dtype(dtype), checks.generator(seed)
+        self._settle(num_embeddings, embedding_dim, padding_idx, dtype)
+        for rows in blocks_of_rows(self.weight):  # numbers are drawn in float64
+            rows[...] = rng.standard_normal(rows.shape)
+        if self._padding_idx is not None:
+            self.weight[self._padding_idx] = 0
+
+    def _settle(self, num_embeddings, embedding_dim, padding_idx, dtype):
+        """Be an embedding of these sizes, whose vectors are zeros."""
         self._num_embeddings = checks.positive_int("num_embeddings", num_embeddings)
         self._embedding_dim = checks.positive_int("embedding_dim", embedding_dim)
         self._padding_idx = self._read_padding(padding_idx)
-        self._dtype = checks.float_dtype(dtype)
-        rng = checks.generator(seed)
+        self._dtype = dtype
         shape = (self._num_embeddings, self._embedding_dim)
-        self._parameters = Parameters({"weight": shape}, self._dtype)
-        self._parameters["weight"][...] = rng.standard_normal(shape)
-        if self._padding_idx is not None:
-            self._parameters["weight"][self._padding_idx] = 0
+        self._parameters = Parameters({"weight": shape}, dtype)
 
     @classmethod
     def from_pretrained(
@@ -162,8 +167,9 @@ class Embedding(TokenLayer):
                 f"embeddings must have shape (num_embeddings, F), not empty, got {table.shape}"
             )
         freeze = checks.flag("freeze", freeze)
-        layer = cls(*table.shape, padding_idx=padding_idx, dtype=table.dtype)
-        layer._parameters["weight"][...] = table
+        layer = cls.__new__(cls)  # the constructor would draw a table first
+        layer._settle(*table.shape, padding_idx, table.dtype)
+        layer.weight[...] = table
         layer._freeze = freeze
         if freeze:
             layer._parameters.freeze()
@@ -238,6 +244,12 @@ class Embedding(TokenLayer):
             ids = np.where(ids == self._padding_idx, -1, ids)  # the kernel leaves these out
         with self._parameters.grads_lock:
             kernels().add_rows(rows, ids, self._parameters.grads["weight"])
+
+
+def blocks_of_rows(table, size=1 << 16):
+    """Views of a table's rows, one after the other, of about ``size`` numbers each."""
+    count = max(size // table.shape[1], 1)
+    return [table[i : i + count] for i in range(0, len(table), count)]
 
 
 def map_rows(rows, weight, bias, out):

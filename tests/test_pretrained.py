@@ -29,6 +29,11 @@ def test_a_pretrained_table(dtype):
     assert embedding([2]).any()  # it has a copy
 
 
+def test_a_pretrained_table_is_not_drawn_first(monkeypatch):
+    monkeypatch.setattr(np.random, "default_rng", None)
+    assert_identical(fs.Embedding.from_pretrained(VECTORS).weight, VECTORS)
+
+
 def test_a_frozen_table_gets_no_gradient(backend):
     embedding = fs.Embedding.from_pretrained(VECTORS)
     model = fs.Module(embedding=embedding, gru=fs.GRU(4, 3, seed=0))

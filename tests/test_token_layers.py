@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -484,3 +485,18 @@ def test_repr():
     assert repr(fs.Dropout(0.25)) == "Dropout(0.25)"
     assert repr(fs.LayerNorm(3)) == "LayerNorm(3, dtype=float32)"
     assert repr(fs.LayerNorm((3, 2), eps=1e-3)) == "LayerNorm((3, 2), eps=0.001, dtype=float32)"
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_a_table_is_drawn_in_blocks():
+    tracemalloc.start()
+    try:
+        embedding = fs.Embedding(100_000, 10, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * embedding.weight.nbytes + 1_000_000  # with the gradient
+    drawn = np.random.default_rng(0).standard_normal(embedding.weight.shape)
+    assert_identical(embedding.weight, drawn.astype(np.float32))
