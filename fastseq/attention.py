@@ -19,7 +19,7 @@ from fastseq import checks
 from fastseq.attention_memory import AttentionMemory
 from fastseq.backend import kernels
 from fastseq.layers import map_rows
-from fastseq.module import Backprop, Module, fixed
+from fastseq.module import Backprop, Explained, Module, fixed
 from fastseq.parameters import Parameters
 from fastseq.sources import Sources
 
@@ -74,7 +74,7 @@ class AttentionBackprop(Backprop):
         return gradients if input_grad else (None, None)
 
 
-class Attention(Module):
+class Attention(Explained, Module):
     """Common to these layers."""
 
     query_size = fixed("query_size")

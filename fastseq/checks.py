@@ -6,6 +6,7 @@ A message names the argument, what was expected, what came, and the way out.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import os
@@ -194,17 +195,19 @@ def explained(name="", **ways_out):
 
     def decorate(function):
         code = function.__code__
+        if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+            return function  # which takes any
         count, total = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
         known = code.co_varnames[:total]
         unnamed, named = known[known[0] == "self" : count], known[count:]
         parts = [", ".join(unnamed)] * bool(unnamed)
         parts += [f"by name {', '.join(named)}"] * bool(named)
-        takes = f"{name or function.__name__} takes {' and '.join(parts)}"
+        takes = f"{name or function.__name__} takes {' and '.join(parts) or 'no arguments'}"
 
         @functools.wraps(function)
         def call(*args, **kwargs):
             if len(args) > count:
-                raise TypeError(f"{takes}; got {args[count]!r} as one more without a name")
+                raise TypeError(f"{takes}; got {shown(args[count])} as one more without a name")
             for argument in kwargs:
                 if argument not in known:
                     way_out = f": {ways_out[argument]}" if argument in ways_out else ""

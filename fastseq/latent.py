@@ -19,7 +19,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.layers import Linear
-from fastseq.module import Backprop, Module, fixed
+from fastseq.module import Backprop, Explained, Module, fixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -78,7 +78,7 @@ class LatentBackprop(Backprop):
         return value
 
 
-class GaussianNetwork(Module):
+class GaussianNetwork(Explained, Module):
     """From vectors (N, F) to a mean and the logarithm of a variance (N, Z) each.
 
     One hidden layer with tanh, or with ``hidden_size`` 0 none.
@@ -113,7 +113,7 @@ class GaussianNetwork(Module):
         return *np.split(y, 2, axis=1), back
 
 
-class GaussianLatent(Module):
+class GaussianLatent(Explained, Module):
     r"""A latent variable of independent Gaussians, with networks for its prior and its posterior.
 
     .. math::

@@ -27,17 +27,22 @@ def fixed(name):
     return property(operator.attrgetter("_" + name), refuse)
 
 
-class Settled:
-    """A class whose public attributes are all known: no other name can be assigned.
+class Explained:
+    """A class whose constructor says of arguments that it doesn't have which ones it has."""
 
-    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.  Arguments that are
-    not known are an error that names those that are.
-    """
+    _not_here: Mapping[str, str] = {"device": "all arrays are NumPy's, in memory"}  # PyTorch's
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = checks.explained(cls.__name__)(cls.__init__)
+            cls.__init__ = checks.explained(cls.__name__, **cls._not_here)(cls.__init__)
+
+
+class Settled(Explained):
+    """A class whose public attributes are all known: no other name can be assigned.
+
+    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.
+    """
 
     def __setattr__(self, name, value):
         if name[:1] != "_" and not hasattr(type(self), name):

@@ -105,6 +105,19 @@ PARAMETERS = fs.RNN(1, 1).parameters
         (lambda: fs.MSELoss("sum"), ["MSELoss takes by name reduction; got 'sum' as one more"]),
         (lambda: fs.CrossEntropyLoss(weight=[1.0]), ["label_smoothing, reduction; got weight"]),
         (lambda: fs.BagOfWordsLoss(2, 3, 4), ["takes in_features, n_classes and by name hidden"]),
+        (lambda: fs.Linear(3, 2, False), ["Linear takes in_features, out_features and by name"]),
+        (lambda: fs.Embedding(5, 2, max_norm=1.0), ["Embedding takes num_", "max_norm: scale"]),
+        (lambda: fs.Dropout(0.5, inplace=True), ["Dropout takes p and by name seed; got inplace"]),
+        (lambda: fs.LayerNorm(4, elementwise_affine=False), ["eps, dtype; got elementwise_aff"]),
+        (lambda: fs.LayerNorm(4, device="cpu"), ["got device: all arrays are NumPy's"]),
+        (lambda: fs.MultiheadAttention(8, 2, 0.1), ["MultiheadAttention takes embed_dim", "0.1"]),
+        (lambda: fs.MultiheadAttention(8, 2, dropout=0.1), ["dropout: put a Dropout behind"]),
+        (lambda: fs.ScaledDotProductAttention(True), ["takes by name causal, scale; got True"]),
+        (lambda: fs.AdditiveAttention(4, 6, 8, False), ["AdditiveAttention takes query_size", "F"]),
+        (lambda: fs.DotAttention(4), ["DotAttention takes no arguments; got 4"]),
+        (lambda: fs.CoverageAttention(4, 6, heads=1), ["CoverageAttention takes", "got heads"]),
+        (lambda: fs.CRF(3, batch_first=True), ["CRF takes ", "; got batch_first"]),
+        (lambda: fs.LSTM(2, 3, 1, np.ones(99)), ["got an array (99,) of float64 as one more"]),
         (
             lambda: fs.clip_grad_norm(PARAMETERS, 1.0, norm_type=1),
             ["clip_grad_norm takes parameters, max_norm; got norm_type: the norm is Euclidean"],
@@ -118,6 +131,16 @@ PARAMETERS = fs.RNN(1, 1).parameters
 def test_other_arguments_than_there_are(call, parts):
     with raises(TypeError, *parts):
         call()
+
+
+def test_a_layer_derived_from_ours_may_pass_on_any_arguments():
+    class Doubled(fs.Linear):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+
+    assert Doubled(3, 2, bias=False).bias is None
+    with raises(TypeError, "Linear takes in_features", "got scale"):
+        Doubled(3, 2, scale=2)
 
 
 x_of_3_rows, h_of_3_rows = np.zeros((T, B, I), np.float32), np.zeros((1, B, H), np.float32)
