@@ -230,6 +230,7 @@ class AttentionDecoder(DecoderPasses):
         memory = self._read_memory(memory, memory_lengths, rows)
         if lengths is not None:
             lengths = checks.lengths(lengths, rows, len(x))
+        stack.refuse_lengths(state)
         states, given = self._read_decoder_states("state", state, rows)
         return self._run_over(x, lengths, memory, states, given, training)
 

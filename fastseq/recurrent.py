@@ -242,6 +242,7 @@ class RecurrentLayer(stack.Stack):
         if state is None:
             states = self._initial_zeros(packing.rows)
         else:
+            stack.refuse_lengths(state)
             states = self._read_layer_states("state", state, packing)
         if embedding is None and beside is None:
             return packing.given(x, buffers, "x"), states, packing, None
@@ -409,7 +410,7 @@ class RNN(RecurrentLayer):
     ----------
     parameters : Parameters
         ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` (H,), ``bias_hh_l0``
-        (H,), then those of ``_l0_reverse``, ``_l1`` and so on, which read (D * H) inputs.
+        (H,), then those of ``_l0_reverse``, and of ``_l1`` and above, which read (D * H) inputs.
 
     Examples
     --------
@@ -488,8 +489,8 @@ class LSTM(RecurrentLayer):
     ----------
     parameters : Parameters
         ``weight_ih_l0`` (4 * H, I), ``weight_hh_l0`` (4 * H, H), ``bias_ih_l0`` (4 * H,),
-        ``bias_hh_l0`` (4 * H,), then those of ``_l0_reverse``, ``_l1`` and so on, which read
-        (D * H) inputs.
+        ``bias_hh_l0`` (4 * H,), then those of ``_l0_reverse``, and of ``_l1`` and above,
+        which read (D * H) inputs.
 
     Examples
     --------
@@ -568,8 +569,8 @@ class GRU(RecurrentLayer):
     ----------
     parameters : Parameters
         ``weight_ih_l0`` (3 * H, I), ``weight_hh_l0`` (3 * H, H), ``bias_ih_l0`` (3 * H,),
-        ``bias_hh_l0`` (3 * H,), then those of ``_l0_reverse``, ``_l1`` and so on, which read
-        (D * H) inputs.
+        ``bias_hh_l0`` (3 * H,), then those of ``_l0_reverse``, and of ``_l1`` and above,
+        which read (D * H) inputs.
 
     Examples
     --------

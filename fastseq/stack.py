@@ -178,11 +178,6 @@ class Stack(Module):
     def _read_states(self, name, value, shape, letters):
         """The state arrays of an argument that is not None, checked; zeros for None in a pair."""
         names = self._kind.states
-        if name == "state" and _looks_like_lengths(value):
-            raise TypeError(
-                f"state must be what a call returned, got {len(value)} integers; "
-                "lengths are given by name: lengths=..."
-            )
         if len(names) == 1:
             if _is_pair_of_states(value, len(shape)):
                 raise TypeError(
@@ -317,6 +312,15 @@ def _scale_kept(array, kept, scale):
     """Inverted dropout, in place: the expected value stays."""
     array *= kept
     array *= scale
+
+
+def refuse_lengths(value):
+    """Of a layer that takes lengths, too: raise where they are given in the state's place."""
+    if _looks_like_lengths(value):
+        raise TypeError(
+            f"state must be what a call returned, got {len(value)} integers; "
+            "lengths are given by name: lengths=..."
+        )
 
 
 def _looks_like_lengths(value):

@@ -189,6 +189,22 @@ def test_what_one_takes_for_another(cell, state, lengths, batch_first, error, pa
         layer(x_of_3_rows, state, lengths)
 
 
+def test_lengths_are_told_of_where_there_are_some(x):
+    decoder, memory = fs.AttentionGRU(I, H, I), np.zeros((2, B, I), np.float32)
+    with raises(TypeError, "3 integers", "lengths=..."):
+        decoder(x, memory, [1, 2, 3])
+    stream = fs.GRU(I, H).stream(B)
+    calls = [
+        lambda: fs.GRUCell(I, H)(x[0], [1, 2, 3]),
+        lambda: setattr(stream, "state", [1, 2, 3]),
+        lambda: decoder.start(memory, [1, 2, 3]),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="state must hold floating-point") as error:
+            call()
+        assert "lengths" not in str(error.value)
+
+
 def test_a_list_of_states_by_layer_is_an_array(x):
     layer = fs.GRU(I, H, 2, seed=0)
     state = np.random.default_rng(1).standard_normal((2, B, H)).astype(np.float32)
