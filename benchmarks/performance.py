@@ -31,10 +31,7 @@ class Section:
     text: str
 
 
-RATIOS = (
-    "In brackets: the time over fastseq's, so more than 1 means that fastseq is faster. "
-    "x bound is fastseq's time over the roofline's."
-)
+RATIOS = "In brackets: the time over fastseq's, so more than 1 means that fastseq is faster."
 STREAMS = (
     "Called from Python at batch 1. ONNX Runtime's buffers are bound and its input is not "
     "copied; PyTorch's cell runs in inference mode."
@@ -303,11 +300,14 @@ def min_ratio(row):
 
 
 def section_text(name, runs, rows):
-    section, suite, settings = SECTIONS[name], runs[-1]["suite"], runs[-1]["settings"]
+    section, suite = SECTIONS[name], runs[-1]["suite"]
     rounds = " + ".join(str(run["settings"]["rounds"]) for run in runs)
+    text = section.text
+    if tables.has_bound(rows):
+        text += " x bound is fastseq's time over the roofline's."
     parts = [
         f"## {section.title}",
-        f"{section.text} {settings['dtype']}, {rounds} rounds.",
+        f"{text} {command.dtype_text(runs[-1])}{rounds} rounds.",
         tables.rows_table(suite, rows),
     ]
     if tables.has_means(suite):

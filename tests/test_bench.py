@@ -456,15 +456,40 @@ def test_binary_addition_learns_the_same_as_the_tutorial():
 
 
 def test_busy_machine_is_mentioned():
-    result = {"settings": {"threads": 1, "quick": False}, "machine": {"load": 1.2}}
+    machine = {"load": 1.2, "allowed_cores": [0]}
+    result = {"settings": {"threads": 1, "quick": False}, "machine": machine}
     assert list(command.warnings(result)) == []
     result["machine"]["load"] = 2.5
     assert "busy (load 2.5)" in " ".join(command.warnings(result))
 
 
+def test_fewer_cores_than_threads_are_mentioned():
+    machine = {"load": 0.5, "allowed_cores": [1]}
+    result = {"settings": {"threads": 2, "quick": False}, "machine": machine}
+    assert list(command.warnings(result)) == [
+        "The process may use 1 of the cores, too few for 2 threads."
+    ]
+
+
+def test_a_headline_names_what_was_measured():
+    out = io.StringIO()
+    options = {"peers": ("numpy",), "quick": True, "out": out, "progress": io.StringIO()}
+    command.run(["stream"], cells=("rnn",), **options)
+    assert "stream: float32, threads 1" in out.getvalue()
+    assert " against no peers\n" in out.getvalue()
+    command.run(["layers"], cells=("rnn",), shapes=(Shape(*TINY),), **options)
+    assert f"against numpy {np.__version__}\n" in out.getvalue()
+
+
+def test_what_has_no_floats_is_of_no_dtype():
+    result = {"suite": "corpus", "settings": {"dtype": "float32"}}
+    assert command.dtype_text(result) == ""
+    assert command.dtype_text(result | {"suite": "word2vec"}) == "float32, "
+
+
 def test_libraries_held_back_are_mentioned():
     environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"}
-    machine = {"load": 0.5, "environment": environment}
+    machine = {"load": 0.5, "allowed_cores": [0], "environment": environment}
     result = {"settings": {"threads": 1, "quick": False}, "machine": machine}
     (warning,) = command.warnings(result)
     assert "OPENBLAS_CORETYPE=Haswell" in warning

@@ -106,3 +106,4 @@ def test_the_page_is_made_of_results(load, tmp_path, monkeypatch):
     titles += ["Layers, one thread", "Binary addition"]
     assert re.findall("^## (.*)$", text, re.M) == titles
     assert text.count("1 + 1 rounds") == 2
+    assert text.count("x bound is") == text.count("| x bound |") == 1

@@ -193,6 +193,7 @@ def _measure(suite, settings, progress):
 
     described = machine.describe()
     rows = suites.measure(suite, settings, report)
+    measured = {name.partition(" ")[0] for row in rows for name in row.times}
     return {
         "suite": suite,
         "settings": {
@@ -202,7 +203,7 @@ def _measure(suite, settings, progress):
             "quick": settings.quick,
         },
         "machine": described,
-        "peers": {peer.name: peer.version for peer in settings.peers},
+        "peers": {p.name: p.version for p in settings.peers if p.name in measured},
         "missing": dict(settings.missing),
         "rows": [asdict(row) for row in rows],
     }
@@ -235,20 +236,31 @@ def headline(result):
     threads, rounds = settings["threads"], settings["rounds"]
     cores, load, python = machine["cores"], machine["load"], machine["python"]
     lines = [
-        f"{result['suite']}: {settings['dtype']}, threads {threads}, rounds {rounds}",
+        f"{result['suite']}: {dtype_text(result)}threads {threads}, rounds {rounds}",
         f"{machine['cpu']}, {cores} cores, load {load}, Python {python}",
         f"fastseq {ours['version']} on {ours['backend']}{isa} against {peers}",
     ]
     return "\n".join([*lines, *warnings(result)])
 
 
+def dtype_text(result):
+    """The dtype and a comma, where a suite has numbers of one."""
+    from fastseq.bench.suites import SUITES_WITHOUT_FLOATS
+
+    has_none = result["suite"] in SUITES_WITHOUT_FLOATS
+    return "" if has_none else f"{result['settings']['dtype']}, "
+
+
 def warnings(result):
     """Reasons to distrust a result, as sentences."""
     settings, load = result["settings"], result["machine"]["load"]
+    threads, cores = settings["threads"], len(result["machine"]["allowed_cores"])
+    if cores < threads:
+        yield f"The process may use {cores} of the cores, too few for {threads} threads."
     if settings["quick"]:
         yield "Measured with --quick: these numbers show that it runs, and nothing else."
     # Half a core for the system; our own earlier sections count with their threads.
-    if load is not None and load > settings["threads"] + 0.5:
+    if load is not None and load > threads + 0.5:
         yield f"The machine was busy (load {load}): do not trust these numbers, or measure again."
     for name, value in result["machine"].get("environment", {}).items():
         if name in HOLDING_BACK:

@@ -378,6 +378,7 @@ SUITES = {
     "import": imports,
 }
 FLOAT64_SUITES = ("float64", "binary-addition")  # they take no dtype
+SUITES_WITHOUT_FLOATS = ("corpus", "import")
 
 # The options that a suite takes; every suite takes the others, such as --rounds.
 OPTIONS = {

@@ -54,12 +54,12 @@ def rows_table(suite, rows):
     keys = list(rows[0].case)
     against_peers = baseline == "fastseq"
     header = [*keys, *(f"{name} {view.unit}" for name in names)]
-    header += ["x bound"] * _has_bound(rows) + ["not clearly ahead"] * against_peers
+    header += ["x bound"] * has_bound(rows) + ["not clearly ahead"] * against_peers
     lines = []
     for row in rows:
         line = [case_text(row.case[key]) for key in keys]
         line += [_time(row, name, baseline, view.unit) for name in names]
-        if _has_bound(rows):
+        if has_bound(rows):
             line.append(f"{row.over_bound():.2f}")
         if against_peers:
             line.append(verdict(rivals(row)))
@@ -78,7 +78,8 @@ def rivals(row):
     return {k: v for k, v in row.ratios().items() if not k.startswith("fastseq")}
 
 
-def _has_bound(rows):
+def has_bound(rows):
+    """Whether there is a roofline to compare with."""
     return all("bound" in row.facts for row in rows)
 
 
