@@ -91,5 +91,6 @@ def build_parser():
     for command in (demo, train, predict, generate, translate, chat, score, word2vec, info):
         command.add(commands)
     # For the list in --help only: dispatch() never lets `bench` come this far.
-    commands.add_parser("bench", help="compare speed with PyTorch, ONNX Runtime and NumPy")
+    peers = "PyTorch, ONNX Runtime, OpenVINO, JAX, gensim and NumPy"
+    commands.add_parser("bench", help=f"compare speed with {peers}")
     return parser

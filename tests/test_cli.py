@@ -17,6 +17,7 @@ import pytest
 import fastseq as fs
 import fastseq.demo
 from fastseq import cli, commands, processes
+from fastseq.bench.peers import PEERS
 
 ONE_THREAD = processes.blas_threads(1)
 BACKEND = {"FASTSEQ_BACKEND": fs.get_backend()}  # chosen, so that a slower one doesn't warn
@@ -97,6 +98,13 @@ def test_help_lists_every_command(capsys):
     assert sorted(listed) == sorted([*own, "bench"])
 
 
+def test_help_names_every_peer(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = re.sub(r"\s", "", capsys.readouterr().out).lower().replace("pytorch", "torch")
+    assert all(name in shown for name in [*PEERS, "gensim"])
+
+
 def test_info_shows_the_configuration(capsys):
     fs.show_config()
     expected = capsys.readouterr().out
@@ -127,7 +135,15 @@ def test_demo_of_word_vectors(monkeypatch, in_this_process, capsys):
     assert cli.main(["demo", "word2vec", "--short", "--seed", "3", "--out", "pictures"]) == 0
     assert seen == [{"short": True, "seed": 3, "out": "pictures"}]
     assert cli.main(["demo", "word2vec", "--seconds", "3"]) == 1
-    assert "--seconds is for the character model" in capsys.readouterr().err
+    assert "--seconds is for the character model and g2p;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["word2vec", "g2p"])
+def test_other_demos_refuse_updates(name, in_this_process, capsys):
+    assert cli.main(["demo", name, "--updates", "5"]) == 1
+    assert f"--updates is for the binary addition, which isn't part of demo {name}" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("result", [None, 3])

@@ -37,7 +37,6 @@ def add(commands):
     command.add_argument(
         "--updates",
         type=positive_number,
-        default=10_000,
         metavar="N",
         help="updates of the binary addition (default: 10000)",
     )
@@ -48,15 +47,20 @@ def run(args):
     """Run the demonstrations."""
     from fastseq import demo
 
-    if args.name == "g2p":
-        demo.run_g2p(short=args.short, seed=args.seed, out=args.out, seconds=args.seconds)
-        return 0
+    options = {"short": args.short, "seed": args.seed, "out": args.out}
+    if args.name is not None and args.updates is not None:
+        raise ValueError(
+            f"--updates is for the binary addition, which isn't part of demo {args.name}: "
+            "leave it out"
+        )
     if args.name == "word2vec":
         if args.seconds is not None:
-            raise ValueError("--seconds is for the character model; for word vectors give --short")
-        demo.run_word2vec(short=args.short, seed=args.seed, out=args.out)
-        return 0
-    demo.run(
-        short=args.short, seed=args.seed, out=args.out, seconds=args.seconds, updates=args.updates
-    )
+            raise ValueError(
+                "--seconds is for the character model and g2p; for word vectors give --short"
+            )
+        demo.run_word2vec(**options)
+    elif args.name == "g2p":
+        demo.run_g2p(**options, seconds=args.seconds)
+    else:
+        demo.run(**options, seconds=args.seconds, updates=args.updates or 10_000)
     return 0
