@@ -24,7 +24,8 @@ def sigmoid(x: ArrayLike) -> np.ndarray:
     Returns
     -------
     y : ndarray, the shape of x
-        From 0 to 1, in float32 at most 4 units in the last place off.
+        From 0 to 1, in float32 at most 4 units in the last place off; what is below the smallest
+        normal number (x under -87.3 in float32, -708.3 in float64) may become 0.
 
     Raises
     ------

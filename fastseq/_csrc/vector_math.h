@@ -3,7 +3,8 @@
  * exp(x) = 2^n exp(r) with n = round(x / ln 2), found by adding a magic number that leaves n in the
  * low bits; exp(r) - 1 is a polynomial on |r| <= ln(2) / 2.  NaN in gives NaN out: a bound is
  * the first operand of max and min, and the second one is what they return if either is NaN.
- * At most 4 ulp off (tests/test_kernels.py measures it).
+ * At most 4 ulp off (tests/test_kernels.py measures it); what is below the smallest normal number
+ * may become 0.
  *
  * Included once per dtype: VEC, BITS, and the constants below differ.
  */
