@@ -87,7 +87,11 @@ def extension(name, libraries, macros=()):
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,
         depends=HEADERS + INCLUDED + sorted(glob(f"{CSRC}/*.c")),
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *macros],
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+            ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),  # handlers of memory
+            *macros,
+        ],
         optional=not REQUIRED,  # without a compiler the Numba or NumPy backend serves
     )
 

@@ -11,7 +11,7 @@ import importlib
 from typing import Any
 
 from fastseq._version import __version__
-from fastseq.backend import get_backend, get_num_threads, set_backend, set_num_threads
+from fastseq.backend import free_memory, get_backend, get_num_threads, set_backend, set_num_threads
 from fastseq.cells import GRUCell, LSTMCell, RNNCell
 from fastseq.config import show_config
 from fastseq.elementwise import sigmoid
@@ -37,6 +37,7 @@ _AT_ONCE = (
     "RNNCell",
     "Stream",
     "__version__",
+    "free_memory",
     "get_backend",
     "get_num_threads",
     "set_backend",

@@ -7,6 +7,7 @@ from fastseq.attention import ConcatAttention as ConcatAttention
 from fastseq.attention import DotAttention as DotAttention
 from fastseq.attention import GeneralAttention as GeneralAttention
 from fastseq.averaging import AveragedParameters as AveragedParameters
+from fastseq.backend import free_memory as free_memory
 from fastseq.backend import get_backend as get_backend
 from fastseq.backend import get_num_threads as get_num_threads
 from fastseq.backend import set_backend as set_backend

@@ -19,8 +19,11 @@ Every number is computed by the same chain of operations in all cases.
 
 import os
 
+import numpy as np
+
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 cnp.import_array()
@@ -85,42 +88,7 @@ def set_num_threads(n):
 
 # --- results --------------------------------------------------------------------------------
 
-cdef extern from "Python.h":
-    int PyTraceMalloc_Track(unsigned int, size_t, size_t)
-    int PyTraceMalloc_Untrack(unsigned int, size_t)
-
-cdef enum:
-    RESULT_BYTES = 65536       # smaller arrays are left to NumPy
-    TRACE_DOMAIN = 389047      # where tracemalloc has NumPy's arrays: np.lib.tracemalloc_domain
-
-
-cdef class _Result:
-    """Memory of an array, which goes back when the array and all views of it are gone."""
-    cdef void *memory
-
-    def __dealloc__(self):
-        PyTraceMalloc_Untrack(TRACE_DOMAIN, <size_t>self.memory)
-        fs_give_back(self.memory)
-
-
-def empty(tuple shape, cnp.dtype dtype):
-    cdef cnp.npy_intp sizes[32]
-    cdef Py_ssize_t i, axes = len(shape), bytes = dtype.itemsize
-    cdef cnp.ndarray array
-    cdef _Result result
-    for i in range(axes):
-        sizes[i] = shape[i]
-        bytes *= sizes[i]
-    if bytes < RESULT_BYTES:
-        return cnp.PyArray_EMPTY(<int>axes, sizes, dtype.type_num, 0)
-    result = _Result.__new__(_Result)
-    result.memory = fs_take_result(bytes)
-    if result.memory == NULL:
-        raise MemoryError(f"no memory for {bytes} bytes of a result of shape {shape}")
-    PyTraceMalloc_Track(TRACE_DOMAIN, <size_t>result.memory, bytes)
-    array = cnp.PyArray_SimpleNewFromData(<int>axes, sizes, dtype.type_num, result.memory)
-    cnp.set_array_base(array, result)
-    return array
+include "_recurrent/results.pxi"
 
 
 # --- the walks through time, from the tile's products up ------------------------------------
@@ -252,19 +220,31 @@ def scatter(cnp.ndarray tokens, cnp.ndarray order, cnp.ndarray offsets, cnp.ndar
 
 # --- elementwise functions ------------------------------------------------------------------
 
+ctypedef void (*elementwise)(long, const char *, char *) noexcept nogil
+
+
+cdef apply(elementwise function, cnp.ndarray x, cnp.ndarray out):
+    """To contiguous arrays."""
+    cdef long size = x.size
+    cdef const char *numbers = data(x)
+    cdef char *results = data(out)
+    with nogil:
+        function(size, numbers, results)
+
+
 def exp(cnp.ndarray x, cnp.ndarray out):
     """out = exp(x), elementwise, for contiguous arrays."""
-    tiles_of(x).exp(x.size, data(x), data(out))
+    apply(tiles_of(x).exp, x, out)
 
 
 def tanh(cnp.ndarray x, cnp.ndarray out):
     """out = tanh(x), elementwise, for contiguous arrays."""
-    tiles_of(x).tanh(x.size, data(x), data(out))
+    apply(tiles_of(x).tanh, x, out)
 
 
 def sigmoid(cnp.ndarray x, cnp.ndarray out):
     """out = 1 / (1 + exp(-x)), elementwise, for contiguous arrays."""
-    tiles_of(x).sigmoid(x.size, data(x), data(out))
+    apply(tiles_of(x).sigmoid, x, out)
 
 
 # --- optimisers -----------------------------------------------------------------------------

@@ -11,6 +11,9 @@ from fastseq.reference_word2vec import Settings
 # end, n_items, n_words, wrong
 _Read = tuple[int, int, int, bool]
 
+def reserve_memory(bytes: int) -> None: ...
+def free_memory() -> None: ...
+
 class WordTable:
     @property
     def piece(self) -> int: ...

@@ -141,6 +141,24 @@ def set_num_threads(n: int) -> None:
 # --- choosing -------------------------------------------------------------------------------
 
 
+def free_memory() -> None:
+    """Give memory that the kernels keep for later calls, 128 MB at most, back to the system.
+
+    They keep scratch memory, and that of large results which nobody holds any more, since mapping
+    memory in anew takes about as long as a pass over it.  What layers keep for themselves goes
+    there with ``layer.release()``, or with the layer.
+
+    Examples
+    --------
+    >>> import fastseq as fs
+    >>> fs.free_memory()
+    """
+    for name in ("_kernels", "_word2vec"):
+        extension = sys.modules.get(f"fastseq.{name}")
+        if extension is not None:
+            extension.free_memory()
+
+
 def _load(name, argument):
     """The module of a backend; ``argument`` is where the name came from."""
     checks.choice(argument, name, _MODULES)

@@ -257,7 +257,8 @@ def _listed(names, most=4):
 
 def _read(name, value, expected):
     """The value as an array of whatever dtype."""
-    if isinstance(value, np.ma.MaskedArray):
+    masked = sys.modules.get("numpy.ma")  # np.ma would import it, which takes a hundred calls' time
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(
             f"{name} must be {expected}, got a masked array, whose mask would be lost: "
             f"fill the gaps, as with {name}.filled(0)"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks, module, stack
-from fastseq.backend import get_backend
+from fastseq.backend import get_backend, kernels
 from fastseq.layers import Embedding
 from fastseq.lookup import Lookup
 from fastseq.packed import PackedLayer
@@ -295,6 +295,11 @@ class RecurrentLayer(stack.Stack):
         )
 
     def _read_lengths(self, lengths, lead):
+        if len(self._kind.states) > 1 and getattr(lengths, "ndim", 1) > 1:
+            raise TypeError(
+                f"lengths must be a 1-D array of integers, got an array {lengths.shape}; "
+                "both parts of the state are one argument: state=(h, c)"
+            )
         if len(lead) == 1:
             return checks.lengths(lengths, 1, lead[0], "; x has no batch axis: give a list of one")
         rows, steps = lead if self._batch_first else lead[::-1]
@@ -612,7 +617,9 @@ class GRU(RecurrentLayer):
         )
 
 
-_WARM_STEPS, _WARM_UNITS = 50, 64  # enough for the kernels' usual tiles, in 0.2 to 0.6 ms
+_WARM_STEPS, _WARM_UNITS = 50, 64  # enough for the kernels' usual tiles, in 0.3 to 0.8 ms
+_WARM_LENGTHS = (5, 4, 2)  # of a ragged batch
+_WARM_BYTES = 2 * 1024**2 - 4096  # of scratch memory: a huge page
 _warm = set()  # kinds of layers, with dtypes and options, that have run in this process
 
 
@@ -626,11 +633,14 @@ def _warm_up(kind, dtype, options):
     if like in _warm or get_backend() != "cython":  # Numba would compile for seconds
         return
     _warm.add(like)
+    kernels().reserve_memory(_WARM_BYTES)
     layer = _plain_layer(kind, options, _WARM_UNITS, dtype)
-    x = np.zeros((_WARM_STEPS, 1, _WARM_UNITS), dtype)
-    layer(x)
-    y, _, backprop = layer.forward(x)
-    backprop(y)
+    steps, rows = max(_WARM_LENGTHS), len(_WARM_LENGTHS)
+    for lead, lengths in (((_WARM_STEPS, 1), None), ((steps, rows), _WARM_LENGTHS)):
+        x = np.zeros((*lead, _WARM_UNITS), dtype)
+        layer(x, None, lengths)
+        y, _, backprop = layer.forward(x, None, lengths)
+        backprop(y)
 
 
 def _plain_layer(kind, options, size, dtype):

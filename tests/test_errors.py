@@ -425,6 +425,12 @@ def test_state_of_an_lstm_is_a_pair(x, wrong, got):
         backprop(y, wrong)
 
 
+def test_the_parts_of_a_state_are_not_lengths(x):
+    lstm, part = fs.LSTM(I, H, seed=1), np.zeros((1, B, H), np.float32)
+    with raises(TypeError, "lengths must be a 1-D array", "(1, 3, 5)", "state=(h, c)"):
+        lstm(x, part, part)
+
+
 def test_state_without_a_batch(make_layer):
     layer, x = make_layer(I, H), np.zeros((T, I))
     state = np.zeros((1, 1, H))

@@ -47,8 +47,10 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 
 # --- the contract ---------------------------------------------------------------------------
 
-# What the extension offers besides: the choice of an instruction set, what pack_weights gives.
+# What the extension offers besides: the choice of an instruction set, what pack_weights gives, and
+# memory that is kept.
 OF_THE_EXTENSION = {"available_isas", "isa", "set_isa", "PackedWeights"}
+OF_THE_EXTENSION |= {"reserve_memory", "free_memory"}
 
 
 def load_stub(name):
@@ -154,7 +156,8 @@ def test_a_cell_without_kernels_is_refused(kernels):
 
 # --- results --------------------------------------------------------------------------------
 
-RESULT_SHAPES = [(), (0, 3), (3, 5), (100, 300), (3, 1, 256, 512)]  # some of them are recycled
+# Some of them are recycled, some have many axes.
+RESULT_SHAPES = [(), (0, 3), (3, 5), (100, 300), (3, 1, 256, 512), (1,) * 7 + (9, 9000), (1,) * 32]
 
 
 @both_dtypes
@@ -205,11 +208,24 @@ def test_results_are_traced_as_numpys_arrays_are(kernels):
     assert sizes[0] - sizes[1] == 4e6
 
 
-def test_an_impossible_result_is_refused(kernels):
+@pytest.mark.parametrize("shape", [(2**40, 2**20), (2**36, 2**20), (2**20, -1)], ids=str)
+def test_an_impossible_result_is_refused(kernels, shape):
     with pytest.raises((MemoryError, ValueError)):
-        kernels.empty((2**40, 2**20), np.dtype(np.float64))
-    with pytest.raises((MemoryError, ValueError)):
-        kernels.empty((2**36, 2**20), np.dtype(np.float64))
+        kernels.empty(shape, np.dtype(np.float64))
+
+
+@pytest.mark.parametrize("rows", [10, 1000])
+def test_a_result_is_an_array_like_any_other(kernels, rows):
+    """Small or recycled: it owns its data, can be locked and unlocked, and resized."""
+    array = kernels.empty((rows, 100), np.dtype(np.float32))
+    array[...] = np.arange(rows)[:, None]
+    assert array.flags.owndata and array.base is None
+    array.flags.writeable = False
+    array.flags.writeable = True
+    for size in (rows // 2, 2 * rows, 20 * rows):
+        array.resize((size, 100), refcheck=False)
+        assert array.nbytes == 400 * size and sys.getsizeof(array) > array.nbytes
+        np.testing.assert_array_equal(array[: rows // 2, 7], np.arange(rows // 2))
 
 
 # --- padded batches -------------------------------------------------------------------------

@@ -192,6 +192,7 @@ enum { KEPT_BLOCKS = 16 };
 /* With guards around buffers every call takes new memory: sizes and guards differ. */
 static const size_t KEPT_BYTES = FS_GUARD_BYTES ? 0 : (size_t)128 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
+static const size_t LARGEST_PAGE = (size_t)64 << 10;
 static const size_t HEADER = 64;
 
 /* Each block starts with its size, one cache line before the memory handed out.  The longest kept
@@ -233,37 +234,126 @@ static char *find_kept(size_t bytes, size_t spare) {
     return best < 0 ? NULL : remove_kept(best);
 }
 
-static char *new_block(size_t bytes) {
-    void *block = NULL;
-    if (posix_memalign(&block, bytes >= HUGE_PAGE ? HUGE_PAGE : HEADER, bytes)) return NULL;
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (bytes >= HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE); /* fewer faults and TLB misses */
+#if defined(__linux__) && FS_GUARD_BYTES == 0
+/* Large blocks are mappings of their own: in malloc's heap one that is kept would hold on to all
+ * that was freed below it.  They begin at huge pages: fewer faults and TLB misses. */
+static int is_mapping(size_t bytes) { return bytes >= HUGE_PAGE; }
+
+static size_t whole_pages(size_t bytes) {
+    return (bytes + LARGEST_PAGE - 1) / LARGEST_PAGE * LARGEST_PAGE;
+}
+
+static char *map_block(size_t bytes) {
+    char *all = mmap(
+        NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED) return NULL;
+    char *block = (char *)(((uintptr_t)all + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+    size_t before = block - all;
+    if (before) munmap(all, before);
+    munmap(block + bytes, HUGE_PAGE - before);
+#if defined(MADV_HUGEPAGE)
+    madvise(block, bytes, MADV_HUGEPAGE);
 #endif
-#if defined(__linux__) && defined(MADV_POPULATE_WRITE)
-    const size_t page = 4096; /* where it is larger this fails, and the pages come one by one */
-    char *first = (char *)(((uintptr_t)block + page - 1) / page * page);
-    char *last = (char *)(((uintptr_t)block + bytes) / page * page);
-    if (first < last) madvise(first, last - first, MADV_POPULATE_WRITE);
-#endif
-    *(size_t *)block = bytes;
     return block;
 }
 
-static void *take_block(size_t bytes, size_t spare) {
+static void unmap_block(char *block) { munmap(block, block_size(block)); }
+#else
+static int is_mapping(size_t bytes) { return (void)bytes, 0; }
+static size_t whole_pages(size_t bytes) { return bytes; }
+static char *map_block(size_t bytes) { return (void)bytes, NULL; }
+static void unmap_block(char *block) { (void)block; }
+#endif
+
+static char *new_block(size_t bytes) {
+    void *block = NULL;
+    if (is_mapping(bytes))
+        block = map_block(bytes = whole_pages(bytes));
+    else if (posix_memalign(&block, HEADER, bytes))
+        block = NULL;
+    if (block) *(size_t *)block = bytes;
+    return block;
+}
+
+static void free_block(char *block) {
+    if (block && is_mapping(block_size(block)))
+        unmap_block(block);
+    else
+        free(block);
+}
+
+/* All pages at once, which takes less time than one by one. */
+static void map_pages(char *block) {
+#if defined(__linux__) && defined(MADV_POPULATE_WRITE)
+    const size_t page = 4096; /* where it is larger this fails, and the pages come one by one */
+    char *first = (char *)(((uintptr_t)block + page - 1) / page * page);
+    char *last = (char *)(((uintptr_t)block + block_size(block)) / page * page);
+    if (first < last) madvise(first, last - first, MADV_POPULATE_WRITE);
+#else
+    (void)block;
+#endif
+}
+
+static char *take_kept(size_t bytes, size_t spare) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_kept_fork_handlers);
-    bytes = (bytes + 2 * HEADER - 1) / HEADER * HEADER;
     pthread_mutex_lock(&kept.lock);
     char *block = find_kept(bytes, spare);
     pthread_mutex_unlock(&kept.lock);
-    if (!block) block = new_block(bytes);
+    return block;
+}
+
+static char *give_up_oldest(void) {
+    pthread_mutex_lock(&kept.lock);
+    char *block = kept.count ? remove_kept(0) : NULL;
+    pthread_mutex_unlock(&kept.lock);
+    return block;
+}
+
+void fs_free_kept(void) {
+    for (char *block; (block = give_up_oldest());) free_block(block);
+}
+
+/* With the header, in whole lines; exactly where the address sanitizer watches what lies behind. */
+static size_t with_header(size_t bytes) {
+    return FS_GUARD_BYTES ? HEADER + bytes : (bytes + 2 * HEADER - 1) / HEADER * HEADER;
+}
+
+/* What is kept and of no use must not stand in the way. */
+static char *new_block_at_any_rate(size_t bytes) {
+    char *block = new_block(bytes);
+    if (block) return block;
+    fs_free_kept();
+    return new_block(bytes);
+}
+
+void *fs_take_scratch(size_t bytes) {
+    char *block = take_kept(with_header(bytes), 3 * bytes + HUGE_PAGE);
+    if (!block) {
+        block = new_block_at_any_rate(with_header(bytes));
+        if (block) map_pages(block);
+    }
     return block ? block + HEADER : NULL;
 }
 
-void *fs_take_scratch(size_t bytes) { return take_block(bytes, 3 * bytes + HUGE_PAGE); }
+/* Who holds a result for long shall not hold much more than it.  Its pages come when it is written,
+ * by threads that do not hold the interpreter. */
+void *fs_take_result(size_t bytes) {
+    char *block = take_kept(with_header(bytes), bytes / 4);
+    if (!block) block = new_block_at_any_rate(with_header(bytes));
+    return block ? block + HEADER : NULL;
+}
 
-/* Who holds a result for long shall not hold much more than it. */
-void *fs_take_result(size_t bytes) { return take_block(bytes, bytes / 4); }
+void *fs_resize_result(void *memory, size_t bytes) {
+    size_t room = memory ? block_size((char *)memory - HEADER) - HEADER : 0;
+    if (memory && bytes <= room) return memory;
+    void *larger = fs_take_result(bytes);
+    if (larger && memory) {
+        memcpy(larger, memory, room);
+        fs_give_back(memory);
+    }
+    return larger;
+}
 
 void fs_give_back(void *memory) {
     char *block = memory ? (char *)memory - HEADER : NULL;
@@ -280,6 +370,6 @@ void fs_give_back(void *memory) {
             block = unused = NULL;
         }
         pthread_mutex_unlock(&kept.lock);
-        free(unused);
+        free_block(unused);
     }
 }

@@ -28,7 +28,11 @@ void fs_barrier_wait(fs_barrier *barrier, int parts);
  * back, it serves later ones without new page faults.  NULL when there is none left. */
 void *fs_take_scratch(size_t bytes);
 void *fs_take_result(size_t bytes);
+void *fs_resize_result(void *memory, size_t bytes);
 void fs_give_back(void *memory);
+
+/* Give up what is kept for later calls. */
+void fs_free_kept(void);
 
 /* Bytes to leave unused behind each buffer in scratch memory, and a report from the address
  * sanitizer for whoever touches them; otherwise nothing. */

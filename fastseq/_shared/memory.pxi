@@ -7,7 +7,9 @@ cdef extern from "pool.h" nogil:
     void fs_barrier_wait(fs_barrier *, int)
     void *fs_take_scratch(size_t)
     void *fs_take_result(size_t)
+    void *fs_resize_result(void *, size_t)
     void fs_give_back(void *)
+    void fs_free_kept()
     enum: FS_GUARD_BYTES
     void FS_GUARD(void *, size_t)
 
@@ -35,7 +37,9 @@ cdef inline char *take(Scratch *scratch, size_t bytes) noexcept nogil:
 
 
 cdef char *take_memory(size_t bytes) except NULL:
-    cdef char *memory = <char *>fs_take_scratch(bytes)
+    cdef char *memory
+    with nogil:  # mapping in what is large takes a while
+        memory = <char *>fs_take_scratch(bytes)
     if memory == NULL:
         raise MemoryError(f"no memory for {bytes} bytes of packed weights and buffers")
     return memory
@@ -49,6 +53,17 @@ cdef bint lay_out_again(Scratch *scratch) except -1:
         scratch.data = take_memory(scratch.used)
         scratch.used = 0
     return scratch.layouts <= 2
+
+
+def reserve_memory(size_t bytes):
+    """Keep a block of this size, its pages mapped in, for the calls to come."""
+    fs_give_back(take_memory(bytes))
+
+
+def free_memory():
+    """Give up what is kept for the calls to come."""
+    with nogil:
+        fs_free_kept()
 
 
 # --- from arrays to pointers ----------------------------------------------------------------

@@ -29,7 +29,13 @@ SHORT_SHAPES = tuple(
     for sizes in ((1, 1, 256), (5, 1, 256), (10, 1, 512), (20, 1, 128), (50, 1, 64), (20, 4, 256))
 )
 STREAM_HIDDEN = (64, 128, 256, 512)
-FIRST_CALL_SHAPES = (Shape(50, 1, 64), Shape(100, 32, 128), Shape(100, 32, 256))
+FIRST_CALL_SHAPES = (
+    Shape(50, 1, 64),
+    Shape(20, 4, 96),
+    Shape(10, 8, 256),
+    Shape(100, 32, 128),
+    Shape(100, 32, 256),
+)
 BACKENDS_SHAPE = Shape(100, 32, 256)
 MEMORY_SHAPE = Shape(1000, 32, 64)
 ATTENTION_HEADS, ATTENTION_SIZE = (8, 8), 64  # batch and heads, size of a head
