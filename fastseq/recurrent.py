@@ -295,10 +295,10 @@ class RecurrentLayer(stack.Stack):
         )
 
     def _read_lengths(self, lengths, lead):
-        if len(self._kind.states) > 1 and getattr(lengths, "ndim", 1) > 1:
+        if isinstance(lengths, np.ndarray) and lengths.ndim > 1 and lengths.dtype.kind == "f":
             raise TypeError(
                 f"lengths must be a 1-D array of integers, got an array {lengths.shape}; "
-                "both parts of the state are one argument: state=(h, c)"
+                "the parts of a state are one argument: state=(h, c)"
             )
         if len(lead) == 1:
             return checks.lengths(lengths, 1, lead[0], "; x has no batch axis: give a list of one")
