@@ -208,7 +208,7 @@ def test_results_are_traced_as_numpys_arrays_are(kernels):
     assert sizes[0] - sizes[1] == 4e6
 
 
-@pytest.mark.parametrize("shape", [(2**40, 2**20), (2**36, 2**20), (2**20, -1)], ids=str)
+@pytest.mark.parametrize("shape", [(2**40, 2**20), (2**20, -1)], ids=str)
 def test_an_impossible_result_is_refused(kernels, shape):
     with pytest.raises((MemoryError, ValueError)):
         kernels.empty(shape, np.dtype(np.float64))
