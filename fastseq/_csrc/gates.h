@@ -38,31 +38,46 @@ FS_INLINE void FS_NAME(save)(void *to, VEC x, long n) {
 #define NEXT_WRITTEN(field) NEXT(field, 0, 1)
 #define NEXT_SLOTS(count) \
     for (long slot = 0; slot < (count); slot++) NEXT(slots, slot * b->slots_gate, 1)
+/* ... and for what rows further down need: written ahead of the walk, it may have left the cache. */
+#define SOON(field, gates)                                                             \
+    for (long gate = 0; b->soon && gate < (gates); gate++)                             \
+        __builtin_prefetch(AT(field) + b->soon + gate * b->field##_gate, 0, 3)
 #define POINT(name) \
-    FS_INLINE void FS_NAME(name##_vec)(const fs_block *b, const VEC *t, long r, long u, long n)
+    FS_INLINE void FS_NAME(name##_vec)(const fs_block *b, VEC *t, long r, long u, long n)
 
-/* Defines `name`: call name_vec for every vector of every row of the block.  `t` is the row's part
- * of the tile, NULL without a product; in interleaved panels gate g is t[g]. */
-#define POINT_FUNCTION(name, vectors_of_units)                                                  \
-    static void FS_NAME(name)(const fs_block *b) {                                              \
-        const long t_row = b->vectors * FS_VECTOR_BYTES;                                        \
-        long at = 0; /* of vector v of the current panel's first row */                         \
-        for (long u = 0, v = 0; u < b->units; u += LANES) {                                     \
-            const long n = b->units - u;                                                        \
-            for (long r = 0; r < b->rows; r++) {                                                \
-                const VEC *t = b->tile ? (const VEC *)(b->tile + at + r * t_row) : 0;           \
-                if (n >= LANES)                                                                 \
-                    FS_NAME(name##_vec)(b, t, r, u, LANES);                                     \
-                else                                                                            \
-                    FS_NAME(name##_vec)(b, t, r, u, n);                                         \
-            }                                                                                   \
-            at += FS_VECTOR_BYTES;                                                              \
-            if (++v == (vectors_of_units)) {                                                    \
-                at += b->rows * t_row - v * FS_VECTOR_BYTES;                                    \
-                v = 0;                                                                          \
-            }                                                                                   \
-        }                                                                                       \
+/* Call name_vec for a vector of every row of the block.  `t` is the row's part of the tile, NULL
+ * without a product; in interleaved panels gate g is t[g]. */
+#define EACH_ROW_OF(name, n)                                      \
+    for (long r = 0; r < b->rows; r++) {                          \
+        VEC *t = b->tile ? (VEC *)(b->tile + at + r * t_row) : 0; \
+        FS_NAME(name##_vec)(b, t, r, u, n);                       \
     }
+#define EACH_ROW(name)                 \
+    if (n >= LANES) {                  \
+        EACH_ROW_OF(name, LANES)       \
+    } else {                           \
+        EACH_ROW_OF(name, n)           \
+    }
+
+/* Defines `name`: the loops over rows for all vectors of the block, one after the other. */
+#define WALK(name, vectors_of_units, ...)                                           \
+    static void FS_NAME(name)(const fs_block *b) {                                  \
+        const long t_row = b->vectors * FS_VECTOR_BYTES;                            \
+        long at = 0; /* of vector v of the current panel's first row */             \
+        for (long u = 0, v = 0; u < b->units; u += LANES) {                         \
+            const long n = b->units - u;                                            \
+            __VA_ARGS__                                                             \
+            at += FS_VECTOR_BYTES;                                                  \
+            if (++v == (vectors_of_units)) {                                        \
+                at += b->rows * t_row - v * FS_VECTOR_BYTES;                        \
+                v = 0;                                                              \
+            }                                                                       \
+        }                                                                           \
+    }
+#define POINT_FUNCTION(name, vectors_of_units) WALK(name, vectors_of_units, EACH_ROW(name))
+/* In two stages, of which the first leaves what the second needs in the tile.  A gate, the cell and
+ * its tanh in one go are a chain so long that the processor sees no other row's beside it. */
+#define TWO_STAGES(name, first, second) WALK(name, INTERLEAVED, EACH_ROW(first) EACH_ROW(second))
 #define INTERLEAVED 1
 #define PLAIN b->vectors
 
@@ -88,15 +103,17 @@ RNN_FUNCTIONS(sigmoid, SIGMOID(x), d *(y * (1 - y)))
 
 /* --- LSTM: slots i f g o ------------------------------------------------------------------- */
 
-POINT(lstm_forward) {
+POINT(lstm_gates) {
     NEXT_WRITTEN(h);
+    SOON(z, 4);
     const VEC i = SIGMOID(Z(0) + t[0]);
     const VEC f = SIGMOID(Z(1) + t[1]);
     const VEC g = TANH(Z(2) + t[2]);
     const VEC o = SIGMOID(Z(3) + t[3]);
     const VEC c = f * LOAD(c_previous) + i * g;
     SAVE(AT(c), c, n);
-    SAVE(AT(h), o * TANH(c), n);
+    t[0] = c;
+    t[3] = o;
     if (b->slots) {
         NEXT_WRITTEN(c);
         SAVE_SLOT(0, i);
@@ -106,10 +123,13 @@ POINT(lstm_forward) {
     }
 }
 
+POINT(lstm_output) { SAVE(AT(h), t[3] * TANH(t[0]), n); }
+
 POINT(lstm_backward) {
     NEXT_SLOTS(4);
     NEXT_READ(c_previous);
     NEXT_READ(dy);
+    SOON(slots, 4);
     const VEC i = SLOT(0), f = SLOT(1), g = SLOT(2), o = SLOT(3);
     const VEC tanh_c = TANH(LOAD(c)), d = LOAD(dy) + (t ? t[0] : LOAD(dh));
     const VEC dc = LOAD(dc) + d * o * (1 - tanh_c * tanh_c);
@@ -120,29 +140,36 @@ POINT(lstm_backward) {
     SAVE(AT(dc), dc * f, n);
 }
 
-POINT_FUNCTION(lstm_forward, INTERLEAVED)
+TWO_STAGES(lstm_forward, lstm_gates, lstm_output)
 POINT_FUNCTION(lstm_backward, PLAIN)
 
 /* --- GRU, reset gate after the product: slots hn r z n -------------------------------------- */
 
-POINT(gru_forward) {
+POINT(gru_gates) {
     NEXT_WRITTEN(h);
+    SOON(z, 3);
     const VEC reset = SIGMOID(Z(0) + t[0]);
     const VEC update = SIGMOID(Z(1) + t[1]);
     const VEC hn = FS_NAME(load)(b->bias + u * ITEM, n) + t[2];
-    const VEC new = TANH(Z(2) + reset * hn);
-    SAVE(AT(h), new + update * (LOAD(h_previous) - new), n);
+    t[2] = Z(2) + reset * hn;
+    t[1] = update;
     if (b->slots) {
         SAVE_SLOT(0, hn);
         SAVE_SLOT(1, reset);
         SAVE_SLOT(2, update);
-        SAVE_SLOT(3, new);
     }
+}
+
+POINT(gru_output) {
+    const VEC new = TANH(t[2]);
+    SAVE(AT(h), new + t[1] * (LOAD(h_previous) - new), n);
+    if (b->slots) SAVE_SLOT(3, new);
 }
 
 /* Slots become dhn dr dz dn; dh keeps the part that flows straight through z. */
 POINT(gru_backward) {
     NEXT_SLOTS(4);
+    SOON(slots, 4);
     NEXT_READ(h_previous);
     NEXT_READ(dy);
     const VEC hn = SLOT(0), reset = SLOT(1), update = SLOT(2), new = SLOT(3);
@@ -155,7 +182,7 @@ POINT(gru_backward) {
     SAVE(AT(dh), d * update, n);
 }
 
-POINT_FUNCTION(gru_forward, INTERLEAVED)
+TWO_STAGES(gru_forward, gru_gates, gru_output)
 POINT_FUNCTION(gru_backward, PLAIN)
 
 /* --- GRU, reset gate before the product, two stages: slots rh r z n -------------------------- */

@@ -8,8 +8,6 @@
 #undef TILES_UP_TO_3
 #undef ROW_TILES
 #undef THREE_VECTOR_TILES
-#undef ZIP
-#undef HAVE_ZIP
 #undef LANES
 #undef ITEM
 #undef MAX_ROWS
@@ -33,87 +31,8 @@ typedef BITS FS_NAME(ivec) __attribute__((vector_size(FS_VECTOR_BYTES), may_alia
 #define VECU FS_NAME(vecu)
 #define IVEC FS_NAME(ivec)
 
+#include "packing.h"
 #include "vector_math.h"
-
-/* --- packing ----------------------------------------------------------------------------- */
-
-#if defined(__clang__) || __GNUC__ >= 12
-#define ZIP(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#define HAVE_ZIP 1
-#else
-#define HAVE_ZIP 0
-#endif
-
-#define LONG_ROW 1024
-
-#if HAVE_ZIP
-/* Transpose lanes x lanes numbers: log2(lanes) rounds of perfect shuffles. */
-FS_INLINE void FS_NAME(transpose)(VEC *rows) {
-    VEC next[LANES];
-    for (long round = 1; round < LANES; round *= 2) {
-        for (int i = 0; i < LANES / 2; i++) {
-            VEC a = rows[i], b = rows[i + LANES / 2];
-#if FS_VECTOR_BYTES == 64 && !FS_DOUBLE
-            next[2 * i] = ZIP(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            next[2 * i + 1] =
-                ZIP(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif FS_VECTOR_BYTES / (FS_DOUBLE ? 8 : 4) == 8
-            next[2 * i] = ZIP(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-            next[2 * i + 1] = ZIP(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#elif FS_VECTOR_BYTES / (FS_DOUBLE ? 8 : 4) == 4
-            next[2 * i] = ZIP(a, b, 0, 4, 1, 5);
-            next[2 * i + 1] = ZIP(a, b, 2, 6, 3, 7);
-#else
-            next[2 * i] = ZIP(a, b, 0, 2);
-            next[2 * i + 1] = ZIP(a, b, 1, 3);
-#endif
-        }
-        for (int i = 0; i < LANES; i++) rows[i] = next[i];
-    }
-}
-#endif
-
-/* Rows of whole vectors. */
-FS_INLINE void FS_NAME(copy_rows)(const long vectors, const char *src, long depth, long k_stride,
-                                  char *dst, long dst_stride) {
-    for (long k = 0; k < depth; k++)
-        for (long v = 0; v < vectors; v++)
-            ((VEC *)(dst + k * dst_stride))[v] = ((const VECU *)(src + k * k_stride))[v];
-}
-
-static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride, long k_stride,
-                          char *dst, long dst_stride) {
-    long k = 0;
-    if (lane_stride == ITEM && n == FS_PANEL_VECTORS * LANES) {
-        FS_NAME(copy_rows)(FS_PANEL_VECTORS, src, depth, k_stride, dst, dst_stride);
-        return;
-    }
-    if (lane_stride == ITEM && n % LANES == 0) {
-        FS_NAME(copy_rows)(n / LANES, src, depth, k_stride, dst, dst_stride);
-        return;
-    }
-#if HAVE_ZIP
-    if (n == LANES && k_stride == ITEM) {
-        /* Weights with rows this long are often beyond the second cache: ask for the next rows. */
-        const int ahead = lane_stride >= LONG_ROW;
-        for (; k + LANES <= depth; k += LANES) {
-            VEC rows[LANES];
-            for (int l = 0; l < LANES; l++)
-                rows[l] = *(const VECU *)(src + l * lane_stride + k * ITEM);
-            if (ahead)
-                for (int l = 0; l < LANES; l++)
-                    __builtin_prefetch(src + (l + LANES) * lane_stride + k * ITEM, 0, 2);
-            FS_NAME(transpose)(rows);
-            for (int l = 0; l < LANES; l++) *(VEC *)(dst + (k + l) * dst_stride) = rows[l];
-        }
-    }
-#endif
-    for (; k < depth; k++) {
-        REAL *out = (REAL *)(dst + k * dst_stride);
-        for (long l = 0; l < n; l++) out[l] = *(const REAL *)(src + l * lane_stride + k * k_stride);
-        for (long l = n; l < LANES; l++) out[l] = 0;
-    }
-}
 
 /* --- the register tile ------------------------------------------------------------------- */
 

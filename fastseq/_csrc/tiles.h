@@ -16,7 +16,7 @@
 typedef struct {
     long rows, units;
     long vectors;       /* vectors per panel of the tile */
-    const char *tile;   /* recurrent product [panel][row][vector][lane]; NULL: there is none */
+    char *tile;         /* recurrent product [panel][row][vector][lane]; NULL: there is none */
     const char *z;      /* forward: the input's part of the pre-activations */
     long z_row, z_gate;
     char *slots;        /* saved activations; forward: NULL saves nothing; backward: rewritten */
@@ -31,6 +31,7 @@ typedef struct {
     char *dh, *dc;      /* gradients carried from step to step */
     long dh_row, dc_row;
     long next;          /* from a row to the same one at the step that comes next; 0: none does */
+    long soon;          /* ... to what a row further down needs; 0: it is in cache */
 } fs_block;
 
 typedef void (*fs_point)(const fs_block *);

@@ -117,6 +117,8 @@ cdef void fill_block(Direction *d, const Part *part, fs_block *b) noexcept nogil
     memset(b, 0, sizeof(fs_block))
     b.z_row, b.z_gate = part.work_row, gate_bytes(d)
     b.slots_row, b.slots_gate = part.work_row, gate_bytes(d)
+    if d.chunk_tokens * part.work_row + panel_bytes(&d.stage[0]) > CACHE_BYTES:
+        b.soon = ROWS_AHEAD * part.work_row
     b.h_row, b.c_row = d.y_row, d.cells_row if d.cells != NULL else d.state_row
     b.dy_row, b.dh_row, b.dc_row = d.dy_row, d.state_row, d.state_row
 

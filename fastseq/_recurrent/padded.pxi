@@ -5,7 +5,7 @@ cdef extern from *:
     void __builtin_prefetch(const void *, int, int) nogil
 
 cdef enum:
-    CACHE_BYTES = 1048576  # a batch larger than this is not in cache: ask for rows to be written
+    CACHE_BYTES = 1048576  # what is larger than this is not in cache: ask for rows
     ROWS_AHEAD = 4         # ... that many ahead
 
 

@@ -3,7 +3,7 @@
 cdef extern from "dispatch.h" nogil:
     ctypedef struct fs_block:
         long rows, units, vectors
-        const char *tile
+        char *tile
         const char *z
         long z_row, z_gate
         char *slots
@@ -20,7 +20,7 @@ cdef extern from "dispatch.h" nogil:
         char *dh
         char *dc
         long dh_row, dc_row
-        long next
+        long next, soon
     ctypedef void (*fs_point)(const fs_block *) noexcept nogil
     ctypedef struct fs_tiles:
         long item, lanes
