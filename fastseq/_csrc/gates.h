@@ -6,20 +6,6 @@
  * whose size is no multiple of it; the lanes past n compute on zeros and are not stored.
  */
 
-FS_INLINE VEC FS_NAME(load)(const void *from, long n) {
-    if (n == LANES) return *(const VECU *)from;
-    VEC x = {0};
-    for (long l = 0; l < n; l++) x[l] = ((const REAL *)from)[l];
-    return x;
-}
-
-FS_INLINE void FS_NAME(save)(void *to, VEC x, long n) {
-    if (n == LANES)
-        *(VECU *)to = x;
-    else
-        for (long l = 0; l < n; l++) ((REAL *)to)[l] = x[l];
-}
-
 #undef SAVE
 #define SAVE FS_NAME(save)
 #define SIGMOID FS_NAME(sigmoid_vec)
@@ -61,7 +47,8 @@ FS_INLINE void FS_NAME(save)(void *to, VEC x, long n) {
 
 /* Defines `name`: the loops over rows for all vectors of the block, one after the other. */
 #define WALK(name, vectors_of_units, ...)                                           \
-    static void FS_NAME(name)(const fs_block *b) {                                  \
+    static void FS_NAME(name)(const fs_block *shared) {                             \
+        const fs_block own = *shared, *const b = &own;                              \
         const long t_row = b->vectors * FS_VECTOR_BYTES;                            \
         long at = 0; /* of vector v of the current panel's first row */             \
         for (long u = 0, v = 0; u < b->units; u += LANES) {                         \

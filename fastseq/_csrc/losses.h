@@ -8,14 +8,6 @@
 
 #define BLOCK 512 /* numbers; a multiple of LANES */
 
-/* The n numbers from x on, n up to a vector's; the lanes past them hold `filling`. */
-FS_INLINE VEC FS_NAME(load_filled)(const REAL *x, long n, REAL filling) {
-    if (n >= LANES) return *(const VECU *)x;
-    VEC v = filling - (VEC){0};
-    for (long l = 0; l < n; l++) v[l] = x[l];
-    return v;
-}
-
 /* b where a is NaN, which shows in the sums. */
 FS_INLINE VEC FS_NAME(larger_of)(VEC a, VEC b) {
 #ifdef X86

@@ -2,6 +2,7 @@
  * Included by isa.h with REAL, BITS, FS_DOUBLE, FS_NAME and FS_VECTOR_BYTES defined. */
 
 #include "products.h"
+#include "partial.h"
 
 /* --- what becomes of a tile -------------------------------------------------------------- */
 
@@ -27,14 +28,12 @@ FS_INLINE void FS_NAME(store_partial)(long rows, long vectors, long units, long 
                                       char *dst, long dst_row, long dst_vector, int accumulate) {
     for (long r = 0; r < rows; r++)
         for (long v = 0; v < vectors; v++) {
-            long n = units - v * unit_step < LANES ? units - v * unit_step : LANES;
-            const REAL *from = (const REAL *)(tile + (r * vectors + v) * FS_VECTOR_BYTES);
-            const REAL *b = (const REAL *)(bias ? bias + v * bias_vector : 0);
-            REAL *to = (REAL *)(dst + r * dst_row + v * dst_vector);
-            for (long l = 0; l < n; l++) {
-                REAL x = b ? from[l] + b[l] : from[l];
-                to[l] = accumulate ? x + to[l] : x;
-            }
+            const long n = units - v * unit_step;
+            VEC x = ((const VEC *)tile)[r * vectors + v];
+            char *to = dst + r * dst_row + v * dst_vector;
+            if (bias) x += FS_NAME(load)(bias + v * bias_vector, n);
+            if (accumulate) x += FS_NAME(load)(to, n);
+            FS_NAME(save)(to, x, n);
         }
 }
 
