@@ -65,6 +65,7 @@ cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept
     cdef long larger = token if d.padded_x.data == NULL else max(token, d.x_row)
     if not d.is_packed:
         lay_out_cell(d, scratch)
+    d.input.far = d.slots != NULL
     d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // larger))
     if d.padded_x.data != NULL:
         d.gathered_part = d.chunk_tokens * d.x_row
@@ -101,8 +102,10 @@ cdef void lay_out_backward(Direction *d, size_t parts, Scratch *scratch) noexcep
     d.chunk_tokens = min(d.offsets[d.T], most)
     if d.dx != NULL:
         d.input = make_panels(d.tiles, d.cell.gates * d.H, d.ahead, 0, scratch)
+        d.input.far = True
     d.x_panels = make_panels(d.tiles, d.chunk_tokens, d.I, 0, &unplaced)
     d.h_panels = make_panels(d.tiles, d.chunk_tokens, d.H, 0, &unplaced)
+    d.x_panels.far = d.h_panels.far = True
     d.dz_panels = make_panels(
         d.tiles, d.chunk_tokens, PACKED_BYTES // (most * d.tiles.item), 0, &unplaced
     )

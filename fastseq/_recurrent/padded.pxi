@@ -1,9 +1,6 @@
 """Padded batches as users have them: a walk forward without a backward pass gathers its tokens from
 one and scatters them into another, while they are in cache."""
 
-cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) nogil
-
 cdef enum:
     CACHE_BYTES = 1048576  # what is larger than this is not in cache: ask for rows
     ROWS_AHEAD = 4         # ... that many ahead

@@ -1,5 +1,8 @@
 """Weights packed into panels, and the products with them."""
 
+cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) nogil
+
 cdef enum:
     ROW_GROUP = 48             # rows of a tile block: with 4 vectors 12 KB, beside the panel in L1
     TILE_ROWS = 6              # ... and of the tallest tiles of 4 vectors
@@ -20,6 +23,7 @@ cdef struct Panels:
     long span       # units a panel covers
     long count
     long stride     # bytes of a full panel
+    bint far        # products go where they are not in cache: ask for it before
 
 
 cdef Panels make_panels(
@@ -32,6 +36,7 @@ cdef Panels make_panels(
     p.span = tiles.lanes if interleaved_gates else FS_PANEL_VECTORS * tiles.lanes
     p.count = (outputs + p.span - 1) // p.span
     p.stride = depth * p.vectors * tiles.lanes * tiles.item
+    p.far = False
     p.data = take(scratch, p.count * p.stride)
     return p
 
@@ -87,6 +92,15 @@ cdef inline long group_rows(long rows) noexcept nogil:
     return ((rows + groups - 1) // groups + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
 
 
+cdef inline void ask_for(
+    const char *dst, long rows, long row, long vectors, long vector
+) noexcept nogil:
+    cdef long r, v
+    for r in range(rows):
+        for v in range(vectors):
+            __builtin_prefetch(dst + r * row + v * vector, 1, 2)
+
+
 cdef void multiply_store(
     const fs_tiles *tiles, const Panels *p, long first, long last, char *tile,
     long rows, const char *a, long a_row, long a_k,
@@ -107,6 +121,9 @@ cdef void multiply_store(
         row = 0
         while row < rows:
             n = min(group, rows - row)
+            if p.far:
+                offset = panel * p.span * tiles.item
+                ask_for(dst + row * dst_row + offset, n, dst_row, vectors, dst_vector)
             tiles.product(
                 n, vectors, panels, p.depth, a + row * a_row, a_row, a_k,
                 p.data + panel * p.stride, p.stride, tile, next_panel,
