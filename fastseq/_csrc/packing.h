@@ -86,49 +86,49 @@ FS_INLINE void FS_NAME(transpose)(VEC *rows) {
     }
 }
 
-/* `depth` numbers of n rows, LANES at a time; the last ones may be packed twice. */
+/* `depth` numbers of n rows, LANES at a time. */
 FS_INLINE void FS_NAME(pack_rows)(const long n, const char *src, long depth, long lane_stride,
                                   char *dst, long dst_stride) {
     /* Weights with rows this long are often beyond the second cache: ask for the rows and the
      * panel that come next. */
     const int ahead = lane_stride >= LONG_ROW;
-    for (long begin = 0; begin < depth; begin += LANES) {
-        const long k = begin + LANES <= depth ? begin : depth - LANES;
+    for (long k = 0; k < depth; k += LANES) {
+        const long left = depth - k;
         VEC rows[LANES];
         for (long l = 0; l < LANES; l++)
-            rows[l] = l < n ? *(const VECU *)(src + l * lane_stride + k * ITEM) : (VEC){0};
+            rows[l] = l < n ? FS_NAME(load)(src + l * lane_stride + k * ITEM, left) : (VEC){0};
         for (long l = 0; ahead && l < LANES; l++) {
             __builtin_prefetch(src + (l + LANES) * lane_stride + k * ITEM, 0, 2);
             __builtin_prefetch(dst + (k + l + depth) * dst_stride, 1, 2);
         }
         FS_NAME(transpose)(rows);
-        for (long l = 0; l < LANES; l++) *(VEC *)(dst + (k + l) * dst_stride) = rows[l];
+        for (long l = 0; l < LANES && l < left; l++) *(VEC *)(dst + (k + l) * dst_stride) = rows[l];
     }
 }
 #endif
 
 /* --- packing ----------------------------------------------------------------------------- */
 
-/* Rows of whole vectors. */
-FS_INLINE void FS_NAME(copy_rows)(const long vectors, const char *src, long depth, long k_stride,
+/* Rows of n numbers: vectors, but for the last one whole. */
+FS_INLINE void FS_NAME(copy_rows)(const long n, const char *src, long depth, long k_stride,
                                   char *dst, long dst_stride) {
     for (long k = 0; k < depth; k++)
-        for (long v = 0; v < vectors; v++)
-            ((VEC *)(dst + k * dst_stride))[v] = ((const VECU *)(src + k * k_stride))[v];
+        for (long v = 0; v * LANES < n; v++)
+            ((VEC *)(dst + k * dst_stride))[v] =
+                FS_NAME(load)((const VECU *)(src + k * k_stride) + v, n - v * LANES);
 }
 
 static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride, long k_stride,
                           char *dst, long dst_stride) {
-    if (lane_stride == ITEM && n == FS_PANEL_VECTORS * LANES) {
-        FS_NAME(copy_rows)(FS_PANEL_VECTORS, src, depth, k_stride, dst, dst_stride);
-        return;
-    }
-    if (lane_stride == ITEM && n % LANES == 0) {
-        FS_NAME(copy_rows)(n / LANES, src, depth, k_stride, dst, dst_stride);
+    if (lane_stride == ITEM) {
+        if (n == FS_PANEL_VECTORS * LANES)
+            FS_NAME(copy_rows)(FS_PANEL_VECTORS * LANES, src, depth, k_stride, dst, dst_stride);
+        else
+            FS_NAME(copy_rows)(n, src, depth, k_stride, dst, dst_stride);
         return;
     }
 #if HAVE_SHUFFLES
-    if (k_stride == ITEM && depth >= LANES) {
+    if (k_stride == ITEM) {
         if (n == LANES)
             FS_NAME(pack_rows)(LANES, src, depth, lane_stride, dst, dst_stride);
         else

@@ -31,6 +31,7 @@ typedef BITS FS_NAME(ivec) __attribute__((vector_size(FS_VECTOR_BYTES), may_alia
 #define VECU FS_NAME(vecu)
 #define IVEC FS_NAME(ivec)
 
+#include "partial.h"
 #include "packing.h"
 #include "vector_math.h"
 

@@ -2,7 +2,6 @@
  * Included by isa.h with REAL, BITS, FS_DOUBLE, FS_NAME and FS_VECTOR_BYTES defined. */
 
 #include "products.h"
-#include "partial.h"
 
 /* --- what becomes of a tile -------------------------------------------------------------- */
 
@@ -81,11 +80,14 @@ static void FS_NAME(column_sums)(long rows, long columns, const char *a, long a_
     for (; c + LANES <= columns; c += LANES)
         FS_NAME(sum_vectors)(1, rows, a + c * ITEM, a_row, out + c * ITEM,
                              out2 ? out2 + c * ITEM : 0);
-    for (; c < columns; c++) {
-        REAL sum = 0;
-        for (long r = 0; r < rows; r++) sum += ((const REAL *)(a + r * a_row))[c];
-        ((REAL *)out)[c] += sum;
-        if (out2) ((REAL *)out2)[c] += sum;
+    if (c < columns) {
+        const long n = columns - c;
+        VEC sum = {0};
+        for (long r = 0; r < rows; r++) sum += FS_NAME(load)(a + r * a_row + c * ITEM, n);
+        for (int i = 0; i < 2; i++) {
+            char *to = i ? out2 : out;
+            if (to) FS_NAME(save)(to + c * ITEM, FS_NAME(load)(to + c * ITEM, n) + sum, n);
+        }
     }
 }
 

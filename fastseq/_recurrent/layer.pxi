@@ -72,7 +72,11 @@ cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept
         d.gathered = take(scratch, parts * d.gathered_part)
     if d.padded_y.data != NULL:
         lay_out_turns(d, scratch)
-    if d.slots == NULL and (d.cell.gates > 1 or d.padded_y.data != NULL):
+    # Rows shorter than a vector: where outputs and pre-activations of the next rows lie within one,
+    # reading these would wait until those are written.
+    if d.slots == NULL and (
+        d.cell.gates > 1 or d.padded_y.data != NULL or d.H < d.tiles.lanes
+    ):
         d.work_part = max(d.chunk_tokens, d.B) * token
         d.work = take(scratch, parts * d.work_part)
 
