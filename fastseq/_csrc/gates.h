@@ -16,6 +16,9 @@
 #define Z(gate) FS_NAME(load)(AT(z) + (gate) * b->z_gate, n)
 #define SLOT(slot) FS_NAME(load)(AT(slots) + (slot) * b->slots_gate, n)
 #define SAVE_SLOT(slot, x) SAVE(AT(slots) + (slot) * b->slots_gate, x, n)
+/* A gate's part of the tile, in interleaved panels: the last one's gates lie side by side. */
+#define T(gate) FS_NAME(load)((char *)t + (gate) * n * ITEM, n)
+#define SAVE_T(gate, x) SAVE((char *)t + (gate) * n * ITEM, x, n)
 /* Ask for what the next step is going to need.  While this one computes it comes from memory; left
  * to itself the processor does not guess it, above all not on the way back through time. */
 #define NEXT(field, offset, writes) \
@@ -32,7 +35,7 @@
     FS_INLINE void FS_NAME(name##_vec)(const fs_block *b, VEC *t, long r, long u, long n)
 
 /* Call name_vec for a vector of every row of the block.  `t` is the row's part of the tile, NULL
- * without a product; in interleaved panels gate g is t[g]. */
+ * without a product. */
 #define EACH_ROW_OF(name, n)                                      \
     for (long r = 0; r < b->rows; r++) {                          \
         VEC *t = b->tile ? (VEC *)(b->tile + at + r * t_row) : 0; \
@@ -93,14 +96,14 @@ RNN_FUNCTIONS(sigmoid, SIGMOID(x), d *(y * (1 - y)))
 POINT(lstm_gates) {
     NEXT_WRITTEN(h);
     SOON(z, 4);
-    const VEC i = SIGMOID(Z(0) + t[0]);
-    const VEC f = SIGMOID(Z(1) + t[1]);
-    const VEC g = TANH(Z(2) + t[2]);
-    const VEC o = SIGMOID(Z(3) + t[3]);
+    const VEC i = SIGMOID(Z(0) + T(0));
+    const VEC f = SIGMOID(Z(1) + T(1));
+    const VEC g = TANH(Z(2) + T(2));
+    const VEC o = SIGMOID(Z(3) + T(3));
     const VEC c = f * LOAD(c_previous) + i * g;
     SAVE(AT(c), c, n);
-    t[0] = c;
-    t[3] = o;
+    SAVE_T(0, c);
+    SAVE_T(3, o);
     if (b->slots) {
         NEXT_WRITTEN(c);
         SAVE_SLOT(0, i);
@@ -110,7 +113,7 @@ POINT(lstm_gates) {
     }
 }
 
-POINT(lstm_output) { SAVE(AT(h), t[3] * TANH(t[0]), n); }
+POINT(lstm_output) { SAVE(AT(h), T(3) * TANH(T(0)), n); }
 
 POINT(lstm_backward) {
     NEXT_SLOTS(4);
@@ -135,11 +138,11 @@ POINT_FUNCTION(lstm_backward, PLAIN)
 POINT(gru_gates) {
     NEXT_WRITTEN(h);
     SOON(z, 3);
-    const VEC reset = SIGMOID(Z(0) + t[0]);
-    const VEC update = SIGMOID(Z(1) + t[1]);
-    const VEC hn = FS_NAME(load)(b->bias + u * ITEM, n) + t[2];
-    t[2] = Z(2) + reset * hn;
-    t[1] = update;
+    const VEC reset = SIGMOID(Z(0) + T(0));
+    const VEC update = SIGMOID(Z(1) + T(1));
+    const VEC hn = FS_NAME(load)(b->bias + u * ITEM, n) + T(2);
+    SAVE_T(2, Z(2) + reset * hn);
+    SAVE_T(1, update);
     if (b->slots) {
         SAVE_SLOT(0, hn);
         SAVE_SLOT(1, reset);
@@ -148,8 +151,8 @@ POINT(gru_gates) {
 }
 
 POINT(gru_output) {
-    const VEC new = TANH(t[2]);
-    SAVE(AT(h), new + t[1] * (LOAD(h_previous) - new), n);
+    const VEC new = TANH(T(2));
+    SAVE(AT(h), new + T(1) * (LOAD(h_previous) - new), n);
     if (b->slots) SAVE_SLOT(3, new);
 }
 
@@ -175,10 +178,10 @@ POINT_FUNCTION(gru_backward, PLAIN)
 /* --- GRU, reset gate before the product, two stages: slots rh r z n -------------------------- */
 
 POINT(gru_reset) {
-    const VEC reset = SIGMOID(Z(0) + t[0]);
+    const VEC reset = SIGMOID(Z(0) + T(0));
     SAVE_SLOT(0, reset * LOAD(h_previous));
     SAVE_SLOT(1, reset);
-    SAVE_SLOT(2, SIGMOID(Z(1) + t[1]));
+    SAVE_SLOT(2, SIGMOID(Z(1) + T(1)));
 }
 
 POINT(gru_candidate) {

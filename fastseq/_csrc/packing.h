@@ -102,20 +102,22 @@ FS_INLINE void FS_NAME(pack_rows)(const long n, const char *src, long depth, lon
             __builtin_prefetch(dst + (k + l + depth) * dst_stride, 1, 2);
         }
         FS_NAME(transpose)(rows);
-        for (long l = 0; l < LANES && l < left; l++) *(VEC *)(dst + (k + l) * dst_stride) = rows[l];
+        for (long l = 0; l < LANES && l < left; l++)
+            FS_NAME(save)(dst + (k + l) * dst_stride, rows[l], n);
     }
 }
 #endif
 
 /* --- packing ----------------------------------------------------------------------------- */
 
-/* Rows of n numbers: vectors, but for the last one whole. */
+/* Rows of n numbers: vectors, of which the last one may not be whole. */
 FS_INLINE void FS_NAME(copy_rows)(const long n, const char *src, long depth, long k_stride,
                                   char *dst, long dst_stride) {
     for (long k = 0; k < depth; k++)
-        for (long v = 0; v * LANES < n; v++)
-            ((VEC *)(dst + k * dst_stride))[v] =
-                FS_NAME(load)((const VECU *)(src + k * k_stride) + v, n - v * LANES);
+        for (long i = 0; i < n; i += LANES) {
+            const char *from = src + k * k_stride + i * ITEM;
+            FS_NAME(save)(dst + k * dst_stride + i * ITEM, FS_NAME(load)(from, n - i), n - i);
+        }
 }
 
 static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride, long k_stride,
@@ -139,6 +141,5 @@ static void FS_NAME(pack)(const char *src, long n, long depth, long lane_stride,
     for (long k = 0; k < depth; k++) {
         REAL *out = (REAL *)(dst + k * dst_stride);
         for (long l = 0; l < n; l++) out[l] = *(const REAL *)(src + l * lane_stride + k * k_stride);
-        for (long l = n; l < LANES; l++) out[l] = 0;
     }
 }

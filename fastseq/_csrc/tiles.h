@@ -40,7 +40,8 @@ typedef struct {
     FS_PRODUCTS
 
     /* dst[row][vector][lane] (+)= tile + bias, for the first `units` of a panel.  A vector's units
-     * start at vector * unit_step (0 in interleaved panels), its numbers at vector * dst_vector. */
+     * start at vector * unit_step (0 in interleaved panels, where a "vector" is a gate), its
+     * numbers at vector * dst_vector. */
     void (*store)(long rows, long vectors, long units, long unit_step, const char *tile,
                   const char *bias, long bias_vector, char *dst, long dst_row, long dst_vector,
                   int accumulate);

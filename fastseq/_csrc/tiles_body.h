@@ -25,10 +25,13 @@ FS_INLINE void FS_NAME(store_full)(long rows, const int vectors, const char *til
 FS_INLINE void FS_NAME(store_partial)(long rows, long vectors, long units, long unit_step,
                                       const char *tile, const char *bias, long bias_vector,
                                       char *dst, long dst_row, long dst_vector, int accumulate) {
+    /* Interleaved: the gates of the last units lie side by side. */
+    const long step = unit_step ? FS_VECTOR_BYTES : units * ITEM;
+    const long tile_row = (vectors * step + FS_VECTOR_BYTES - 1) / FS_VECTOR_BYTES * FS_VECTOR_BYTES;
     for (long r = 0; r < rows; r++)
         for (long v = 0; v < vectors; v++) {
             const long n = units - v * unit_step;
-            VEC x = ((const VEC *)tile)[r * vectors + v];
+            VEC x = FS_NAME(load)(tile + r * tile_row + v * step, n);
             char *to = dst + r * dst_row + v * dst_vector;
             if (bias) x += FS_NAME(load)(bias + v * bias_vector, n);
             if (accumulate) x += FS_NAME(load)(to, n);

@@ -42,12 +42,11 @@ cdef Panels make_panels(
 
 
 cdef inline long panel_vectors(const Panels *p, long panel, long lanes) noexcept nogil:
-    """The last plain panel may be narrower."""
-    cdef long left
+    """The last panel may be narrower."""
+    cdef long left = min(p.span, p.outputs - panel * p.span)
     if p.step == 0:
-        return p.vectors
-    left = (p.outputs - panel * p.span + lanes - 1) // lanes
-    return left if left < p.vectors else p.vectors
+        left *= p.vectors
+    return (left + lanes - 1) // lanes
 
 
 cdef void pack_panels(
@@ -55,26 +54,43 @@ cdef void pack_panels(
     long output_stride, long gate_stride, long k_stride, long k_begin, long k_first, long k_count,
 ) noexcept nogil:
     """Rows k_begin : k_begin + k_count of panels first : last, from source rows k_first onwards."""
-    cdef long panel, v, output, vectors, row, numbers
-    cdef const char *source
+    cdef long panel, left, row
+    cdef char *dst
     for panel in range(first, last):
-        vectors = panel_vectors(p, panel, tiles.lanes)
-        row = vectors * tiles.lanes * tiles.item
-        v = 0
-        while v < vectors:
-            output = panel * p.span + v * p.step
-            source = src + output * output_stride + k_first * k_stride
-            numbers = min(tiles.lanes, p.outputs - output)
-            if p.step == 0:
-                source += v * gate_stride
-            elif output_stride == tiles.item and numbers == tiles.lanes:
-                # All whole vectors of the panel: a row at a time, in the order they lie.
-                numbers = min(vectors - v, (p.outputs - output) // tiles.lanes) * tiles.lanes
+        left = min(p.span, p.outputs - panel * p.span)
+        row = panel_vectors(p, panel, tiles.lanes) * tiles.lanes * tiles.item
+        dst = p.data + panel * p.stride + k_begin * row
+        if left % tiles.lanes:
+            memset(dst, 0, k_count * row)
+        pack_panel(
+            tiles, p, left, src + panel * p.span * output_stride + k_first * k_stride,
+            output_stride, gate_stride, k_stride, k_count, dst, row,
+        )
+
+
+cdef inline void pack_panel(
+    const fs_tiles *tiles, const Panels *p, long left, const char *src, long output_stride,
+    long gate_stride, long k_stride, long k_count, char *dst, long row,
+) noexcept nogil:
+    """The next `left` outputs, at most a panel's span."""
+    cdef long gate, output = 0, numbers
+    if p.step == 0:
+        for gate in range(p.vectors):
             tiles.pack(
-                source, numbers, k_count, output_stride, k_stride,
-                p.data + panel * p.stride + k_begin * row + v * tiles.lanes * tiles.item, row,
+                src + gate * gate_stride, left, k_count, output_stride, k_stride,
+                dst + gate * left * tiles.item, row,
             )
-            v += (numbers + tiles.lanes - 1) // tiles.lanes
+        return
+    while output < left:
+        numbers = min(tiles.lanes, left - output)
+        if output_stride == tiles.item and numbers == tiles.lanes:
+            # All whole vectors of the panel: a row at a time, in the order they lie.
+            numbers = (left - output) // tiles.lanes * tiles.lanes
+        tiles.pack(
+            src + output * output_stride, numbers, k_count, output_stride, k_stride,
+            dst + output * tiles.item, row,
+        )
+        output += numbers
 
 
 # --- products -------------------------------------------------------------------------------
@@ -133,7 +149,7 @@ cdef void multiply_store(
                 if bias != NULL:
                     panel_bias = bias + offset
                 tiles.store(
-                    n, vectors, p.outputs - (panel + i) * p.span, p.step,
+                    n, vectors if p.step else p.vectors, p.outputs - (panel + i) * p.span, p.step,
                     tile + i * vectors * tiles.lanes * tiles.item, panel_bias, bias_vector,
                     dst + row * dst_row + offset, dst_row, dst_vector, accumulate,
                 )
