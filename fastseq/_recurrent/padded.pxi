@@ -22,7 +22,7 @@ cdef Padded padded_of(cnp.ndarray array, cnp.ndarray order, long first, long col
     p.data, p.order = data(array) + first * item, <const int64_t *>data(order)
     p.steps, p.rows = array.shape[0], array.shape[1]
     p.step, p.row, p.size = array.strides[0], array.strides[1], columns * item
-    p.large = cnp.PyArray_NBYTES(array) > CACHE_BYTES
+    p.large = cnp.PyArray_NBYTES(array) > CACHE_BYTES // 2  # x and y each take a part
     return p
 
 
@@ -34,6 +34,8 @@ cdef void gather_step(const Padded *p, long t, long first, long last, char *to) 
     """The tokens of rows first : last at time t, side by side."""
     cdef long row, size = p.size
     for row in range(first, last):
+        if p.large:
+            prepare_reading(padded_row(p, t, min(row + ROWS_AHEAD, p.rows - 1)), size)
         memcpy(to, padded_row(p, t, row), size)
         to += size
 
@@ -60,3 +62,9 @@ cdef inline void prepare_writing(const char *row, long size) noexcept nogil:
     cdef long at
     for at in range(0, size, 64):
         __builtin_prefetch(row + at, 1, 3)
+
+
+cdef inline void prepare_reading(const char *row, long size) noexcept nogil:
+    cdef long at
+    for at in range(0, size, 64):
+        __builtin_prefetch(row + at, 0, 3)
