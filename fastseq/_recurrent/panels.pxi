@@ -8,6 +8,7 @@ cdef enum:
     TILE_ROWS = 6              # ... and of the tallest tiles of 4 vectors
     TILE_BYTES = 16384
     ROW_PANELS = 4             # panels that a single row takes side by side
+    L1_BYTES = 32768
     LARGE_BYTES = 786432       # weights beyond this may not stay in cache: ask ahead
     PIECE_BYTES = 131072       # ... and walk them in pieces of this size, up and down in turn
 
@@ -174,11 +175,14 @@ cdef void advance(fs_block *b, long rows, long bytes) noexcept nogil:
 
 
 cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil:
-    """Full panels whose tiles of `rows` rows fit together."""
-    cdef long most = p.count
+    """Full panels whose tiles of `rows` rows fit together.  Fewer of weights that exceed a cache: in
+    small pieces, so that walking backwards finds the last ones there."""
+    cdef long most = p.count, pieces = L1_BYTES // p.stride
     if rows * p.count * p.vectors * vector > TILE_BYTES:
         most = max(1, TILE_BYTES // (rows * p.vectors * vector))
-    if is_large(p):  # in small pieces, so that walking backwards finds the last ones in cache
+    if rows == 1 and L1_BYTES < p.stride * p.count <= 4 * L1_BYTES and pieces * p.vectors >= 4:
+        most = min(most, pieces)
+    if is_large(p):
         most = min(most, max(ROW_PANELS, PIECE_BYTES // p.stride) if rows == 1 else 1)
     return most
 
