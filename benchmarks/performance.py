@@ -43,6 +43,9 @@ WORD_VECTORS = (
 SECTIONS = {
     "layers-1": Section("Layers, one thread", ("layers", "--threads", "1"), RATIOS),
     "layers-2": Section("Layers, two threads", ("layers", "--threads", "2"), RATIOS),
+    "odd-sizes": Section(
+        "Sizes that are no multiple of a vector's, one thread", ("odd-sizes",), RATIOS
+    ),
     "float64": Section("Double precision, one thread", ("float64",), RATIOS),
     "ragged": Section(
         "Ragged batches, one thread",

@@ -256,6 +256,17 @@ def test_rows_table():
     assert cells[3][4:] == ["2 (1.00x)", "", "2.00", "ties with torch"]
 
 
+def test_odd_sizes_have_their_own_goal():
+    rows = [
+        _layer_row(shape=(50, 16, 10), fastseq=1.0, torch=3.0),
+        _layer_row(shape=(50, 16, 50), fastseq=1.0, torch=0.9),
+        _layer_row(cell="gru", shape=(50, 16, 10), fastseq=1.0, torch=2.0),
+    ]
+    lstm, gru = goals.goals("odd-sizes", rows, {"threads": 1, "dtype": "float32"})
+    assert lstm.what.endswith("slowest shape over torch (50, 16, 50)")
+    assert (lstm.value, lstm.met, gru.value, gru.met) == (0.9, False, 2.0, True)
+
+
 def test_means_table():
     rows = [_layer_row(fastseq=1.0, torch=1.0), _layer_row(fastseq=1.0, torch=4.0)]
     assert "| lstm | inference | 2.00x |" in tables.means_table(rows)
@@ -381,7 +392,7 @@ def test_goals_of_dialogue_models():
 # --- suites and command ---------------------------------------------------------------------
 
 
-SAVED = ["layers", "float64", "ragged", "packed", "stream", "decoder", "attention"]
+SAVED = ["layers", "odd-sizes", "float64", "ragged", "packed", "stream", "decoder", "attention"]
 SAVED += ["binary-addition", "corpus", "dialogue", "word2vec", "word2vec-memory"]
 
 
@@ -564,7 +575,7 @@ def test_wrong_command_line(argv, message, capsys):
     [
         (
             ["layers", "stream", "memory", "--shapes", "5,3,4"],
-            "--shapes has no effect on stream, memory, only on layers, float64, ",
+            "--shapes has no effect on stream, memory, only on layers, odd-sizes, ",
         ),
         (["float64", "--dtype", "float32"], "--dtype has no effect on float64, only on layers, "),
         (["import", "--threads", "1"], "--threads has no effect on import, only on "),
@@ -583,7 +594,7 @@ def test_options_without_effect_are_refused(argv, message, capsys):
 
 
 def test_options_without_effect_are_refused_in_python_too():
-    with pytest.raises(ValueError, match="--dtype has no effect on stream, only on layers, ragged"):
+    with pytest.raises(ValueError, match="--dtype has no effect on stream, only on layers, odd-sizes, ragged"):
         command.run(["stream"], dtype="float64")
     assert command.parse(["import", "--quick", "--rounds", "2", "--json", "x"]).rounds == 2
 

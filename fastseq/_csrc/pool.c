@@ -190,7 +190,7 @@ void fs_barrier_wait(fs_barrier *barrier, int parts) {
 
 enum { KEPT_BLOCKS = 16 };
 /* With guards around buffers every call takes new memory: sizes and guards differ. */
-static const size_t KEPT_BYTES = FS_GUARD_BYTES ? 0 : (size_t)128 << 20;
+static const size_t KEPT_BYTES = FS_GUARD_BYTES ? 0 : FS_KEPT_BYTES;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 static const size_t LARGEST_PAGE = (size_t)64 << 10;
 static const size_t HEADER = 64;

@@ -25,7 +25,9 @@ typedef struct {
 void fs_barrier_wait(fs_barrier *barrier, int parts);
 
 /* Memory aligned for vectors, contents undefined, for a call or for an array that it returns; given
- * back, it serves later ones without new page faults.  NULL when there is none left. */
+ * back, it serves later ones without new page faults.  NULL when there is none left.  At most
+ * FS_KEPT_BYTES wait for their next use. */
+#define FS_KEPT_BYTES ((size_t)128 << 20)
 void *fs_take_scratch(size_t bytes);
 void *fs_take_result(size_t bytes);
 void *fs_resize_result(void *memory, size_t bytes);

@@ -14,9 +14,8 @@ cdef extern from "numpy/arrayobject.h":
     object PyDataMem_SetHandler(object)
 
 cdef enum:
-    RESULT_BYTES = 65536       # smaller arrays are left to NumPy's own memory
-    LARGE_RESULT = 134217728   # so are larger ones, which would not be kept
-    MOST_AXES = 8              # and those of more axes
+    RESULT_BYTES = 65536  # smaller arrays are left to NumPy's own memory; larger ones than can be kept
+    MOST_AXES = 8         # are, too, and those of more axes
 
 
 cdef void *result_malloc(void *unused, size_t bytes) noexcept:
@@ -58,7 +57,7 @@ def empty(tuple shape not None, cnp.dtype dtype not None):
     for i in range(axes):
         sizes[i] = shape[i]
         bytes *= sizes[i]
-    if not RESULT_BYTES <= bytes <= LARGE_RESULT:
+    if not RESULT_BYTES <= bytes <= <double>FS_KEPT_BYTES:
         return cnp.PyArray_EMPTY(axes, sizes, dtype.type_num, 0)
     before = PyDataMem_SetHandler(_result_handler)
     try:

@@ -10,6 +10,7 @@ cdef extern from "pool.h" nogil:
     void *fs_resize_result(void *, size_t)
     void fs_give_back(void *)
     void fs_free_kept()
+    size_t FS_KEPT_BYTES
     enum: FS_GUARD_BYTES
     void FS_GUARD(void *, size_t)
 

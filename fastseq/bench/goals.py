@@ -185,6 +185,20 @@ def _roofline(rows):
         yield Goal(what, within, 1.0)
 
 
+def _odd_sizes(rows, settings):
+    """No shape slower than PyTorch."""
+    for cell, mode in dict.fromkeys((row.case["cell"], row.case["mode"]) for row in rows):
+        ratios = [
+            (row.ratio("torch"), row.case["shape"])
+            for row in rows
+            if (row.case["cell"], row.case["mode"]) == (cell, mode) and "torch" in row.times
+        ]
+        if ratios:
+            ratio, shape = min(ratios)
+            what = f"{cell} {mode}, odd sizes: slowest shape over torch {_words(shape)}"
+            yield Goal(what, ratio, EVERY_SHAPE)
+
+
 def _float64(rows, settings):
     wanted = {"cell": "lstm", "mode": "training", "shape": [100, 32, 128]}
     for row in rows:
@@ -317,6 +331,7 @@ def _word2vec_memory(rows, settings):
 
 _GOALS = {
     "layers": _layers,
+    "odd-sizes": _odd_sizes,
     "float64": _float64,
     "ragged": _ragged,
     "packed": _packed,

@@ -36,6 +36,11 @@ FIRST_CALL_SHAPES = (
     Shape(100, 32, 128),
     Shape(100, 32, 256),
 )
+# sizes that people choose and no vector divides
+ODD_SHAPES = tuple(
+    Shape(*sizes)
+    for sizes in ((50, 1, 20), (50, 16, 10), (50, 16, 50), (50, 32, 100), (50, 32, 300))
+)
 BACKENDS_SHAPE = Shape(100, 32, 256)
 MEMORY_SHAPE = Shape(1000, 32, 64)
 ATTENTION_HEADS, ATTENTION_SIZE = (8, 8), 64  # batch and heads, size of a head
@@ -48,6 +53,7 @@ UPDATES = 10_000
 ROUNDS = 9
 FEW_ROUNDS = 3  # where a call takes seconds
 QUICK_RAGGED = ((Shape(20, 4, 32), 5, 20),)
+QUICK_ODD_SHAPES = (Shape(20, 4, 10),)
 QUICK_UPDATES = 50
 WORDS = (1_000_000, 5_000_000)
 QUICK_WORDS = 20_000
@@ -116,6 +122,11 @@ def _layers(settings, shapes, dtype):
         times = settings.interleave(calls | calibration.calls)
         machines = calibration.machines({name: times.pop(name) for name in calibration.calls})
         yield Row(case, times, {"bound": [bound(**case, machine=m) for m in machines]})
+
+
+def odd_sizes(settings):
+    """Whole layers of sizes that are no multiple of a vector's."""
+    yield from _layers(settings, settings.pick(ODD_SHAPES, QUICK_ODD_SHAPES), settings.dtype)
 
 
 def float64(settings):
@@ -366,6 +377,7 @@ def word2vec_memory(settings):
 
 SUITES = {
     "layers": layers,
+    "odd-sizes": odd_sizes,
     "float64": float64,
     "ragged": ragged,
     "packed": packed,
@@ -389,6 +401,7 @@ SUITES_WITHOUT_FLOATS = ("corpus", "import")
 # The options that a suite takes; every suite takes the others, such as --rounds.
 OPTIONS = {
     "layers": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
+    "odd-sizes": ("cells", "modes", "shapes", "threads", "peers", "dtype"),
     "float64": ("cells", "modes", "shapes", "threads", "peers"),
     "ragged": ("cells", "modes", "threads", "peers", "dtype"),
     "packed": ("cells", "shapes", "threads", "peers", "dtype"),

@@ -129,4 +129,4 @@ def goals_table(goals):
 
 def has_means(suite):
     """Whether a suite's rows have geometric means per cell and mode over peers."""
-    return suite in ("layers", "float64")
+    return suite in ("layers", "odd-sizes", "float64")
