@@ -180,8 +180,8 @@ class RecurrentLayer(stack.Stack):
         """The layer as it is now, for many calls over short sequences.
 
         The weights are copied, in the order in which the kernels read them; a call of the layer
-        itself does that each time, since they may have changed.  It takes an eighth of a call for
-        a single sequence of 100 steps with 512 units, and two fifths for 10 steps.
+        itself does that each time, since they may have changed.  It takes a tenth of a call for
+        a single sequence of 100 steps with 512 units, and a third for 10 steps.
 
         Examples
         --------

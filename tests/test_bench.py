@@ -594,7 +594,9 @@ def test_options_without_effect_are_refused(argv, message, capsys):
 
 
 def test_options_without_effect_are_refused_in_python_too():
-    with pytest.raises(ValueError, match="--dtype has no effect on stream, only on layers, odd-sizes, ragged"):
+    with pytest.raises(
+        ValueError, match="--dtype has no effect on stream, only on layers, odd-sizes, ragged"
+    ):
         command.run(["stream"], dtype="float64")
     assert command.parse(["import", "--quick", "--rounds", "2", "--json", "x"]).rounds == 2
 

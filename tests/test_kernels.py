@@ -5,11 +5,14 @@ Layers and their equivalences are tested elsewhere; here the kernels are called 
 
 import __future__
 
+import ctypes
 import importlib
 import inspect
+import mmap
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, WrapperDescriptorType
 
@@ -1106,6 +1109,50 @@ def test_cython_every_isa_at_awkward_sizes(cython_kernels, isa, cell, option, dt
             seed=number,
         )
         assert_parity(cython_kernels, case)
+
+
+def ending_a_page(array):
+    """A copy after whose last number the process has no memory: touching it ends the process."""
+    room = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    block = mmap.mmap(-1, room + mmap.PAGESIZE)
+    behind = ctypes.addressof(ctypes.c_char.from_buffer(block)) + room
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(behind), mmap.PAGESIZE, 0) == 0
+    copy = np.frombuffer(block, array.dtype, array.size, room - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="memory is protected as POSIX does")
+@pytest.mark.parametrize("isa", ISAS)
+@all_cells
+@both_dtypes
+@pytest.mark.parametrize("hidden", [1, 5, 11, 19])
+def test_cython_touches_nothing_behind_an_array(
+    cython_kernels, monkeypatch, isa, cell, option, dtype, hidden
+):
+    force_isa(cython_kernels, isa)
+    case = make_case(
+        cell, option, lengths=[3, 2, 1, 1, 1, 1, 1], hidden_size=hidden, input_size=7, dtype=dtype
+    )
+    expected = forward(cython_kernels, case)
+    gradients = backward(cython_kernels, case, expected, output_gradients(case))
+
+    moved = replace(
+        case,
+        x=ending_a_page(case.x),
+        h0=ending_a_page(case.h0),
+        c0=None if case.c0 is None else ending_a_page(case.c0),
+        weights=[tuple(map(ending_a_page, arrays)) for arrays in case.weights],
+    )
+    full = np.full
+    monkeypatch.setattr(np, "full", lambda *given: ending_a_page(full(*given)))
+    monkeypatch.setattr(
+        np, "full_like", lambda like, value: ending_a_page(full(like.shape, value, like.dtype))
+    )
+    out = forward(cython_kernels, moved)
+    d_out = tuple(None if d is None else ending_a_page(d) for d in output_gradients(case))
+    assert_same_gradients(backward(cython_kernels, moved, out, d_out), gradients)
+    assert_same_outputs(out, expected)
 
 
 @pytest.mark.parametrize("isa", ISAS)

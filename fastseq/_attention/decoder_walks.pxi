@@ -305,7 +305,7 @@ cdef void decoder_back_part(int index, int parts, void *argument) noexcept nogil
     cdef Part part = make_part(d, index, parts)
     cdef long t = d.T - 1, end, low, high
     cdef fs_block b
-    fill_block(d, &part, &b)
+    fill_block(d, &part, &b, True)
     clear_sums(dec, &part)
     pack_decoder(dec, &part)
     while t >= 0:

@@ -27,7 +27,8 @@
 #define NEXT_WRITTEN(field) NEXT(field, 0, 1)
 #define NEXT_SLOTS(count) \
     for (long slot = 0; slot < (count); slot++) NEXT(slots, slot * b->slots_gate, 1)
-/* ... and for what rows further down need: written ahead of the walk, it may have left the cache. */
+/* ... and for what a row that comes soon needs: written ahead of the walk, it may have left the
+ * cache. */
 #define SOON(field, gates)                                                             \
     for (long gate = 0; b->soon && gate < (gates); gate++)                             \
         __builtin_prefetch(AT(field) + b->soon + gate * b->field##_gate, 0, 3)
@@ -234,12 +235,19 @@ ARRAY_FUNCTION(sigmoid)
 #undef Z
 #undef SLOT
 #undef SAVE_SLOT
+#undef T
+#undef SAVE_T
 #undef NEXT
 #undef NEXT_READ
 #undef NEXT_WRITTEN
 #undef NEXT_SLOTS
+#undef SOON
 #undef POINT
+#undef EACH_ROW_OF
+#undef EACH_ROW
+#undef WALK
 #undef POINT_FUNCTION
+#undef TWO_STAGES
 #undef INTERLEAVED
 #undef PLAIN
 #undef RNN_FUNCTIONS

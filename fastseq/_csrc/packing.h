@@ -12,7 +12,7 @@
 #define HAVE_SHUFFLES 0
 #endif
 
-#define LONG_ROW 1024
+#define LONG_ROW 1024 /* bytes */
 
 #if HAVE_SHUFFLES
 #undef PAIR

@@ -16,7 +16,8 @@
 typedef struct {
     long rows, units;
     long vectors;       /* vectors per panel of the tile */
-    char *tile;         /* recurrent product [panel][row][vector][lane]; NULL: there is none */
+    char *tile;         /* recurrent product [panel][row][vector][lane], the last panel's gates as
+                           in panels.h; in two stages the first's results; NULL: no product */
     const char *z;      /* forward: the input's part of the pre-activations */
     long z_row, z_gate;
     char *slots;        /* saved activations; forward: NULL saves nothing; backward: rewritten */
@@ -31,7 +32,7 @@ typedef struct {
     char *dh, *dc;      /* gradients carried from step to step */
     long dh_row, dc_row;
     long next;          /* from a row to the same one at the step that comes next; 0: none does */
-    long soon;          /* ... to what a row further down needs; 0: it is in cache */
+    long soon;          /* bytes to what a row that comes soon needs; 0: it is in cache */
 } fs_block;
 
 typedef void (*fs_point)(const fs_block *);
@@ -40,8 +41,8 @@ typedef struct {
     FS_PRODUCTS
 
     /* dst[row][vector][lane] (+)= tile + bias, for the first `units` of a panel.  A vector's units
-     * start at vector * unit_step (0 in interleaved panels, where a "vector" is a gate), its
-     * numbers at vector * dst_vector. */
+     * start at vector * unit_step, its numbers at vector * dst_vector.  With unit_step 0 panels
+     * are interleaved and "vectors" are gates, however many vectors of the tile they fill. */
     void (*store)(long rows, long vectors, long units, long unit_step, const char *tile,
                   const char *bias, long bias_vector, char *dst, long dst_row, long dst_vector,
                   int accumulate);

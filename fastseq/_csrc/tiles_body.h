@@ -27,7 +27,8 @@ FS_INLINE void FS_NAME(store_partial)(long rows, long vectors, long units, long 
                                       char *dst, long dst_row, long dst_vector, int accumulate) {
     /* Interleaved: the gates of the last units lie side by side. */
     const long step = unit_step ? FS_VECTOR_BYTES : units * ITEM;
-    const long tile_row = (vectors * step + FS_VECTOR_BYTES - 1) / FS_VECTOR_BYTES * FS_VECTOR_BYTES;
+    const long tile_vectors = (vectors * step + FS_VECTOR_BYTES - 1) / FS_VECTOR_BYTES;
+    const long tile_row = tile_vectors * FS_VECTOR_BYTES;
     for (long r = 0; r < rows; r++)
         for (long v = 0; v < vectors; v++) {
             const long n = units - v * unit_step;

@@ -242,7 +242,7 @@ cdef void backward_direction(Direction *d, int index, int parts, bint with_dx) n
     cdef Part part = make_part(d, index, parts)
     cdef long step = d.T - 1, end, low, high
     cdef fs_block b
-    fill_block(d, &part, &b)
+    fill_block(d, &part, &b, not d.reverse)
     pack_backward(d, &part)
     while step >= 0:
         end = chunk_end(d, step, d.chunk_tokens, -1)

@@ -5,7 +5,7 @@ cdef struct Stage:
     long slot            # forward: that slot; backward: the first of the slots multiplied
     long gate, gates     # the rows of weight_hh, counted in gates
     long rotate          # backward: gate that comes first in the slots
-    bint interleaved     # panels with one vector per gate, or plain ones
+    bint interleaved     # panels with a unit's gates side by side, or plain ones
     fs_point point
 
 cdef struct Piece:       # a run of slots and the weight rows whose gradients it gives

@@ -112,13 +112,16 @@ cdef void project_padded(Direction *d, Part part, long low, long high) noexcept 
         part.row_begin = part.row_end
 
 
-cdef void fill_block(Direction *d, const Part *part, fs_block *b) noexcept nogil:
+cdef void fill_block(
+    Direction *d, const Part *part, fs_block *b, bint downwards=False
+) noexcept nogil:
     """What all blocks of a part have in common; `place_block` does the rest for each of them."""
     memset(b, 0, sizeof(fs_block))
     b.z_row, b.z_gate = part.work_row, gate_bytes(d)
     b.slots_row, b.slots_gate = part.work_row, gate_bytes(d)
     if d.chunk_tokens * part.work_row + panel_bytes(&d.stage[0]) > CACHE_BYTES:
-        b.soon = ROWS_AHEAD * part.work_row
+        # Of few rows these are other steps'.
+        b.soon = ROWS_AHEAD * part.work_row * (-1 if downwards and d.B <= ROWS_AHEAD else 1)
     b.h_row, b.c_row = d.y_row, d.cells_row if d.cells != NULL else d.state_row
     b.dy_row, b.dh_row, b.dc_row = d.dy_row, d.state_row, d.state_row
 
@@ -207,7 +210,7 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef char *work = part.work
     cdef long step = 0, end, low, high
     cdef fs_block b
-    fill_block(d, &part, &b)
+    fill_block(d, &part, &b, d.reverse)
     if not d.is_packed:
         pack_forward(d, &part)
     while step < d.T:

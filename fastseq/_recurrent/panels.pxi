@@ -9,6 +9,7 @@ cdef enum:
     TILE_BYTES = 16384
     ROW_PANELS = 4             # panels that a single row takes side by side
     L1_BYTES = 32768
+    CHAINS = 4                 # sums of a single row that keep the arithmetic busy
     LARGE_BYTES = 786432       # weights beyond this may not stay in cache: ask ahead
     PIECE_BYTES = 131072       # ... and walk them in pieces of this size, up and down in turn
 
@@ -19,7 +20,7 @@ cdef struct Panels:
     char *data
     long depth      # k
     long outputs    # units
-    long vectors    # of a full panel
+    long vectors    # of a full panel; interleaved: the gates
     long step       # units from one vector of a panel to the next; 0: interleaved gates
     long span       # units a panel covers
     long count
@@ -124,12 +125,13 @@ cdef void multiply_store(
     const char *bias, long bias_vector, char *dst, long dst_row, long dst_vector, bint accumulate,
 ) noexcept nogil:
     """dst (+)= a @ panels + bias, for panels first : last."""
-    cdef long panel = first, panels, i, row, n, vectors, offset
+    cdef long panel = first, panels, i, row, n, vectors, outputs, offset
     cdef long next_panel = p.stride if is_large(p) else 0
     cdef long group = group_rows(rows)
     cdef const char *panel_bias = NULL
     while panel < last:
         vectors = panel_vectors(p, panel, tiles.lanes)
+        outputs = vectors if p.step else p.vectors
         panels = 1
         if rows == 1:  # a single row needs several to keep the arithmetic busy
             panels = min(ROW_PANELS, last - panel)
@@ -140,7 +142,7 @@ cdef void multiply_store(
             n = min(group, rows - row)
             if p.far:
                 offset = panel * p.span * tiles.item
-                ask_for(dst + row * dst_row + offset, n, dst_row, vectors, dst_vector)
+                ask_for(dst + row * dst_row + offset, n, dst_row, outputs, dst_vector)
             tiles.product(
                 n, vectors, panels, p.depth, a + row * a_row, a_row, a_k,
                 p.data + panel * p.stride, p.stride, tile, next_panel,
@@ -150,7 +152,7 @@ cdef void multiply_store(
                 if bias != NULL:
                     panel_bias = bias + offset
                 tiles.store(
-                    n, vectors if p.step else p.vectors, p.outputs - (panel + i) * p.span, p.step,
+                    n, outputs, p.outputs - (panel + i) * p.span, p.step,
                     tile + i * vectors * tiles.lanes * tiles.item, panel_bias, bias_vector,
                     dst + row * dst_row + offset, dst_row, dst_vector, accumulate,
                 )
@@ -175,12 +177,13 @@ cdef void advance(fs_block *b, long rows, long bytes) noexcept nogil:
 
 
 cdef long panels_at_once(const Panels *p, long rows, long vector) noexcept nogil:
-    """Full panels whose tiles of `rows` rows fit together.  Fewer of weights that exceed a cache: in
-    small pieces, so that walking backwards finds the last ones there."""
+    """Full panels whose tiles of `rows` rows fit together.  Fewer of weights that exceed a cache,
+    the second one or for a single row the first: in small pieces, so that walking backwards finds
+    the last ones there."""
     cdef long most = p.count, pieces = L1_BYTES // p.stride
     if rows * p.count * p.vectors * vector > TILE_BYTES:
         most = max(1, TILE_BYTES // (rows * p.vectors * vector))
-    if rows == 1 and L1_BYTES < p.stride * p.count <= 4 * L1_BYTES and pieces * p.vectors >= 4:
+    if rows == 1 and L1_BYTES < p.stride * p.count <= 4 * L1_BYTES and pieces * p.vectors >= CHAINS:
         most = min(most, pieces)
     if is_large(p):
         most = min(most, max(ROW_PANELS, PIECE_BYTES // p.stride) if rows == 1 else 1)

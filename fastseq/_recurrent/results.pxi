@@ -13,9 +13,10 @@ cdef extern from "numpy/arrayobject.h":
         PyDataMemAllocator allocator
     object PyDataMem_SetHandler(object)
 
+# Left to NumPy's own memory: smaller arrays, larger ones than can be kept, and those of more axes.
 cdef enum:
-    RESULT_BYTES = 65536  # smaller arrays are left to NumPy's own memory; larger ones than can be kept
-    MOST_AXES = 8         # are, too, and those of more axes
+    RESULT_BYTES = 65536
+    MOST_AXES = 8
 
 
 cdef void *result_malloc(void *unused, size_t bytes) noexcept:
