@@ -35,7 +35,7 @@ cdef void gather_step(const Padded *p, long t, long first, long last, char *to) 
     cdef long row, size = p.size
     for row in range(first, last):
         if p.large:
-            prepare_reading(padded_row(p, t, min(row + ROWS_AHEAD, p.rows - 1)), size)
+            prepare(padded_row(p, t, min(row + ROWS_AHEAD, p.rows - 1)), size, False)
         memcpy(to, padded_row(p, t, row), size)
         to += size
 
@@ -50,7 +50,7 @@ cdef void scatter_step(
     cdef char *place
     for row in range(first, last):
         if p.large:
-            prepare_writing(padded_row(p, t, min(row + ROWS_AHEAD, p.rows - 1)) + begin, size)
+            prepare(padded_row(p, t, min(row + ROWS_AHEAD, p.rows - 1)) + begin, size, True)
         place = padded_row(p, t, row) + begin
         if row < running:
             memcpy(place, tokens + (row - first) * stride, size)
@@ -58,13 +58,11 @@ cdef void scatter_step(
             memset(place, 0, size)
 
 
-cdef inline void prepare_writing(const char *row, long size) noexcept nogil:
+cdef inline void prepare(const char *row, long size, bint writing) noexcept nogil:
+    """Ask for a row that is soon read, or written."""
     cdef long at
     for at in range(0, size, 64):
-        __builtin_prefetch(row + at, 1, 3)
-
-
-cdef inline void prepare_reading(const char *row, long size) noexcept nogil:
-    cdef long at
-    for at in range(0, size, 64):
-        __builtin_prefetch(row + at, 0, 3)
+        if writing:
+            __builtin_prefetch(row + at, 1, 3)
+        else:
+            __builtin_prefetch(row + at, 0, 3)
