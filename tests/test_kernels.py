@@ -955,7 +955,7 @@ def test_vector_math_in_place(kernels, name):
 
 # T, B, H: sizes that one thread keeps to itself, and sizes that are split by units, by rows; the
 # last one by units although it has many rows, since its weights are large
-SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64), (5, 24, 260)]
+SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64), (5, 24, 260), (200, 2, 130)]
 all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 

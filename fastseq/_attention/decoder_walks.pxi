@@ -130,8 +130,7 @@ cdef void decoder_part(int index, int parts, void *argument) noexcept nogil:
     pack_decoder(dec, &part)
     while t < d.T:
         end = chunk_end(d, t, d.chunk_tokens, 1)
-        if d.work != NULL:
-            part.work = work - d.offsets[t] * part.work_row
+        use_work(d, &part, work - d.offsets[t] * part.work_row)
         project(d, &part, t, end)
         while t < end:
             decoder_step(dec, &part, &b, t)
@@ -201,12 +200,12 @@ cdef void feed_back(
     cdef Direction *d = &dec.d
     add_rows_times(
         dec, part, &dec.fed, rows_of_part(dec, part, t),
-        d.slots + first_token(dec, part, t) * d.slots_row + d.cell.input_slot * gate_bytes(d),
-        d.slots_row, d_vectors, d_vectors_row,
+        part.slots + first_token(dec, part, t) * part.slots_row
+        + d.cell.input_slot * gate_bytes(d), part.slots_row, d_vectors, d_vectors_row,
     )
 
 
-cdef void decoder_back_step(Decoder *dec, const Part *part, fs_block *b, long t) noexcept nogil:
+cdef void decoder_back_step(Decoder *dec, Part *part, fs_block *b, long t) noexcept nogil:
     cdef Direction *d = &dec.d
     cdef long token = first_token(dec, part, t), fed_row = dec.F * d.tiles.item
     if rows_of_part(dec, part, t) == 0:
@@ -311,6 +310,7 @@ cdef void decoder_back_part(int index, int parts, void *argument) noexcept nogil
     while t >= 0:
         end = chunk_end(d, t, d.chunk_tokens, -1)
         low, high = end + 1, t + 1
+        start_slots(d, &part, low)
         while t > end:
             decoder_back_step(dec, &part, &b, t)
             t -= 1

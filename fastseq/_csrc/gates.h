@@ -76,6 +76,7 @@
 
 #define RNN_FUNCTIONS(name, ACTIVATION, GRADIENT)                 \
     POINT(rnn_##name##_forward) {                                 \
+        NEXT_WRITTEN(h);                                          \
         const VEC x = Z(0) + t[0];                                \
         SAVE(AT(h), ACTIVATION, n);                               \
     }                                                             \
@@ -106,6 +107,7 @@ POINT(lstm_gates) {
     SAVE_T(0, c);
     SAVE_T(3, o);
     if (b->slots) {
+        NEXT_SLOTS(4);
         NEXT_WRITTEN(c);
         SAVE_SLOT(0, i);
         SAVE_SLOT(1, f);
@@ -145,6 +147,7 @@ POINT(gru_gates) {
     SAVE_T(2, Z(2) + reset * hn);
     SAVE_T(1, update);
     if (b->slots) {
+        NEXT_SLOTS(4);
         SAVE_SLOT(0, hn);
         SAVE_SLOT(1, reset);
         SAVE_SLOT(2, update);

@@ -26,20 +26,29 @@ cdef void pack_backward(Direction *d, const Part *part) noexcept nogil:
 
 
 cdef void release(Direction *d, const Part *part, long t, long first_row) noexcept nogil:
-    """Rows of time t from first_row on started there: their gradient is the initial state's."""
+    """Rows of time t, walked before, from first_row on started there: their gradient is the initial
+    state's."""
     cdef long row = max(first_row, part.row_begin), end = min(part.row_end, rows_at(d, t))
     cdef Stage *stage = &d.cell.backward[0]
     if row < end:
         multiply_store(
             d.tiles, &d.stage[0], first_panel(&d.stage[0], part.unit_begin),
             first_panel(&d.stage[0], part.unit_end), part.tile, end - row,
-            d.slots + (d.offsets[t] + row) * d.slots_row + stage.slot * gate_bytes(d), d.slots_row,
+            part.later + row * part.slots_row + stage.slot * gate_bytes(d), part.slots_row,
             d.tiles.item, NULL, 0, d.dh + row * d.state_row, d.state_row,
             d.tiles.lanes * d.tiles.item, d.cell.carries,
         )
 
 
-cdef void backward_step(Direction *d, const Part *part, fs_block *b, long step) noexcept nogil:
+cdef void start_slots(const Direction *d, Part *part, long t) noexcept nogil:
+    """The tokens from time t on are the first ones of the next chunk's slots.  Two in turn: other
+    parts may still read the last one's."""
+    if d.chunk_slots:
+        part.slots = d.slots + (part.chunks & 1) * d.chunk_slots - d.offsets[t] * part.slots_row
+        part.chunks += 1
+
+
+cdef void backward_step(Direction *d, Part *part, fs_block *b, long step) noexcept nogil:
     cdef long t = time_of(d, step), later = time_of(d, step + 1), previous = time_of(d, step - 1)
     cdef long linked = shared_rows(d, t, later), carried = shared_rows(d, t, previous)
     cdef long s, row, end
@@ -66,15 +75,16 @@ cdef void backward_step(Direction *d, const Part *part, fs_block *b, long step) 
             if stage.own_slot:
                 a = b.slots + stage.slot * gate_bytes(d)
             elif row < linked:
-                a = d.slots + (d.offsets[later] + row) * d.slots_row + stage.slot * gate_bytes(d)
+                a = part.later + row * part.slots_row + stage.slot * gate_bytes(d)
             multiply_apply(
                 d.tiles, &d.stage[s], first_panel(&d.stage[s], part.unit_begin),
-                first_panel(&d.stage[s], part.unit_end), t & 1, part.tile, a, d.slots_row,
+                first_panel(&d.stage[s], part.unit_end), t & 1, part.tile, a, part.slots_row,
                 stage.point, b,
             )
             row = end
         if part.by_units:
             wait(d, part)
+    part.later = part.slots + d.offsets[t] * part.slots_row
 
 
 cdef void input_gradient(Direction *d, const Part *part, long begin, long end) noexcept nogil:
@@ -84,7 +94,7 @@ cdef void input_gradient(Direction *d, const Part *part, long begin, long end) n
     if begin < end:
         multiply_store(
             d.tiles, &d.input, 0, d.input.count, part.tile, end - begin,
-            d.slots + begin * d.slots_row + d.cell.input_slot * gate_bytes(d), d.slots_row,
+            part.slots + begin * part.slots_row + d.cell.input_slot * gate_bytes(d), part.slots_row,
             d.tiles.item, NULL, 0, d.dx + begin * d.dx_row, d.dx_row,
             d.tiles.lanes * d.tiles.item, d.dx_accumulate,
         )
@@ -159,17 +169,17 @@ cdef void weight_gradients_of_tokens(
     for i in range(d.cell.pieces):
         piece = &d.cell.piece[i]
         if piece.state_slot >= 0:  # every product with the previous states is done by now
-            a = d.slots + begin * d.slots_row + piece.state_slot * gate
-            pack_panels(d.tiles, &h, 0, h.count, a, item, 0, d.slots_row, 0, 0, tokens)
+            a = part.slots + begin * part.slots_row + piece.state_slot * gate
+            pack_panels(d.tiles, &h, 0, h.count, a, item, 0, part.slots_row, 0, 0, tokens)
         columns = piece.slots * d.H
         column = share_of_columns(columns, part.index, part.parts)
         last = share_of_columns(columns, part.index + 1, part.parts)
         while column < last:
             n = min(last - column, d.dz_panels.outputs)
-            a = d.slots + begin * d.slots_row + piece.slot * gate + column * item
+            a = part.slots + begin * part.slots_row + piece.slot * gate + column * item
             dz.outputs = n
             dz.count = (n + dz.span - 1) // dz.span
-            pack_panels(d.tiles, &dz, 0, dz.count, a, item, 0, d.slots_row, 0, 0, tokens)
+            pack_panels(d.tiles, &dz, 0, dz.count, a, item, 0, part.slots_row, 0, 0, tokens)
             if piece.row_ih >= 0 and d.ids != NULL:
                 add_looked_up(d, begin, end, a, piece.row_ih * gate + column * item, n)
             elif piece.row_ih >= 0:
@@ -238,7 +248,7 @@ cdef void add_bias_sums(
     )
 
 
-cdef void backward_direction(Direction *d, int index, int parts, bint with_dx) noexcept nogil:
+cdef void backward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef Part part = make_part(d, index, parts)
     cdef long step = d.T - 1, end, low, high
     cdef fs_block b
@@ -248,12 +258,13 @@ cdef void backward_direction(Direction *d, int index, int parts, bint with_dx) n
         end = chunk_end(d, step, d.chunk_tokens, -1)
         low = min(time_of(d, step), time_of(d, end + 1))
         high = max(time_of(d, step), time_of(d, end + 1)) + 1
+        start_slots(d, &part, low)
         while step > end:
             backward_step(d, &part, &b, step)
             step -= 1
         if not part.by_units:
             wait(d, &part)  # the products below need the rows of all parts
-        if with_dx:
+        if d.dx != NULL and not d.dx_at_end:
             input_gradient(d, &part, d.offsets[low], d.offsets[high])
         weight_gradients(d, &part, low, high)
     if d.T > 0:

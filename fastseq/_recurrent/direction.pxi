@@ -37,6 +37,7 @@ cdef struct Direction:
     char *dx
     long dy_row, dx_row
     bint dx_accumulate
+    bint dx_at_end        # of two directions: both add to it, one after the other
     char *dh
     char *dc
     char *d_weight_ih
@@ -56,11 +57,12 @@ cdef struct Direction:
     char *packed
     char *bias            # forward: the biases joined, (G * H,)
     char *candidate_bias  # ... but for the recurrent one of the GRU's candidate, (H,)
-    char *work            # inference: slots of one chunk of tokens
+    char *work            # forward: pre-activations of one chunk of tokens
     char *tile
     char *gathered        # one chunk of tokens of a padded x
     int64_t *turns        # with a padded y: y has the outputs of two steps, in turn; where each is
     long chunk_tokens, work_part, packed_part, gathered_part
+    long chunk_slots      # bytes, where an RNN's slots are those of two chunks in turn; or 0
     long steps_before     # streaming: steps of earlier calls
     fs_barrier barrier
     int parts
@@ -73,10 +75,13 @@ cdef struct Part:
     long unit_begin, unit_end   # units walked
     char *tile
     # Where token 0 is, or would be if it were with those of the chunk that is there.
-    char *work                  # slots, where pre-activations go
-    long work_row
+    char *work                  # pre-activations
+    char *slots                 # what is saved for the way back, there gradients; NULL: nothing
+    long work_row, slots_row
     const char *x
     const int64_t *y_offsets    # the row of y at which a step's outputs begin
+    const char *later           # backward: slots of the step walked before
+    long chunks                 # ... and chunks begun
 
 
 cdef set_weights(
@@ -137,14 +142,18 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
         p.row_end = row_at_share(d, index + 1, parts)
     p.tile = d.tile + index * TILE_BYTES
     p.x, p.y_offsets = d.x, d.offsets if d.turns == NULL else d.turns
-    p.work, p.work_row = d.slots, d.slots_row
-    if d.work != NULL:
-        # Parts that share rows share the buffer: a second stage multiplies slots of all units.
-        p.work = d.work + (0 if p.by_units else index * d.work_part)
-        p.work_row = d.cell.slots * gate_bytes(d)
-    elif d.slots == NULL:  # RNN: pre-activations are computed where the outputs will be
-        p.work, p.work_row = d.y, d.y_row
+    p.slots, p.slots_row = d.slots, d.slots_row
+    p.later, p.chunks = NULL, 0
+    p.work_row = d.cell.slots * gate_bytes(d)
+    # Parts that share rows share the buffer: a second stage multiplies slots of all units.
+    use_work(d, &p, d.work if p.by_units else d.work + index * d.work_part)
     return p
+
+
+cdef inline void use_work(const Direction *d, Part *part, char *work) noexcept nogil:
+    part.work = work
+    if d.slots == NULL and d.cell.saves_slots:
+        part.slots, part.slots_row = part.work, part.work_row
 
 
 cdef bint splits_units(const Direction *d, int parts) noexcept nogil:

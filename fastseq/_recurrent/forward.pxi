@@ -35,7 +35,7 @@ cdef void pack_forward(Direction *d, const Part *part) noexcept nogil:
 
 
 cdef void look_up(Direction *d, const Part *part, long low, long high) noexcept nogil:
-    """Pre-activations of the times low : high from rows of weight_ih, into the work slots."""
+    """Pre-activations of the times low : high from rows of weight_ih, into the work buffer."""
     cdef long item = d.tiles.item, gate = gate_bytes(d), begin = part.unit_begin * item
     cdef long units = part.unit_end - part.unit_begin, t, token, g, k
     cdef const int64_t *ids
@@ -73,7 +73,7 @@ cdef void gather_chunk(Direction *d, Part *part, long low, long high) noexcept n
 
 
 cdef void project(Direction *d, const Part *part, long low, long high) noexcept nogil:
-    """Pre-activations of the times low : high from the input, into the part's work slots."""
+    """Pre-activations of the times low : high from the input, into the part's work buffer."""
     cdef long first = first_panel(&d.input, part.unit_begin), panel, pair, t, begin, end
     cdef long last = first_panel(&d.input, part.unit_end), pairs = (last - first + 1) // 2
     cdef bint interleaved = d.input.step == 0
@@ -116,12 +116,13 @@ cdef void fill_block(
     Direction *d, const Part *part, fs_block *b, bint downwards=False
 ) noexcept nogil:
     """What all blocks of a part have in common; `place_block` does the rest for each of them."""
+    cdef long row = part.slots_row if d.work == NULL else part.work_row
     memset(b, 0, sizeof(fs_block))
     b.z_row, b.z_gate = part.work_row, gate_bytes(d)
-    b.slots_row, b.slots_gate = part.work_row, gate_bytes(d)
-    if d.chunk_tokens * part.work_row + panel_bytes(&d.stage[0]) > CACHE_BYTES:
+    b.slots_row, b.slots_gate = part.slots_row, gate_bytes(d)
+    if d.chunk_tokens * row + panel_bytes(&d.stage[0]) > CACHE_BYTES:
         # Of few rows these are other steps'.
-        b.soon = ROWS_AHEAD * part.work_row * (-1 if downwards and d.B <= ROWS_AHEAD else 1)
+        b.soon = ROWS_AHEAD * row * (-1 if downwards and d.B <= ROWS_AHEAD else 1)
     b.h_row, b.c_row = d.y_row, d.cells_row if d.cells != NULL else d.state_row
     b.dy_row, b.dh_row, b.dc_row = d.dy_row, d.state_row, d.state_row
 
@@ -133,10 +134,8 @@ cdef inline void place_block(
     """Move it to a step's rows, all units; `carried` rows continue from time `previous`."""
     cdef long token = d.offsets[t] + row
     b.rows, b.bias = rows, d.candidate_bias
-    b.slots = part.work + token * part.work_row
-    b.z = b.slots + d.cell.input_slot * gate_bytes(d)
-    if d.slots == NULL and not d.cell.saves_slots:
-        b.slots = NULL
+    b.z = part.work + token * part.work_row + d.cell.input_slot * gate_bytes(d)
+    b.slots = NULL if part.slots == NULL else part.slots + token * part.slots_row
     b.h = output_of(d, part, t, row)
     if carried:
         b.h_previous, b.h_previous_row = output_of(d, part, previous, row), d.y_row
@@ -217,8 +216,7 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
         end = chunk_end(d, step, d.chunk_tokens, 1)
         low = min(time_of(d, step), time_of(d, end - 1))
         high = max(time_of(d, step), time_of(d, end - 1)) + 1
-        if d.work != NULL:
-            part.work = work - d.offsets[low] * part.work_row
+        use_work(d, &part, work - d.offsets[low] * part.work_row)
         if d.padded_x.data == NULL:
             project(d, &part, low, high)
         else:

@@ -38,7 +38,7 @@ cdef void run_part(int index, int parts, void *argument) noexcept nogil:
 
 cdef void run_direction(Direction *d, Layer *layer, int index, int parts) noexcept nogil:
     if layer.backward:
-        backward_direction(d, index, parts, d.dx != NULL and layer.directions == 1)
+        backward_direction(d, index, parts)
     else:
         forward_direction(d, index, parts)
 
@@ -48,6 +48,7 @@ cdef void whole_input_gradient(Direction *d, int index, int parts) noexcept nogi
     memset(&part, 0, sizeof(part))
     part.index, part.parts = index, parts
     part.tile = d.tile + index * TILE_BYTES
+    part.slots, part.slots_row = d.slots, d.slots_row
     input_gradient(d, &part, 0, d.offsets[d.T])
 
 
@@ -65,20 +66,14 @@ cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept
     cdef long larger = token if d.padded_x.data == NULL else max(token, d.x_row)
     if not d.is_packed:
         lay_out_cell(d, scratch)
-    d.input.far = d.slots != NULL
     d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // larger))
     if d.padded_x.data != NULL:
         d.gathered_part = d.chunk_tokens * d.x_row
         d.gathered = take(scratch, parts * d.gathered_part)
     if d.padded_y.data != NULL:
         lay_out_turns(d, scratch)
-    # Rows shorter than a vector: where outputs and pre-activations of the next rows lie within one,
-    # reading these would wait until those are written.
-    if d.slots == NULL and (
-        d.cell.gates > 1 or d.padded_y.data != NULL or d.H < d.tiles.lanes
-    ):
-        d.work_part = max(d.chunk_tokens, d.B) * token
-        d.work = take(scratch, parts * d.work_part)
+    d.work_part = max(d.chunk_tokens, d.B) * token
+    d.work = take(scratch, parts * d.work_part)
 
 
 cdef void lay_out_turns(Direction *d, Scratch *scratch) noexcept nogil:
@@ -98,12 +93,12 @@ cdef void lay_out_backward(Direction *d, size_t parts, Scratch *scratch) noexcep
         d.stage[s] = make_panels(
             d.tiles, stage.gates * d.H, d.H, stage.gates if stage.interleaved else 0, scratch
         )
-    if d.cell.gates == 1:  # an RNN saves no slots: its gradients take scratch memory
-        d.slots, d.slots_row = take(scratch, d.offsets[d.T] * gate_bytes(d)), gate_bytes(d)
     # Large weights: longer products, since each reads and writes all their gradients.
     if d.cell.gates * gate_bytes(d) * (d.I + d.H) > GRADIENT_BYTES:
         most *= 2
     d.chunk_tokens = min(d.offsets[d.T], most)
+    if d.cell.gates == 1:
+        lay_out_slots(d, scratch)
     if d.dx != NULL:
         d.input = make_panels(d.tiles, d.cell.gates * d.H, d.ahead, 0, scratch)
         d.input.far = True
@@ -116,6 +111,17 @@ cdef void lay_out_backward(Direction *d, size_t parts, Scratch *scratch) noexcep
     d.packed_part = panel_bytes(&d.x_panels) + panel_bytes(&d.h_panels)
     d.packed_part += panel_bytes(&d.dz_panels)
     d.packed = take(scratch, parts * d.packed_part)
+
+
+cdef void lay_out_slots(Direction *d, Scratch *scratch) noexcept nogil:
+    """An RNN saves none: its gradients take scratch memory, that of two chunks where this will do,
+    since what is in cache need not be written to memory."""
+    cdef long chunk = max(d.chunk_tokens, d.B), tokens = d.offsets[d.T]
+    d.slots_row = gate_bytes(d)
+    d.chunk_slots = 0
+    if tokens > chunk and not d.dx_at_end:
+        d.chunk_slots, tokens = chunk * d.slots_row, 2 * chunk
+    d.slots = take(scratch, tokens * d.slots_row)
 
 
 cdef int parts_for(const Layer *layer) noexcept:
@@ -237,6 +243,7 @@ cdef class _Pass:
             d.dy, d.dy_row = data(dy) + i * d.H * d.tiles.item, dy.strides[0]
             if dx is not None:
                 d.dx, d.dx_row, d.dx_accumulate = data(dx), dx.strides[0], i > 0
+                d.dx_at_end = self.layer.directions == 2
             d.dh, d.dc = part_of(dh, i), part_of(dc, i)
             d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh = grads[i]
             d.d_weight_ih, d.d_weight_hh = data(d_weight_ih), data(d_weight_hh)
