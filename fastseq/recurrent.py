@@ -617,7 +617,7 @@ class GRU(RecurrentLayer):
         )
 
 
-_WARM_STEPS, _WARM_UNITS = 50, 64  # enough for the kernels' usual tiles, in 0.3 to 0.8 ms
+_WARM_STEPS, _WARM_UNITS = 50, 64  # enough for the kernels' usual tiles, in 0.3 to 1.2 ms
 _WARM_LENGTHS = (5, 4, 2)  # of a ragged batch
 _WARM_BYTES = 2 * 1024**2 - 4096  # of scratch memory: a huge page
 _warm = set()  # kinds of layers, with dtypes and options, that have run in this process
