@@ -217,12 +217,13 @@ def test_without_tokens(kernels, query):
     assert not any(grads[name].any() for name in ("keys", "values", "weight_ih"))
 
 
-def test_a_cell_without_kernels_is_refused(kernels):
+@pytest.mark.parametrize("cell", ["foo", "rnn"])
+def test_a_cell_without_kernels_is_refused(kernels, cell):
     case = make_case("gru")
     out = forward(kernels, case)
-    case.cell = "foo"
+    case.cell = cell
     written = [out[name] for name in (*OUTPUTS, "queries", "gates", "cells")]
-    with pytest.raises(ValueError, match="no cell 'foo'"):
+    with pytest.raises(ValueError, match=f"no cell '{cell}'"):
         kernels.decoder_forward(*case.head(out["inputs"]), *written)
 
 

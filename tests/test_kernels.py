@@ -953,9 +953,16 @@ def test_vector_math_in_place(kernels, name):
 
 # --- what only the Cython kernels promise ---------------------------------------------------
 
-# T, B, H: sizes that one thread keeps to itself, and sizes that are split by units, by rows; the
-# last one by units although it has many rows, since its weights are large
-SHAPES = [(6, 5, 7), (20, 8, 160), (30, 1, 300), (20, 40, 64), (5, 24, 260), (200, 2, 130)]
+# T, B, H, and how threads share the work
+SHAPES = [
+    (6, 5, 7),  # one has all
+    (20, 8, 160),  # two by rows, three by units
+    (30, 1, 300),  # by units
+    (200, 2, 130),  # ... in several chunks of tokens
+    (20, 40, 64),  # by rows, in several chunks
+    (3, 700, 12),  # ... where a step is more than a chunk
+    (5, 24, 260),  # by units although there are many rows, since the weights are large
+]
 all_shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 

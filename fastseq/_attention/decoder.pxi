@@ -139,6 +139,12 @@ cdef run_decoder(Decoder *dec):
 
 # --- from arrays to pointers ---------------------------------------------------------------------
 
+cdef Cell describe_decoder(str cell, option, const fs_tiles *tiles) except *:
+    if cell == "rnn":
+        raise ValueError(f"no cell {cell!r} in decoders")
+    return describe(cell, option, tiles)
+
+
 cdef class _Decoding:
     """A decoder's structs; the caller keeps the arrays they point into."""
     cdef Decoder decoder
@@ -154,7 +160,7 @@ cdef class _Decoding:
         cdef cnp.ndarray output_weight, output_bias
         cdef const fs_tiles *tiles = tiles_of(h0)
         dec.memory = read_memory(keys, values, v, source_offsets, alignments)
-        d.tiles, d.cell, d.rows_only = tiles, describe(cell, option, tiles), True
+        d.tiles, d.cell, d.rows_only = tiles, describe_decoder(cell, option, tiles), True
         d.T, d.B, d.H = offsets.shape[0] - 1, h0.shape[0], h0.shape[1]
         d.offsets = <const int64_t *>data(offsets)
         dec.feeds_output, dec.asks_first = fed0 is not None, fed0 is None

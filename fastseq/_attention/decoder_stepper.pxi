@@ -41,7 +41,7 @@ cdef class DecoderStepper:
         keys, values = keys.copy(), values.copy()
         output_bias = None if output_bias is None else output_bias.copy()
         memset(dec, 0, sizeof(Decoder))
-        d.tiles, d.cell, d.rows_only = tiles, describe(cell, option, tiles), True
+        d.tiles, d.cell, d.rows_only = tiles, describe_decoder(cell, option, tiles), True
         d.T, d.H, d.I = 1, weight_hh.shape[1], weight_ih.shape[1]
         dec.memory = read_memory(keys, values, v, source_offsets, keys)
         dec.feeds_output, dec.asks_first = feeds == "output", feeds == "context"

@@ -123,14 +123,13 @@ cdef void decoder_part(int index, int parts, void *argument) noexcept nogil:
     cdef Decoder *dec = <Decoder *>argument
     cdef Direction *d = &dec.d
     cdef Part part = make_part(d, index, parts)
-    cdef char *work = part.work
     cdef long t = 0, end
     cdef fs_block b
     fill_block(d, &part, &b)
     pack_decoder(dec, &part)
     while t < d.T:
         end = chunk_end(d, t, d.chunk_tokens, 1)
-        use_work(d, &part, work - d.offsets[t] * part.work_row)
+        use_work(d, &part, d.offsets[t])
         project(d, &part, t, end)
         while t < end:
             decoder_step(dec, &part, &b, t)
@@ -310,7 +309,6 @@ cdef void decoder_back_part(int index, int parts, void *argument) noexcept nogil
     while t >= 0:
         end = chunk_end(d, t, d.chunk_tokens, -1)
         low, high = end + 1, t + 1
-        start_slots(d, &part, low)
         while t > end:
             decoder_back_step(dec, &part, &b, t)
             t -= 1

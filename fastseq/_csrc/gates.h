@@ -182,6 +182,7 @@ POINT_FUNCTION(gru_backward, PLAIN)
 /* --- GRU, reset gate before the product, two stages: slots rh r z n -------------------------- */
 
 POINT(gru_reset) {
+    NEXT_SLOTS(4);
     const VEC reset = SIGMOID(Z(0) + T(0));
     SAVE_SLOT(0, reset * LOAD(h_previous));
     SAVE_SLOT(1, reset);

@@ -181,12 +181,12 @@ cdef void weight_gradients_of_tokens(
             dz.count = (n + dz.span - 1) // dz.span
             pack_panels(d.tiles, &dz, 0, dz.count, a, item, 0, part.slots_row, 0, 0, tokens)
             if piece.row_ih >= 0 and d.ids != NULL:
-                add_looked_up(d, begin, end, a, piece.row_ih * gate + column * item, n)
+                add_looked_up(d, part, begin, end, a, piece.row_ih * gate + column * item, n)
             elif piece.row_ih >= 0:
                 add_product(d, &x, &dz, part.tile, d.d_weight_ih, piece.row_ih * d.H + column)
             if piece.row_hh >= 0:
                 add_product(d, &h, &dz, part.tile, d.d_weight_hh, piece.row_hh * d.H + column)
-            add_bias_sums(d, piece, tokens, a, column, n)
+            add_bias_sums(d, part, piece, tokens, a, column, n)
             column += n
 
 
@@ -217,7 +217,7 @@ cdef void add_product(
 
 
 cdef void add_looked_up(
-    Direction *d, long begin, long end, const char *a, long first, long columns
+    Direction *d, const Part *part, long begin, long end, const char *a, long first, long columns
 ) noexcept nogil:
     """Add each token's gradients, from byte `first` on, to the rows of weight_ih that it took."""
     cdef long token, k, row_bytes = d.cell.gates * gate_bytes(d)
@@ -226,13 +226,14 @@ cdef void add_looked_up(
         ids = d.ids + token * d.ids_per_token
         for k in range(d.ids_per_token):
             add_row(
-                d.tiles, columns, a + (token - begin) * d.slots_row,
+                d.tiles, columns, a + (token - begin) * part.slots_row,
                 d.d_weight_ih + ids[k] * row_bytes + first,
             )
 
 
 cdef void add_bias_sums(
-    Direction *d, const Piece *piece, long tokens, const char *a, long first, long columns
+    Direction *d, const Part *part, const Piece *piece, long tokens, const char *a, long first,
+    long columns,
 ) noexcept nogil:
     cdef long item = d.tiles.item
     cdef char *ih = NULL
@@ -244,7 +245,7 @@ cdef void add_bias_sums(
     if piece.row_hh >= 0:
         hh = d.d_bias_hh + (piece.row_hh * d.H + first) * item
     d.tiles.column_sums(
-        tokens, columns, a, d.slots_row, hh if ih == NULL else ih, NULL if ih == NULL else hh
+        tokens, columns, a, part.slots_row, hh if ih == NULL else ih, NULL if ih == NULL else hh
     )
 
 

@@ -25,7 +25,7 @@ cdef struct Direction:
     const char *c0
     char *h_n
     char *c_n
-    char *slots
+    char *slots           # an RNN saves none: on its way back they are scratch memory
     char *cells
     long slots_row, cells_row
     const char *weight_ih
@@ -37,7 +37,7 @@ cdef struct Direction:
     char *dx
     long dy_row, dx_row
     bint dx_accumulate
-    bint dx_at_end        # of two directions: both add to it, one after the other
+    bint dx_at_end        # from the slots of all tokens, since the other direction adds to it, too
     char *dh
     char *dc
     char *d_weight_ih
@@ -57,7 +57,7 @@ cdef struct Direction:
     char *packed
     char *bias            # forward: the biases joined, (G * H,)
     char *candidate_bias  # ... but for the recurrent one of the GRU's candidate, (H,)
-    char *work            # forward: pre-activations of one chunk of tokens
+    char *work            # forward: pre-activations of one chunk of tokens; NULL: go into the slots
     char *tile
     char *gathered        # one chunk of tokens of a padded x
     int64_t *turns        # with a padded y: y has the outputs of two steps, in turn; where each is
@@ -76,7 +76,7 @@ cdef struct Part:
     char *tile
     # Where token 0 is, or would be if it were with those of the chunk that is there.
     char *work                  # pre-activations
-    char *slots                 # what is saved for the way back, there gradients; NULL: nothing
+    char *slots                 # what is saved, on the way back gradients; NULL: nothing
     long work_row, slots_row
     const char *x
     const int64_t *y_offsets    # the row of y at which a step's outputs begin
@@ -144,15 +144,21 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
     p.x, p.y_offsets = d.x, d.offsets if d.turns == NULL else d.turns
     p.slots, p.slots_row = d.slots, d.slots_row
     p.later, p.chunks = NULL, 0
-    p.work_row = d.cell.slots * gate_bytes(d)
-    # Parts that share rows share the buffer: a second stage multiplies slots of all units.
-    use_work(d, &p, d.work if p.by_units else d.work + index * d.work_part)
+    p.work, p.work_row = d.slots, d.slots_row
+    use_work(d, &p, 0)
     return p
 
 
-cdef inline void use_work(const Direction *d, Part *part, char *work) noexcept nogil:
-    part.work = work
+cdef inline void use_work(const Direction *d, Part *part, long token) noexcept nogil:
+    """Let that token be the first one in the part's work buffer, if there is one."""
+    if d.work == NULL:
+        return
+    part.work_row = d.cell.slots * gate_bytes(d)
+    part.work = d.work - token * part.work_row
+    if not part.by_units:  # who shares rows shares the buffer: a second stage multiplies all units
+        part.work += part.index * d.work_part
     if d.slots == NULL and d.cell.saves_slots:
+        # For the steps' own use, in the places of their pre-activations, which are read before.
         part.slots, part.slots_row = part.work, part.work_row
 
 

@@ -116,13 +116,12 @@ cdef void fill_block(
     Direction *d, const Part *part, fs_block *b, bint downwards=False
 ) noexcept nogil:
     """What all blocks of a part have in common; `place_block` does the rest for each of them."""
-    cdef long row = part.slots_row if d.work == NULL else part.work_row
     memset(b, 0, sizeof(fs_block))
     b.z_row, b.z_gate = part.work_row, gate_bytes(d)
     b.slots_row, b.slots_gate = part.slots_row, gate_bytes(d)
-    if d.chunk_tokens * row + panel_bytes(&d.stage[0]) > CACHE_BYTES:
+    if d.chunk_tokens * part.work_row + panel_bytes(&d.stage[0]) > CACHE_BYTES:
         # Of few rows these are other steps'.
-        b.soon = ROWS_AHEAD * row * (-1 if downwards and d.B <= ROWS_AHEAD else 1)
+        b.soon = ROWS_AHEAD * part.work_row * (-1 if downwards and d.B <= ROWS_AHEAD else 1)
     b.h_row, b.c_row = d.y_row, d.cells_row if d.cells != NULL else d.state_row
     b.dy_row, b.dh_row, b.dc_row = d.dy_row, d.state_row, d.state_row
 
@@ -206,7 +205,6 @@ cdef long chunk_end(const Direction *d, long step, long tokens, int sign) noexce
 
 cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef Part part = make_part(d, index, parts)
-    cdef char *work = part.work
     cdef long step = 0, end, low, high
     cdef fs_block b
     fill_block(d, &part, &b, d.reverse)
@@ -216,7 +214,7 @@ cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
         end = chunk_end(d, step, d.chunk_tokens, 1)
         low = min(time_of(d, step), time_of(d, end - 1))
         high = max(time_of(d, step), time_of(d, end - 1)) + 1
-        use_work(d, &part, work - d.offsets[low] * part.work_row)
+        use_work(d, &part, d.offsets[low])
         if d.padded_x.data == NULL:
             project(d, &part, low, high)
         else:
