@@ -519,7 +519,7 @@ def test_failing_process_is_reported():
 def test_kept_bytes():
     tokens_times_hidden = 1000 * 32 * 64
     assert fresh.kept_bytes("lstm", (1000, 32, 64)) == 4 * 7 * tokens_times_hidden
-    assert fresh.kept_bytes("rnn", (1000, 32, 64), itemsize=8) == 8 * 3 * tokens_times_hidden
+    assert fresh.kept_bytes("rnn", (1000, 32, 64), itemsize=8) == 8 * 2 * tokens_times_hidden
 
 
 def test_parse_shapes():

@@ -122,18 +122,19 @@ cdef void decoder_step(Decoder *dec, const Part *part, fs_block *b, long t) noex
 cdef void decoder_part(int index, int parts, void *argument) noexcept nogil:
     cdef Decoder *dec = <Decoder *>argument
     cdef Direction *d = &dec.d
-    cdef Part part = make_part(d, index, parts)
-    cdef long t = 0, end
+    cdef Part part = make_part(d, index, parts), rows = part
+    cdef long low = 0, high, t
     cdef fs_block b
     fill_block(d, &part, &b)
     pack_decoder(dec, &part)
-    while t < d.T:
-        end = chunk_end(d, t, d.chunk_tokens, 1)
-        use_work(d, &part, d.offsets[t])
-        project(d, &part, t, end)
-        while t < end:
-            decoder_step(dec, &part, &b, t)
-            t += 1
+    while low < d.T:
+        high = chunk_end(d, low, d.chunk_tokens, 1)
+        rows.row_end = part.row_begin
+        while more_rows(d, &rows, part.row_end, low, high):
+            project(d, &rows, low, high)
+            for t in range(low, high):
+                decoder_step(dec, &rows, &b, t)
+        low = high
 
 
 # --- backward -----------------------------------------------------------------------------------

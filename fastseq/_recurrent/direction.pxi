@@ -57,7 +57,7 @@ cdef struct Direction:
     char *packed
     char *bias            # forward: the biases joined, (G * H,)
     char *candidate_bias  # ... but for the recurrent one of the GRU's candidate, (H,)
-    char *work            # forward: pre-activations of one chunk of tokens; NULL: go into the slots
+    char *work            # forward: pre-activations of one chunk of tokens
     char *tile
     char *gathered        # one chunk of tokens of a padded x
     int64_t *turns        # with a padded y: y has the outputs of two steps, in turn; where each is
@@ -144,15 +144,14 @@ cdef Part make_part(Direction *d, int index, int parts) noexcept nogil:
     p.x, p.y_offsets = d.x, d.offsets if d.turns == NULL else d.turns
     p.slots, p.slots_row = d.slots, d.slots_row
     p.later, p.chunks = NULL, 0
-    p.work, p.work_row = d.slots, d.slots_row
-    use_work(d, &p, 0)
+    p.work, p.work_row = d.slots, d.slots_row  # on the way back, where slots are what is read
+    if d.work != NULL:
+        use_work(d, &p, 0)
     return p
 
 
 cdef inline void use_work(const Direction *d, Part *part, long token) noexcept nogil:
-    """Let that token be the first one in the part's work buffer, if there is one."""
-    if d.work == NULL:
-        return
+    """Let that token be the first one in the part's work buffer."""
     part.work_row = d.cell.slots * gate_bytes(d)
     part.work = d.work - token * part.work_row
     if not part.by_units:  # who shares rows shares the buffer: a second stage multiplies all units

@@ -101,17 +101,6 @@ cdef void project(Direction *d, const Part *part, long low, long high) noexcept 
                 )
 
 
-cdef void project_padded(Direction *d, Part part, long low, long high) noexcept nogil:
-    """Of a padded x; where a single step has more rows than there is room for, some at a time."""
-    cdef long end = part.row_end
-    while part.row_begin < end:
-        if high - low == 1:
-            part.row_end = min(end, part.row_begin + d.chunk_tokens)
-        gather_chunk(d, &part, low, high)
-        project(d, &part, low, high)
-        part.row_begin = part.row_end
-
-
 cdef void fill_block(
     Direction *d, const Part *part, fs_block *b, bint downwards=False
 ) noexcept nogil:
@@ -203,25 +192,41 @@ cdef long chunk_end(const Direction *d, long step, long tokens, int sign) noexce
     return step
 
 
+cdef bint more_rows(const Direction *d, Part *rows, long end, long low, long high) noexcept nogil:
+    """On to the next rows before `end` of the times low : high: all of several steps, but of a step
+    alone no more than there is room for."""
+    rows.row_begin = rows.row_end
+    rows.row_end = end if high - low > 1 else min(end, rows.row_begin + d.chunk_tokens)
+    use_work(d, rows, d.offsets[low] + rows.row_begin)
+    return rows.row_begin < end
+
+
+cdef void forward_chunk(
+    Direction *d, const Part *part, fs_block *b, long begin, long end
+) noexcept nogil:
+    """The steps begin : end."""
+    cdef Part rows = part[0]
+    cdef long low = min(time_of(d, begin), time_of(d, end - 1)), high = low + end - begin, step
+    rows.row_end = rows.row_begin
+    while more_rows(d, &rows, part.row_end, low, high):
+        if d.padded_x.data != NULL:
+            gather_chunk(d, &rows, low, high)
+        project(d, &rows, low, high)
+        for step in range(begin, end):
+            forward_step(d, &rows, b, time_of(d, step), time_of(d, step - 1))
+
+
 cdef void forward_direction(Direction *d, int index, int parts) noexcept nogil:
     cdef Part part = make_part(d, index, parts)
-    cdef long step = 0, end, low, high
+    cdef long step = 0, end
     cdef fs_block b
     fill_block(d, &part, &b, d.reverse)
     if not d.is_packed:
         pack_forward(d, &part)
     while step < d.T:
         end = chunk_end(d, step, d.chunk_tokens, 1)
-        low = min(time_of(d, step), time_of(d, end - 1))
-        high = max(time_of(d, step), time_of(d, end - 1)) + 1
-        use_work(d, &part, d.offsets[low])
-        if d.padded_x.data == NULL:
-            project(d, &part, low, high)
-        else:
-            project_padded(d, part, low, high)
-        while step < end:
-            forward_step(d, &part, &b, time_of(d, step), time_of(d, step - 1))
-            step += 1
+        forward_chunk(d, &part, &b, step, end)
+        step = end
     for step in range(d.T, d.padded_y.steps):
         scatter_outputs(d, &part, step)
 

@@ -64,20 +64,16 @@ cdef void lay_out(Direction *d, bint backward, int parts, Scratch *scratch) noex
 cdef void lay_out_forward(Direction *d, size_t parts, Scratch *scratch) noexcept nogil:
     cdef long token = d.cell.slots * gate_bytes(d)
     cdef long larger = token if d.padded_x.data == NULL else max(token, d.x_row)
-    cdef long most = max(FORWARD_TOKENS, FORWARD_BYTES // larger)
     if not d.is_packed:
         lay_out_cell(d, scratch)
-    d.chunk_tokens = min(d.offsets[d.T], most)
+    d.chunk_tokens = min(d.offsets[d.T], max(FORWARD_TOKENS, FORWARD_BYTES // larger))
     if d.padded_x.data != NULL:
         d.gathered_part = d.chunk_tokens * d.x_row
         d.gathered = take(scratch, parts * d.gathered_part)
     if d.padded_y.data != NULL:
         lay_out_turns(d, scratch)
-    d.work = NULL
-    if d.slots == NULL or d.B <= most:  # no gain where one step is more than fits into the cache
-        d.work_part = max(d.chunk_tokens, d.B) * token
-        d.work = take(scratch, parts * d.work_part)
-    d.input.far = d.work == NULL
+    d.work_part = d.chunk_tokens * token
+    d.work = take(scratch, parts * d.work_part)
 
 
 cdef void lay_out_turns(Direction *d, Scratch *scratch) noexcept nogil:

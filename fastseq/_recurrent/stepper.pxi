@@ -19,8 +19,7 @@ cdef void step_part(int index, int parts, void *argument) noexcept nogil:
         if d.cell.stages == 1 and stack.large:
             step_in_slices(d, part, &b)
         else:
-            project(d, &part, 0, 1)
-            forward_step(d, &part, &b, 0, -1)
+            forward_chunk(d, &part, &b, 0, 1)
 
 
 cdef void step_in_slices(Direction *d, Part part, fs_block *b) noexcept nogil:
@@ -37,8 +36,7 @@ cdef void step_in_slices(Direction *d, Part part, fs_block *b) noexcept nogil:
         else:
             part.unit_begin, part.unit_end = begin, min(end, begin + slice_units)
             begin = part.unit_end
-        project(d, &part, 0, 1)
-        forward_step(d, &part, b, 0, -1)
+        forward_chunk(d, &part, b, 0, 1)
     if by_units:
         wait(d, &part)
 

@@ -90,10 +90,10 @@ def kept_bytes(cell, shape, itemsize=4):
 
     Output, dx and, per hidden unit, 4 gates (GRU: and the recurrent candidate instead of one)
     and the LSTM's cell state; the gradients of the gates can take the place of the gates.
-    The plain RNN saves nothing for backward but needs room for one gradient per unit.
+    The plain RNN saves nothing for backward, and its gradients can be used a few tokens at a time.
     """
     steps, batch, hidden = shape
-    units = {"lstm": 4 + 1, "gru": 4, "rnn": 1}[cell]
+    units = {"lstm": 4 + 1, "gru": 4, "rnn": 0}[cell]
     return (units + 2) * steps * batch * hidden * itemsize
 
 
