@@ -256,6 +256,19 @@ def test_cython_results_do_not_depend_on_threads(cython_kernels, cell, score, qu
 
 
 @all_cells
+@both_queries
+@pytest.mark.parametrize("threads", [1, 3])
+def test_cython_steps_of_more_rows_than_a_chunk(cython_kernels, cell, query, threads):
+    lengths = [3] * 700 + [1] * 100
+    sources = [i % 4 for i in range(len(lengths))]
+    case = make_case(
+        cell, "projected", query, lengths=lengths, source_lengths=sources, sizes=(5, 64, 7, 6)
+    )
+    cython_kernels.set_num_threads(threads)
+    compare(everything(cython_kernels, case), everything(reference, case))
+
+
+@all_cells
 @all_scores
 @both_queries
 @both_dtypes
