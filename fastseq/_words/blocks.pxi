@@ -12,7 +12,7 @@ cdef void train_block(Worker *w, long count) noexcept nogil:
     if plan.deferred:
         memset(w.top, 0, sizeof(w.top))
     else:
-        ask_for_words(w, w.at + count)
+        ask_for_words(w, w.at + count + plan.window)  # those before are in reach already
     if plan.skip_gram:
         for t in range(w.at, w.at + count):
             w.pairs += w.last[t] - w.first[t] - 1

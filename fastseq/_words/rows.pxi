@@ -35,15 +35,21 @@ cdef extern from "dispatch.h" nogil:
     enum: FS_PANEL_VECTORS
 
 cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) noexcept nogil
-
-cdef extern from *:
     """
     static inline long fs_next(long *counter) {
         return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
     }
+
+    /* Has memory brought into the second cache: a block and what the next ones need exceed the
+     * first. */
+    static inline void fs_ask_for(const char *data, long bytes) {
+        for (long at = 0; at < bytes; at += 64) __builtin_prefetch(data + at, 1, 2);
+        /* GCC drops calls, also those of callers, if nothing in a function has an effect. */
+        __asm__ volatile("");
+    }
     """
     long fs_next(long *) noexcept nogil
+    void fs_ask_for(const char *, long) noexcept nogil
 
 
 cdef const fs_isa *_isa = fs_available_isas()[0]

@@ -190,10 +190,7 @@ cdef inline char *change_node(Worker *w, long node) noexcept nogil:
 
 cdef inline void ask_for(const Matrix *matrix, long index) noexcept nogil:
     """Have a row brought into the cache: the rows of rare words come from memory."""
-    cdef const char *row = row_of(matrix, index)
-    cdef long at
-    for at in range(0, matrix.row_bytes, 64):
-        __builtin_prefetch(row + at, 1, 3)
+    fs_ask_for(row_of(matrix, index), matrix.row_bytes)
 
 
 # --- chunks -------------------------------------------------------------------------------------
