@@ -19,10 +19,12 @@ typedef struct {
 typedef struct {
     FS_PRODUCTS
 
-    /* out[i] = x . y[i]; there is room in out for count rounded up to a multiple of four. */
-    void (*dots)(long vectors, long count, const char *x, const char *const *y, char *out);
+    /* out[row][i] = x[row] . y[i], the rows of x lying side by side, those of out `out_row` bytes
+     * apart; there is room in them for count rounded up to a multiple of four. */
+    void (*dots)(long vectors, long rows, long count, const char *x, const char *const *y,
+                 char *out, long out_row);
 
-    /* The same for as many rows of x, which lie side by side: out[i] = x[i] . y[i]. */
+    /* out[i] = x[i] . y[i]; with room likewise. */
     void (*row_dots)(long vectors, long count, const char *x, const char *const *y, char *out);
 
     /* dx += errors[i] y[i] and dy[i] += errors[i] x, one i after the other; dy may be y, or NULL
@@ -30,10 +32,10 @@ typedef struct {
     void (*pairs)(long vectors, long count, const char *errors, const char *x, char *dx,
                   const char *const *y, char *const *dy);
 
-    /* out[row] += sum over k < depth of errors[row * row_step + k * k_step] * b[k], the rows of b
-     * lying side by side.  Steps are in bytes. */
+    /* out[row] += sum over k < depth of errors[row * row_step + k * k_step] * b[k].  Steps are in
+     * bytes. */
     void (*products)(long vectors, long rows, char *const *out, const char *errors, long row_step,
-                     long k_step, long depth, const char *b);
+                     long k_step, long depth, const char *const *b);
 
     /* The negative gradient of sum(weights * softplus(s) - labels * s) times rate, in place:
      * s = rate * (labels - weights * sigmoid(s)).  labels may be NULL: all are zero.  n is a

@@ -43,32 +43,42 @@ FS_INLINE void FS_NAME(sum_four)(const VEC *x, REAL *out) {
 #endif
 }
 
-FS_INLINE void FS_NAME(dot_rows)(const int same, long vectors, long count, const char *x,
-                                 const char *const *y, REAL *out) {
+/* Some rows of x with all of y, four at a time; or, `matched`, each row of x with its own one. */
+FS_INLINE void FS_NAME(dot_rows)(const int rows, const int matched, long vectors, long count,
+                                 const char *x, const char *const *y, REAL *out, long out_row) {
     const VEC *a = (const VEC *)x;
     const long last = count - 1;
     for (long i = 0; i < count; i += 4) {
-        const VEC *rows[4], *b[4];
+        const VEC *b[4], *own[4];
         for (int j = 0; j < 4; j++) {
             const long at = i + j < last ? i + j : last;
-            rows[j] = same ? a : a + at * vectors;
             b[j] = (const VEC *)y[at];
+            own[j] = a + (matched ? at : 0) * vectors;
         }
-        VEC sum[4] = {{0}, {0}, {0}, {0}};
+        VEC sum[2][4] = {{{0}, {0}, {0}, {0}}, {{0}, {0}, {0}, {0}}};
         for (long v = 0; v < vectors; v++)
-            _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) sum[j] += rows[j][v] * b[j][v];
-        FS_NAME(sum_four)(sum, out + i);
+            _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
+                _Pragma("GCC unroll 2") for (int r = 0; r < rows; r++)
+                    sum[r][j] += own[j][r * vectors + v] * b[j][v];
+        _Pragma("GCC unroll 2") for (int r = 0; r < rows; r++)
+            FS_NAME(sum_four)(sum[r], out + r * out_row + i);
     }
 }
 
-static void FS_NAME(word_dots)(long vectors, long count, const char *x, const char *const *y,
-                          char *out) {
-    FS_NAME(dot_rows)(1, vectors, count, x, y, (REAL *)out);
+static void FS_NAME(word_dots)(long vectors, long rows, long count, const char *x,
+                               const char *const *y, char *out, long out_row) {
+    long r = 0;
+    for (; r + 2 <= rows; r += 2)
+        FS_NAME(dot_rows)(2, 0, vectors, count, x + r * vectors * FS_VECTOR_BYTES, y,
+                          (REAL *)(out + r * out_row), out_row / ITEM);
+    if (r < rows)
+        FS_NAME(dot_rows)(1, 0, vectors, count, x + r * vectors * FS_VECTOR_BYTES, y,
+                          (REAL *)(out + r * out_row), 0);
 }
 
 static void FS_NAME(word_row_dots)(long vectors, long count, const char *x, const char *const *y,
-                              char *out) {
-    FS_NAME(dot_rows)(0, vectors, count, x, y, (REAL *)out);
+                                   char *out) {
+    FS_NAME(dot_rows)(1, 1, vectors, count, x, y, (REAL *)out, 0);
 }
 
 /* --- pairs ------------------------------------------------------------------------------- */
@@ -126,13 +136,13 @@ static void FS_NAME(pairs)(long vectors, long count, const char *errors, const c
 
 FS_INLINE void FS_NAME(add_tile)(const int rows, const int columns, long at, char *const *out,
                                  const char *errors, long row_step, long k_step, long depth,
-                                 const char *b, long b_row) {
+                                 const char *const *b) {
     VEC sum[4][4];
     _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
         _Pragma("GCC unroll 4") for (int v = 0; v < columns; v++)
             sum[r][v] = ((const VEC *)out[r])[at + v];
     for (long k = 0; k < depth; k++) {
-        const VEC *of_b = (const VEC *)(b + k * b_row) + at;
+        const VEC *of_b = (const VEC *)b[k] + at;
         const char *e = errors + k * k_step;
         VEC x[4];
         _Pragma("GCC unroll 4") for (int v = 0; v < columns; v++) x[v] = of_b[v];
@@ -148,12 +158,11 @@ FS_INLINE void FS_NAME(add_tile)(const int rows, const int columns, long at, cha
 
 FS_INLINE void FS_NAME(add_tiles)(const int rows, long vectors, char *const *out,
                                   const char *errors, long row_step, long k_step, long depth,
-                                  const char *b) {
-    const long b_row = vectors * FS_VECTOR_BYTES;
+                                  const char *const *b) {
     for (long at = 0; at < vectors; at += TILE_VECTORS) {
 #define COLUMNS(n)                                                                                \
     case n:                                                                                       \
-        FS_NAME(add_tile)(rows, n, at, out, errors, row_step, k_step, depth, b, b_row);           \
+        FS_NAME(add_tile)(rows, n, at, out, errors, row_step, k_step, depth, b);           \
         break;
         switch (vectors - at < TILE_VECTORS ? vectors - at : TILE_VECTORS) {
             COLUMNS(1)
@@ -174,7 +183,8 @@ FS_INLINE int FS_NAME(repeats)(char *const *rows) {
 }
 
 static void FS_NAME(products)(long vectors, long rows, char *const *out, const char *errors,
-                              long row_step, long k_step, long depth, const char *b) {
+                              long row_step, long k_step, long depth,
+                              const char *const *b) {
     for (long r = 0; r < rows;) {
         const char *e = errors + r * row_step;
         if (r + 4 <= rows && !FS_NAME(repeats)(out + r)) {

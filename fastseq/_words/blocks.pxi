@@ -131,7 +131,7 @@ cdef void leave_out(
             (<double *>w.weights)[place] -= each
 
 
-cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcept nogil:
+cdef void add_negatives(Worker *w, long count, char **dx) noexcept nogil:
     """All inputs and all negatives of a block: three dense products, of which the last one changes
     the negatives, perhaps later.
     """
@@ -148,7 +148,7 @@ cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcep
                 item, w.panel + panel * stride + v * table.lanes * item, columns * item,
             )
     table.product(
-        count, vectors, panels, plan.width, x, row, item, w.panel, stride, w.scores, 0
+        count, vectors, panels, plan.width, w.x, row, item, w.panel, stride, w.scores, 0
     )
     if plan.with_loss:
         w.loss += plan.table.loss(panels * size, NULL, w.weights, w.scores)
@@ -157,17 +157,15 @@ cdef void add_negatives(Worker *w, long count, const char *x, char **dx) noexcep
         s = w.scores + panel * size * item
         plan.table.products(
             plan.vectors, count, dx, s, columns * item, item, columns,
-            w.n + panel * columns * row,
+            w.of_n + panel * columns,
         )
     if plan.deferred:
         w.inputs = count
     else:
-        change_negatives(w, count, x, 0, 1)
+        change_negatives(w, count, 0, 1)
 
 
-cdef void change_negatives(
-    Worker *w, long count, const char *x, int part, int parts
-) noexcept nogil:
+cdef void change_negatives(Worker *w, long count, int part, int parts) noexcept nogil:
     """Add the inputs, times their errors, to those negatives whose index is ``part`` modulo
     ``parts``.
     """
@@ -178,12 +176,12 @@ cdef void change_negatives(
     for panel in range(plan.draws // columns):
         first, s = panel * columns, w.scores + panel * count * step
         if parts == 1:
-            plan.table.products(plan.vectors, columns, w.dn + first, s, item, step, count, x)
+            plan.table.products(plan.vectors, columns, w.dn + first, s, item, step, count, w.of_x)
             continue
         for k in range(columns):
             if w.negatives[first + k] % parts == part:
                 plan.table.products(
-                    plan.vectors, 1, w.dn + first + k, s + k * item, item, step, count, x
+                    plan.vectors, 1, w.dn + first + k, s + k * item, item, step, count, w.of_x
                 )
 
 
@@ -215,7 +213,7 @@ cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
         p = w.pair_begins[t]
         if pairs > p:
             plan.table.dots(
-                plan.vectors, pairs - p, w.x + t * row, w.y + p, w.positives + p * item
+                plan.vectors, 1, pairs - p, w.x + t * row, w.y + p, w.positives + p * item, 0
             )
     w.pair_begins[count] = pairs
     if plan.with_loss:
@@ -228,7 +226,7 @@ cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
             w.dx[t], w.y + p, w.dy + p,
         )
     weigh_negatives(w, count, w.pair_begins, begin, first, last)
-    add_negatives(w, count, w.x, w.dx)
+    add_negatives(w, count, w.dx)
 
 
 cdef void skip_gram_tree(Worker *w, long begin, long count) noexcept nogil:
@@ -243,26 +241,22 @@ cdef void skip_gram_tree(Worker *w, long begin, long count) noexcept nogil:
     for t in range(begin, begin + count):
         ask_for_path(w, t + PATHS_AHEAD)
         if w.last[t] - w.first[t] > 1:
-            descend(
-                w, t, w.first[t], w.last[t] - w.first[t], w.x + (w.first[t] - first) * row,
-                w.dx + w.first[t] - first,
-            )
+            descend(w, t, w.first[t], w.last[t] - w.first[t], w.first[t] - first)
 
 
-cdef void descend(
-    Worker *w, long centre, long begin, long inputs, const char *x, char **dx
-) noexcept nogil:
-    """A centre's way through the tree, and some inputs; the centre's own row counts nothing."""
+cdef void descend(Worker *w, long centre, long begin, long inputs, long at) noexcept nogil:
+    """A centre's way through the tree, and some inputs, from place ``at`` on; the centre's own row
+    counts nothing.
+    """
     cdef const Plan *plan = w.plan
     cdef const fs_word2vec *table = plan.table
-    cdef long row = plan.nodes.row_bytes, item = table.item, i, size
+    cdef long item = table.item, i, size
     cdef const Path *path = take_path(w, centre)
     cdef long length = path.length, columns = (length + 3) // 4 * 4, l
     for l in range(length):
-        memcpy(w.n + l * row, w.y[l], row)
         w.dn[l] = change_node(w, path.nodes[l])
+    table.dots(plan.vectors, inputs, length, w.of_x[at], w.y, w.scores, columns * item)
     for i in range(inputs):
-        plan.table.dots(plan.vectors, length, x + i * row, w.y, w.scores + i * columns * item)
         if begin + i == centre:
             fill(table, w.weights + i * columns * item, columns, 0)
             fill(table, w.labels + i * columns * item, columns, 0)
@@ -272,10 +266,12 @@ cdef void descend(
             fill(table, w.weights + (i * columns + length) * item, columns - length, 0)
     size = inputs * columns
     if plan.with_loss:
-        w.loss += plan.table.loss(size, w.labels, w.weights, w.scores)
-    plan.table.errors(rounded(plan, size), w.labels, w.weights, w.rate, w.scores)
-    plan.table.products(plan.vectors, inputs, dx, w.scores, columns * item, item, length, w.n)
-    plan.table.products(plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, x)
+        w.loss += table.loss(size, w.labels, w.weights, w.scores)
+    table.errors(rounded(plan, size), w.labels, w.weights, w.rate, w.scores)
+    table.products(plan.vectors, inputs, w.dx + at, w.scores, columns * item, item, length, w.y)
+    table.products(
+        plan.vectors, length, w.dn, w.scores, item, columns * item, inputs, w.of_x + at
+    )
 
 
 cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
@@ -299,19 +295,32 @@ cdef const Path *take_path(Worker *w, long centre) noexcept nogil:
 
 
 cdef const Path *path_to(Worker *w, long centre) noexcept nogil:
-    """A centre's way through the tree: climbed some centres ahead, since each step waits for the
-    one before.
-    """
-    cdef const Plan *plan = w.plan
-    cdef Path *path = &w.paths[centre % PATHS]
-    cdef long l, place = w.words[centre]
-    if path.centre == centre:
-        return path
-    path.centre, path.length = centre, plan.path_lengths[place]
-    for l in range(path.length - 1, -1, -1):
-        path.nodes[l], path.codes[l] = plan.parents[place], plan.codes[place]
-        place = plan.words + path.nodes[l]
+    """A centre's way through the tree, climbed with those of the next centres."""
+    cdef const Path *path = &w.paths[centre % PATHS]
+    if path.centre != centre:
+        climb(w, centre, min(centre + PATHS_TOGETHER, w.end))
     return path
+
+
+cdef void climb(Worker *w, long begin, long end) noexcept nogil:
+    """Some centres' ways, side by side: each step of a way waits for the one before."""
+    cdef const Plan *plan = w.plan
+    cdef long place[PATHS_TOGETHER]
+    cdef Path *path
+    cdef long centre, steps = 0, step, left
+    for centre in range(begin, end):
+        path = &w.paths[centre % PATHS]
+        path.centre, path.length = centre, plan.path_lengths[w.words[centre]]
+        place[centre - begin] = w.words[centre]
+        steps = max(steps, path.length)
+    for step in range(steps):
+        for centre in range(begin, end):
+            path = &w.paths[centre % PATHS]
+            left = path.length - step - 1
+            if left >= 0:
+                path.nodes[left] = plan.parents[place[centre - begin]]
+                path.codes[left] = plan.codes[place[centre - begin]]
+                place[centre - begin] = plan.words + path.nodes[left]
 
 
 cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
@@ -365,7 +374,7 @@ cdef void descend_bag(Worker *w, long centre, const char *x, char *d) noexcept n
     cdef const Plan *plan = w.plan
     cdef const Path *path = take_path(w, centre)
     cdef long length = path.length, l
-    plan.table.dots(plan.vectors, length, x, w.y, w.scores)
+    plan.table.dots(plan.vectors, 1, length, x, w.y, w.scores, 0)
     if plan.with_loss:
         w.loss += plan.table.loss(length, w.positives, w.ones, w.scores)
     plan.table.errors(rounded(plan, length), w.positives, w.ones, w.rate, w.scores)
@@ -403,7 +412,7 @@ cdef void bag_negatives(Worker *w, long begin, long count, char **bags) noexcept
             NULL if plan.deferred else <char **>w.y + t,
         )
     weigh_negatives(w, count, NULL, begin, begin, begin + count)
-    add_negatives(w, count, w.x, bags)
+    add_negatives(w, count, bags)
 
 
 cdef void spread(Worker *w, long begin, long count, long first, long last) noexcept nogil:

@@ -11,12 +11,12 @@ cdef extern from "dispatch.h" nogil:
         void (*pack)(const char *, long, long, long, long, char *, long) noexcept nogil
         void (*product)(long, long, long, long, const char *, long, long, const char *, long,
                         char *, long) noexcept nogil
-        void (*dots)(long, long, const char *, const char **, char *) noexcept nogil
+        void (*dots)(long, long, long, const char *, const char **, char *, long) noexcept nogil
         void (*row_dots)(long, long, const char *, const char **, char *) noexcept nogil
         void (*pairs)(long, long, const char *, const char *, char *, const char **,
                       char **) noexcept nogil
         void (*products)(long, long, char **, const char *, long, long, long,
-                         const char *) noexcept nogil
+                         const char **) noexcept nogil
         void (*errors)(long, const char *, const char *, double, char *) noexcept nogil
         double (*loss)(long, const char *, const char *, const char *) noexcept nogil
         void (*running_sums)(long, long, const char **, char *) noexcept nogil

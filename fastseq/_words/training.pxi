@@ -98,7 +98,7 @@ cdef void train_together(int part, int parts, void *argument) noexcept nogil:
                 ask_for_next_block(&plan.worker[part])
             plan.table.add_changes(plan.vectors, w.changed, w.changes, part, parts)
             if w.inputs:
-                change_negatives(w, w.inputs, w.x, part, parts)
+                change_negatives(w, w.inputs, part, parts)
         fs_barrier_wait(&plan.barrier, parts)
 
 

@@ -6,7 +6,8 @@ cdef enum:
     TOP_NODES = 64 # of a tree, which many ways go through
     MOST_COPIES = 256  # of nodes
     PATHS_AHEAD = 4  # centres whose nodes are asked for in advance
-    PATHS = 16  # that a worker keeps: more than twice as many
+    PATHS_TOGETHER = 4  # that are climbed side by side
+    PATHS = 16  # that a worker keeps: twice as many, and those climbed with the last of them
     STALE_WORDS = 1024  # which all workers together train before they see each other's top nodes
 
 
@@ -73,6 +74,8 @@ cdef struct Worker:
     char *positives
     char *labels
     char *ones
+    const char **of_x    # where the rows of x and n are
+    const char **of_n
     const char **y
     char **dy
     char **targets       # by place in the block, its windows included
@@ -288,7 +291,7 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.first = <int32_t *>take(scratch, (CHUNK + around + 1) * sizeof(int32_t))
     w.last = <int32_t *>take(scratch, (CHUNK + around + 1) * sizeof(int32_t))
     w.x = take(scratch, places * row)
-    w.n = take(scratch, (columns + 64) * row)
+    w.n = take(scratch, max(1, plan.draws) * row)
     w.sums = take(scratch, (places + 1) * row)
     w.d = take(scratch, plan.block * row)
     w.panel = take(scratch, plan.draws * row)
@@ -297,6 +300,8 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     w.labels = take(scratch, (max(plan.block, around + 1) * (columns + 64)) * item)
     w.positives = take(scratch, pairs * item)
     w.ones = take(scratch, pairs * item)
+    w.of_x = <const char **>take(scratch, places * sizeof(char *))
+    w.of_n = <const char **>take(scratch, plan.draws * sizeof(char *))
     w.y = <const char **>take(scratch, (pairs + columns) * sizeof(char *))
     w.dy = <char **>take(scratch, (pairs + columns) * sizeof(char *))
     w.targets = <char **>take(scratch, places * sizeof(char *))
@@ -320,6 +325,10 @@ cdef void lay_out_worker(Worker *w, Plan *plan, Scratch *scratch) noexcept nogil
     memset(w.used, 0, sizeof(w.used))
     if scratch.data != NULL:
         memset(w.marks, 0, MARKS)
+        for i in range(places):
+            w.of_x[i] = w.x + i * row
+        for i in range(plan.draws):
+            w.of_n[i] = w.n + i * row
         for i in range(pairs):
             set_number(plan.table, w.ones, i, 1)
 
