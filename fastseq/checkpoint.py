@@ -264,7 +264,7 @@ def state_in(file):
 def remove_leftovers(path):
     """Remove what writers of this file left beside it when they were killed."""
     target = Path(os.path.realpath(path))
-    pattern = re.compile(re.escape(f".{target.name}.") + r"(\d+)\.tmp")  # see write_atomically
+    pattern = re.compile(re.escape(f".{target.name}.") + r"(\d+)\.\d+\.tmp")  # see files.replacing
     for file in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         match = pattern.fullmatch(file.name)
         if match and not _is_running(int(match[1])):

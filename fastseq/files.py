@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import errno
 import io
+import itertools
 import os
 import sys
 import zlib
@@ -290,6 +291,9 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     is no regular file, such as a pipe or a device, is written into; so are the process's own
     streams, such as /dev/stdout, behind what was written there.
 
+    Several threads or processes may write the same file: each writes one of its own beside it, and
+    the last one to end stays.
+
     Raises
     ------
     OSError
@@ -303,21 +307,36 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             yield file
         return
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+        with _open_beside(target) as file:
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    os.chmod(file.name, os.stat(target).st_mode & 0o7777)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+                os.replace(file.name, target)
+            except BaseException:
+                file.close()
+                with contextlib.suppress(OSError):
+                    os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise OSError(
+            error.errno or errno.EIO,
+            f"can't be written: {error.strerror or error}; nothing was replaced",
+            str(path),
+        ) from error
+    _sync_folder(os.path.dirname(target))
+
+
+def _open_beside(target):
+    """A new file in the same folder; see ``checkpoint.remove_leftovers``."""
+    folder, name = os.path.split(target)
+    for number in itertools.count():
+        with contextlib.suppress(FileExistsError):
+            return open(os.path.join(folder, f".{name}.{os.getpid()}.{number}.tmp"), "xb")
 
 
 def _sync_folder(folder):

@@ -133,12 +133,7 @@ def write(path, kind, arrays, metadata):
     }
     content["checksum"] = _checksum(content, arrays)
     data = _library().numpy.save(arrays, {ENTRY: json.dumps(content)})
-    try:
-        files.write_atomically(path, data)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"can't be written: {error.strerror}; nothing was replaced", str(path)
-        ) from error
+    files.write_atomically(path, data)
 
 
 def read(path):

@@ -163,11 +163,11 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     target = tmp_path / "run[1].safetensors"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    gone = [f".{target.name}.{ended.pid}.tmp", f".{target.name}.{os.getpid()}.tmp"]
+    gone = [f".{target.name}.{ended.pid}.0.tmp", f".{target.name}.{os.getpid()}.12.tmp"]
     stay = [
-        f".{target.name}.{os.getppid()}.tmp",  # of one that is running
-        f".other.{ended.pid}.tmp",
-        f".{target.name}.words.tmp",
+        f".{target.name}.{os.getppid()}.0.tmp",  # of one that is running
+        f".other.{ended.pid}.0.tmp",
+        f".{target.name}.words.0.tmp",
         target.name,
     ]
     for name in gone + stay:

@@ -299,6 +299,35 @@ def test_a_full_disk(full_disk):
     assert (fs.load_tensors(path)[0]["a"] == 2).all()
 
 
+def test_threads_that_write_one_file_hand_over_whole_ones(tmp_path):
+    path, wrong = tmp_path / "file", []
+    contents = [bytes([65 + i]) * 100_000 for i in range(4)]
+    files.write_atomically(path, contents[0])
+
+    def work(content):
+        try:
+            for _ in range(20):
+                files.write_atomically(path, content)
+                if path.read_bytes() not in contents:
+                    wrong.append("a part of a file")
+        except OSError as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_of_writing_names_the_users_file(tmp_path):
+    path = tmp_path / "nowhere" / "words.json"
+    with raises(FileNotFoundError, "can't be written", "nothing was replaced", repr(str(path))):
+        fs.Vocabulary(["a"]).save(path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_is_written_into_and_stays_one(tmp_path):
     path, got = tmp_path / "pipe", []
