@@ -156,7 +156,8 @@ class Penalties:
 
     def of_coverage(self, covered, lengths):
         """What is added to scores, at most 0; of sources (F, S) with these lengths, or None."""
-        covered = np.clip(covered, np.finfo(np.float64).tiny, 1.0)  # log(0) would end everything
+        # log(0) would end everything; in float32 the least number would be 0
+        covered = np.clip(covered.astype(np.float64), np.finfo(np.float64).tiny, 1.0)
         logs = np.log(covered)
         if lengths is not None:
             logs[np.arange(logs.shape[1]) >= lengths[:, None]] = 0

@@ -142,7 +142,7 @@ class Subwords(Vocabulary):
             )
         except (RuntimeError, OSError, ValueError) as error:
             # without the place in SentencePiece's source, where it says more than that
-            what = re.sub(r"^[A-Z_]+: \S+\(\d+\) \[.*\] (?=\S)", "", str(error))
+            what = re.sub(r"^\w+: \S+\(\d+\) \[.*\] (?=\S)", "", str(error))
             raise ValueError(f"SentencePiece can't train {size} subwords: {what}") from error
         return cls(written.getvalue())
 

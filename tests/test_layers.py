@@ -649,12 +649,14 @@ def test_a_ragged_call_makes_no_copy_of_its_input():
 
 LATER = """
 import sys
-import numpy as np, fastseq as fs
+import numpy as np
+early = "numpy.ma" in sys.modules  # before version 2
+import fastseq as fs
 gru = fs.GRU(3, 4)
 gru([[[1.0, 2.0, 3.0]]], None, [1])
 gru(np.ones((5, 2, 3)), lengths=[5, 2])
 gru.stream().step(np.ones(3))
-assert "numpy.ma" not in sys.modules
+assert early or "numpy.ma" not in sys.modules
 """
 
 
