@@ -18,6 +18,9 @@ def describe(error):
     message = str(error)
     if isinstance(error, OSError) and error.filename and error.filename2 is None:
         message = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, UnicodeEncodeError):
+        message = f"the output's encoding {error.encoding} can't hold all that is to be printed; "
+        message += "set PYTHONUTF8=1 or another locale, or write to a file"
     return " ".join(message.split()) or type(error).__name__
 
 

@@ -12,8 +12,8 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -175,18 +175,22 @@ Seed: TypeAlias = "int | np.random.Generator | None"
 
 def generator(seed):
     """The random generator that a seed stands for."""
+    expected = "seed must be None, a non-negative integer or a np.random.Generator"
+    if isinstance(seed, (bool, np.bool_)):
+        raise TypeError(f"{expected}, got {seed!r}")
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"seed must be None, a non-negative integer or a np.random.Generator, got {seed!r}"
-        ) from error
+        raise type(error)(f"{expected}, got {seed!r}") from error
 
 
 # --- calls --------------------------------------------------------------------------------------
 
 
-def explained(name="", **ways_out):
+_Function = TypeVar("_Function", bound=Callable)
+
+
+def explained(name: str = "", **ways_out: str) -> Callable[[_Function], _Function]:
     """A decorator: a call with other arguments than there are says what there are.
 
     ``name`` is what the function is called by, if not by its own; ``ways_out`` say what to do
@@ -306,7 +310,14 @@ def floats(name, value, dtype, if_integers=""):
         way_out = _to_floats(array.dtype.kind, name, dtype)
         way_out += if_integers if array.dtype.kind in "iu" else ""
         raise TypeError(f"{name} must hold floating-point numbers, got {came}; {way_out}")
-    array = np.asarray(array, dtype, order="C")
+    with np.errstate(over="raise"):
+        try:
+            array = np.asarray(array, dtype, order="C")
+        except FloatingPointError:
+            raise ValueError(
+                f"{name} must fit {dtype}, got numbers beyond {np.finfo(dtype).max:.1e}; scale "
+                "them first, or work in float64"
+            ) from None
     return array if array.flags.aligned else array.copy()
 
 
@@ -457,10 +468,14 @@ def state_dict(value, names, hint=lambda unexpected: "", optional=()):
     ``hint`` gets the unexpected names and may say what is wrong with them.
     """
     if not isinstance(value, Mapping):
-        is_path = isinstance(value, (str, os.PathLike))
-        hint = "; read the file first, as with fs.load_tensors(path)" * is_path
+        way_out = ""
+        if isinstance(value, (str, os.PathLike)):
+            way_out = "; read the file first: arrays, metadata = fs.load_tensors(path)"
+        elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+            way_out = "; the first part of what fs.load_tensors(path) returns are the arrays"
         raise TypeError(
-            f"state_dict must be a mapping from names to arrays, got {type(value).__name__}{hint}"
+            "state_dict must be a mapping from names to arrays, "
+            f"got {type(value).__name__}{way_out}"
         )
     missing = [name for name in names if name not in value]
     unexpected = [name for name in value if name not in names and name not in optional]

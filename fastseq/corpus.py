@@ -93,6 +93,8 @@ class Corpus:
             )
         counts = checks.integers("counts", counts).astype(np.int64)
         checks.shape("counts", counts, (len(keys),), "(number of words,)")
+        if counts.min(initial=0) < 0:
+            raise ValueError(f"counts must not be negative, got {counts.min()}")
         words = ids.size if raw_words is None else checks.not_negative_int("raw_words", raw_words)
         sentences = len(offsets) - 1
         if raw_sentences is not None:

@@ -161,6 +161,8 @@ class Module:
                     f"{name} must be a Module, which layers and models are, "
                     f"got {type(child).__name__}"
                 )
+            if not name:
+                raise ValueError("a child must have a name, got ''")
             if hasattr(type(self), name) or name in _OURS:
                 raise ValueError(
                     f"a child can't be called {name!r}: {type(self).__name__} has an attribute of "

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 
+_explained_call = checks.explained(
+    attn_mask="causal=True lets a query see the keys up to its own place",
+    is_causal="causal=True lets a query see the keys up to its own place",
+    key_padding_mask="key_lengths says how many keys each row has",
+)
+
+
 class MultiheadBackprop(Backprop):
     """The backward pass of one call of ``forward``."""
 
@@ -346,6 +353,7 @@ class MultiheadAttention(Explained, Module):
         sizes = f"{self._embed_dim}, {self._num_heads}"
         return f"MultiheadAttention({sizes}{options}, dtype={self._dtype})"
 
+    @_explained_call
     def __call__(
         self,
         query: ArrayLike,
@@ -391,6 +399,7 @@ class MultiheadAttention(Explained, Module):
         want = self._read_want(need_weights, average_attn_weights)
         return self._attend(query, key, value, key_lengths, causal, want)[:2]
 
+    @_explained_call
     def forward(
         self,
         query: ArrayLike,

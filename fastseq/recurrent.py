@@ -64,11 +64,7 @@ class RecurrentLayer(stack.Stack):
             dtype=dtype,
             seed=seed,
         )
-        if dropout and self.num_layers == 1:
-            checks.warn(
-                f"dropout={dropout} has no effect with num_layers=1: it acts between layers; "
-                "take more layers, or dropout=0"
-            )
+        self._warn_of_idle_dropout()
 
     def _bind(self):
         super()._bind()
@@ -90,6 +86,14 @@ class RecurrentLayer(stack.Stack):
     @dropout.setter
     def dropout(self, value: float) -> None:
         self._dropout = checks.probability("dropout", value)
+        self._warn_of_idle_dropout()
+
+    def _warn_of_idle_dropout(self):
+        if self.dropout and self.num_layers == 1:
+            checks.warn(
+                f"dropout={self.dropout} has no effect with num_layers=1: it acts between layers; "
+                "take more layers, or dropout=0"
+            )
 
     def __call__(
         self,

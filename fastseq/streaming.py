@@ -8,13 +8,14 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
+from fastseq.module import Settled
 from fastseq.stepwise import Stepwise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-class Stream(Stepwise):
+class Stream(Settled, Stepwise):
     """A layer that advances one step a call, and allocates nothing to do so.
 
     Made by ``layer.stream(batch_size)``, with a state of zeros.  The layer's weights, and the

@@ -181,6 +181,8 @@ class VectorTable:
         """
         if isinstance(key_or_keys, (str, int, np.integer)):
             return self.get_vector(key_or_keys)
+        if not isinstance(key_or_keys, Iterable):
+            raise TypeError(f"a key must be a string or a place, or several, got {key_or_keys!r}")
         return self._vectors[[self.get_index(key) for key in key_or_keys]]
 
     def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:

@@ -481,6 +481,9 @@ def _count(sequences, unit):
     """How often each token comes."""
     if isinstance(sequences, str):
         sequences = [sequences]
+    if not isinstance(sequences, Iterable):
+        kind = type(sequences).__name__
+        raise TypeError(f"sequences must be texts, or lists of tokens, got {kind}")
     counts = Counter()
     for i, sequence in enumerate(sequences):
         if isinstance(sequence, str) and unit == "word":

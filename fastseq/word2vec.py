@@ -12,6 +12,7 @@ from fastseq import backend, checks, files, word2vec_states
 from fastseq.checkpoint import load_checkpoint, save_checkpoint
 from fastseq.corpus import Corpus
 from fastseq.keyed_vectors import KeyedVectors
+from fastseq.module import Explained
 from fastseq.word2vec_training import CALLS, Training, new_rows, placed
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MAX_WINDOW = 10_000
 AT_ONCE = 256  # first vectors that are drawn
 
 
-class Word2Vec:
+class Word2Vec(Explained):
     r"""Vectors of words, learned from the words around them (Mikolov et al., 2013).
 
     With sentences the vocabulary is built and the vectors are trained at once; without, call
@@ -137,6 +138,9 @@ class Word2Vec:
     >>> model.wv.doesnt_match(["ann", "bob", "cid", "bread"])
     'bread'
     """
+
+    # arguments of gensim before 4.0
+    _not_here = Explained._not_here | {"size": "it is vector_size", "iter": "it is epochs"}
 
     def __init__(
         self,

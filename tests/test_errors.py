@@ -157,17 +157,69 @@ x_of_3_rows, h_of_3_rows = np.zeros((T, B, I), np.float32), np.zeros((1, B, H), 
         (lambda: fs.GRU(I, H, device="cpu"), TypeError, ["got device", "NumPy's"]),
         (lambda: fs.LSTM(I, H, 1, True), TypeError, ["LSTM takes", "got True"]),
         (lambda: fs.LSTMCell(I, H, 2), TypeError, ["LSTMCell takes", "got 2"]),
-        (lambda: fs.LSTM(I, H).load_state_dict("a.pt"), TypeError, ["str", "load_tensors"]),
+        (lambda: fs.LSTM(I, H).load_state_dict("a.pt"), TypeError, ["str", "arrays, metadata ="]),
+        (lambda: fs.LSTM(I, H).load_state_dict(({}, {})), TypeError, ["tuple", "the first part"]),
         (lambda: fs.LSTM(I, H).to("cpu"), AttributeError, ["no to here", "memory"]),
         (lambda: fs.LSTM(I, H).flatten_parameters(), AttributeError, ["parameters.flat"]),
         (lambda: fs.LSTM(I, H).backward(x_of_3_rows), AttributeError, ["layer.forward"]),
         (lambda: fs.LSTM(I, H).packed().hidden_size, AttributeError, ["ask its layer"]),
         (lambda: fs.LSTM(I, H).packed().colour, AttributeError, ["no colour here"]),
+        (lambda: fs.Word2Vec(size=3), TypeError, ["Word2Vec takes", "vector_size"]),
+        (lambda: fs.Word2Vec(iter=3), TypeError, ["got iter", "epochs"]),
+        (lambda: fs.SequenceTagger(units=3), TypeError, ["SequenceTagger takes", "got units"]),
+        (lambda: attend(attn_mask=None), TypeError, ["got attn_mask", "causal=True"]),
+        (lambda: attend(key_padding_mask=None), TypeError, ["key_lengths"]),
+        (
+            lambda: setattr(fs.GRU(I, H).stream(), "stat", 0),
+            AttributeError,
+            ["no attribute 'stat'"],
+        ),
     ],
 )
 def test_what_is_elsewhere_or_too_large(call, error, parts):
     with raises(error, *parts):
         call()
+
+
+def attend(**options):
+    x = np.zeros((2, 1, 4), np.float32)
+    return fs.MultiheadAttention(4, 2)(x, x, **options)
+
+
+@pytest.mark.parametrize(
+    "call, error, parts",
+    [
+        (lambda: fs.GRU(I, H)(np.full((T, B, I), 1e300)), ValueError, ["x must fit float32", "64"]),
+        (lambda: fs.GRU(I, H, seed=True), TypeError, ["seed", "got True"]),
+        (lambda: fs.Module(**{"": fs.GRU(I, H)}), ValueError, ["child must have a name"]),
+        (lambda: fs.Vocabulary.build(None), TypeError, ["sequences", "NoneType"]),
+        (lambda: fs.KeyedVectors(2)[None], TypeError, ["key", "None"]),
+        (lambda: fs.Corpus([0], [0, 1], ["a"], [-1]), ValueError, ["counts", "-1"]),
+        (
+            lambda: fs.LanguageModel(unit="character", cutoffs=[2]).fit("abcdefgh" * 9),
+            ValueError,
+            ["cutoffs", "softmax='adaptive'", "'full'"],
+        ),
+    ],
+)
+def test_what_is_clearly_a_mistake(call, error, parts):
+    with raises(error, *parts):
+        call()
+
+
+def test_infinities_are_converted_as_they_are():
+    x = np.zeros((T, B, I))
+    x[0] = np.inf
+    np.testing.assert_array_equal(
+        fs.GRU(I, H, seed=0)(x)[0], fs.GRU(I, H, seed=0)(np.float32(x))[0]
+    )
+
+
+def test_dropout_without_effect_warns_when_it_is_set():
+    gru = fs.GRU(I, H)
+    with pytest.warns(UserWarning, match="no effect with num_layers=1"):
+        gru.dropout = 0.5
+    gru.dropout = 0  # says nothing
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_settings_of_training_come_last_and_are_described(case):
     assert "{training}" not in cls.__doc__ and "{run}" not in cls.fit.__doc__
     for name in ("validation", "checkpoint", "callbacks", "keep_interrupted", "progress"):
         assert re.search(rf"^{name} : ", cls.fit.__doc__, re.M), name
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="got 3 as one more without a name"):
         cls(3)
 
 

@@ -127,9 +127,12 @@ cdef inline void multiply_columns(
 ) noexcept nogil:
     """Rows row : last_row times panels first : last, whose first one begins at a column."""
     cdef long item = job.tiles.item
+    cdef const char *bias = NULL
+    if job.bias != NULL:
+        bias = job.bias + column * item
     multiply_store(
         job.tiles, p, first, last, tile, last_row - row, job.x + row * job.x_row,
-        job.x_row, item, NULL if job.bias == NULL else job.bias + column * item,
+        job.x_row, item, bias,
         job.tiles.lanes * item, job.out + row * job.out_row + column * item,
         job.out_row, job.tiles.lanes * item, job.accumulate,
     )

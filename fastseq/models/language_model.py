@@ -145,6 +145,10 @@ class LanguageModel(Estimator):
         if self.tie_weights:
             check_tied(self.embedding_dim, self.hidden_size)
             check_softmax_to_tie(self.softmax)
+        if self.cutoffs is not None and self.softmax != "adaptive":
+            raise ValueError(
+                f"cutoffs are for softmax='adaptive', got softmax={self.softmax!r}; leave them out"
+            )
         if self.embeddings is not None and self.unit == "id":
             raise ValueError("embeddings are for tokens, got unit='id'; leave them out")
 

@@ -28,6 +28,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, dataclass_transform
 
+from fastseq import checks
+
 _DESCRIBED = """optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         How gradients become updates.
     lr : float
@@ -110,6 +112,7 @@ TRAINING = tuple(field.name for field in dataclasses.fields(Training))
 def estimator(cls: type) -> type:
     """Give a class the constructor that its settings call for; those of training come last."""
     cls = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+    cls.__init__ = checks.explained(cls.__name__)(cls.__init__)
     fields = sorted(dataclasses.fields(cls), key=lambda field: field.name in TRAINING)
     self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     settings = [
