@@ -44,13 +44,15 @@ class Settled(Explained):
     Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.
     """
 
-    def __setattr__(self, name, value):
-        if name[:1] != "_" and not hasattr(type(self), name):
-            raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} that can be assigned: its "
-                f"options are arguments of {type(self).__name__}(...), make a new one"
-            )
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # where a __setattr__ would mean that any name is right
+
+        def __setattr__(self, name, value):
+            if name[:1] != "_" and not hasattr(type(self), name):
+                raise AttributeError(
+                    f"{type(self).__name__} has no attribute {name!r} that can be assigned: its "
+                    f"options are arguments of {type(self).__name__}(...), make a new one"
+                )
+            super().__setattr__(name, value)
 
 
 class Elsewhere:
