@@ -308,20 +308,19 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         return
     target = os.path.realpath(path)
     try:
-        with _open_beside(target) as file:
-            try:
+        file = _open_beside(target)
+        try:
+            with file:
                 with contextlib.suppress(FileNotFoundError):
                     os.chmod(file.name, os.stat(target).st_mode & 0o7777)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                file.close()
-                os.replace(file.name, target)
-            except BaseException:
-                file.close()
-                with contextlib.suppress(OSError):
-                    os.unlink(file.name)
-                raise
+            os.replace(file.name, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)
+            raise
     except OSError as error:
         raise OSError(
             error.errno or errno.EIO,

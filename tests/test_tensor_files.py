@@ -322,6 +322,21 @@ def test_threads_that_write_one_file_hand_over_whole_ones(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_buffer_that_cannot_be_emptied_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "file"
+    code = f"""if True:
+        import resource, signal
+        from fastseq import files
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        files.write_atomically({str(path)!r}, bytes(100))
+    """
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert "can't be written" in done.stderr and str(path) in done.stderr
+    assert not os.listdir(tmp_path)
+
+
 def test_an_error_of_writing_names_the_users_file(tmp_path):
     path = tmp_path / "nowhere" / "words.json"
     with raises(FileNotFoundError, "can't be written", "nothing was replaced", repr(str(path))):

@@ -162,7 +162,7 @@ FS_INLINE void FS_NAME(add_tiles)(const int rows, long vectors, char *const *out
     for (long at = 0; at < vectors; at += TILE_VECTORS) {
 #define COLUMNS(n)                                                                                \
     case n:                                                                                       \
-        FS_NAME(add_tile)(rows, n, at, out, errors, row_step, k_step, depth, b);           \
+        FS_NAME(add_tile)(rows, n, at, out, errors, row_step, k_step, depth, b);                  \
         break;
         switch (vectors - at < TILE_VECTORS ? vectors - at : TILE_VECTORS) {
             COLUMNS(1)
