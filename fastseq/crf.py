@@ -152,6 +152,11 @@ class CRF(Explained, Module):
         -------
         tags : ndarray of int64, (T, B) or (T,)
             -1 past a sequence's length.
+
+        Raises
+        ------
+        FloatingPointError
+            If there is NaN among the scores: then no sequence is the most probable one.
         """
         return self._read_chain(emissions, lengths).best_tags()
 
@@ -341,8 +346,13 @@ class _Chain:
                 choices[begin:end] = ways.argmax(axis=1)
                 ahead = ways.max(axis=1)
             previous = np.add(ahead, self._emissions[begin:end], out=highest[begin:end])
-        tags = np.empty(len(highest), np.int64)
-        tags[self._last] = (highest[self._last] + self._end).argmax(axis=1)
+        tags, last = np.empty(len(highest), np.int64), highest[self._last] + self._end
+        if np.isnan(last).any():  # which NaN of any step has become: it has no largest one
+            raise FloatingPointError(
+                "emissions and transitions must be numbers, got NaN: look for it in what gives the "
+                "emissions, and in its inputs"
+            )
+        tags[self._last] = last.argmax(axis=1)
         # backwards by steps: a token's tag says which was best before it
         for later, end in reversed(self._steps()[1:]):
             places = np.arange(later, end)

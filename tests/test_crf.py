@@ -150,6 +150,19 @@ def test_float32_is_float64_rounded():
     assert_close(single.parameters.flat_grad, crf.parameters.flat_grad.astype(np.float32))
 
 
+def test_no_tags_are_best_where_a_score_is_nan():
+    crf, emissions, _ = make([4, 2, 3])
+    emissions[3, 1] = np.nan  # past a length: never read
+    assert (crf.decode(emissions, [4, 2, 3])[:2] >= 0).all()
+    for place in ((0, 1, 2), (1, 1, 0), (3, 0, 1)):
+        wrong = emissions.copy()
+        wrong[place] = np.nan
+        with raises(FloatingPointError, "emissions and transitions must be numbers", "NaN"):
+            crf.decode(wrong, [4, 2, 3])
+    emissions[0, 0] = [-np.inf, 1, 0]
+    assert crf.decode(emissions, [4, 2, 3])[0, 0] > 0  # what is impossible is not wrong
+
+
 def test_nothing_to_tag():
     crf, emissions, tags = make([2, 2])
     loss, backprop = crf.forward(emissions, tags, [0, 0])
