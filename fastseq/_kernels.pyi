@@ -15,6 +15,12 @@ _Weights: TypeAlias = tuple[_Floats, _Floats, _Floats | None, _Floats | None]
 _Nonlinearity: TypeAlias = Literal["tanh", "relu", "sigmoid"]
 _GatedCell: TypeAlias = Literal["lstm", "gru"]  # of decoders with attention
 _Output: TypeAlias = tuple[_Floats, _Floats | None]  # weight, bias
+# keys, values, v, source_offsets, query_weight
+_Attention: TypeAlias = tuple[_Floats, _Floats, _Floats | None, _Offsets, _Floats | None]
+_DecoderStates: TypeAlias = tuple[_Floats, _Floats | None, _Floats | None]  # h0, c0, fed0
+_DecoderResults: TypeAlias = tuple[_Floats, _Floats, _Floats | None]  # attended, alignments, y
+# queries, gates, cells
+_DecoderSaved: TypeAlias = tuple[_Floats | None, _Floats | None, _Floats | None]
 
 def available_isas() -> tuple[str, ...]: ...
 def isa() -> str: ...
@@ -277,60 +283,33 @@ def decoder_forward(
     cell: _GatedCell,
     option: bool | None,
     inputs: _Floats,
-    h0: _Floats,
-    c0: _Floats | None,
-    fed0: _Floats | None,
+    states: _DecoderStates,
     weights: _Weights,
-    keys: _Floats,
-    values: _Floats,
-    v: _Floats | None,
+    attention: _Attention,
     sources: NDArray[np.int64],
-    source_offsets: _Offsets,
-    query_weight: _Floats | None,
     output: _Output | None,
     offsets: _Offsets,
-    attended: _Floats,
-    alignments: _Floats,
-    y: _Floats | None,
-    h_n: _Floats,
-    c_n: _Floats | None,
-    queries: _Floats | None,
-    gates: _Floats | None,
-    cells: _Floats | None,
+    results: _DecoderResults,
+    finals: Sequence[_Floats | None],
+    saved: _DecoderSaved,
 ) -> None: ...
 def decoder_backward(
-    d_attended: _Floats,
-    dy: _Floats | None,
-    d_alignments: _Floats | None,
+    d_results: tuple[_Floats, _Floats | None, _Floats | None],
     cell: _GatedCell,
     option: bool | None,
     inputs: _Floats,
-    h0: _Floats,
-    c0: _Floats | None,
-    fed0: _Floats | None,
+    states: _DecoderStates,
     weights: _Weights,
-    keys: _Floats,
-    values: _Floats,
-    v: _Floats | None,
+    attention: _Attention,
     sources: NDArray[np.int64],
-    source_offsets: _Offsets,
-    query_weight: _Floats | None,
     output: _Output | None,
     offsets: _Offsets,
-    attended: _Floats,
-    alignments: _Floats,
-    y: _Floats | None,
-    queries: _Floats | None,
-    gates: _Floats,
-    cells: _Floats | None,
+    results: _DecoderResults,
+    saved: _DecoderSaved,
     dx: _Floats | None,
-    dh: _Floats,
-    dc: _Floats | None,
-    dfed: _Floats | None,
+    d_states: _DecoderStates,
     d_queries: _Floats | None,
-    d_keys: _Floats,
-    d_values: _Floats,
-    d_v: _Floats | None,
+    d_attention: tuple[_Floats, _Floats, _Floats | None],
     grads: _Weights,
 ) -> None: ...
 
@@ -340,11 +319,7 @@ class DecoderStepper:
         cell: _GatedCell,
         option: bool | None,
         weights: _Weights,
-        keys: _Floats,
-        values: _Floats,
-        v: _Floats | None,
-        source_offsets: _Offsets,
-        query_weight: _Floats | None,
+        attention: _Attention,
         output: _Output,
         feeds: Literal["context", "output"] | None,
     ) -> None: ...

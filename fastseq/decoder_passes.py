@@ -154,9 +154,8 @@ class DecoderPasses(stack.Stack):
 
     def _scan(self, run, finals):
         """Each step is fed what the one before came to: one kernel walks over all of it."""
-        h_n, c_n, fed = self._three(finals)
-        gates, cells = ([None if s is None else s[0] for s in run.saved] + [None])[:2]
-        kernels().decoder_forward(*self._call(run), h_n, c_n, run.queries, gates, cells)
+        *finals, fed = self._three(finals)
+        kernels().decoder_forward(*self._call(run), finals, self._saved(run))
         if fed is None:
             self._find_output(run)
         else:
@@ -164,10 +163,10 @@ class DecoderPasses(stack.Stack):
 
     def _scan_back(self, run, dy, dstates, d_alignments, dx, d_keys, d_values):
         d_attended = run.buffers.get("d_attended", run.attended.shape)
-        dh, dc, dfed = self._three(dstates)
+        d_states, d_fed_outputs = self._three(dstates), None
+        dfed = d_states[2]
         if dfed is None:
             self._output_back(run, dy, d_attended)
-            d_fed_outputs = None
         else:
             d_fed_outputs = dy
             d_attended.fill(0)
@@ -177,23 +176,14 @@ class DecoderPasses(stack.Stack):
         d_queries = None
         if run.queries is not None:
             d_queries = run.buffers.get("d_queries", run.queries.shape)
-        gates, cells = ([s[0] for s in run.saved] + [None])[:2]
         kernels().decoder_backward(
-            d_attended,
-            d_fed_outputs,
-            d_alignments,
+            (d_attended, d_alignments, d_fed_outputs),
             *self._call(run),
-            run.queries,
-            gates,
-            cells,
+            self._saved(run),
             dx,
-            dh,
-            dc,
-            dfed,
+            d_states,
             d_queries,
-            d_keys,
-            d_values,
-            self._own[1].get("weight_score"),
+            (d_keys, d_values, self._own[1].get("weight_score")),
             self._grads[0][0],
         )
         if dfed is not None:
@@ -202,28 +192,28 @@ class DecoderPasses(stack.Stack):
 
     def _call(self, run):
         """The arguments that the two kernels of the scan have in common."""
-        cell, memory, feeds = self._kind.name, run.memory, self._feeds_output
-        h0, c0, fed0 = self._three(run.states)
+        feeds = self._feeds_output
         return (
-            cell,
+            self._kind.name,
             self._only_option(),
             run.x,
-            h0,
-            c0,
-            fed0,
+            self._three(run.states),
             self._weights[0][0],
-            run.keys,
-            memory.values,
-            self._own[0].get("weight_score"),
+            self._attention(run.keys, run.memory, run.query_weight),
             run.packing.order,
-            memory.offsets,
-            run.query_weight,
             self._output() if feeds else None,
             run.packing.offsets,
-            run.attended,
-            run.alignments,
-            run.y if feeds else None,
+            (run.attended, run.alignments, run.y if feeds else None),
         )
+
+    def _attention(self, keys, memory, query_weight):
+        v = self._own[0].get("weight_score")
+        return keys, memory.values, v, memory.offsets, query_weight
+
+    def _saved(self, run):
+        """Queries, gates and cells; None what is not saved."""
+        gates, cells = ([None if s is None else s[0] for s in run.saved] + [None])[:2]
+        return run.queries, gates, cells
 
     def _states_that_asked(self, run):
         h = run.attended[:, self.memory_size :]
@@ -341,11 +331,11 @@ class DecoderPasses(stack.Stack):
             self._kind.name,
             self._only_option(),
             self._weights[0][0],
-            self._keys(memory),
-            memory.values,
-            self._own[0].get("weight_score"),
-            memory.offsets,
-            None if weight is None else np.ascontiguousarray(weight),
+            self._attention(
+                self._keys(memory),
+                memory,
+                None if weight is None else np.ascontiguousarray(weight),
+            ),
             self._output(),
             feeds,
         )

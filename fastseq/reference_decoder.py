@@ -18,21 +18,28 @@ Letters and layouts are those of ``reference.py`` (B rows, N target tokens, pack
 H hidden size; G gates) and ``reference_attention.py`` (M positions, S, A, E), with F the size of
 what is fed: E for contexts, H otherwise.
 
+What belongs together is a tuple:
+
 ==============  ==================  =========================================================
 inputs          (N, I + F)          x in the first I columns; what was fed is written to the others
+states                              (h0, c0, fed0)
 h0, c0          (B, H)              c0 is None for the GRU
 fed0            (B, F) or None      y_{-1}; None: the state before a step asks
 weights                             (weight_ih (G*H, I + F), weight_hh, bias_ih, bias_hh)
-keys ...                            as in ``reference_attention.py``; sources (B,) for each row
+attention                           (keys, values, v, source_offsets, query_weight); but for the
+                                    last as in ``reference_attention.py``
 query_weight    (A, H) or None      W_q; None: the state itself is the query
+sources         (B,)                of each row
 output          (W_o, b_o)          (F, E + H) and (F,) or None; None without fed0
-attended        (N, E + H)          [context_t; h_t], written
-alignments      (N, S)              weights of the attention, written
-y               (N, F)              written; None without fed0
-h_n, c_n        (B, H)              final states
-queries         (N, A)              saved, as gates (N, slots*H) and cells (N, H) are; each may be
-                                    None when no backward pass will follow, and queries are None
-                                    without query_weight
+results                             (attended, alignments, y), written
+attended        (N, E + H)          [context_t; h_t]
+alignments      (N, S)              weights of the attention
+y               (N, F)              None without fed0
+finals          (h_n, c_n)          (B, H), written: final states
+saved                               (queries, gates, cells), written for a backward pass; each may
+                                    be None when none will follow
+queries         (N, A)              None without query_weight
+gates, cells                        (N, slots*H) and (N, H)
 ==============  ==================  =========================================================
 """
 
@@ -142,38 +149,27 @@ def scan_forward(
     cell,
     option,
     inputs,
-    h0,
-    c0,
-    fed0,
+    states,
     weights,
-    keys,
-    values,
-    v,
+    attention,
     sources,
-    source_offsets,
-    query_weight,
     output,
     offsets,
-    attended,
-    alignments,
-    y,
-    h_n,
-    c_n,
-    queries,
-    gates,
-    cells,
+    results,
+    finals,
+    saved,
 ):
     """Run a decoder over whole target sequences, with the cells of a backend's ``kernels``."""
-    size, begins = values.shape[1], offsets.tolist()
-    step = _Cell(cell, option, weights)
-    attention = _Attention(keys, values, v, source_offsets, query_weight)
-    h_n[...] = h0
-    if c0 is not None:
-        c_n[...] = c0
+    step, attention, fed0 = _Cell(cell, option, weights), _Attention(*attention), states[2]
+    (attended, alignments, y), (queries, gates, cells) = results, saved
+    size, begins = attention.values.shape[1], offsets.tolist()
+    for final, initial in zip(finals, states, strict=False):
+        if initial is not None:
+            final[...] = initial
     for t, begin in enumerate(begins[:-1]):
         rows = begins[t + 1] - begin
         now = slice(begin, begin + rows)
-        h, c = h_n[:rows], _part(c_n, slice(rows))
+        h, c = (_part(final, slice(rows)) for final in finals)
         asked = sources[:rows], alignments[now], _part(queries, now)
         if fed0 is None:  # context_t is read, and h_{t-1} asks for it
             context = attention.forward(kernels, h, *asked)
@@ -190,54 +186,40 @@ def scan_forward(
 
 def scan_backward(
     kernels,
-    d_attended,
-    dy,
-    d_alignments,
+    d_results,
     cell,
     option,
     inputs,
-    h0,
-    c0,
-    fed0,
+    states,
     weights,
-    keys,
-    values,
-    v,
+    attention,
     sources,
-    source_offsets,
-    query_weight,
     output,
     offsets,
-    attended,
-    alignments,
-    y,
-    queries,
-    gates,
-    cells,
+    results,
+    saved,
     dx,
-    dh,
-    dc,
-    dfed,
+    d_states,
     d_queries,
-    d_keys,
-    d_values,
-    d_v,
+    d_attention,
     grads,
 ):
     """Gradients of :func:`scan_forward`; no two rows may look at the same source.
 
-    ``d_attended`` and ``dy`` come in as gradients from elsewhere and are overwritten; ``dy``, None
-    without fed0, by the gradient of y's pre-activations, from which and from ``attended`` the
-    caller computes those of the output's weight and bias.  Likewise ``d_queries`` (N, A), None
-    without query_weight, are written for the caller.  ``d_alignments`` may be None.
+    ``d_results`` are (d_attended, d_alignments, dy). The first and the last come in as gradients
+    from elsewhere and are overwritten; ``dy``, None without fed0, by the gradient of y's
+    pre-activations, from which and from ``attended`` the caller computes those of the output's
+    weight and bias.  Likewise ``d_queries`` (N, A), None without query_weight, are written for the
+    caller.  ``d_alignments`` may be None.
 
-    ``dh`` and ``dc`` are as in the other kernels, ``dfed`` (B, F) is written.  ``dx`` (N, I) is
-    written or None; ``d_keys``, ``d_values``, ``d_v`` (None without v), ``grads`` and ``gates``
-    are as elsewhere.
+    Of ``d_states``, (dh, dc, dfed), the first two are as in the other kernels, and dfed (B, F) is
+    written.  ``dx`` (N, I) is written or None; ``d_attention``, (d_keys, d_values, d_v or None),
+    ``grads`` and gates are as elsewhere.
     """
-    size, begins = values.shape[1], offsets.tolist()
-    step = _Cell(cell, option, weights)
-    attention = _Attention(keys, values, v, source_offsets, query_weight)
+    step, attention, (h0, c0, fed0) = _Cell(cell, option, weights), _Attention(*attention), states
+    (attended, alignments, y), (queries, gates, cells) = results, saved
+    (d_attended, d_alignments, dy), (dh, dc, dfed) = d_results, d_states
+    size, begins = attention.values.shape[1], offsets.tolist()
     fed = size if fed0 is None else fed0.shape[1]
     if fed0 is not None:
         dfed[...] = 0
@@ -245,7 +227,7 @@ def scan_backward(
     def attend_back(h, now):
         """To the gradient of the states that asked."""
         asked = sources[: len(h)], alignments[now], _part(queries, now)
-        d_asked = _part(d_queries, now), (d_keys, d_values, d_v)
+        d_asked = _part(d_queries, now), d_attention
         return attention.backward(
             kernels, d_attended[now, :size], _part(d_alignments, now), h, *asked, *d_asked
         )
@@ -255,23 +237,23 @@ def scan_backward(
         now = slice(begins[t], begins[t + 1])
         before = slice(begins[t - 1], begins[t - 1] + rows) if t else None
         if t:
-            states = attended[before, size:], _part(cells, before)
+            previous = attended[before, size:], _part(cells, before)
         else:
-            states = h0[:rows], _part(c0, slice(rows))
+            previous = h0[:rows], _part(c0, slice(rows))
         if fed0 is not None:
             _output_backward(dy[now], y[now], output, d_attended[now])
             d_attended[now, size:] += attend_back(attended[now, size:], now)
-        saved = attended[now, size:], gates[now], _part(cells, now)
-        d_states = dh[:rows], _part(dc, slice(rows))
+        own = attended[now, size:], gates[now], _part(cells, now)
+        d_own = dh[:rows], _part(dc, slice(rows))
         d_inputs = step.backward(
-            kernels, d_attended[now, size:], inputs[now], states, *saved, d_states, grads
+            kernels, d_attended[now, size:], inputs[now], previous, *own, d_own, grads
         )
         if dx is not None:
             dx[now] = d_inputs[:, :-fed]
         if fed0 is None:  # context_t was read, and h_{t-1} asked for it
             d_attended[now, :size] += d_inputs[:, -fed:]
             d_asked = d_attended[before, size:] if t else dh[:rows]
-            d_asked += attend_back(states[0], now)
+            d_asked += attend_back(previous[0], now)
         else:  # y_{t-1} was read
             d_read = dy[before] if t else dfed[:rows]
             d_read += d_inputs[:, -fed:]
@@ -286,7 +268,7 @@ class DecoderStepper:
 
     Parameters
     ----------
-    cell, option, weights, query_weight, keys, values, v, source_offsets
+    cell, option, weights, attention
         As in :func:`scan_forward`.
     output : (W_o, b_o)
         Here of every decoder.
@@ -300,13 +282,10 @@ class DecoderStepper:
 
     _kernels = None  # of the backend
 
-    def __init__(
-        self, cell, option, weights, keys, values, v, source_offsets, query_weight, output, feeds
-    ):
+    def __init__(self, cell, option, weights, attention, output, feeds):
         self.feeds, self.output = feeds, _copies(output)
         self.cell = _Cell(cell, option, _copies(weights))
-        keys, values, v, query_weight = _copies([keys, values, v, query_weight])
-        self.attention = _Attention(keys, values, v, source_offsets, query_weight)
+        self.attention = _Attention(*_copies(attention))
 
     def copy(self):
         """The same, but its calls may run at once with those of this one."""
@@ -336,9 +315,6 @@ class DecoderStepper:
             fed = y = output = None
         fed_size = h.shape[1] if feeds_output else attention.values.shape[1]
         inputs = np.concatenate([x, np.empty((len(x), fed_size), x.dtype)], axis=1)
-        initial = h.copy(), *_copies([c, fed])
-        memory = attention.keys, attention.values, attention.v, sources, attention.source_offsets
-        where = attention.query_weight, output, _step_offsets(len(x))
-        out = attended, alignments, y, h, c, None, None, None
-        head = cell, option, inputs, *initial, weights
-        scan_forward(self._kernels, *head, *memory, *where, *out)
+        head = cell, option, inputs, _copies([h, c, fed]), weights, attention, sources, output
+        results, saved = (attended, alignments, y), (None, None, None)
+        scan_forward(self._kernels, *head, _step_offsets(len(x)), results, (h, c), saved)

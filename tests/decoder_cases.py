@@ -46,13 +46,20 @@ class Case:
     def fed_size(self):
         return self.values.shape[1] if self.fed0 is None else self.fed0.shape[1]
 
-    @property
-    def memory(self):
-        return self.keys, self.values, self.v, self.sources, self.source_offsets
-
-    def head(self, inputs):
-        start = self.cell, self.option, inputs, self.h0, self.c0, self.fed0, self.weights
-        return *start, *self.memory, self.query_weight, self.output, self.offsets
+    def arguments(self, out):
+        """What both kernels take, with what the way forward writes."""
+        return (
+            self.cell,
+            self.option,
+            out["inputs"],
+            (self.h0, self.c0, self.fed0),
+            self.weights,
+            (self.keys, self.values, self.v, self.source_offsets, self.query_weight),
+            self.sources,
+            self.output,
+            self.offsets,
+            tuple(out[name] for name in RESULTS),
+        )
 
 
 def make_case(
@@ -110,7 +117,12 @@ def make_case(
     )
 
 
-OUTPUTS = ("attended", "alignments", "y", "h_n", "c_n")
+RESULTS, FINALS, SAVED = (
+    ("attended", "alignments", "y"),
+    ("h_n", "c_n"),
+    ("queries", "gates", "cells"),
+)
+OUTPUTS = RESULTS + FINALS
 
 
 def forward(kernels, case, *, training=True, longest=None):
@@ -135,9 +147,13 @@ def forward(kernels, case, *, training=True, longest=None):
     out["inputs"][:, :input_size] = case.x
     if training and case.query_weight is not None:
         out["queries"] = unset(tokens, len(case.query_weight))
-    written = [out[name] for name in (*OUTPUTS, "queries", "gates", "cells")]
-    kernels.decoder_forward(*case.head(out["inputs"]), *written)
+    run(kernels, case, out)
     return out
+
+
+def run(kernels, case, out):
+    finals, saved = (tuple(out[name] for name in names) for names in (FINALS, SAVED))
+    kernels.decoder_forward(*case.arguments(out), finals, saved)
 
 
 def output_gradients(out, seed=1):
@@ -161,16 +177,13 @@ def backward(kernels, case, out, heads, *, start=0.0, need_dx=True):
     if case.fed0 is not None:
         grads["fed0"] = np.full_like(case.fed0, np.nan)
     kernels.decoder_backward(
-        heads["attended"],
-        heads.get("y"),
-        heads.get("alignments"),
-        *case.head(out["inputs"]),
-        *(out[name] for name in ("attended", "alignments", "y", "queries")),
-        out["gates"].copy(),
-        out["cells"],
-        *(grads.get(name) for name in ("x", "h0", "c0", "fed0")),
+        (heads["attended"], heads.get("alignments"), heads.get("y")),
+        *case.arguments(out),
+        (out["queries"], out["gates"].copy(), out["cells"]),
+        grads.get("x"),
+        tuple(grads.get(name) for name in ("h0", "c0", "fed0")),
         d_queries,
-        *(grads.get(name) for name in ("keys", "values", "v")),
+        tuple(grads.get(name) for name in ("keys", "values", "v")),
         tuple(grads.get(name) for name in WEIGHT_NAMES),
     )
     if case.output is not None:  # what the kernel leaves to its caller

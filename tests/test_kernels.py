@@ -135,11 +135,7 @@ def test_classes_take_the_contracts_arguments_by_name(kernels):
         cell="gru",
         option=True,
         weights=weights,
-        keys=memory,
-        values=memory,
-        v=None,
-        source_offsets=offsets,
-        query_weight=None,
+        attention=(memory, memory, None, offsets, None),
         output=(np.eye(2, 4), None),
         feeds=None,
     )

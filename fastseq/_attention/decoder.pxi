@@ -150,15 +150,18 @@ cdef class _Decoding:
     cdef Decoder decoder
 
     cdef set_common(
-        self, str cell, option, cnp.ndarray inputs, cnp.ndarray h0, cnp.ndarray c0,
-        cnp.ndarray fed0, weights, cnp.ndarray keys, cnp.ndarray values, cnp.ndarray v,
-        cnp.ndarray sources, cnp.ndarray source_offsets, cnp.ndarray query_weight, output,
-        cnp.ndarray offsets, cnp.ndarray attended, cnp.ndarray alignments, cnp.ndarray y,
+        self, str cell, option, cnp.ndarray inputs, states, weights, attention,
+        cnp.ndarray sources, output, cnp.ndarray offsets, results, saved,
     ):
         cdef Decoder *dec = &self.decoder
         cdef Direction *d = &dec.d
-        cdef cnp.ndarray output_weight, output_bias
-        cdef const fs_tiles *tiles = tiles_of(h0)
+        cdef cnp.ndarray h0, c0, fed0, keys, values, v, source_offsets, query_weight
+        cdef cnp.ndarray output_weight, output_bias, attended, alignments, y
+        cdef const fs_tiles *tiles
+        h0, c0, fed0 = states
+        keys, values, v, source_offsets, query_weight = attention
+        attended, alignments, y = results
+        tiles = tiles_of(h0)
         dec.memory = read_memory(keys, values, v, source_offsets, alignments)
         d.tiles, d.cell, d.rows_only = tiles, describe_decoder(cell, option, tiles), True
         d.T, d.B, d.H = offsets.shape[0] - 1, h0.shape[0], h0.shape[1]
@@ -179,9 +182,12 @@ cdef class _Decoding:
             output_weight, output_bias = output
             dec.output_weight, dec.output_bias = data(output_weight), data(output_bias)
         dec.alignments, dec.y = data(alignments), data(y)
+        self.set_saved(saved)
 
-    cdef set_saved(self, cnp.ndarray queries, cnp.ndarray gates, cnp.ndarray cells):
+    cdef set_saved(self, saved):
         cdef Direction *d = &self.decoder.d
+        cdef cnp.ndarray queries, gates, cells
+        queries, gates, cells = saved
         self.decoder.queries, self.decoder.queries_by_row = data(queries), queries is None
         if gates is not None:
             d.slots, d.slots_row = data(gates), gates.strides[0]
@@ -190,38 +196,37 @@ cdef class _Decoding:
 
 
 def decoder_forward(
-    cell, option, inputs, cnp.ndarray h0, cnp.ndarray c0, fed0, weights, keys, values, v, sources,
-    source_offsets, query_weight, output, offsets, attended, alignments, y, cnp.ndarray h_n,
-    cnp.ndarray c_n, queries, gates, cells,
+    cell, option, inputs, states, weights, attention, sources, output, offsets, results, finals,
+    saved,
 ):
     cdef _Decoding p = _Decoding.__new__(_Decoding)
+    cdef Direction *d = &p.decoder.d
+    cdef cnp.ndarray h_n, c_n
     p.set_common(
-        cell, option, inputs, h0, c0, fed0, weights, keys, values, v, sources, source_offsets,
-        query_weight, output, offsets, attended, alignments, y,
+        cell, option, inputs, states, weights, attention, sources, output, offsets, results, saved
     )
-    p.set_saved(queries, gates, cells)
-    p.decoder.d.h_n, p.decoder.d.c_n = data(h_n), data(c_n)
-    if cells is None and c0 is not None:
-        memcpy(data(c_n), data(c0), c0.nbytes)
+    h_n, c_n = finals
+    d.h_n, d.c_n = data(h_n), data(c_n)
+    if d.cells == NULL and c_n is not None:
+        memcpy(d.c_n, d.c0, c_n.nbytes)
     run_decoder(&p.decoder)
 
 
 def decoder_backward(
-    cnp.ndarray d_attended, cnp.ndarray dy, cnp.ndarray d_alignments, cell, option, inputs, h0, c0,
-    fed0, weights, keys, values, v, sources, source_offsets, query_weight, output, offsets,
-    attended, alignments, y, queries, gates, cells, cnp.ndarray dx, cnp.ndarray dh, cnp.ndarray dc,
-    cnp.ndarray dfed, cnp.ndarray d_queries, cnp.ndarray d_keys, cnp.ndarray d_values,
-    cnp.ndarray d_v, grads,
+    d_results, cell, option, inputs, states, weights, attention, sources, output, offsets, results,
+    saved, cnp.ndarray dx, d_states, cnp.ndarray d_queries, d_attention, grads,
 ):
     cdef _Decoding p = _Decoding.__new__(_Decoding)
     cdef Decoder *dec = &p.decoder
     cdef Direction *d = &dec.d
+    cdef cnp.ndarray d_attended, d_alignments, dy, dh, dc, dfed, d_keys, d_values, d_v
     cdef cnp.ndarray d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
     p.set_common(
-        cell, option, inputs, h0, c0, fed0, weights, keys, values, v, sources, source_offsets,
-        query_weight, output, offsets, attended, alignments, y,
+        cell, option, inputs, states, weights, attention, sources, output, offsets, results, saved
     )
-    p.set_saved(queries, gates, cells)
+    d_attended, d_alignments, dy = d_results
+    dh, dc, dfed = d_states
+    d_keys, d_values, d_v = d_attention
     dec.backward, dec.queries_by_row = True, False
     dec.d_attended, dec.dy, dec.d_alignments = data(d_attended), data(dy), data(d_alignments)
     dec.dfed, dec.d_queries, dec.d_keys = data(dfed), data(d_queries), data(d_keys)

@@ -28,14 +28,16 @@ cdef class DecoderStepper:
     cdef object keep              # the arrays, and what is packed, to which pointers lead
 
     def __init__(
-        self, str cell, option, weights, cnp.ndarray keys, cnp.ndarray values, cnp.ndarray v,
-        cnp.ndarray source_offsets, cnp.ndarray query_weight, output, str feeds,
+        self, str cell, option, weights, attention, output, str feeds,
     ):
         cdef Decoder *dec = &self.decoder
         cdef Direction *d = &dec.d
-        cdef const fs_tiles *tiles = tiles_of(keys)
+        cdef const fs_tiles *tiles
         cdef cnp.ndarray weight_ih, weight_hh, output_weight, output_bias
+        cdef cnp.ndarray keys, values, v, source_offsets, query_weight
         weight_ih, weight_hh, bias_ih, bias_hh = weights
+        keys, values, v, source_offsets, query_weight = attention
+        tiles = tiles_of(keys)
         output_weight, output_bias = output
         # What is packed is a copy; these are read in each step.
         keys, values = keys.copy(), values.copy()
