@@ -5,6 +5,7 @@ N keys, D numbers in a vector, Q queries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -262,6 +263,34 @@ class SimilarKeys(VectorTable):
                 raise KeyError(f"there is no vector for any key of {name}, such as {keys[0]!r}")
             means.append(self.get_mean_vector(keys, pre_normalize=False, post_normalize=True))
         return float(means[0] @ means[1])
+
+    def relative_cosine_similarity(self, wa: str | int, wb: str | int, topn: int = 10) -> float:
+        """The cosine of two keys' vectors over the sum of those of the first and its neighbours.
+
+        Of synonyms it is often above 1 / topn (Leeuwenberg et al., 2016, "A minimally supervised
+        approach for synonym extraction with word embeddings").
+
+        Parameters
+        ----------
+        wa, wb : key
+        topn : int
+            How many neighbours.
+
+        Returns
+        -------
+        similarity : float
+            NaN if the neighbours' cosines sum to 0, as those with a vector of zeros do.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError, ValueError
+            If topn is no positive integer.
+        """
+        neighbours = self.most_similar(wa, topn=checks.positive_int("topn", topn))
+        total = sum(similar for _, similar in neighbours)
+        return self.similarity(wa, wb) / total if total else math.nan
 
     def get_mean_vector(
         self,

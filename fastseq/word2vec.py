@@ -13,6 +13,7 @@ from fastseq.checkpoint import load_checkpoint, save_checkpoint
 from fastseq.corpus import Corpus
 from fastseq.keyed_vectors import KeyedVectors
 from fastseq.module import Explained
+from fastseq.vector_search import best
 from fastseq.word2vec_training import CALLS, Training, new_rows, placed
 
 if TYPE_CHECKING:
@@ -224,6 +225,12 @@ class Word2Vec(Explained):
         self.corpus_count = self.corpus_total_words = self.epochs_trained = 0
         self.stopped: str | None = None
 
+    if not TYPE_CHECKING:  # where it would mean that any name is right
+
+        def __getattr__(self, name):
+            hint = "; the words' vectors have it: model.wv" if hasattr(KeyedVectors, name) else ""
+            raise AttributeError(f"'Word2Vec' object has no attribute {name!r}{hint}")
+
     def __repr__(self):
         return f"<Word2Vec: {len(self.wv):,} words, vectors of {self.vector_size} numbers>"
 
@@ -397,6 +404,70 @@ class Word2Vec(Explained):
         if not self.losses or np.isnan(self.losses[-1]):
             raise ValueError("no loss was computed: train with compute_loss=True")
         return self.losses[-1]
+
+    def predict_output_word(
+        self, context_words_list: Sequence[str | int], topn: int | None = 10
+    ) -> list[tuple[str, float]] | np.ndarray:
+        """The words that are most probable in the middle of others, as negative sampling has it.
+
+        Of the context's vectors the mean (with ``cbow_mean=0`` the sum) x, and of each word the
+        vector y in ``syn1neg``: softmax(x · y).  Words that the model doesn't know are left out.
+
+        Parameters
+        ----------
+        context_words_list : list of str or int
+            Words around the one that is looked for, or their places in the vocabulary.
+        topn : int or None
+            How many words; None gives the probabilities of all.
+
+        Returns
+        -------
+        words : list of (str, float), or ndarray (V,)
+            The most probable first.
+
+        Raises
+        ------
+        KeyError
+            If the model knows none of the words.
+        TypeError, ValueError
+            If there are no words, or the model was trained without negative sampling.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> sentences = [f"{who} eats {what}".split() for who in ("ann", "bob", "cid")
+        ...              for what in ("bread", "cake")] * 50
+        >>> model = fs.Word2Vec(sentences, vector_size=8, sample=0, workers=1, epochs=20)
+        >>> model.predict_output_word(["ann", "bread"], topn=1)[0][0]
+        'eats'
+        """
+        if self.syn1neg is None:
+            raise ValueError(
+                "predict_output_word needs vectors of negative sampling: train a model with "
+                "negative=5"
+            )
+        self._check_vectors()
+        context = self._known_vectors("context_words_list", context_words_list)
+        x = context.mean(axis=0) if self.cbow_mean else context.sum(axis=0)
+        scores = (self.syn1neg @ x).astype(np.float64)
+        probabilities = np.exp(scores - scores.max())
+        probabilities /= probabilities.sum()
+        if topn is None:
+            return probabilities
+        places = best(probabilities, checks.not_negative_int("topn", topn)).tolist()
+        return [(self.wv.index_to_key[i], float(probabilities[i])) for i in places]
+
+    def _known_vectors(self, name, words):
+        """The vectors of those words that have one."""
+        if isinstance(words, str) or not isinstance(words, Iterable):
+            raise TypeError(f"{name} must be a list of words, got {words!r}")
+        words = list(words)
+        known = [self.wv.get_index(word) for word in words if word in self.wv]
+        if not words:
+            raise ValueError(f"{name} must hold at least one word, got none")
+        if not known:
+            raise KeyError(f"there is no vector for any word of {name}, such as {words[0]!r}")
+        return self.wv.vectors[known]
 
     def _corpus_to_train(self, sentences, corpus_file):
         if sentences is None and corpus_file is None:

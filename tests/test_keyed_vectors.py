@@ -331,6 +331,19 @@ def test_mean_vectors(wv):
         wv.n_similarity(["king"], ["none"])
 
 
+def test_similarity_among_neighbours(wv):
+    nearest = sorted((wv.similarity("king", key) for key in KEYS[1:]), reverse=True)
+    for topn in (1, 3):
+        expected = wv.similarity("king", "woman") / sum(nearest[:topn])
+        found = wv.relative_cosine_similarity("king", "woman", topn)
+        assert found == pytest.approx(expected, rel=1e-6)
+    assert math.isnan(wv.relative_cosine_similarity("zero", "king"))
+    with raises(ValueError, "topn"):
+        wv.relative_cosine_similarity("king", "man", 0)
+    with raises(KeyError, "prince"):
+        wv.relative_cosine_similarity("king", "prince")
+
+
 def test_cosmul_by_hand(wv):
     cosines = {key: (1 + wv.similarities(key)) / 2 for key in ("king", "woman", "man")}
     expected = cosines["king"] * cosines["woman"] / (cosines["man"] + 1e-6)
@@ -370,6 +383,9 @@ def test_queries_as_gensim(twins):
     some = ["w1", "w5", "w9", "w20"]
     assert ours.doesnt_match(some) == theirs.doesnt_match(some)
     assert ours.rank("w1", "w2") == theirs.rank("w1", "w2")
+    for topn in (1, 10):
+        found = ours.relative_cosine_similarity("w1", "w2", topn)
+        assert found == pytest.approx(theirs.relative_cosine_similarity("w1", "w2", topn), rel=1e-5)
     assert ours.closer_than("w1", "w2") == theirs.closer_than("w1", "w2")
     assert ours.similarity("w1", "w2") == pytest.approx(theirs.similarity("w1", "w2"), rel=1e-5)
     assert ours.n_similarity(some, ["w2", "no"]) == pytest.approx(

@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import raises
 from word2vec_cases import BACKENDS
 
 import fastseq as fs
@@ -358,6 +359,58 @@ WRONG = [
 def test_wrong_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         make_model(**arguments)
+
+
+@pytest.mark.parametrize("cbow_mean", [0, 1])
+def test_words_in_the_middle_of_others(cbow_mean):
+    model = make_model(make_sentences(150), epochs=15, alpha=0.05, cbow_mean=cbow_mean)
+    place = model.wv.key_to_index["hen"]
+    x = model.wv["dog"] + model.wv["hen"]
+    scores = np.exp(model.syn1neg @ (x / 2 if cbow_mean else x))
+    expected = scores / scores.sum()
+    found = model.predict_output_word(["dog", "unknown", place], topn=None)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    words = model.predict_output_word(("dog", "hen"), topn=5)
+    assert {word for word, _ in words} == set(TOPICS[0])
+    assert [p for _, p in words] == sorted(found, reverse=True)[:5]
+    assert model.predict_output_word(["dog"], topn=0) == []
+
+
+def test_words_in_the_middle_are_gensims():
+    theirs = pytest.importorskip("gensim.models.word2vec").Word2Vec
+    sentences = make_sentences(60)
+    model = theirs(sentences, vector_size=12, min_count=1, workers=1, seed=3)
+    ours = make_model(sentences, epochs=1)
+    places = [model.wv.key_to_index[word] for word in ours.wv.index_to_key]
+    ours.wv.vectors = model.wv.vectors[places]
+    ours.syn1neg = model.syn1neg[places]
+    for words in (["dog", "red"], ["pig"], ["hen", "unknown", "grey"]):
+        expected = model.predict_output_word(words, topn=4)
+        found = ours.predict_output_word(words, topn=4)
+        assert [word for word, _ in found] == [word for word, _ in expected]
+        np.testing.assert_allclose(*([p for _, p in each] for each in (found, expected)), rtol=1e-4)
+
+
+def test_what_words_in_the_middle_need():
+    model = make_model(make_sentences(10), epochs=1)
+    with raises(TypeError, "context_words_list must be a list of words", "'dog'"):
+        model.predict_output_word("dog")
+    with raises(ValueError, "context_words_list must hold at least one word"):
+        model.predict_output_word([])
+    with raises(KeyError, "no vector for any word of context_words_list, such as 'unknown'"):
+        model.predict_output_word(["unknown"])
+    with raises(ValueError, "topn"):
+        model.predict_output_word(["dog"], topn=-1)
+    with raises(ValueError, "negative sampling", "negative=5"):
+        make_model(make_sentences(10), hs=1, negative=0).predict_output_word(["dog"])
+
+
+def test_queries_are_those_of_the_vectors():
+    model = make_model(make_sentences(10), epochs=1)
+    with raises(AttributeError, "no attribute 'most_similar'", "model.wv"):
+        model.most_similar("dog")
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        _ = model.nothing
 
 
 def test_what_is_missing_is_said():
