@@ -451,6 +451,19 @@ def test_where_no_token_was_unknown_nothing_is_copied(fitted):
     assert goes_on.fit(["ab"], ["axx"]).unknown_targets_ == 2
 
 
+def test_an_unknown_token_that_no_target_held_is_not_written():
+    pairs = [(a + b, b + a) for a in "abcd" for b in "abcd"]
+    model = make_seq2seq().fit(pairs)
+    assert model.unknown_targets_ == 0
+    written = model.sample([source for source, _ in pairs], 100, max_length=4, seed=0)
+    assert not any("<unk>" in target for targets in written for target in targets)
+    knows_none = copy.deepcopy(model)
+    model.unknown_targets_ = 1  # as if one had
+    for ensemble in ((), [knows_none]):
+        written = model.sample(["ab"] * 16, 100, max_length=4, seed=0, ensemble=ensemble)
+        assert any("<unk>" in target for targets in written for target in targets)
+
+
 def test_without_attention_there_is_none_to_show():
     model = make_seq2seq(attention=None).fit(*spelled())
     looking = make_seq2seq().fit(*spelled())

@@ -110,7 +110,7 @@ class Seq2Seq(TargetWriter):
         In tokens, among those of ``fit``.
     unknown_targets_ : int, or None
         How many tokens of the targets of ``fit`` were unknown: without any the unknown token is
-        never learned.  None for models from files that lack it.
+        never written.  None for models from files that lack it.
     missing_source_words_, missing_target_words_ : ndarray of object, or None
         The tokens without a vector in ``source_embeddings`` or ``target_embeddings``.
     network_ : Module

@@ -150,8 +150,8 @@ class TargetWriter(Estimator):
         unknown : {"keep", "exclude", "copy"}
             What becomes of the unknown token: it may be written; it must not; or the source
             token that the decoder looked at the most takes its place (Luong et al., 2015), spelled
-            as it came.  To be written it must have been learned: with ``min_count`` from 2 on or a
-            ``vocabulary_size``, by which some tokens of targets are unknown in ``fit``.
+            as it came.  It is never written where no token of a target was unknown in ``fit``:
+            some are with ``min_count`` from 2 on or a ``vocabulary_size``.
         attention : bool
             Whether candidates come with their attention.
         ensemble : list of Seq2Seq
@@ -188,7 +188,7 @@ class TargetWriter(Estimator):
                 no_repeat_ngram=no_repeat_ngram,
                 prefixes=[wanted[row][0] for row in batch.rows],
                 constraints=[wanted[row][1] for row in batch.rows],
-                excluded=self._excluded(unknown),
+                excluded=self._excluded(unknown, models),
                 source_lengths=batch.lengths,
                 attention=attention or unknown == "copy",
             )
@@ -284,7 +284,7 @@ class TargetWriter(Estimator):
                 top_p=top_p,
                 min_length=min_length,
                 no_repeat_ngram=no_repeat_ngram,
-                excluded=self._excluded(unknown),
+                excluded=self._excluded(unknown, models),
                 prefixes=[wanted[row][0] for row in batch.rows],
                 attention=attention or unknown == "copy",
                 seed=rng,
@@ -357,9 +357,11 @@ class TargetWriter(Estimator):
             "(0 lets everything repeat) or max_length, or ask for other phrases",
         )
 
-    def _excluded(self, unknown):
+    def _excluded(self, unknown, models):
         vocabulary = self.target_vocabulary_
-        return [vocabulary.begin_id] + [vocabulary.unknown_id] * (unknown == "exclude")
+        # What no model has learned is as probable as chance made it.
+        never = unknown == "exclude" or all(model.unknown_targets_ == 0 for model in models)
+        return [vocabulary.begin_id] + [vocabulary.unknown_id] * never
 
     def _check_ensemble(self, others):
         """This model and others, whose ids mean the same."""
