@@ -12,6 +12,7 @@ import numpy as np
 from fastseq import backend, checks, files
 from fastseq.corpus_reading import Sentences, TextFile, count_all, kernels, read_all
 from fastseq.corpus_store import Store, default_limit
+from fastseq.module import fixed
 from fastseq.packed_words import PackedWords
 from fastseq.progress import make_reading_bar
 from fastseq.reference_corpus import SENTENCE_END
@@ -72,6 +73,13 @@ class Corpus:
     (8, ['the', 'sat'])
     """
 
+    # They fit together, on which the kernels rely.
+    ids = fixed("ids")
+    offsets = fixed("offsets")
+    counts = fixed("counts")
+    raw_words = fixed("raw_words")
+    raw_sentences = fixed("raw_sentences")
+
     def __init__(
         self,
         ids: ArrayLike,
@@ -102,9 +110,10 @@ class Corpus:
         self._set(ids.astype(np.int32), offsets, keys, counts, words, sentences)
 
     def _set(self, ids, offsets, keys, counts, raw_words, raw_sentences):
-        self.ids, self.offsets = ids, offsets
-        self._keys, self.counts = keys, counts
-        self.raw_words, self.raw_sentences = raw_words, raw_sentences
+        ids.flags.writeable = offsets.flags.writeable = False
+        self._ids, self._offsets = ids, offsets
+        self._keys, self._counts = keys, counts
+        self._raw_words, self._raw_sentences = raw_words, raw_sentences
         return self
 
     @classmethod
@@ -259,7 +268,12 @@ class Corpus:
         return keys
 
     @index_to_key.setter
-    def index_to_key(self, keys: list[str]) -> None:
+    def index_to_key(self, keys: Sequence[str]) -> None:
+        keys = _check_keys("index_to_key", keys)
+        if len(keys) != len(self.counts):
+            raise ValueError(
+                f"index_to_key must have {len(self.counts)} words, as it had, got {len(keys)}"
+            )
         self._keys = keys
 
     def __len__(self) -> int:

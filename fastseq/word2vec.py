@@ -175,28 +175,17 @@ class Word2Vec(Explained):
         folder: str | os.PathLike | None = None,
         progress: bool | None = None,
     ) -> None:
-        self.vector_size = checks.positive_int("vector_size", vector_size)
-        self.window = checks.positive_int("window", window)
-        if window > MAX_WINDOW:
-            raise ValueError(f"window must be at most {MAX_WINDOW:,}, got {window:,}")
-        self.alpha = checks.positive_float("alpha", alpha)
-        self.min_alpha = checks.not_negative("min_alpha", min_alpha)
-        self.sample = checks.not_negative("sample", sample)
-        self.seed = checks.not_negative_int("seed", seed)
-        self.sg, self.hs = _zero_or_one("sg", sg), _zero_or_one("hs", hs)
-        self.cbow_mean = _zero_or_one("cbow_mean", cbow_mean)
-        self.negative = checks.not_negative_int("negative", negative)
-        if not self.hs and not self.negative:
-            raise ValueError(
-                "negative=0 with hs=0 leaves nothing to learn from: give negative=5 for negative "
-                "sampling, or hs=1 for hierarchical softmax"
-            )
-        self.ns_exponent = checks.finite("ns_exponent", ns_exponent)
-        self.epochs = checks.positive_int("epochs", epochs)
-        self.workers = None if workers is None else backend.thread_count("workers", workers)
-        self.shrink_windows = checks.flag("shrink_windows", shrink_windows)
-        self.compute_loss = checks.flag("compute_loss", compute_loss)
-        self.deterministic = checks.flag("deterministic", deterministic)
+        self.vector_size, self.window, self.shrink_windows = vector_size, window, shrink_windows
+        self.alpha, self.min_alpha, self.epochs = alpha, min_alpha, epochs
+        self.sg, self.hs, self.cbow_mean = sg, hs, cbow_mean
+        self.negative, self.ns_exponent, self.sample, self.seed = (
+            negative,
+            ns_exponent,
+            sample,
+            seed,
+        )
+        self.workers, self.deterministic, self.compute_loss = workers, deterministic, compute_loss
+        self._check_settings()
         self.callbacks = _callbacks(callbacks)
         self.checkpoint = None if checkpoint is None else checks.path("checkpoint", checkpoint)
         if checkpoint is not None:
@@ -216,11 +205,24 @@ class Word2Vec(Explained):
             self.train()
             self._corpus = None  # the text is no part of the model
 
+    def _check_settings(self):
+        """Raise unless the kernels can use the settings, which may have been assigned since."""
+        for name, check in CHECKS.items():
+            setattr(self, name, check(name, getattr(self, name)))
+        if self.window > MAX_WINDOW:
+            raise ValueError(f"window must be at most {MAX_WINDOW:,}, got {self.window:,}")
+        if not self.hs and not self.negative:
+            raise ValueError(
+                "negative=0 with hs=0 leaves nothing to learn from: give negative=5 for negative "
+                "sampling, or hs=1 for hierarchical softmax"
+            )
+
     def _know_nothing(self):
         """Set all that is learned from corpora."""
         self.wv = KeyedVectors(self.vector_size)
         self.syn1neg = self.syn1 = self._syn0 = self._counts = self._corpus = None
         self._tables = None  # what follows from the counts, once it is needed
+        self._runs = {}  # calls of train by the epoch they begin with: what tells them apart
         self.losses: list[float] = []
         self.corpus_count = self.corpus_total_words = self.epochs_trained = 0
         self.stopped: str | None = None
@@ -322,7 +324,11 @@ class Word2Vec(Explained):
         self._syn0, self.syn1neg = syn0, syn1neg
         self.syn1 = new_rows(size - 1, self.vector_size) if self.hs else None
         self._counts, self._tables = counts, None
+        others = {name: values for name, values in self.wv.expandos.items() if name != "count"}
         self.wv = KeyedVectors.from_arrays(keys, syn0, counts=counts)
+        if known:
+            self.wv.expandos |= others
+            self.wv._grow_attributes()
 
     # --- training ---------------------------------------------------------------------------
 
@@ -374,13 +380,14 @@ class Word2Vec(Explained):
         """
         if self._syn0 is None:
             raise ValueError("there is no vocabulary to train: call build_vocab first")
+        self._check_settings()
         epochs = self.epochs if epochs is None else checks.positive_int("epochs", epochs)
         alpha = self.alpha if start_alpha is None else checks.positive("start_alpha", start_alpha)
         end = self.min_alpha if end_alpha is None else checks.not_negative("end_alpha", end_alpha)
         loss = self.compute_loss
         if compute_loss is not None:
             loss = checks.flag("compute_loss", compute_loss)
-        called = self.callbacks if callbacks is None else _callbacks(callbacks)
+        called = _callbacks(self.callbacks if callbacks is None else callbacks)
         self._check_vectors()
         corpus = self._corpus_to_train(corpus_iterable, corpus_file)
         self._take_vectors()
@@ -484,6 +491,28 @@ class Word2Vec(Explained):
         return corpus
 
     def _check_vectors(self):
+        """Raise unless there are vectors of the model's words, and of what is predicted."""
+        words, size = self._syn0.shape
+        if self.vector_size != size:
+            raise ValueError(
+                f"vector_size must stay {size}, as the vectors are, got {self.vector_size}: make a "
+                "new model"
+            )
+        for name, setting, fewer in (("syn1neg", "negative", 0), ("syn1", "hs", 1)):
+            matrix, value = getattr(self, name), getattr(self, setting)
+            if (matrix is None) == bool(value):
+                raise ValueError(
+                    f"{setting} must fit {name}, which build_vocab makes, got {setting}={value} "
+                    f"{'without' if matrix is None else 'with'} it: make a new model"
+                )
+            if matrix is not None:
+                if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f":
+                    raise TypeError(f"{name} must be an array of floats, got {type(matrix)}")
+                letters = "(number of words - 1, D)" if fewer else "(number of words, D)"
+                checks.shape(name, matrix, (words - fewer, size), letters)
+        self._check_words()
+
+    def _check_words(self):
         """Raise unless ``wv`` has a vector for each word of the model, and no others."""
         shape, size = self.wv.vectors.shape, len(self._syn0)
         if shape == self._syn0.shape:
@@ -570,6 +599,30 @@ def _zero_or_one(name, value):
     if value not in (0, 1) or isinstance(value, float):
         raise ValueError(f"{name} must be 0 or 1, got {value!r}")
     return int(value)
+
+
+def _workers(name, value):
+    return None if value is None else backend.thread_count(name, value)
+
+
+CHECKS = {
+    "vector_size": checks.positive_int,
+    "window": checks.positive_int,
+    "alpha": checks.positive_float,
+    "min_alpha": checks.not_negative,
+    "sample": checks.not_negative,
+    "seed": checks.not_negative_int,
+    "sg": _zero_or_one,
+    "hs": _zero_or_one,
+    "cbow_mean": _zero_or_one,
+    "negative": checks.not_negative_int,
+    "ns_exponent": checks.finite,
+    "epochs": checks.positive_int,
+    "workers": _workers,
+    "shrink_windows": checks.flag,
+    "compute_loss": checks.flag,
+    "deterministic": checks.flag,
+}
 
 
 def _callbacks(callbacks):

@@ -75,7 +75,7 @@ def save_run(run):
     state = {
         "kind": RUN,
         **state_of(run.model),
-        "run": _description(run),
+        "runs": list(run.model._runs.items()),
         "epoch": run.epoch,
         "chunk": run.chunk,
         "sums": run.sums,
@@ -98,29 +98,51 @@ def load_run(run):
         raise ValueError(f"{path}: expected a checkpoint of Word2Vec, got another state")
     if state["first_epoch"] < run.first_epoch:  # of a call before, which has ended
         return False
-    if state["first_epoch"] > run.first_epoch:  # of a call to come, so this one had ended
-        model.epochs_trained += run.epochs
-        return True
-    ours = {**settings_of(model), **_description(run)}
-    theirs = {**state["settings"], **state["run"]}
-    changed = [name for name in ours if ours[name] != theirs.get(name)]
-    if state["keys"] != model.wv.index_to_key:
-        changed.append("vocabulary")
+    is_later = state["first_epoch"] > run.first_epoch  # of a call to come, so this one had ended
+    changed = _differences(run, state, is_later)
     if changed:
         raise ValueError(
             f"{path}: the checkpoint of another training, it differs in {', '.join(changed)}: "
             "go on with the same corpus and settings, or name another file"
         )
+    if is_later:
+        _take_later(run, state)
+        return True
     load_state(model, state)
     run.epoch, run.chunk = state["epoch"], state["chunk"]
     run.sums = state["sums"].copy()
     return run.epoch >= run.epochs
 
 
-def _description(run):
+def _differences(run, state, is_later):
+    """What a run doesn't have in common with that of a checkpoint, or with one before that."""
+    ours, keys = run.model._runs[run.first_epoch], run.model.wv.index_to_key
+    theirs = dict(state["runs"]).get(run.first_epoch, {})
+    changed = [name for name in ours if ours[name] != theirs.get(name)]
+    # until then the vocabulary may have grown
+    if keys != (state["keys"][: len(keys)] if is_later else state["keys"]):
+        changed.append("vocabulary")
+    return changed
+
+
+def _take_later(run, state):
+    """Vectors from the call to come, which will take the others, too, when it goes on."""
+    model, matrices = run.model, state["matrices"]
+    model._syn0[:] = matrices["syn0"][: len(model._syn0)]
+    if model.syn1neg is not None:
+        model.syn1neg[:] = matrices["syn1neg"][: len(model.syn1neg)]
+    if model.syn1 is not None and model.syn1.shape == matrices["syn1"].shape:
+        model.syn1[:] = matrices["syn1"]  # of a tree that has not been made anew since
+    model.wv.vectors = model._syn0
+    model.epochs_trained += run.epochs
+    model.losses = list(state["losses"][: model.epochs_trained])
+
+
+def description(run):
     """What a run must have in common with the one that wrote a checkpoint."""
     ids = run.corpus.ids
     return {
+        **settings_of(run.model),
         "epochs": run.epochs,
         "alphas": list(run.alphas),
         "ids": len(ids),

@@ -55,8 +55,10 @@ class Training:
     def run(self):
         model = self.model
         model.stopped, interrupt = None, Interrupt()
-        if model.checkpoint is not None and word2vec_states.load_run(self):
-            return
+        if model.checkpoint is not None:
+            model._runs[self.first_epoch] = word2vec_states.description(self)
+            if word2vec_states.load_run(self):
+                return
         tables = tables_of(model)
         _kernels().give_memory_back()
         total = self.corpus.raw_words * self.epochs
@@ -141,6 +143,7 @@ class Training:
         for callback in self.callbacks:
             if method := getattr(callback, name, None):
                 method(self.model)
+                self.model._take_vectors()  # which it may have changed
 
 
 def tables_of(model):

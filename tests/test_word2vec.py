@@ -218,6 +218,14 @@ def test_update_adds_words_and_keeps_vectors():
     assert not np.array_equal(model.wv["wolf"], model.wv["fox"])
 
 
+def test_update_keeps_attributes():
+    model = make_model([["a", "b"]] * 3)
+    model.wv.set_vecattr("b", "rank", 7)
+    model.build_vocab([["b", "c"]], update=True)
+    assert [model.wv.get_vecattr(word, "rank") for word in ("a", "b", "c")] == [0, 7, 0]
+    assert [model.wv.get_vecattr(word, "count") for word in ("a", "b", "c")] == [3, 4, 1]
+
+
 def test_tables_are_those_of_the_words_and_settings():
     """They are kept from call to call, but not when something else is wanted."""
     first, again = make_sentences(50), [["wolf", "fox", "dog", "dog"]] * 9
@@ -413,6 +421,58 @@ def test_queries_are_those_of_the_vectors():
         _ = model.nothing
 
 
+@pytest.mark.parametrize(
+    ("settings", "name", "value", "words"),
+    [
+        ({}, "negative", 0, ["negative=0 with hs=0"]),
+        ({}, "negative", -3, ["negative"]),
+        ({"hs": 1}, "negative", 0, ["negative must fit syn1neg", "negative=0 with it"]),
+        ({}, "hs", 1, ["hs must fit syn1", "hs=1 without it"]),
+        ({}, "window", -5, ["window"]),
+        ({}, "window", 10**9, ["window must be at most 10,000"]),
+        ({}, "epochs", -1, ["epochs"]),
+        ({}, "alpha", math.nan, ["alpha"]),
+        ({}, "workers", -2, ["workers"]),
+        ({}, "vector_size", 9, ["vector_size must stay 12", "got 9"]),
+        ({}, "syn1neg", None, ["negative=5 without it"]),
+        ({}, "syn1neg", np.zeros((2, 2)), ["syn1neg", "(10, 12)", "(2, 2)"]),
+        ({"hs": 1}, "syn1", np.zeros((10, 12), np.float32), ["syn1", "(9, 12)", "(10, 12)"]),
+        ({"hs": 1}, "syn1", [1.0], ["syn1 must be an array of floats"]),
+    ],
+)
+def test_what_is_assigned_is_checked_before_it_is_used(settings, name, value, words):
+    sentences = make_sentences(20)
+    model = make_model(sentences, **settings)
+    before = model.wv.vectors.copy()
+    setattr(model, name, value)
+    with raises((TypeError, ValueError), *words):
+        model.train(sentences)
+    assert (model.wv.vectors == before).all() and model.epochs_trained == 5
+
+
+def test_a_corpus_stays_as_it_was_read():
+    corpus = fs.Corpus.from_sentences(make_sentences(5), min_count=1)
+    for name in ("ids", "offsets", "counts", "raw_words"):
+        with raises(AttributeError, f"{name} can't be changed: make a new Corpus"):
+            setattr(corpus, name, getattr(corpus, name))
+    for array in (corpus.ids, corpus.offsets):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 10**6
+    with raises(ValueError, "index_to_key must have 10 words, as it had, got 1"):
+        corpus.index_to_key = ["a"]
+
+
+def test_vectors_that_a_callback_changes_are_trained_on():
+    class Shortened:
+        def on_epoch_end(self, model):
+            model.wv.unit_normalize_all()
+            assert model.wv.norms == pytest.approx(1)
+
+    model = make_model(make_sentences(20), callbacks=[Shortened()])
+    assert model.wv.norms == pytest.approx(1)
+    assert np.array_equal(model.wv.vectors, model._syn0)
+
+
 def test_what_is_missing_is_said():
     model = make_model()
     for call in (
@@ -506,6 +566,37 @@ def test_calls_of_train_share_a_checkpoint(tmp_path):
     assert np.array_equal(model.wv.vectors, plain.wv.vectors)
     again = train(2, checkpoint=path)
     assert np.array_equal(again.wv.vectors, plain.wv.vectors) and again.epochs_trained == 4
+
+
+def test_a_call_before_that_of_the_checkpoint_leaves_trained_vectors(tmp_path):
+    """Those of the call to come, since its own are gone."""
+    path, texts = tmp_path / "state.safetensors", make_sentences()
+    options = {"hs": 1, "checkpoint": path, "compute_loss": True}
+    whole = make_model(texts, **options)
+    whole.build_vocab([["dog", "fox"]] * 9, update=True)
+    whole.train(epochs=2)
+    first = make_model(texts, **options)
+    assert first.epochs_trained == 5 and first.losses == whole.losses[:5]
+    assert np.array_equal(first.wv.vectors, whole.wv.vectors[:10])
+    assert np.array_equal(first.syn1neg, whole.syn1neg[:10])
+    first.build_vocab([["dog", "fox"]] * 9, update=True)
+    first.train(epochs=2)
+    assert_same(first, whole)
+    assert first.losses == whole.losses
+
+
+@pytest.mark.parametrize("change", [{"sg": 1}, {"epochs": 4}, {"window": 3}, "words", "text"])
+def test_a_call_before_that_of_the_checkpoint_must_be_of_its_training(tmp_path, change):
+    path, texts, options = tmp_path / "state.safetensors", make_sentences(), {}
+    make_model(texts, checkpoint=path).train(texts, epochs=2)
+    if change == "words":
+        texts = [[word + "s" for word in text] for text in texts]
+    elif change == "text":
+        texts = [text[::-1] for text in texts]
+    else:
+        options = change
+    with raises(ValueError, "another training, it differs in"):
+        make_model(texts, checkpoint=path, **options)
 
 
 def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch):
