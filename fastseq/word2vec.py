@@ -238,12 +238,17 @@ class Word2Vec(Explained):
 
     # --- vocabulary -------------------------------------------------------------------------
 
+    @checks.explained(
+        progress_per="progress= of the class shows a bar",
+        keep_raw_vocab="the words that don't stay are not kept",
+    )
     def build_vocab(
         self,
         corpus_iterable: Sentences | None = None,
         corpus_file: str | os.PathLike | None = None,
         *,
         update: bool = False,
+        trim_rule: Callable[[str, int, int], int] | None = None,
     ) -> None:
         """Choose the words from a corpus, and give them their first vectors.
 
@@ -257,6 +262,8 @@ class Word2Vec(Explained):
             Add the words of a further corpus that are new and come often enough.  The vectors
             that are there stay, counts are added up.  A Huffman tree is made anew, and its nodes
             begin at zero again.
+        trim_rule : callable, optional
+            Instead of the class's.
 
         Raises
         ------
@@ -279,6 +286,8 @@ class Word2Vec(Explained):
             self._check_vectors()
             keys = self.wv.index_to_key
         options = {**self._choice, "keys": keys, "update": update}
+        if trim_rule is not None:
+            options["trim_rule"] = trim_rule
         corpus = self._read(corpus_iterable, corpus_file, options)
         counts = corpus.counts.copy()
         if update:
@@ -332,6 +341,11 @@ class Word2Vec(Explained):
 
     # --- training ---------------------------------------------------------------------------
 
+    @checks.explained(
+        report_delay="progress= of the class shows a bar",
+        queue_factor="threads wait for nothing",
+        word_count="a run that was stopped goes on from its checkpoint",
+    )
     def train(
         self,
         corpus_iterable: Sentences | None = None,
