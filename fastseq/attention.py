@@ -70,8 +70,7 @@ class AttentionBackprop(Backprop):
             d_weights = checks.floats("d_weights", d_weights, dtype)
             checks.shape("d_weights", d_weights, weights_shape, "of the weights")
         self._use_up()
-        gradients = self._owner._back(tape, d_context, d_weights)
-        return gradients if input_grad else (None, None)
+        return self._owner._back(tape, d_context, d_weights, input_grad)
 
 
 class Attention(Explained, Module):
@@ -283,7 +282,7 @@ class HiddenAttention(PaddedAttention):
     def _project_memory(self, m):
         return project(m, self._parameters["weight_key"], self._parameters["bias_key"])
 
-    def _finish_back(self, tape, d_context, dq, d_keys, **own):
+    def _finish_back(self, tape, d_context, dq, d_keys, input_grad, **own):
         """Add the projections' gradients, and ``own``; those of the query and of the memory."""
         (query, m, weights), parameters = tape, self._parameters
         with parameters.grads_lock:
@@ -292,6 +291,8 @@ class HiddenAttention(PaddedAttention):
                 grads[name][...] += gradient
             add_projection_gradients(dq, query, grads["weight_query"])
             add_projection_gradients(d_keys, m, grads["weight_key"], grads["bias_key"])
+        if not input_grad:
+            return None, None
         dm = rows_first(weights).swapaxes(1, 2) @ rows_first(d_context)
         dm += project(d_keys, parameters["weight_key"].T)
         return project(dq, parameters["weight_query"].T), rows_first(dm)
@@ -361,7 +362,7 @@ class ContentAttention(Attention):
         tape = query, sources, given, weights
         return context.reshape(steps, rows, size), weights.reshape(steps, rows, positions), tape
 
-    def _back(self, tape, d_context, d_weights):
+    def _back(self, tape, d_context, d_weights, input_grad):
         query, sources, given, weights = tape
         q, keys, values, v, *_ = given
         d_context = d_context.reshape(len(q), values.shape[1])
@@ -374,6 +375,8 @@ class ContentAttention(Attention):
         dq = dq.reshape(*query.shape[:2], q.shape[1])
         with self._parameters.grads_lock:
             self._add_gradients(self._parameters.grads, query, values, dq, d_keys, dv)
+        if not input_grad:
+            return None, None
         d_values += self._through_memory(d_keys)
         return self._through_query(dq), sources.pad(d_values)
 
@@ -557,9 +560,7 @@ class ConcatAttention(ContentAttention):
         for part, dy, x in zip(
             self._parts(grads["weight_concat"]), (dq, d_keys), (query, values), strict=True
         ):
-            d_weight = np.zeros(part.shape, part.dtype)  # the kernel takes whole rows
-            add_projection_gradients(dy, x, d_weight)
-            part += d_weight
+            add_projection_gradients(dy, x, part)
         grads["weight_score"][...] += dv
 
 

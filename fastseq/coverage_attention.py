@@ -130,7 +130,7 @@ class CoverageAttention(HiddenAttention):
         z += coverage[:, :, None] * self._parameters["weight_coverage"]
         return np.tanh(z, out=z)
 
-    def _back(self, tape, d_context, d_weights):
+    def _back(self, tape, d_context, d_weights, input_grad):
         query, m, q, keys, covered, weights = tape
         parameters = self._parameters
         dq, d_keys = np.empty_like(q), np.zeros_like(keys)
@@ -148,7 +148,7 @@ class CoverageAttention(HiddenAttention):
             d_coverage_weight += np.tensordot(covered[t], dz, axes=2)
             later += dz @ parameters["weight_coverage"]
         own = {"weight_score": dv, "weight_coverage": d_coverage_weight}
-        return self._finish_back((query, m, weights), d_context, dq, d_keys, **own)
+        return self._finish_back((query, m, weights), d_context, dq, d_keys, input_grad, **own)
 
 
 class CoverageLoss(Loss):

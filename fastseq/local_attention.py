@@ -184,7 +184,7 @@ class LocalAttention(PaddedAttention):
         share = sigmoid(hidden @ self._parameters["weight_center"])
         return share * lengths[:, None].astype(q.dtype), (hidden, share)
 
-    def _back(self, tape, d_context, d_weights):
+    def _back(self, tape, d_context, d_weights, input_grad):
         q, m, keys, lengths, distance, align, factors, weights, saved = tape
         d_context = rows_first(d_context)
         d = d_context @ m.swapaxes(1, 2)
@@ -193,15 +193,17 @@ class LocalAttention(PaddedAttention):
         d_align = d * factors
         d_scores = align * (d_align - (align * d_align).sum(axis=2, keepdims=True))
         dq, d_keys = d_scores @ keys, d_scores.swapaxes(1, 2) @ q
-        dm = weights.swapaxes(1, 2) @ d_context
         d_center = (d * weights * distance).sum(axis=2) / self._variance
         with self._parameters.grads_lock:
             if self._score == "general":
                 add_projection_gradients(d_keys, m, self._parameters.grads["weight_key"])
-                d_keys = project(d_keys, self._parameters["weight_key"].T)
             if self._position == "predictive":
                 dq += self._center_gradients(d_center, q, lengths, *saved)
-        dm += d_keys
+        if not input_grad:
+            return None, None
+        if self._score == "general":
+            d_keys = project(d_keys, self._parameters["weight_key"].T)
+        dm = weights.swapaxes(1, 2) @ d_context + d_keys
         return rows_first(dq), rows_first(dm)
 
     def _center_gradients(self, d_center, q, lengths, hidden, share):

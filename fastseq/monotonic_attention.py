@@ -190,7 +190,7 @@ class MonotonicAttention(HiddenAttention):
         p[:, np.arange(keys.shape[1]) >= lengths[:, None]] = 0
         return p, (hidden, cosines, direction)
 
-    def _back(self, tape, d_context, d_weights):
+    def _back(self, tape, d_context, d_weights, input_grad):
         query, m, p, reach, weights, (hidden, cosines, direction) = tape
         d = weights_gradient(d_context, d_weights, m)
         d_scores = expect_back(d, p, reach) * p * (1 - p)
@@ -211,6 +211,7 @@ class MonotonicAttention(HiddenAttention):
             d_context,
             dq,
             d_keys,
+            input_grad,
             weight_score=dv,
             scale_score=(d_scores * cosines).sum(),
             bias_score=d_scores.sum(),

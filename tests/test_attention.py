@@ -15,6 +15,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
+from fastseq import attention, local_attention
 
 T, S, B, Q, E = 3, 4, 3, 5, 4
 LENGTHS = [4, 0, 1]
@@ -364,6 +365,28 @@ def test_gradients_without_those_of_weights(kind):
     grads, own = train(d_context, d_weights, input_grad=False)
     assert grads == (None, None)
     assert_identical(own, train(d_context, d_weights)[1])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "dot" not in kind])
+def test_gradients_of_inputs_that_are_not_wanted_are_not_computed(kind, monkeypatch):
+    layer = make(kind)
+    inputs = make_inputs(layer)
+    d_context, _ = output_gradients(*inputs)
+    projections, project = [], attention.project
+
+    def noted(*given):
+        projections.append(given)
+        return project(*given)
+
+    def count(**options):
+        backprop = layer.forward(*inputs, LENGTHS)[2]
+        projections.clear()
+        backprop(d_context, **options)
+        return len(projections)
+
+    monkeypatch.setattr(attention, "project", noted)
+    monkeypatch.setattr(local_attention, "project", noted)
+    assert count(input_grad=False) < count()
 
 
 @all_kinds

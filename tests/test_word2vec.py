@@ -387,9 +387,9 @@ def test_words_in_the_middle_of_others(cbow_mean):
 def test_a_rule_for_one_vocabulary():
     model = make_model(trim_rule=lambda word, count, least: 1 if word == "a" else 0)
     model.build_vocab([["a", "b", "c"]], trim_rule=lambda word, *_: 1 if word == "b" else 0)
-    assert model.wv.index_to_key == ["a", "c"]
+    assert set(model.wv.index_to_key) == {"a", "c"}
     model.build_vocab([["a", "b", "c"]])
-    assert model.wv.index_to_key == ["b", "c"]
+    assert set(model.wv.index_to_key) == {"b", "c"}
     with raises(TypeError, "build_vocab takes", "progress_per", "progress="):
         model.build_vocab([["a"]], progress_per=1000)
     with raises(TypeError, "train takes", "queue_factor"):
