@@ -20,11 +20,10 @@ import numpy as np
 from fastseq import checks
 from fastseq.layers import Linear
 from fastseq.module import Backprop, Explained, Module, fixed
+from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
-
-_quiet = np.errstate(over="ignore", invalid="ignore")  # infinity and NaN show in the loss
 
 
 class LatentBackprop(Backprop):
@@ -374,7 +373,7 @@ class GaussianLatent(Explained, Module):
         tape = noise, posterior, prior, into_posterior, into_prior
         return z, kl, LatentBackprop(self, tape, (z.shape, z.dtype))
 
-    @_quiet
+    @quiet
     def _back(self, tape, dz, dkl):
         noise, posterior, prior, into_posterior, into_prior = tape
         slopes = divergence_slopes(*posterior, *prior)
@@ -421,13 +420,13 @@ class GaussianLatent(Explained, Module):
 # --- means and logarithms of variances ------------------------------------------------------------
 
 
-@_quiet
+@quiet
 def _spread(noise, log_var):
     """Noise with this variance instead of 1."""
     return np.exp(log_var / 2) * noise
 
 
-@_quiet
+@quiet
 def divergence(mean_q, log_var_q, mean_p, log_var_p):
     """KL(q || p) of each pair of Gaussians, in nats."""
     difference = log_var_q - log_var_p
@@ -435,7 +434,7 @@ def divergence(mean_q, log_var_q, mean_p, log_var_p):
     return (np.expm1(difference) - difference + distance) / 2
 
 
-@_quiet
+@quiet
 def shifts(posterior, prior):
     """How far posteriors' means (N, Z) are from those of their priors, in standard deviations.
 
@@ -445,7 +444,7 @@ def shifts(posterior, prior):
     return (mean_q - mean_p) * np.exp(-log_var_p / 2)
 
 
-@_quiet
+@quiet
 def divergence_slopes(mean_q, log_var_q, mean_p, log_var_p):
     """Its derivatives with respect to each of the four."""
     ratio = np.exp(log_var_q - log_var_p)

@@ -18,14 +18,13 @@ from fastseq.elementwise import log_sum_exp
 from fastseq.layers import Linear
 from fastseq.losses import ClassLoss, LossBackprop
 from fastseq.module import Module, fixed
+from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 KL_SCHEDULES = ("constant", "linear", "cyclical")
 ACTIVE = 0.01  # variance over the data from which on a unit counts as active (Burda et al., 2016)
-
-_quiet = np.errstate(over="ignore", invalid="ignore")  # infinity and NaN show in the loss
 
 
 class KLSchedule:
@@ -316,13 +315,13 @@ class BagOfWordsLoss(Module, ClassLoss):
         counted = np.flatnonzero(flat >= 0)
         return x, flat[counted], counted % max(len(x), 1)
 
-    @_quiet
+    @quiet
     def _sum(self, logits, words, rows):
         """The sum of the words' losses, and the logarithm of each row's sum of exponentials."""
         log_sums = log_sum_exp(logits)
         return (log_sums[rows] - logits[rows, words]).sum(), log_sums
 
-    @_quiet
+    @quiet
     def _back(self, scores, h, into, factor, scale):
         (logits, log_sums, words, rows), (into_hidden, into_output) = scores, into
         counts = np.bincount(rows, minlength=len(logits)).astype(logits.dtype)

@@ -52,6 +52,7 @@ import sys
 import numpy as np
 
 from fastseq import reference_decoder
+from fastseq.quiet import quiet
 from fastseq.reference_attention import attention_backward, attention_forward
 from fastseq.reference_dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 
@@ -298,6 +299,7 @@ def _activation_gradient(dy, y, nonlinearity):
 
 
 @over_padded
+@quiet
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     """h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)  (Elman, 1990)."""
     hidden = h0.shape[2]
@@ -311,6 +313,7 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
         _final(out, h0[d], offsets, reverse[d], h_n[d])
 
 
+@quiet
 def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
     """Gradients of :func:`rnn_forward`."""
     hidden = h0.shape[2]
@@ -331,6 +334,7 @@ def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, 
 
 
 @over_padded
+@quiet
 def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells):
     """Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
 
@@ -356,6 +360,7 @@ def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells
         _final(c, c0[d], offsets, reverse[d], c_n[d])
 
 
+@quiet
 def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx, dh, dc, grads):
     """Gradients of :func:`lstm_forward`; ``gates`` turn into the gates' gradients."""
     hidden = h0.shape[2]
@@ -384,6 +389,7 @@ def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx,
 
 
 @over_padded
+@quiet
 def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
     """Gated recurrent unit (Cho et al., 2014).
 
@@ -417,6 +423,7 @@ def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
         _final(out, h0[d], offsets, reverse[d], h_n[d])
 
 
+@quiet
 def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx, dh, grads):
     """Gradients of :func:`gru_forward`.
 
@@ -538,6 +545,7 @@ class Stepper:
 # --- products ------------------------------------------------------------------------------
 
 
+@quiet
 def multiply_rows(x, weight, bias, out, accumulate=False):
     """out (+)= x @ weight.T + bias for x (N, I) and weight (O, I), a view with any strides.
 
@@ -572,6 +580,7 @@ class RowMultiplier:
         multiply_rows(x, self.weight, self.bias, out)
 
 
+@quiet
 def add_linear_gradients(dy, x, d_weight, d_bias):
     """d_weight += dy.T @ x for dy (N, O) and x (N, I); d_bias += dy.sum(axis=0) unless None.
 
@@ -590,6 +599,7 @@ def add_linear_gradients(dy, x, d_weight, d_bias):
 # --- tables of which a batch uses some rows -------------------------------------------------
 
 
+@quiet
 def add_rows(rows, places, out):
     """out[places[n]] += rows[n] for n = 0, 1, ...; rows with a negative place are left out.
 
@@ -638,10 +648,8 @@ def best_continuations(logits, log_probs, offsets, barred, log_sums, known, gain
 # numbers are floats.  ``scale`` multiplies the gradients, ``decay`` is the weight decay that joins
 # them.  Gradients stay as they are, the other arrays change in place.
 
-_quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
 
-
-@_quiet
+@quiet
 def sgd_step(values, grads, buffer, scale, lr, decay, momentum, gain, nesterov):
     """Gradient descent with momentum (Polyak, 1964; Nesterov, 1983) unless ``buffer`` is None."""
     g = scale * grads + decay * values
@@ -651,7 +659,7 @@ def sgd_step(values, grads, buffer, scale, lr, decay, momentum, gain, nesterov):
     values -= lr * g
 
 
-@_quiet
+@quiet
 def adam_step(
     values,
     grads,
@@ -681,7 +689,7 @@ def adam_step(
     values[...] = shrink * values - rate * mean / (root * correction + eps)
 
 
-@_quiet
+@quiet
 def rmsprop_step(values, grads, square, mean, buffer, scale, lr, decay, alpha, momentum, eps):
     """RMSprop (Tieleman & Hinton, 2012), with ``mean`` centered, with ``buffer`` momentum."""
     g = scale * grads + decay * values
@@ -697,7 +705,7 @@ def rmsprop_step(values, grads, square, mean, buffer, scale, lr, decay, alpha, m
     values -= lr * step
 
 
-@_quiet
+@quiet
 def adagrad_step(values, grads, total, scale, rate, decay, eps):
     """Adagrad (Duchi et al., 2011): ``total`` holds the sums of all squares."""
     g = scale * grads + decay * values
@@ -705,13 +713,13 @@ def adagrad_step(values, grads, total, scale, rate, decay, eps):
     values -= rate * g / (np.sqrt(total) + eps)
 
 
-@_quiet
+@quiet
 def average(mean, values, weight):
     """Move ``mean``, which is float64, towards the values."""
     mean += weight * (values - mean)
 
 
-@_quiet
+@quiet
 def squared_norm(x):
     """The sum of squares, in float64 and in one order.
 

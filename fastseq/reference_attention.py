@@ -25,6 +25,8 @@ context         (N, E)           values weighted by them; 0 for an empty source
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 
 def _by_source(sources, source_offsets):
     """For each source in use (its queries in order, the slice of its positions, their number)."""
@@ -38,6 +40,7 @@ def _softmax(scores):
     return exps / exps.sum(axis=1, keepdims=True)
 
 
+@quiet
 def attention_forward(query, keys, values, v, sources, source_offsets, weights, context):
     """weights = softmax of the scores, context = the weighted sum of the values.
 
@@ -56,6 +59,7 @@ def attention_forward(query, keys, values, v, sources, source_offsets, weights, 
         context[rows] = weights[rows, :count] @ values[positions]
 
 
+@quiet
 def attention_backward(
     d_context,
     d_weights,

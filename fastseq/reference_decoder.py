@@ -47,6 +47,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 
 def _step_offsets(rows):
     return np.array([0, rows], np.int64)
@@ -144,6 +146,7 @@ def _output_backward(dy, y, output, d_attended):
     d_attended += dy @ output[0]
 
 
+@quiet
 def scan_forward(
     kernels,
     cell,
@@ -184,6 +187,7 @@ def scan_forward(
             _write_output(attended[now], output, y[now])
 
 
+@quiet
 def scan_backward(
     kernels,
     d_results,

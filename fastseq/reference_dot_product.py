@@ -19,6 +19,8 @@ Keys past a length may hold anything.  Gradients are written, not accumulated.
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 QUERIES_AT_ONCE = 256  # so that memory grows with the length, not with its square
 
 
@@ -40,6 +42,7 @@ def _scores(query, key, begin, causal, scale):
     return scores
 
 
+@quiet
 def scaled_dot_product_forward(query, key, value, key_lengths, causal, scale, out, log_sums):
     """out = softmax(scale * query @ key^T) @ value, and log(sum(exp(...))) of each query.
 
@@ -58,6 +61,7 @@ def scaled_dot_product_forward(query, key, value, key_lengths, causal, scale, ou
         out[row, :, block] = scores @ value[row, :, :keys] / sums
 
 
+@quiet
 def scaled_dot_product_backward(
     d_out, query, key, value, key_lengths, causal, scale, out, log_sums, d_query, d_key, d_value
 ):

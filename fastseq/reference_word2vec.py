@@ -45,6 +45,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 CHUNK = 8192
 
 
@@ -333,6 +335,7 @@ def give_memory_back():
 def make_train_words(functions):
     """``train_words`` with the block functions of a module."""
 
+    @quiet
     def train_words(
         syn0,
         syn1neg,

@@ -6,6 +6,7 @@ them is compiled.
 
 import numpy as np
 
+from fastseq.quiet import quiet
 from fastseq.reference_dot_product import query_blocks
 
 from .compiling import compiled
@@ -51,6 +52,7 @@ def _weigh(scores, begin, causal, scale, log_sums):
                 x[i] *= factor
 
 
+@quiet
 def scaled_dot_product_forward(query, key, value, key_lengths, causal, scale, out, log_sums):
     """out = softmax(scale * query @ key^T) @ value, and log(sum(exp(...))) of each query."""
     for row, keys, block in query_blocks(query, key, key_lengths):
@@ -84,6 +86,7 @@ def _weigh_back(scores, d, begin, causal, scale, highs, lows, deltas):
             )
 
 
+@quiet
 def scaled_dot_product_backward(
     d_out, query, key, value, key_lengths, causal, scale, out, log_sums, d_query, d_key, d_value
 ):

@@ -5,6 +5,8 @@ Saved slots: ``hn, r, z, n``.
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 from ..reference import accumulate_gru_weights, input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import (
@@ -80,6 +82,7 @@ def _scan(saved, weight_hh, new_bias, offsets, reverse, reset_after, y, column, 
 
 
 @over_padded
+@quiet
 def gru_forward(x, h0, weights, offsets, reverse, reset_after, y, h_n, gates):
     """Gated recurrent unit (Cho et al., 2014).
 
@@ -167,6 +170,7 @@ def _scan_back(dy, column, weight_hh, offsets, reverse, reset_after, saved, h_be
             add(dh[row], through_gates[row])
 
 
+@quiet
 def gru_backward(dy, x, h0, weights, offsets, reverse, reset_after, y, gates, dx, dh, grads):
     """Gradients of :func:`gru_forward`.
 

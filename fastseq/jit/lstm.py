@@ -5,6 +5,8 @@ Saved slots: ``i, f, g, o``.
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 from ..reference import accumulate_weights, input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import (
@@ -82,6 +84,7 @@ def _scan_back(dy, column, weight_hh, offsets, reverse, gates, cells, cells_befo
 
 
 @over_padded
+@quiet
 def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells):
     """Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
 
@@ -101,6 +104,7 @@ def lstm_forward(x, h0, c0, weights, offsets, reverse, y, h_n, c_n, gates, cells
         _scan(z, weight_hh, offsets, way, y, d * hidden, h_n[d], c_n[d], kept_cells)
 
 
+@quiet
 def lstm_backward(dy, x, h0, c0, weights, offsets, reverse, y, gates, cells, dx, dh, dc, grads):
     """Gradients of :func:`lstm_forward`; ``gates`` turn into the gates' gradients."""
     hidden = h0.shape[2]

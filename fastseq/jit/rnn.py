@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fastseq.quiet import quiet
+
 from ..reference import NONLINEARITIES, accumulate_weights, input_gradient, over_padded
 from .compiling import compiled
 from .time_steps import project, read_only, sigmoid_of_sum, states_before, tanh_of_sum, time_step
@@ -67,6 +69,7 @@ def _scan_back(dy, y, column, weight_hh, offsets, reverse, activation, dz, dh):
 
 
 @over_padded
+@quiet
 def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
     """h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)  (Elman, 1990)."""
     hidden = h0.shape[2]
@@ -79,6 +82,7 @@ def rnn_forward(x, h0, weights, offsets, reverse, nonlinearity, y, h_n):
         _scan(z, weight_hh, offsets, way, activation, y, d * hidden, h_n[d])
 
 
+@quiet
 def rnn_backward(dy, x, h0, weights, offsets, reverse, nonlinearity, y, dx, dh, grads):
     """Gradients of :func:`rnn_forward`."""
     dgates = np.empty((len(weights), len(x), h0.shape[2]), y.dtype)
