@@ -299,35 +299,66 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     OSError
         If the data can't be written; the old file is as it was.
     """
-    checks.path("path", path)
-    if _is_stream(path):
-        number = _descriptor(path)
-        # a copy of the stream, which goes on where it is: opened anew it would begin at 0
-        with open(path if number is None else os.dup(number), "wb") as file:
-            yield file
-        return
-    target = os.path.realpath(path)
-    try:
-        file = _open_beside(target)
-        try:
-            with file:
+    with replacing_together() as replacing_one, replacing_one(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def replacing_together() -> Iterator[Callable]:
+    """As :func:`replacing`, for files that belong together: all are replaced in the end, or none.
+
+    Yields
+    ------
+    replacing_one : callable
+        To be used as :func:`replacing`, for one file after the other; they take their names when
+        all of them are on the disk.
+    """
+    written = []  # for each file its path, the new content's name, and whose name that takes
+
+    @contextlib.contextmanager
+    def replacing_one(path):
+        checks.path("path", path)
+        if _is_stream(path):
+            number = _descriptor(path)
+            # a copy of the stream, which goes on where it is: opened anew it would begin at 0
+            with open(path if number is None else os.dup(number), "wb") as file:
+                yield file
+            return
+        with _naming(path):
+            target = os.path.realpath(path)
+            with _open_beside(target) as file:
+                written.append((path, file.name, target))
                 with contextlib.suppress(FileNotFoundError):
                     os.chmod(file.name, os.stat(target).st_mode & 0o7777)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(file.name, target)
-        except BaseException:
+
+    try:
+        yield replacing_one
+        for path, name, target in written:
+            with _naming(path):
+                os.replace(name, target)
+    except BaseException:
+        for _, name, _ in written:
             with contextlib.suppress(OSError):
-                os.unlink(file.name)
-            raise
+                os.unlink(name)
+        raise
+    for folder in {os.path.dirname(target) for *_, target in written}:
+        _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Give errors of the disk the name that the user knows."""
+    try:
+        yield
     except OSError as error:
         raise OSError(
             error.errno or errno.EIO,
             f"can't be written: {error.strerror or error}; nothing was replaced",
             str(path),
         ) from error
-    _sync_folder(os.path.dirname(target))
 
 
 def _open_beside(target):

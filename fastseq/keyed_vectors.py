@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checks, vector_evaluation, vector_files, word2vec_files
+from fastseq import checks, files, vector_evaluation, vector_files, word2vec_files
 from fastseq.vector_similarity import SimilarKeys
 from fastseq.vector_table import key_list
 
@@ -212,7 +212,7 @@ class KeyedVectors(SimilarKeys):
             What ends with ``.gz`` or ``.xz`` is compressed.  The file is replaced as a whole or
             not at all.
         fvocab : str or path, optional
-            Another file, for a key and its count in each line.
+            Another file, for a key and its count in each line; both are replaced, or none.
         binary : bool
             Whether numbers are written as float32 in binary, or as decimals that are read back
             without a difference.
@@ -227,25 +227,28 @@ class KeyedVectors(SimilarKeys):
         ------
         ValueError
             If a key is empty or has white space in it, which the format can't hold; or if
-            ``fvocab`` is given and there are no such values.  Nothing is written then.
+            ``fvocab`` is given and is the same file, or there are no such values.  Nothing is
+            written then.
         OSError
             If the file can't be written; the old one is as it was.
         """
         _check_names(fname, fvocab)
         checks.flag("binary", binary)
         checks.flag("write_header", write_header)
-        if fvocab is not None and sort_attr not in self.expandos:
-            raise ValueError(f"fvocab needs the attribute {sort_attr!r}, which the keys don't have")
+        if fvocab is not None:
+            files.check_outputs([("fname", fname), ("fvocab", fvocab)], [])
+            if sort_attr not in self.expandos:
+                raise ValueError(
+                    f"fvocab needs the attribute {sort_attr!r}, which the keys don't have"
+                )
         order = None
         if sort_attr in self.expandos:
             order = np.argsort(-np.asarray(self.expandos[sort_attr]), kind="stable")
         in_order = order is None or bool((order == np.arange(len(order))).all())
         keys = self.index_to_key if in_order else [self.index_to_key[i] for i in order]
         vectors = self._vectors if in_order else self._vectors[order]
-        word2vec_files.write_word2vec(fname, keys, vectors, binary, write_header)
-        if fvocab is not None:
-            values = self.expandos[sort_attr][order]
-            word2vec_files.write_counts(fvocab, keys, values)
+        counts = None if fvocab is None else (fvocab, self.expandos[sort_attr][order])
+        word2vec_files.write_word2vec(fname, keys, vectors, binary, write_header, counts)
 
     @classmethod
     def load_word2vec_format(

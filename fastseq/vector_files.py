@@ -71,9 +71,11 @@ def write_npy(path, keys, vectors, attributes):
         )
     text = Vocabulary(keys, counts=attributes.get("count")).to_json()
     mark = f'{{\n "{MARK}": "{_mark(vectors)}",'
-    with files.replacing(path) as file:
-        np.save(file, np.ascontiguousarray(vectors), allow_pickle=False)
-    files.write_atomically(_beside(path), (mark + text.removeprefix("{")).encode())
+    with files.replacing_together() as replacing:
+        with replacing(path) as file:
+            np.save(file, np.ascontiguousarray(vectors), allow_pickle=False)
+        with replacing(_beside(path)) as file:
+            file.write((mark + text.removeprefix("{")).encode())
 
 
 def _beside(path):

@@ -10,6 +10,7 @@ N words, D numbers in a vector.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import itertools
 import os
 import re
@@ -362,15 +363,18 @@ def read_counts(path, words, encoding, errors):
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write_word2vec(path, words, vectors, binary, header):
-    """Write words and vectors (N, D)."""
+def write_word2vec(path, words, vectors, binary, header, counts=None):
+    """Write words and vectors (N, D), perhaps with a second file: ``counts`` is path and counts."""
     encoded = _encode(words)
-    with _writing(path) as file:
-        if header:
-            file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
-        block = _binary_block if binary else _text_block
-        for i in range(0, len(words), ROWS):
-            file.write(block(encoded[i : i + ROWS], vectors[i : i + ROWS]))
+    with files.replacing_together() as replacing:
+        with _writing(path, replacing) as file:
+            if header:
+                file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
+            block = _binary_block if binary else _text_block
+            for i in range(0, len(words), ROWS):
+                file.write(block(encoded[i : i + ROWS], vectors[i : i + ROWS]))
+        if counts is not None:
+            write_counts(counts[0], words, counts[1], replacing)
 
 
 def _encode(words):
@@ -398,33 +402,28 @@ def _text_block(words, vectors):
     return b"".join([line % (word, *row) for word, row in pairs])
 
 
-def write_counts(path, words, counts):
+def write_counts(path, words, counts, replacing=files.replacing):
     """Write a file with a word and its count in each line."""
-    with _writing(path) as file:
+    with _writing(path, replacing) as file:
         pairs = zip(words, counts.tolist(), strict=True)
         file.write("".join([f"{word} {count}\n" for word, count in pairs]).encode())
 
 
-class _writing:
+@contextlib.contextmanager
+def _writing(path, replacing=files.replacing):
     """A file that is replaced in the end, compressed if its name says so."""
-
-    def __init__(self, path):
-        self._path, self._replacing = path, files.replacing(path)
-
-    def __enter__(self):
-        file, ending = self._replacing.__enter__(), PurePath(self._path).suffix.lower()
-        self._packed = None
+    ending = PurePath(path).suffix.lower()
+    with replacing(path) as file:
         if ending == ".gz":
             import gzip
 
-            self._packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
+            packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
         elif ending == ".xz":
             import lzma
 
-            self._packed = lzma.LZMAFile(file, "wb")
-        return self._packed or file
-
-    def __exit__(self, *error):
-        if self._packed is not None:
-            self._packed.close()
-        return self._replacing.__exit__(*error)
+            packed = lzma.LZMAFile(file, "wb")  # noqa: SIM115
+        else:
+            yield file
+            return
+        with packed:
+            yield packed

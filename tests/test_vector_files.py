@@ -341,6 +341,56 @@ def test_writing_that_fails_leaves_nothing_behind(tmp_path):
         assert not os.listdir(tmp_path)
 
 
+def folder_content(folder):
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "vectors.txt"])
+def test_two_files_are_replaced_together_or_not_at_all(tmp_path, monkeypatch, name):
+    wv, counts = make(), tmp_path / "counts"
+
+    def save(number):
+        wv.vectors = np.full_like(wv.vectors, number)
+        wv.expandos["count"] = np.full(8, number)
+        if name.endswith(".npy"):
+            wv.save(tmp_path / name)
+        else:
+            wv.save_word2vec_format(tmp_path / name, counts)
+
+    save(1)
+    before, rest = folder_content(tmp_path), [2]
+    assert len(before) == 2
+
+    def sync(descriptor):  # the second file's data don't reach the disk
+        rest[0] -= 1
+        if not rest[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", sync)
+        second = (set(before) - {name}).pop()
+        with raises(OSError, "No space left", "nothing was replaced", second):
+            save(2)
+    assert folder_content(tmp_path) == before
+    save(2)
+    assert all(content != before[name] for name, content in folder_content(tmp_path).items())
+
+
+def test_a_file_of_counts_that_cannot_be_written(tmp_path):
+    wv, path = make(), tmp_path / "vectors"
+    wv.save_word2vec_format(path)
+    before = folder_content(tmp_path)
+    wv.expandos["count"] = np.arange(8)
+    (tmp_path / "link").symlink_to(path)
+    for same in (path, f"{tmp_path}/./vectors", tmp_path / "link"):
+        with raises(ValueError, "fvocab must not be the file of fname", "another name"):
+            wv.save_word2vec_format(path, same)
+    (tmp_path / "link").unlink()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        wv.save_word2vec_format(path, tmp_path / "nowhere" / "counts")
+    assert folder_content(tmp_path) == before
+
+
 # --- .npy and safetensors -----------------------------------------------------------------------
 
 
