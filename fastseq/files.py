@@ -16,6 +16,7 @@ from typing import BinaryIO
 from fastseq import checks
 
 STDIN = "-"
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}  # and /dev/fd/N
 
 
@@ -125,7 +126,7 @@ def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...]
         if name == STDIN:
             yield standard_input(), (), lambda: 0  # not ours to close
             return
-        open_compressed, damages = _decompression(name)
+        open_compressed, damages = _compression(name)
         raw = file = stack.enter_context(open(name, "rb"))
         if open_compressed:
             file = stack.enter_context(open_compressed(raw))
@@ -133,13 +134,24 @@ def opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, tuple[type, ...]
         yield file, damages, raw.tell
 
 
-def _decompression(name):
-    """What opens a compressed file, or None; and the exceptions that may come of it."""
-    ending = os.path.splitext(name)[1].lower()
+@contextlib.contextmanager
+def compressing(path: str | os.PathLike, file: BinaryIO) -> Iterator[BinaryIO]:
+    """A file to write to, which is compressed into another one if the path's ending says so."""
+    open_compressed, _ = _compression(path)
+    if open_compressed is None:
+        yield file
+        return
+    with open_compressed(file, "wb") as packed:
+        yield packed
+
+
+def _compression(path):
+    """What opens a compressed file, or None; and the exceptions that may come of reading it."""
+    ending = os.path.splitext(path)[1].lower()
     if ending == ".gz":
         import gzip
 
-        return gzip.open, (EOFError, zlib.error, gzip.BadGzipFile)
+        return _open_gzip, (EOFError, zlib.error, gzip.BadGzipFile)
     if ending == ".bz2":
         import bz2
 
@@ -154,6 +166,13 @@ def _decompression(name):
     return None, ()
 
 
+def _open_gzip(file, mode="rb"):
+    """As ``gzip.open``, with neither name nor time in the file: the same data make the same one."""
+    import gzip
+
+    return gzip.GzipFile("", mode, fileobj=file, mtime=0)
+
+
 def _zstd():
     """Python's own module from 3.14 on, or its twin for older ones."""
     try:
@@ -163,7 +182,7 @@ def _zstd():
             from backports import zstd
         except ImportError as error:
             raise ImportError(
-                "reading .zst files needs backports.zstd: pip install 'fastseq[zstd]'"
+                "reading and writing .zst files needs backports.zstd: pip install 'fastseq[zstd]'"
             ) from error
     return zstd
 

@@ -82,8 +82,8 @@ class KeyedVectors(SimilarKeys):
         Parameters
         ----------
         analogies : str or path
-            Lines of four words, in sections that begin with a line ``: name``; ``.gz`` and
-            ``.xz`` are decompressed.
+            Lines of four words, in sections that begin with a line ``: name``; what ends with
+            ``.gz``, ``.bz2``, ``.xz`` or ``.zst`` is decompressed.
         restrict_vocab : int or None
             Only the first keys are known.
         case_insensitive : bool
@@ -209,8 +209,8 @@ class KeyedVectors(SimilarKeys):
         Parameters
         ----------
         fname : str or path
-            What ends with ``.gz`` or ``.xz`` is compressed.  The file is replaced as a whole or
-            not at all.
+            What ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst`` (with the extra ``zstd``) is
+            compressed.  The file is replaced as a whole or not at all.
         fvocab : str or path, optional
             Another file, for a key and its count in each line; both are replaced, or none.
         binary : bool
@@ -231,6 +231,8 @@ class KeyedVectors(SimilarKeys):
             written then.
         OSError
             If the file can't be written; the old one is as it was.
+        ImportError
+            If zstd is missing for ``.zst``.
         """
         _check_names(fname, fvocab)
         checks.flag("binary", binary)
@@ -267,7 +269,7 @@ class KeyedVectors(SimilarKeys):
         Parameters
         ----------
         fname : str or path
-            What ends with ``.gz`` or ``.xz`` is decompressed.
+            What ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst`` is decompressed.
         fvocab : str or path, optional
             A file with a key and its count in each line.
         binary : bool
@@ -318,8 +320,8 @@ class KeyedVectors(SimilarKeys):
             The vectors, for :meth:`load` with ``mmap``; keys and counts lie beside them in a
             file that ends with ``.json``.
         ``.bin``, ``.txt``, ``.vec``
-            word2vec's binary and text format, also with ``.gz`` or ``.xz`` behind; see
-            :meth:`save_word2vec_format`.
+            word2vec's binary and text format, also with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``
+            behind; see :meth:`save_word2vec_format`.
 
         Raises
         ------
@@ -328,7 +330,7 @@ class KeyedVectors(SimilarKeys):
         OSError
             If the file can't be written; the old one is as it was.
         ImportError
-            If safetensors is missing.
+            If safetensors is missing, or zstd for ``.zst``.
         """
         form = vector_files.format_of(path)
         if form == "safetensors":

@@ -20,7 +20,6 @@ ENDINGS = {
     ".txt": "text",
     ".vec": "text",
 }
-COMPRESSED = (".gz", ".xz")
 KIND = "vectors"  # in safetensors files
 MARK = "vectors"  # in files of keys
 MARKED = 1000  # vectors
@@ -30,13 +29,13 @@ def format_of(path):
     """The format that a file's ending says."""
     path = PurePath(checks.path("path", path))
     ending = path.suffix.lower()
-    if ending in COMPRESSED:
+    if ending in files.COMPRESSED:
         ending = PurePath(path.stem).suffix.lower()
     form = ENDINGS.get(ending)
-    if form is None or (path.suffix.lower() in COMPRESSED and form not in ("binary", "text")):
+    if form is None or (path.suffix.lower() in files.COMPRESSED and form not in ("binary", "text")):
         raise ValueError(
-            f"{path}: expected a name that ends with {', '.join(ENDINGS)}, perhaps with .gz or .xz "
-            "behind the last three; files of pickles are not read"
+            f"{path}: expected a name that ends with {', '.join(ENDINGS)}, perhaps with one of "
+            f"{', '.join(files.COMPRESSED)} behind the last three; files of pickles are not read"
         )
     return form
 

@@ -15,7 +15,6 @@ import itertools
 import os
 import re
 import warnings
-from pathlib import PurePath
 
 import numpy as np
 
@@ -412,18 +411,5 @@ def write_counts(path, words, counts, replacing=files.replacing):
 @contextlib.contextmanager
 def _writing(path, replacing=files.replacing):
     """A file that is replaced in the end, compressed if its name says so."""
-    ending = PurePath(path).suffix.lower()
-    with replacing(path) as file:
-        if ending == ".gz":
-            import gzip
-
-            packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
-        elif ending == ".xz":
-            import lzma
-
-            packed = lzma.LZMAFile(file, "wb")  # noqa: SIM115
-        else:
-            yield file
-            return
-        with packed:
-            yield packed
+    with replacing(path) as file, files.compressing(path, file) as packed:
+        yield packed

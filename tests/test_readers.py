@@ -120,7 +120,7 @@ def test_damaged_compressed_files(write, suffix, compress):
 def test_missing_zstd_is_named(write, monkeypatch):
     for name in ("compression", "compression.zstd", "backports", "backports.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
-    with raises(ImportError, "reading .zst files needs backports.zstd", "fastseq[zstd]"):
+    with raises(ImportError, "writing .zst files needs backports.zstd", "fastseq[zstd]"):
         fs.read_text(write(b"", "a.zst"))
 
 

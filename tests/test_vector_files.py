@@ -20,6 +20,14 @@ WORDS = ["the", "größe", "日本", "a\u00a0b", "x\u2028y", "0.5", "'", "</s>"]
 EXTREMES = [0.1, -0.0, 1e-45, 3.4028235e38, 1.17549435e-38, 123456.79, 1 / 3]
 
 
+MAGIC = {  # how compressed files begin
+    ".gz": b"\x1f\x8b",
+    ".bz2": b"BZh",
+    ".xz": b"\xfd7zXZ",
+    ".zst": b"\x28\xb5\x2f\xfd",
+}
+
+
 def make(count=8, size=7, dtype=np.float32, seed=0):
     rng = np.random.default_rng(seed)
     words = [*WORDS, *(f"w{i}" for i in range(count - len(WORDS)))][:count]
@@ -325,13 +333,41 @@ except OSError as error:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 50_000  # of this process
 
 
+@pytest.mark.parametrize("form", ["bin", "txt"])
+@pytest.mark.parametrize(("ending", "start"), MAGIC.items())
+def test_compressed_files_are_what_their_names_say(tmp_path, ending, start, form):
+    if ending == ".zst" and sys.version_info < (3, 14):
+        pytest.importorskip("backports.zstd")
+    wv = make(20)
+    wv.expandos["count"] = np.arange(20, 0, -1)
+    path, counts = tmp_path / f"vectors.{form}{ending}", tmp_path / f"counts{ending.upper()}"
+    for _ in range(2):
+        wv.save(path)
+        assert_same(KeyedVectors.load(path), wv)
+        wv.save_word2vec_format(path, counts, binary=form == "bin")
+        again = KeyedVectors.load_word2vec_format(path, counts, binary=form == "bin")
+        assert_same(again, wv)
+        assert again.expandos["count"].tolist() == wv.expandos["count"].tolist()
+        assert path.read_bytes().startswith(start) and counts.read_bytes().startswith(start)
+
+
+def test_missing_zstd_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "vectors.txt.zst"
+    path.write_bytes(b"old")
+    for name in ("compression", "compression.zstd", "backports", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with raises(ImportError, "writing .zst files needs backports.zstd", "fastseq[zstd]"):
+        make().save(path)
+    assert folder_content(tmp_path) == {path.name: b"old"}
+
+
 def test_writing_that_fails_leaves_nothing_behind(tmp_path):
     path = tmp_path / "file"
     with pytest.raises(ZeroDivisionError), files.replacing(path) as file:
         file.write(b"half")
         1 / 0  # noqa: B018
     assert not os.listdir(tmp_path)
-    for ending in ("gz", "xz"):
+    for ending in ("gz", "bz2", "xz"):
         with (
             pytest.raises(ZeroDivisionError),
             word2vec_files._writing(tmp_path / f"file.{ending}") as file,
