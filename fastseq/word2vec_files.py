@@ -24,6 +24,7 @@ CHUNK = 1 << 23  # bytes that are read at a time
 ROWS = 4096  # vectors that are written at a time
 LONGEST_WORD = 1 << 16  # bytes; what seems to be longer is something else
 BEGINNING = 1 << 16  # bytes that tell the formats apart
+SAMPLE = 100  # lines that show how many numbers a vector has
 
 _WHITE = re.compile(r"[ \t-\r]")  # what separates words for those who read the formats
 _NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f]")  # numbers in binary have such bytes, texts don't
@@ -224,7 +225,9 @@ def _read_text(source, limit):
     wanted = min((n for n in (limit, source.count) if n is not None), default=None)
     words, rows = [], _Rows(source, wanted)
     blocks = _blocks_of_lines(source)
-    for lines in blocks:
+    for block, lines in enumerate(blocks):
+        if block == 0:
+            _check_columns(source, lines)
         while lines and len(words) != wanted:
             most = len(lines) if wanted is None else wanted - len(words)
             new, numbers = _parse(source, lines[:most])
@@ -240,6 +243,37 @@ def _read_text(source, limit):
     if source.size is None:
         raise ValueError(f"{source.name}: expected vectors, got none")
     return words, rows.joined(source.size)
+
+
+def _check_columns(source, lines):
+    """Raise if most of the first lines have more numbers than the file's first line says.
+
+    What is too much would be taken for the ends of words.  Single words may well end in a number,
+    as ``route 66`` does.
+    """
+    rows = [(i, line.split()) for i, line in enumerate(lines[:SAMPLE], source.line + 1)]
+    rows = [(i, fields) for i, fields in rows if fields]
+    size, way_out = source.size, "write the right number there"
+    if size is None and rows:  # the first line is a vector already, or should be one
+        (_, first), *rows = rows
+        size, way_out = len(first) - 1, "repair it"
+        if len(first) == 2 and all(field.isdigit() for field in first):
+            way_out = "leave out no_header=True if it says how many words and numbers there are"
+    counts = [(i, _count_numbers(fields)) for i, fields in rows]
+    wrong = [(i, count) for i, count in counts if count > size]
+    if 2 * len(wrong) > len(counts):
+        number, count = wrong[0]
+        raise source.wrong(
+            f"expected numbers as the file's first line has it, {size} in each line, got {count}, "
+            f"and most of the lines have too many; {way_out}",
+            number,
+        )
+
+
+def _count_numbers(fields):
+    """How many numbers come after a word, 0 if there is something else among them."""
+    numbers = _numbers(b" ".join(fields[1:]))
+    return 0 if numbers is None else numbers.size
 
 
 def _blocks_of_lines(source):

@@ -257,6 +257,32 @@ def test_damaged_text(tmp_path, content, parts, small_chunks):
         KeyedVectors.load(path)
 
 
+@pytest.mark.parametrize(
+    ("header", "content", "parts"),
+    [
+        (True, b"2 1\na 1 2\nb 3 4\n", ["line 2", "1 in each line, got 2", "right number"]),
+        (True, b"3 2\n\nroute 66 1 2\nab c 2 3\nb 4 5\n", None),
+        (True, b"3 2\n. . . 1 2\nat a 1 2\nc d 4 5\n", None),
+        (True, b"3 2\n1 2 3 4\nb 3 4\n\n5 6 7 8\n", ["line 2", "2 in each line, got 3"]),
+        (False, b"2 2\na 1 2\nb 3 4\n", ["line 2", "1 in each line, got 2", "leave out no_header"]),
+        (False, b"9 2\na 1 2\n", ["line 2", "leave out no_header"]),
+        (False, b"a 1\n\nb 3 4\nc 5 6\n", ["line 3", "1 in each line, got 2", "repair it"]),
+        (False, b"2 2\n3 4\n5 6\n", None),
+        (False, b"2 2\n", None),
+    ],
+)
+def test_lines_with_more_numbers_than_the_first_one_says(tmp_path, header, content, parts):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(content)
+    if parts is None:
+        wv = KeyedVectors.load_word2vec_format(path, no_header=not header)
+        assert len(wv) == len(content.split(b"\n")) - content.count(b"\n\n") - 1 - header
+        return
+    for limit in (None, 1):
+        with raises(ValueError, "vectors.txt, ", *parts):
+            KeyedVectors.load_word2vec_format(path, no_header=not header, limit=limit)
+
+
 def test_damaged_binaries(tmp_path):
     path, wv = tmp_path / "vectors.bin", make(12)
     wv.save(path)
