@@ -202,7 +202,7 @@ class KeyedVectors(SimilarKeys):
         binary: bool = False,
         *,
         write_header: bool = True,
-        sort_attr: str = "count",
+        sort_attr: str | None = "count",
     ) -> None:
         """Write a file as word2vec.c does, which it, gensim and many others read.
 
@@ -219,7 +219,7 @@ class KeyedVectors(SimilarKeys):
         write_header : bool
             Whether the first line says how many keys and numbers there are; GloVe's files have
             none.
-        sort_attr : str
+        sort_attr : str or None
             Keys are written by falling values of this attribute if they have it, and otherwise
             in their order.
 
@@ -245,7 +245,7 @@ class KeyedVectors(SimilarKeys):
                 )
         order = None
         if sort_attr in self.expandos:
-            order = np.argsort(-np.asarray(self.expandos[sort_attr]), kind="stable")
+            order = _falling(sort_attr, np.asarray(self.expandos[sort_attr]))
         in_order = order is None or bool((order == np.arange(len(order))).all())
         keys = self.index_to_key if in_order else [self.index_to_key[i] for i in order]
         vectors = self._vectors if in_order else self._vectors[order]
@@ -393,3 +393,14 @@ def _check_names(fname, fvocab):
     checks.path("fname", fname)
     if fvocab is not None:
         checks.path("fvocab", fvocab)
+
+
+def _falling(name, values):
+    """The places of values by falling value, equal ones in their order."""
+    try:  # of whole numbers the complement, since 0 - x isn't the opposite where there is no sign
+        return np.argsort(~values if values.dtype.kind in "bui" else -values, kind="stable")
+    except TypeError as error:
+        raise TypeError(
+            f"the attribute {name!r}, by which keys are sorted, must hold numbers, got dtype "
+            f"{values.dtype}; with sort_attr=None they keep their order"
+        ) from error

@@ -186,6 +186,24 @@ def test_counts_go_along(tmp_path, gensim):
         KeyedVectors.load_word2vec_format(path, counts)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint64, np.int8, np.int64, float, object])
+def test_keys_are_written_by_falling_counts(tmp_path, dtype):
+    wv, path = make(5), tmp_path / "vectors.txt"
+    wv.expandos["count"] = np.array([0, 5, 3, 9, 0]).astype(dtype)
+    wv.save(path)
+    order = [1, 2, 3, 0, 4] if dtype is bool else [3, 1, 2, 0, 4]
+    assert KeyedVectors.load(path).index_to_key == [wv.index_to_key[i] for i in order]
+
+
+def test_keys_cannot_be_sorted_by_texts(tmp_path):
+    wv, path = make(5), tmp_path / "vectors.txt"
+    wv.expandos["pos"] = np.array([*"abcde"], object)
+    with raises(TypeError, "'pos'", "must hold numbers", "object", "sort_attr=None"):
+        wv.save_word2vec_format(path, sort_attr="pos")
+    wv.save_word2vec_format(path, sort_attr=None)
+    assert KeyedVectors.load(path).index_to_key == wv.index_to_key
+
+
 def test_bytes_that_are_no_utf8(tmp_path):
     for binary in (False, True):
         path = tmp_path / "vectors"
