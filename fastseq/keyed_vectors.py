@@ -226,9 +226,9 @@ class KeyedVectors(SimilarKeys):
         Raises
         ------
         ValueError
-            If a key is empty or has white space in it, which the format can't hold; or if
-            ``fvocab`` is given and is the same file, or there are no such values.  Nothing is
-            written then.
+            If a key is empty or has white space in it, or a number is too large for float32 in
+            binary, which the format can't hold; or if ``fvocab`` is given and is the same file,
+            or there are no such values.  Nothing is written then.
         OSError
             If the file can't be written; the old one is as it was.
         ImportError
@@ -343,6 +343,9 @@ class KeyedVectors(SimilarKeys):
     @classmethod
     def load(cls, path: str | os.PathLike, mmap: str | None = None) -> KeyedVectors:
         """The vectors in a file, whose ending says what it is; see :meth:`save`.
+
+        Those of word2vec's formats are float32; :meth:`load_word2vec_format` with ``datatype``
+        reads float64 from a text as it was saved.
 
         Parameters
         ----------

@@ -421,7 +421,15 @@ def _encode(words):
 
 
 def _binary_block(words, vectors):
-    data = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes())
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(vectors, "<f4")
+    lost = np.argwhere(np.isinf(single) & np.isfinite(vectors))
+    if lost.size:
+        raise ValueError(
+            f"the binary format has float32 and can't hold {vectors[tuple(lost[0])]} in the vector "
+            f"of {words[lost[0, 0]].decode()!r}: save a text, .npy or .safetensors file"
+        )
+    data = memoryview(single.tobytes())
     width, parts = 4 * vectors.shape[1], []
     for i, word in enumerate(words):
         parts += (word, b" ", data[i * width : (i + 1) * width], b"\n")

@@ -115,6 +115,18 @@ def test_float64(tmp_path):
     np.testing.assert_array_equal(single.vectors, wv.vectors.astype(np.float32))
 
 
+def test_numbers_that_are_too_large_for_float32(tmp_path):
+    wv, path = make(dtype=np.float64), tmp_path / "vectors.bin"
+    wv["a\u00a0b"] = np.array([1, np.inf, 2, 3, -1e300, 5, 6])
+    path.write_text("old")
+    with raises(ValueError, "can't hold -1e+300", repr("a\u00a0b"), ".safetensors"):
+        wv.save(path)
+    assert path.read_text() == "old"
+    wv["a\u00a0b"] = np.full(7, np.inf)
+    wv.save(path)
+    assert np.isinf(KeyedVectors.load(path)["a\u00a0b"]).all()
+
+
 def test_files_as_word2vec_c_writes_them(tmp_path):
     numbers = np.float32([0.5, -2, 1 / 3])
     text = b"2 3\n</s> 0.500000 -2.000000 0.333333 \nfox 1.000000 2.000000 3.000000 \n"
