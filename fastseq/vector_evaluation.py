@@ -96,7 +96,10 @@ def analogies(known, path, count_unknown):
 
 
 def solve(known, places):
-    """For words a, b, c (Q, 3) the word that is to c as b is to a, (Q,); all by place."""
+    """For words a, b, c (Q, 3) the word that is to c as b is to a, (Q,); all by place.
+
+    Where no word but the three is known it is -1.
+    """
     answers = np.empty(len(places), np.int64)
     a, b, c = (known.units(places[:, i]) for i in range(3))
     queries = b - a + c
@@ -104,7 +107,9 @@ def solve(known, places):
         for row, given in zip(scores, places[first:].tolist(), strict=False):
             for place in given:
                 row[known.alike(place)] = -np.inf
-        answers[first : first + len(scores)] = known.first[scores.argmax(axis=1)]
+        none = scores.max(axis=1) == -np.inf
+        best = known.first[scores.argmax(axis=1)]
+        answers[first : first + len(scores)] = np.where(none, -1, best)
     return answers
 
 
@@ -165,7 +170,7 @@ def _judgments(path, delimiter):
         fields = line.split(delimiter)
         try:
             first, second, value = fields
-            yield (first, second), float(value)
+            yield (first, second), checks.finite("judgment", float(value))
         except ValueError:
             raise files.located(
                 path,

@@ -432,6 +432,13 @@ def test_analogies_by_hand(wv, tmp_path):
     assert wv.evaluate_word_analogies(path, restrict_vocab=2)[0] == 0.0
 
 
+def test_an_analogy_that_no_other_word_can_answer_is_not_solved(tmp_path):
+    path, three = tmp_path / "analogies.txt", fs.KeyedVectors.from_arrays([*"abc"], np.eye(3))
+    path.write_text(": x\na b c a\n")
+    score, (section, _) = three.evaluate_word_analogies(path)
+    assert score == 0.0 and section["incorrect"] == [("A", "B", "C", "A")]
+
+
 @pytest.mark.parametrize("options", [{}, {"case_insensitive": False}, {"dummy4unknown": True}])
 @pytest.mark.parametrize("restrict", [300_000, 200])
 def test_analogies_as_gensim(twins, tmp_path, options, restrict):
@@ -511,6 +518,8 @@ def test_probabilities_of_coefficients(n, r, p):
         ("analogies", "", ["empty"]),
         ("pairs", "a\tb\n", ["line 1", "two words and a number", "'\\t'"]),
         ("pairs", "# x\na\tb\tmuch\n", ["line 2", "two words and a number"]),
+        ("pairs", "a\tb\t1\na\tb\tnan\n", ["line 2", "two words and a number"]),
+        ("pairs", "a\tb\tinf\n", ["line 1", "two words and a number"]),
     ],
 )
 def test_bad_evaluation_files(wv, tmp_path, method, text, parts):
