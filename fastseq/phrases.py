@@ -338,7 +338,7 @@ class FrozenPhrases(_Transformation):
         name = checks.path("path", path)
         try:
             content = json.loads(Path(path).read_text("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter of lists in lists in lists
             raise ValueError(f"{name}: expected phrases as JSON: {error}") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f'{name}: expected phrases, got no "format": "{_FORMAT}"')

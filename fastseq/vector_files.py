@@ -91,7 +91,9 @@ def read_npy(path, mmap):
     """Keys, vectors (left on the disk if ``mmap`` is given), and attributes."""
     try:  # mapped in any case: a header that announces too much is noticed
         vectors = np.load(path, mmap_mode=mmap or "r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python, with whatever errors that has
         raise ValueError(f"{os.fspath(path)}: no .npy file, or truncated: {error}") from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(

@@ -411,7 +411,7 @@ def parse_json(text: str) -> dict:
     """What stands in a vocabulary's JSON, but for its format and version."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of lists in lists in lists
         raise ValueError(f"expected a vocabulary as JSON, but it can't be read: {error}") from error
     if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
         raise ValueError('expected a vocabulary, got JSON without "format": "fastseq vocabulary"')

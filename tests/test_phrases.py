@@ -141,6 +141,7 @@ def test_frozen_phrases_in_files(tmp_path):
     content = json.loads(path.read_text())
     for text, parts in (
         ("", ["phrases.json: expected phrases as JSON"]),
+        ("[" * 100_000, ["phrases.json: expected phrases as JSON"]),
         ("[]", ["phrases.json", '"format"']),
         (json.dumps(content | {"version": 2}), ["phrases.json", "version 1", "2"]),
         (json.dumps(content | {"phrases": [1]}), ["phrases.json", "damaged"]),

@@ -533,6 +533,10 @@ def test_damaged_npy(tmp_path):
         for mmap in (None, "r"):
             with raises(ValueError, "vectors.npy"):
                 KeyedVectors.load(path, mmap=mmap)
+    for header in (b"{'shape': (8, 7", b"{[]: 1}", b"(" * 500, b"  x\n y"):
+        path.write_bytes(whole[:10] + header.ljust(118) + whole[128:])
+        with raises(ValueError, "no .npy file, or truncated"):
+            KeyedVectors.load(path)
     np.save(path, np.ones(3))
     with raises(ValueError, "vectors.npy", "(N, D)", "(3,)"):
         KeyedVectors.load(path)

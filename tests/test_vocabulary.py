@@ -261,6 +261,7 @@ def test_vocabularies_differ_by_all_they_hold(words):
     "text, parts",
     [
         ("", ["JSON", "can't be read"]),
+        ("[" * 100_000, ["JSON", "can't be read"]),
         ('{"format": "fastseq vocabulary", "version": 1, "tok', ["can't be read"]),
         ("[]", ["without", "format"]),
         ('{"tokens": []}', ["without", "format"]),
