@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fastseq import checks, files
+from fastseq import checks, files, vocabulary
 from fastseq.vocabulary import Vocabulary
 
 ENDINGS = {
@@ -68,7 +68,10 @@ def write_npy(path, keys, vectors, attributes):
             f"{path}: a .npy file has no room for the attributes {', '.join(rest)}; save a "
             ".safetensors file"
         )
-    text = Vocabulary(keys, counts=attributes.get("count")).to_json()
+    if len(keys):
+        text = Vocabulary(keys, counts=attributes.get("count")).to_json()
+    else:
+        text = vocabulary.write_json({"tokens": []})
     mark = f'{{\n "{MARK}": "{_mark(vectors)}",'
     with files.replacing_together() as replacing:
         with replacing(path) as file:
@@ -100,10 +103,10 @@ def read_npy(path, mmap):
             f"{os.fspath(path)}: expected numbers of shape (N, D), got {vectors.dtype} and "
             f"{vectors.shape}"
         )
-    mark, vocabulary = _read_keys(_beside(path))
-    if len(vocabulary) != len(vectors):
+    mark, keys, counts = _read_keys(_beside(path), len(vectors))
+    if len(keys) != len(vectors):
         raise ValueError(
-            f"{os.fspath(path)}: has {len(vectors):,} vectors, but there are {len(vocabulary):,} "
+            f"{os.fspath(path)}: has {len(vectors):,} vectors, but there are {len(keys):,} "
             f"keys in {_beside(path)}"
         )
     if mark not in (None, _mark(vectors)):
@@ -111,18 +114,22 @@ def read_npy(path, mmap):
             f"{os.fspath(path)}: has other vectors than those whose keys are in {_beside(path)}: "
             "saving them was broken off; save them again"
         )
-    attributes = {"count": vocabulary.counts} if vocabulary.counts.any() else {}
-    return list(vocabulary.tokens), vectors if mmap else np.array(vectors), attributes
+    attributes = {"count": counts} if counts.any() else {}
+    return keys, vectors if mmap else np.array(vectors), attributes
 
 
-def _read_keys(path):
-    """The mark of the vectors, None if there is none; and the keys."""
+def _read_keys(path, expected):
+    """The mark of the vectors, None if there is none; the keys, and their counts."""
     try:
         text = Path(path).read_text("utf-8")
         mark = re.match(r'\{\n "' + MARK + r'": "([0-9a-f]{8})",', text)
         if mark:
             text = "{" + text[mark.end() :]
-        return mark and mark[1], Vocabulary.from_json(text)
+        # a vocabulary has at least one token
+        if expected == 0 and vocabulary.parse_json(text).get("tokens") == []:
+            return mark and mark[1], [], np.zeros(0, np.int64)
+        read = Vocabulary.from_json(text)
+        return mark and mark[1], list(read.tokens), read.counts
     except ValueError as error:  # also of bytes that are no UTF-8
         raise ValueError(f"{path}: {error}") from error
 

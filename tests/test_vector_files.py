@@ -507,6 +507,15 @@ def test_npy(tmp_path):
         wv.save(path)
 
 
+@pytest.mark.parametrize("name", ["empty.npy", "empty.txt", "empty.bin"])
+def test_no_vectors_at_all(tmp_path, name):
+    KeyedVectors(3).save(tmp_path / name)
+    again = KeyedVectors.load(tmp_path / name)
+    assert again.vectors.shape == (0, 3) and again.index_to_key == [] and again.expandos == {}
+    again.add_vectors(["a"], [[1, 2, 3]])
+    assert again["a"].tolist() == [1, 2, 3]
+
+
 def test_keys_of_other_vectors_are_noticed(tmp_path):
     """As when a process was killed between the two files."""
     path, wv = tmp_path / "vectors.npy", make(30)
