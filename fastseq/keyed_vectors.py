@@ -249,7 +249,9 @@ class KeyedVectors(SimilarKeys):
         in_order = order is None or bool((order == np.arange(len(order))).all())
         keys = self.index_to_key if in_order else [self.index_to_key[i] for i in order]
         vectors = self._vectors if in_order else self._vectors[order]
-        counts = None if fvocab is None else (fvocab, self.expandos[sort_attr][order])
+        counts = None
+        if fvocab is not None:
+            counts = fvocab, _whole_counts(sort_attr, self.expandos[sort_attr])[order]
         word2vec_files.write_word2vec(fname, keys, vectors, binary, write_header, counts)
 
     @classmethod
@@ -336,7 +338,10 @@ class KeyedVectors(SimilarKeys):
         if form == "safetensors":
             vector_files.write_safetensors(path, self.index_to_key, self._vectors, self.expandos)
         elif form == "npy":
-            vector_files.write_npy(path, self.index_to_key, self._vectors, self.expandos)
+            attributes = dict(self.expandos)
+            if "count" in attributes:
+                attributes["count"] = _whole_counts("count", attributes["count"])
+            vector_files.write_npy(path, self.index_to_key, self._vectors, attributes)
         else:
             self.save_word2vec_format(path, binary=form == "binary")
 
@@ -407,3 +412,17 @@ def _falling(name, values):
             f"the attribute {name!r}, by which keys are sorted, must hold numbers, got dtype "
             f"{values.dtype}; with sort_attr=None they keep their order"
         ) from error
+
+
+def _whole_counts(name, values):
+    """Counts as int64: they are written as whole numbers, whatever type they came to have."""
+    values = np.asarray(values)
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64) if values.dtype.kind in "buif" else np.full(len(values), -1)
+    wrong = np.flatnonzero((whole < 0) | (whole != values))
+    if wrong.size:
+        raise ValueError(
+            f"the attribute {name!r} must hold whole numbers, at least 0, to be saved as counts, "
+            f"got {values[wrong[0]]!r}, key {wrong[0]}: round it, or save a .safetensors file"
+        )
+    return whole

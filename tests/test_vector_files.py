@@ -216,6 +216,33 @@ def test_keys_cannot_be_sorted_by_texts(tmp_path):
     assert KeyedVectors.load(path).index_to_key == wv.index_to_key
 
 
+@pytest.mark.parametrize("values", [[3.0, 1.0, 2.0], [True, False, True], [2**40, 0, 1]])
+def test_counts_of_any_type_are_written_as_whole_numbers(tmp_path, values):
+    wv, path, counts = make(3), tmp_path / "vectors.txt", tmp_path / "counts"
+    wv.expandos["count"] = np.array(values)
+    wv.save_word2vec_format(path, counts)
+    wv.save(tmp_path / "vectors.npy")
+    for again in (
+        KeyedVectors.load_word2vec_format(path, counts),
+        KeyedVectors.load(tmp_path / "vectors.npy"),
+    ):
+        assert [again.get_vecattr(key, "count") for key in wv.index_to_key] == values
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2.5, 0], [1, np.nan, 0], [1, np.inf, 0], [1, -2, 0], [1, 1e30, 0], [1, "b", 0]]
+)
+def test_counts_that_are_no_whole_numbers(tmp_path, values):
+    wv = make(3)
+    wv.expandos["count"] = np.array(values)
+    if wv.expandos["count"].dtype.kind != "U":  # which can't be sorted either
+        with raises(ValueError, "'count' must hold whole numbers", "key 1"):
+            wv.save_word2vec_format(tmp_path / "vectors", tmp_path / "counts")
+    with raises(ValueError, "'count' must hold whole numbers", "key "):
+        wv.save(tmp_path / "vectors.npy")
+    assert not os.listdir(tmp_path)
+
+
 def test_bytes_that_are_no_utf8(tmp_path):
     for binary in (False, True):
         path = tmp_path / "vectors"
