@@ -305,7 +305,7 @@ class KeyedVectors(SimilarKeys):
             encoding=encoding,
             errors=unicode_errors,
             limit=None if limit is None else checks.positive_int("limit", limit),
-            dtype=checks.float_dtype(datatype),
+            dtype=_datatype(datatype),
             header=not checks.flag("no_header", no_header),
         )
         counts = None
@@ -426,3 +426,10 @@ def _whole_counts(name, values):
             f"got {values[wrong[0]]!r}, key {wrong[0]}: round it, or save a .safetensors file"
         )
     return whole
+
+
+def _datatype(value):
+    try:
+        return checks.float_dtype(value)
+    except ValueError:
+        raise ValueError(f"datatype must be float32 or float64, got {value!r}") from None

@@ -243,6 +243,11 @@ def test_counts_that_are_no_whole_numbers(tmp_path, values):
     assert not os.listdir(tmp_path)
 
 
+def test_a_wrong_datatype_is_named(tmp_path):
+    with raises(ValueError, "datatype must be float32 or float64, got 'f2'"):
+        KeyedVectors.load_word2vec_format(tmp_path / "vectors", datatype="f2")
+
+
 def test_bytes_that_are_no_utf8(tmp_path):
     for binary in (False, True):
         path = tmp_path / "vectors"
