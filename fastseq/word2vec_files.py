@@ -42,6 +42,7 @@ def read_word2vec(path, *, binary, encoding, errors, limit, dtype, header):
     with files.opened(path) as (file, damages, _):
         source = _Source(file, name, encoding, errors, dtype)
         try:
+            source.skip_mark()
             if header:
                 source.read_header(None if damages or path == files.STDIN else _size(file))
             read = _read_binary if binary else _read_text
@@ -82,6 +83,11 @@ class _Source:
         self.has_room = False  # whether the file was seen to be large enough for that
         self.line = 0  # how many were read
         self._beginning = None  # behind the header
+
+    def skip_mark(self):
+        """Skip a byte order mark at the beginning, which is no part of a text."""
+        if self.file.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):
+            self.file.read(len(codecs.BOM_UTF8))
 
     def read(self):
         """The next part of the file, empty at its end."""
@@ -373,6 +379,7 @@ def read_counts(path, words, encoding, errors):
     with files.opened(path) as (file, damages, _):
         source = _Source(file, name, encoding, errors, None)
         try:
+            source.skip_mark()
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue

@@ -243,6 +243,17 @@ def test_counts_that_are_no_whole_numbers(tmp_path, values):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_byte_order_mark_is_skipped(tmp_path, ending):
+    path, counts = tmp_path / f"vectors.txt{ending}", tmp_path / f"counts{ending}"
+    for header in (b"1 2\n", b""):
+        for file, text in ((path, header + b"a 1 2\n"), (counts, b"a 3\n")):
+            text = b"\xef\xbb\xbf" + text
+            file.write_bytes(gzip.compress(text) if ending else text)
+        wv = KeyedVectors.load_word2vec_format(path, counts, no_header=not header)
+        assert wv.index_to_key == ["a"] and wv.get_vecattr("a", "count") == 3
+
+
 def test_a_wrong_datatype_is_named(tmp_path):
     with raises(ValueError, "datatype must be float32 or float64, got 'f2'"):
         KeyedVectors.load_word2vec_format(tmp_path / "vectors", datatype="f2")
