@@ -17,7 +17,7 @@ from fastseq import checks
 from fastseq.elementwise import log_sum_exp
 from fastseq.layers import Linear
 from fastseq.losses import ClassLoss, LossBackprop
-from fastseq.module import Module, fixed
+from fastseq.module import Module, Settled, fixed
 from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ KL_SCHEDULES = ("constant", "linear", "cyclical")
 ACTIVE = 0.01  # variance over the data from which on a unit counts as active (Burda et al., 2016)
 
 
-class KLSchedule:
+class KLSchedule(Settled):
     """How much the divergence counts at each update.
 
     A model that must not say much about z at first learns to do without it.  The weight
@@ -57,13 +57,18 @@ class KLSchedule:
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]
     """
 
+    kind = fixed("kind")
+    updates = fixed("updates")
+    cycles = fixed("cycles")
+    weight = fixed("weight")
+
     def __init__(
         self, kind: str = "linear", *, updates: int = 1, cycles: int = 4, weight: float = 1.0
     ) -> None:
-        self.kind = checks.choice("kind", kind, KL_SCHEDULES)
-        self.updates = checks.positive_int("updates", updates)
-        self.cycles = checks.positive_int("cycles", cycles)
-        self.weight = checks.not_negative("weight", weight)
+        self._kind = checks.choice("kind", kind, KL_SCHEDULES)
+        self._updates = checks.positive_int("updates", updates)
+        self._cycles = checks.positive_int("cycles", cycles)
+        self._weight = checks.not_negative("weight", weight)
 
     def __repr__(self):
         options = "" if self.kind == "constant" else f", updates={self.updates}"

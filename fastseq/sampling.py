@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
+from fastseq.module import Settled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-class Sampler:
+class Sampler(Settled):
     r"""Draws classes from softmax, sharpened or flattened, and cut to the likely ones.
 
     With logits (or logarithms of probabilities) :math:`x` a class has the probability
@@ -125,10 +126,7 @@ class Sampler:
             self._rng.random(out=uniform)
         np.cumsum(weights, axis=1, out=self._sums[:rows])
         for row, sums in enumerate(self._sums[:rows]):
-            place = sums.searchsorted(uniform[row] * sums[-1], side="right")
-            if place == self._classes:  # the product was rounded up
-                place = sums.searchsorted(sums[-1])
-            drawn[row] = place
+            drawn[row] = sums.searchsorted(uniform[row] * sums[-1], side="right")
         return drawn
 
     def _read_uniform(self, uniform, rows):

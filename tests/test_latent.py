@@ -268,6 +268,17 @@ def test_schedules():
     assert [cyclical(60 + n) for n in (0, 5, 20)] == [1.0, 1.0, 1.0]
 
 
+def test_settings_of_schedules_stay():
+    schedule = fs.KLSchedule("linear", updates=2)
+    for name in ("kind", "updates", "cycles", "weight"):
+        with raises(AttributeError, f"{name} can't be changed: make a new KLSchedule"):
+            setattr(schedule, name, -5)
+    with raises(AttributeError, "KLSchedule has no attribute 'wait'"):
+        schedule.wait = 1
+    with raises(TypeError, "KLSchedule takes kind and by name updates, cycles, weight; got wait"):
+        fs.KLSchedule(wait=1)
+
+
 def test_errors_of_schedules():
     with raises(ValueError, "kind must be one of 'constant', 'linear', 'cyclical', got 'sine'"):
         fs.KLSchedule("sine")

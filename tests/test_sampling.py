@@ -181,6 +181,21 @@ def test_fewer_rows_than_there_is_room_for():
             wide.draw(np.zeros((5, 5)))
 
 
+def test_settings_of_samplers_stay():
+    sampler = Sampler(5)
+    with raises(AttributeError, "Sampler has no attribute 'temperature'", "make a new one"):
+        sampler.temperature = 2
+    with raises(TypeError, "Sampler takes n_classes and by name batch_size", "got top"):
+        Sampler(5, top=3)
+
+
+def test_the_largest_random_number_draws_the_last_class():
+    below = np.nextafter(1, 0)
+    for size in (1, 2, 3, 7, 1000):
+        logits = np.random.default_rng(size).standard_normal((1, size))
+        assert Sampler(size).draw(logits, np.array([below])).tolist() == [size - 1]
+
+
 def test_random_numbers_may_be_given():
     sampler = Sampler(5, batch_size=2, seed=0)
     p = np.cumsum(sampler.probabilities(LOGITS), axis=1)
