@@ -20,6 +20,19 @@ from fastseq import _command, checks
 from fastseq.cpus import usable_cpus
 
 _MODULES = {"cython": "fastseq._kernels", "numba": "fastseq.jit", "numpy": "fastseq.reference"}
+# Those of words: reading texts, and training vectors.
+_WORD_MODULES = {
+    "text": {
+        "cython": "fastseq._word2vec",
+        "numba": "fastseq.reference_corpus",
+        "numpy": "fastseq.reference_corpus",
+    },
+    "word vectors": {
+        "cython": "fastseq._word2vec",
+        "numba": "fastseq.jit.word2vec",
+        "numpy": "fastseq.reference_word2vec",
+    },
+}
 _FOLDER = Path(__file__).parent
 
 
@@ -49,6 +62,22 @@ _threads: int
 def kernels() -> ModuleType:
     """The module whose kernels are in use."""
     return _kernels
+
+
+def word_kernels(use: str) -> ModuleType:
+    """The module of kernels for ``"text"`` or ``"word vectors"``."""
+    modules = _WORD_MODULES[use]
+    try:
+        return importlib.import_module(modules[_name])
+    except ImportError as error:
+        if _name != "cython":
+            raise
+        checks.warn(
+            f"fastseq runs on its slower Python code for {use}, since its second extension is not "
+            f"usable ({error}): build it where a C compiler is installed",
+            RuntimeWarning,
+        )
+        return importlib.import_module(modules["numpy"])
 
 
 def get_backend() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import backend, checks, files
-from fastseq.corpus_reading import Sentences, TextFile, count_all, kernels, read_all
+from fastseq.corpus_reading import Sentences, TextFile, count_all, read_all
 from fastseq.corpus_store import Store, default_limit
 from fastseq.module import fixed
 from fastseq.packed_words import PackedWords
@@ -355,7 +355,7 @@ class _Settings:
 
     def new_table(self, **options):
         """An empty table, or one of the words that are known already."""
-        table = kernels().WordTable(**options)
+        table = backend.word_kernels("text").WordTable(**options)
         if self._known:
             table.add_words(self.keys)
         return table
@@ -440,7 +440,7 @@ class _Renumbering:
 
     def __call__(self, items, ids, ends):
         numbers = self._numbers[next(self._tables)]
-        n, n_ends, sentences, self._open_words = kernels().renumber(
+        n, n_ends, sentences, self._open_words = backend.word_kernels("text").renumber(
             items, numbers, ids, ends, self._ids, self._last_end, self._open_words
         )
         self._ids += n
@@ -451,7 +451,7 @@ class _Renumbering:
 
 
 def _frozen_table(keys):
-    table = kernels().WordTable()
+    table = backend.word_kernels("text").WordTable()
     table.add_words(keys)
     table.freeze()
     return table

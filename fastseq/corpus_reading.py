@@ -21,24 +21,6 @@ BLOCK = 1 << 18  # bytes of text, or words, that are read at a time
 PIECE = 10_000  # words of a line after which the table's size is looked at, as gensim does
 
 
-def kernels():
-    """The module of ``WordTable`` and ``renumber``: compiled, or plain Python."""
-    if backend.get_backend() == "cython":
-        try:
-            from fastseq import _word2vec
-
-            return _word2vec
-        except ImportError as error:
-            checks.warn(
-                f"fastseq runs on its slower Python code for text, since its second extension is "
-                f"not usable ({error}): build it where a C compiler is installed",
-                RuntimeWarning,
-            )
-    from fastseq import reference_corpus
-
-    return reference_corpus
-
-
 class Chunk(NamedTuple):
     """Some of the corpus."""
 
@@ -237,7 +219,7 @@ def read_all(source, tables, store, counts, bar, workers):
             source.passed(chunk, n_items, done.n_words)
             store.append(done.items)
             if counts is not None:
-                kernels().count_items(done.items, counts)
+                backend.word_kernels("text").count_items(done.items, counts)
             numbers.append(done.table)
             words += done.n_words
             bar.update(chunk.done, words)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 
 import numpy as np
 
-from fastseq import backend, checks, word2vec_states
+from fastseq import backend, word2vec_states
 from fastseq.interrupts import Interrupt
 from fastseq.progress import make_words_bar
 from fastseq.reference_word2vec import CHUNK, Settings, random_bits
@@ -20,11 +19,6 @@ BLOCK = 16  # words trained at once: more than there are negatives would cost qu
 MOST_DRAWS = 64
 CALLS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 ALIGNMENT = 64
-KERNELS = {
-    "cython": "fastseq._word2vec",
-    "numba": "fastseq.jit.word2vec",
-    "numpy": "fastseq.reference_word2vec",
-}
 
 
 class Training:
@@ -60,7 +54,7 @@ class Training:
             if word2vec_states.load_run(self):
                 return
         tables = tables_of(model)
-        _kernels().give_memory_back()
+        backend.word_kernels("word vectors").give_memory_back()
         total = self.corpus.raw_words * self.epochs
         bar = make_words_bar(model.progress, total, self._words_done())
         saved = time.monotonic()
@@ -95,7 +89,7 @@ class Training:
         rates = self.alphas[0] - (self.alphas[0] - self.alphas[1]) * done
         losses = np.zeros((len(chunks), 2))
         if len(chunks):
-            _kernels().train_words(
+            backend.word_kernels("word vectors").train_words(
                 model._syn0,
                 model.syn1neg,
                 model.syn1,
@@ -155,22 +149,6 @@ def tables_of(model):
         tree = huffman_tree(model._counts) if model.hs else None
         model._tables = settings, (keep, alias, tree)
     return model._tables[1]
-
-
-def _kernels():
-    """The module whose ``train_words`` runs."""
-    name = backend.get_backend()
-    try:
-        return importlib.import_module(KERNELS[name])
-    except ImportError as error:
-        if name != "cython":
-            raise
-        checks.warn(
-            "fastseq runs on its slower NumPy code for word vectors, since its second extension "
-            f"is not usable ({error}): build it where a C compiler is installed",
-            RuntimeWarning,
-        )
-        return importlib.import_module(KERNELS["numpy"])
 
 
 def _streams(seed, epoch):

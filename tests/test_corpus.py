@@ -20,6 +20,7 @@ from helpers import raises
 
 import fastseq as fs
 from fastseq import corpus_reading, corpus_store, progress, reference_corpus
+from fastseq.backend import word_kernels
 from fastseq.packed_words import PackedWords
 
 EXTENSION = "fastseq._word2vec"
@@ -41,7 +42,7 @@ def backend(request):
 
 @pytest.fixture
 def new_table(backend):
-    return corpus_reading.kernels().WordTable
+    return word_kernels("text").WordTable
 
 
 @pytest.fixture
@@ -614,11 +615,11 @@ def test_progress_bar(write, capsys, monkeypatch):
 
 
 def test_without_the_extension_plain_python_serves(monkeypatch):
-    monkeypatch.setattr(corpus_reading.backend, "get_backend", lambda: "cython")
+    monkeypatch.setattr("fastseq.backend._name", "cython")
     monkeypatch.setitem(sys.modules, EXTENSION, None)
     monkeypatch.delattr("fastseq._word2vec", raising=False)
     with pytest.warns(RuntimeWarning, match="slower Python code for text"):
-        assert corpus_reading.kernels() is reference_corpus
+        assert word_kernels("text") is reference_corpus
 
 
 def test_both_tables_have_the_same_methods():
