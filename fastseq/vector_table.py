@@ -248,8 +248,8 @@ class VectorTable:
         Raises
         ------
         TypeError, ValueError
-            If keys are no strings, or there is not a vector of D numbers for each; nothing was
-            added then.
+            If keys are no strings, there is not a vector of D numbers for each, or an attribute
+            that is there can't hold the new values; nothing was added then.
         """
         if isinstance(keys, str):
             keys, weights = [keys], np.asarray(weights)[None]
@@ -260,20 +260,21 @@ class VectorTable:
         for name, values in extras.items():
             checks.shape(f"extras[{name!r}]", values, (len(keys),), "(number of keys,)")
         rows = {key: row for row, key in enumerate(keys)}
-        known = [key for key in rows if key in self.key_to_index] if replace else []
         new = [key for key in rows if key not in self.key_to_index]
-        vectors = np.concatenate([self._vectors, weights[[rows[key] for key in new]]])
-        places = {key: i for i, key in enumerate(new, len(self))}
-        self.index_to_key = [*self.index_to_key, *new]
-        self.key_to_index = self.key_to_index | places
-        self._grow_attributes()
-        here, there = [self.key_to_index[key] for key in known], [rows[key] for key in known]
+        taken = new + [key for key in rows if key in self.key_to_index and replace]
+        places = self.key_to_index | {key: i for i, key in enumerate(new, len(self))}
+        here, there = [places[key] for key in taken], [rows[key] for key in taken]
+        vectors = _extended(self._vectors, len(self) + len(new))
         vectors[here] = weights[there]
-        self._vectors, self._norms = vectors, None
-        here, there = here + list(places.values()), there + [rows[key] for key in new]
+        held = self.expandos | {name: self._room(name, extras[name]) for name in extras}
+        held = {name: _extended(values, len(self) + len(new)) for name, values in held.items()}
         for name, values in extras.items():
-            self._allocate(name, values.dtype)
-            self.expandos[name][here] = values[there]
+            held[name][here] = values[there]
+        # only now, when nothing can fail any more
+        self.index_to_key = [*self.index_to_key, *new]
+        self.key_to_index = places
+        self._vectors, self._norms = vectors, None
+        self.expandos.update(held)
 
     def vectors_for_all(self, keys: Iterable[str]) -> Self:
         """Those of the keys that have a vector, in this order, each once."""
@@ -343,20 +344,42 @@ class VectorTable:
         return self.expandos[attr][index]
 
     def set_vecattr(self, key: str | int, attr: str, val: Any) -> None:
-        """Set an attribute of a key; the first time all other keys get 0, or None."""
-        index = self.get_index(key)
-        self._allocate(attr, np.dtype(object) if isinstance(val, str) else np.asarray(val).dtype)
-        self.expandos[attr][index] = val
+        """Set an attribute of a key; the first time all other keys get 0, or None.
 
-    def _allocate(self, attr, dtype):
+        Raises
+        ------
+        KeyError
+            If there is no vector for the key.
+        TypeError
+            If the attribute has numbers, and they and the value have no type in common that
+            holds both exactly.
+        """
+        index = self.get_index(key)
+        values = self._room(attr, np.asarray(val))
+        values[index] = val
+        self.expandos[attr] = values
+
+    def _room(self, attr, values):
+        """An attribute's array (N,), itself or one of another dtype, which can hold the values."""
+        dtype = np.dtype(object) if values.dtype.kind in "SU" else values.dtype
         if attr not in self.expandos:
-            dtype = np.dtype(object) if dtype.kind == "U" else dtype
-            self.expandos[attr] = _blank(len(self), dtype)
+            return _blank(len(self), dtype)
+        held = self.expandos[attr]
+        if not values.size:  # an empty list would have dtype float64
+            return held
+        common = _common_dtype(held.dtype, dtype)
+        if common is None or not (_keeps(common, held) and _keeps(common, values)):
+            raise TypeError(
+                f"the attribute {attr!r} has dtype {held.dtype}, which can't become one that also "
+                f"holds {files.shortened(values.tolist())}, of dtype {values.dtype}: take another "
+                f"name, or make room first, as with expandos[{attr!r}].astype(object)"
+            )
+        return held.astype(common, copy=False)
 
     def _grow_attributes(self):
+        """Give blank values to keys that have come behind the others."""
         for name, values in self.expandos.items():
-            rest = _blank(len(self) - len(values), values.dtype)
-            self.expandos[name] = np.concatenate([values, rest])
+            self.expandos[name] = _extended(values, len(self))
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -401,5 +424,30 @@ def norms_of(vectors):
     return norms.astype(vectors.dtype)
 
 
+# --- further attributes -------------------------------------------------------------------------
+
+
 def _blank(count, dtype):
     return np.full(count, None, object) if dtype.kind == "O" else np.zeros(count, dtype)
+
+
+def _extended(array, count):
+    """A copy with ``count`` rows, of which the new ones are blank."""
+    shape = (count - len(array), *array.shape[1:])
+    return np.concatenate([array, _blank(shape, array.dtype)])
+
+
+def _common_dtype(held, came):
+    """What can hold numbers of both dtypes, or objects; None if they are of other kinds."""
+    if held.kind == "O":
+        return held
+    are_numbers = held.kind in "biuf" and came.kind in "biuf"
+    return np.result_type(held, came) if are_numbers or held.kind == came.kind else None
+
+
+def _keeps(dtype, array):
+    """Whether no integer is rounded where the array becomes one of the dtype."""
+    if array.dtype.kind not in "iu" or dtype.kind != "f" or not array.size:
+        return True
+    largest = 2 ** (np.finfo(dtype).nmant + 1)
+    return -largest <= int(array.min()) and int(array.max()) <= largest

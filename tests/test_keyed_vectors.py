@@ -133,6 +133,38 @@ def test_attributes_of_keys(wv):
         wv.get_vecattr("man", "color")
 
 
+def test_attributes_become_what_holds_all_values(wv):
+    wv.set_vecattr("king", "rate", 1)
+    held = wv.expandos["rate"]
+    wv.set_vecattr("man", "rate", 2)
+    assert wv.expandos["rate"] is held  # or setting them one by one would copy them each time
+    wv.set_vecattr("man", "rate", 2.75)
+    assert wv.expandos["rate"].tolist() == [1, 0, 2.75, 0, 0, 0]
+    wv.expandos["count"] = np.arange(6)
+    wv.add_vectors([], np.empty((0, 2)), {"count": []})
+    assert wv.expandos["count"].dtype == np.arange(6).dtype
+    wv.add_vectors(["prince"], [[1, 1]], {"count": [0.5], "tag": [b"long"]})
+    assert wv.expandos["count"].tolist() == [0, 1, 2, 3, 4, 5, 0.5]
+    wv.set_vecattr("king", "tag", b"longer")
+    assert wv.get_vecattr("king", "tag") == b"longer"
+
+
+@pytest.mark.parametrize(
+    ("held", "value"),
+    [(1, "abc"), (1.5, None), (2**53 + 1, 0.5), (0.5, 2**53 + 1), (-1, 2**63), (1, 1j)],
+)
+def test_attributes_that_would_lose_something(wv, held, value):
+    wv.set_vecattr("king", "rate", held)
+    dtype = str(wv.expandos["rate"].dtype)
+    with raises(TypeError, "'rate'", dtype, str(value), "another name"):
+        wv.set_vecattr("man", "rate", value)
+    with raises(TypeError, "'rate'", dtype, str(value), "another name"):
+        wv.add_vectors(["man", "prince"], np.ones((2, 2)), {"rate": [value] * 2}, replace=True)
+    assert "prince" not in wv and len(wv) == len(wv.vectors) == 6
+    assert wv.expandos["rate"].tolist() == [held, 0, 0, 0, 0, 0]
+    assert wv["man"].tolist() == ROWS[2]
+
+
 @pytest.mark.parametrize(
     ("keys", "vectors", "parts"),
     [
