@@ -248,13 +248,14 @@ class VectorTable:
         Raises
         ------
         TypeError, ValueError
-            If keys are no strings, there is not a vector of D numbers for each, or an attribute
-            that is there can't hold the new values; nothing was added then.
+            If keys are no strings, there is not a vector of D numbers for each, float32 can't
+            hold them though the vectors have it, or an attribute that is there can't hold the new
+            values; nothing was added then.
         """
         if isinstance(keys, str):
             keys, weights = [keys], np.asarray(weights)[None]
         keys = key_list("keys", keys)
-        weights = np.asarray(checks.numbers("weights", weights), self._vectors.dtype)
+        weights = as_floats("weights", weights, self._vectors.dtype)
         checks.shape("weights", weights, (len(keys), self.vector_size), "(number of keys, D)")
         extras = {name: np.asarray(values) for name, values in (extras or {}).items()}
         for name, values in extras.items():
@@ -404,6 +405,12 @@ def _places(keys):
         key = next(key for i, key in enumerate(keys) if places[key] != i)
         raise ValueError(f"keys must differ from each other, got {key!r} twice")
     return places
+
+
+def as_floats(name, value, dtype):
+    """Numbers of any kind as floats, which the dtype must be able to hold."""
+    array = checks.numbers(name, value)
+    return checks.floats(name, array if array.dtype.kind == "f" else array.astype(dtype), dtype)
 
 
 def _matrix(name, value):

@@ -113,10 +113,11 @@ def test_vectors_are_added_and_replaced(wv):
         (["a", "b"], [[1, 2]], ["weights", "(1, 2)"]),
         ([1], [[1, 2]], ["keys[0]", "string"]),
         (["a"], [["x", "y"]], ["weights", "numbers"]),
+        (["a"], [[1, 1e300]], ["weights", "float32", "float64"]),
     ):
         with raises((TypeError, ValueError), *parts):
             wv.add_vectors(keys, rows)
-    assert "a" not in wv
+    assert "a" not in wv and len(wv) == len(wv.vectors)
 
 
 def test_attributes_of_keys(wv):
