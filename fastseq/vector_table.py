@@ -418,8 +418,9 @@ def _matrix(name, value):
     array = checks.numbers(name, value)
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(f"{name} must have shape (N, D), got {array.shape}")
-    known = array.dtype.isnative and array.dtype in (np.float32, np.float64)
-    return array if known else array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    most = 4 if array.dtype.kind == "f" else 2  # bytes of which float32 holds every number
+    dtype = np.float32 if array.dtype.itemsize <= most else np.float64
+    return array.astype(dtype, copy=False)
 
 
 def norms_of(vectors):

@@ -220,6 +220,10 @@ def test_arrays_are_not_copied():
     array = np.ones((2, 3), np.float32)
     assert np.shares_memory(fs.KeyedVectors.from_arrays(["a", "b"], array).vectors, array)
     assert fs.KeyedVectors.from_arrays(["a"], [[1, 2]]).vectors.dtype == np.float64
+    for dtype, expected in ((">f4", "f4"), (">f8", "f8"), ("f2", "f4"), ("i2", "f4"), ("i4", "f8")):
+        wv = fs.KeyedVectors.from_arrays(["a", "b"], array.astype(dtype))
+        assert wv.vectors.dtype == np.dtype(expected) and wv.vectors.dtype.isnative
+        np.testing.assert_array_equal(wv.vectors, array.astype(dtype))
     counted = fs.KeyedVectors.from_arrays(["a"], array[:1], counts=[4])
     assert counted.get_vecattr("a", "count") == 4
 
