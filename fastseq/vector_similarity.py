@@ -13,7 +13,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.vector_search import best, safe_norms, scores_in_blocks, unit
-from fastseq.vector_table import VectorTable, norms_of
+from fastseq.vector_table import VectorTable, as_floats, norms_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -123,11 +123,12 @@ class SimilarKeys(VectorTable):
     def _query(self, positive, negative):
         """The vector to look for, and the places to leave out."""
         keys, weights = [], []
-        for weight, items in ((1.0, _as_list(positive)), (-1.0, _as_list(negative))):
-            for item in items:
+        for name, items, sign in (("positive", positive, 1.0), ("negative", negative, -1.0)):
+            for item in _as_list(items):
                 is_pair = isinstance(item, tuple) and len(item) == 2
-                keys.append(item[0] if is_pair else item)
-                weights.append(checks.finite("weight", item[1]) if is_pair else weight)
+                key, weight = item if is_pair else (item, sign)
+                keys.append(self._read_vector(name, key) if isinstance(key, np.ndarray) else key)
+                weights.append(checks.finite("weight", weight))
         if not keys:
             raise ValueError("positive or negative must hold at least one key, got none")
         mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
@@ -199,11 +200,10 @@ class SimilarKeys(VectorTable):
             raise ValueError("positive must hold at least one key, got none")
         _, end = self._range(0, None, restrict_vocab)
         items = [*positive, *negative]
+        queries = [self._vector_of("positive", item) for item in positive]
+        queries += [self._vector_of("negative", item) for item in negative]
         vectors, norms = self._vectors[:end], self.norms[:end]
-        shifted = [
-            (1 + self.cosine_similarities(self._vector_of(item), vectors, norms)) / 2
-            for item in items
-        ]
+        shifted = [(1 + self.cosine_similarities(query, vectors, norms)) / 2 for query in queries]
         quotients = np.prod(shifted[: len(positive)], axis=0)
         quotients /= np.prod(shifted[len(positive) :], axis=0) + 1e-6
         if topn is None:
@@ -227,7 +227,7 @@ class SimilarKeys(VectorTable):
 
         Without other keys of all, (N,).
         """
-        vector = self._vector_of(word_or_vector)
+        vector = self._vector_of("word_or_vector", word_or_vector)
         if not len(other_words):
             return self.cosine_similarities(vector, self._vectors, self.norms)
         return self.cosine_similarities(vector, self[other_words])
@@ -329,7 +329,7 @@ class SimilarKeys(VectorTable):
         total, sum_of_weights = np.zeros(self.vector_size), 0.0
         for weight, key in zip(weights.tolist(), keys, strict=True):
             if isinstance(key, np.ndarray):
-                vector = self._read_vector("vector", key)
+                vector = self._read_vector("keys", key)
             elif ignore_missing and key not in self:
                 continue
             else:
@@ -340,15 +340,21 @@ class SimilarKeys(VectorTable):
         return (unit(mean) if post_normalize else mean).astype(self._vectors.dtype)
 
     def _read_vector(self, name, value):
-        vector = checks.numbers(name, value)
+        vector = as_floats(name, value, self._vectors.dtype)
         checks.shape(name, vector, (self.vector_size,), "(D,)")
-        return vector.astype(self._vectors.dtype)
+        if not np.isfinite(vector).all():
+            at = checks.first(vector, ~np.isfinite(vector))
+            raise ValueError(
+                f"{name} must hold finite numbers, got {vector[at]} as number {at[0]} of a vector; "
+                "fill the gaps first, as with np.nan_to_num"
+            )
+        return vector
 
-    def _vector_of(self, item):
+    def _vector_of(self, name, item):
         """The vector of a key, or a vector itself."""
         if isinstance(item, (str, int, np.integer)):
             return self.get_vector(item)
-        return self._read_vector("vector", item)
+        return self._read_vector(name, item)
 
     def doesnt_match(self, words: Sequence[str]) -> str:
         """The key that is least similar to the mean of all of them."""

@@ -296,7 +296,7 @@ def test_parts_of_the_keys_are_searched(wv):
         ((), ValueError, ["positive or negative", "got none"]),
         (("prince",), KeyError, ["prince"]),
         ((["king", 17],), KeyError, ["17"]),
-        (([np.ones(3)],), ValueError, ["vector", "(2,)", "(3,)"]),
+        (([np.ones(3)],), ValueError, ["positive", "(2,)", "(3,)"]),
         (([("king", "man")],), TypeError, ["weight", "'man'"]),
         ((1.5,), TypeError, ["key", "1.5"]),
         (("king", None, -1), ValueError, ["topn", "-1"]),
@@ -308,6 +308,28 @@ def test_parts_of_the_keys_are_searched(wv):
 def test_bad_queries(wv, arguments, error, parts):
     with raises(error, *parts):
         wv.most_similar(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("number", "parts"),
+    [(np.nan, ["finite", "nan"]), (-np.inf, ["finite", "-inf"]), (1e300, ["float32", "float64"])],
+)
+def test_queries_that_are_no_direction(wv, number, parts):
+    vector = np.array([1, number])
+    for method, name, *arguments in (
+        ("most_similar", "positive", vector),
+        ("most_similar", "positive", [(vector, 2.0)]),
+        ("most_similar", "negative", "king", ["man", vector]),
+        ("most_similar_batch", "positive", [["king"], vector]),
+        ("most_similar_cosmul", "positive", vector),
+        ("most_similar_cosmul", "negative", "king", vector),
+        ("similar_by_vector", "vector", vector),
+        ("similarities", "word_or_vector", vector),
+        ("distances", "word_or_vector", vector, ["man"]),
+        ("get_mean_vector", "keys", vector),
+    ):
+        with raises(ValueError, name, *parts):
+            getattr(wv, method)(*arguments)
 
 
 def test_many_queries_are_one_by_one(monkeypatch):
