@@ -228,9 +228,10 @@ class SimilarKeys(VectorTable):
         Without other keys of all, (N,).
         """
         vector = self._vector_of("word_or_vector", word_or_vector)
-        if not len(other_words):
+        others = _several("other_words", other_words)
+        if not others:
             return self.cosine_similarities(vector, self._vectors, self.norms)
-        return self.cosine_similarities(vector, self[other_words])
+        return self.cosine_similarities(vector, self[others])
 
     def distances(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
         """``1 - similarities(word_or_vector, other_words)``"""
@@ -380,7 +381,10 @@ class SimilarKeys(VectorTable):
 
     def most_similar_to_given(self, key1: str, keys_list: Sequence[str]) -> str:
         """The one of some keys that is most similar to a key."""
-        return keys_list[int(np.argmax(self.similarities(key1, keys_list)))]
+        keys = _several("keys_list", keys_list)
+        if not keys:
+            raise ValueError("keys_list must hold at least one key, got none")
+        return keys[int(np.argmax(self.similarities(key1, keys)))]
 
     def closer_than(self, key1: str, key2: str) -> list[str]:
         """The keys that are more similar to the first key than the second one is."""
@@ -407,3 +411,10 @@ def _as_list(items):
     if not isinstance(items, Iterable):
         raise TypeError(f"expected a key, a vector, or a list of these, got {items!r}")
     return list(items)
+
+
+def _several(name, keys):
+    """Keys as a list; one alone would be taken for a list of its characters."""
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        raise TypeError(f"{name} must be a list of keys, got {keys!r}; for one key give [{keys!r}]")
+    return list(keys)

@@ -366,6 +366,21 @@ def test_ranks(wv):
         wv.doesnt_match(["prince"])
 
 
+def test_one_key_is_no_list_of_keys(wv):
+    for method, name in (
+        ("similarities", "other_words"),
+        ("distances", "other_words"),
+        ("most_similar_to_given", "keys_list"),
+    ):
+        for key in ("man", 2):
+            with raises(TypeError, f"{name} must be a list of keys", f"give [{key!r}]"):
+                getattr(wv, method)("king", key)
+    with raises(ValueError, "keys_list must hold at least one key, got none"):
+        wv.most_similar_to_given("king", [])
+    np.testing.assert_array_equal(wv.similarities("king", []), wv.similarities("king"))
+    assert wv.most_similar_to_given("king", dict.fromkeys(["zero", "woman"])) == "woman"
+
+
 def test_mean_vectors(wv):
     units = np.array(ROWS) / np.maximum(np.linalg.norm(ROWS, axis=1), 1)[:, None]
     np.testing.assert_allclose(
