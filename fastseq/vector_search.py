@@ -10,8 +10,18 @@ SCORES_AT_ONCE = 1 << 22  # 16 MB of float32
 
 def unit(vector):
     """A vector (D,) divided by its norm; zeros stay."""
+    vector, _ = scaled(vector)
     norm = np.linalg.norm(vector)
     return vector / norm if norm else vector
+
+
+def scaled(vectors):
+    """Vectors (..., D) divided by 2^e, so that no square is too large or small, and the e (...).
+
+    The largest number of each is then from 0.5 to 1; dividing by powers of 2 rounds nothing.
+    """
+    _, exponents = np.frexp(np.abs(vectors).max(axis=-1, initial=0))
+    return np.ldexp(vectors, -exponents[..., None]), exponents
 
 
 def safe_norms(norms):

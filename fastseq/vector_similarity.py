@@ -231,7 +231,8 @@ class SimilarKeys(VectorTable):
         others = _several("other_words", other_words)
         if not others:
             return self.cosine_similarities(vector, self._vectors, self.norms)
-        return self.cosine_similarities(vector, self[others])
+        places = [self.get_index(key) for key in others]
+        return self.cosine_similarities(vector, self._vectors[places], self.norms[places])
 
     def distances(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
         """``1 - similarities(word_or_vector, other_words)``"""

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastseq import checks, files
 from fastseq.packed_words import PackedWords
-from fastseq.vector_search import safe_norms
+from fastseq.vector_search import safe_norms, scaled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -150,18 +150,28 @@ class VectorTable:
         Raises
         ------
         ValueError
-            If a vector holds NaN or infinity; the message names its key.
+            If a vector holds NaN or infinity, or has a norm beyond its dtype; the message names
+            its key.
         """
         if self._norms is None or force:
             norms = norms_of(self._vectors)
             wrong = np.flatnonzero(~np.isfinite(norms))
             if wrong.size:
-                raise ValueError(
-                    f"vectors must hold finite numbers, got others for {wrong.size} keys, first "
-                    f"for {self.index_to_key[wrong[0]]!r}; leave these out"
-                )
+                raise ValueError(self._why_no_norm(wrong))
             norms.flags.writeable = False
             self._norms = norms
+
+    def _why_no_norm(self, places):
+        count, key = len(places), self.index_to_key[places[0]]
+        if np.isfinite(self._vectors[places]).all():
+            return (
+                f"vectors must have norms that {self._vectors.dtype} can hold, got larger ones for "
+                f"{count} keys, first for {key!r}; divide all vectors by a number first"
+            )
+        return (
+            f"vectors must hold finite numbers, got others for {count} keys, first for {key!r}; "
+            "leave these out"
+        )
 
     def get_normed_vectors(self) -> np.ndarray:
         """All vectors divided by their norms, (N, D); vectors of zeros stay."""
@@ -424,12 +434,22 @@ def _matrix(name, value):
 
 
 def norms_of(vectors):
-    """Norms of rows, summed in float64, in the vectors' dtype."""
+    """Norms of rows, summed in float64, in the vectors' dtype; infinite where that is too small."""
     norms = np.empty(len(vectors))
-    for i in range(0, len(vectors), AT_ONCE):
-        squares = np.square(vectors[i : i + AT_ONCE], dtype=np.float64)
-        np.sqrt(squares.sum(axis=1), out=norms[i : i + AT_ONCE])
-    return norms.astype(vectors.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i in range(0, len(vectors), AT_ONCE):
+            norms[i : i + AT_ONCE] = _norms_at_once(vectors[i : i + AT_ONCE])
+        return norms.astype(vectors.dtype)
+
+
+def _norms_at_once(vectors):
+    norms = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+    extreme = np.flatnonzero(~((norms > 1e-140) & (norms < np.inf)))  # squares may leave float64
+    if extreme.size:
+        rows, exponents = scaled(vectors[extreme])
+        squares = np.square(rows, dtype=np.float64).sum(axis=1)
+        norms[extreme] = np.ldexp(np.sqrt(squares), exponents)
+    return norms
 
 
 # --- further attributes -------------------------------------------------------------------------

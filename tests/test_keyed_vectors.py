@@ -88,6 +88,23 @@ def test_norms_are_summed_in_float64(wv):
         wv.most_similar("king")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norms_of_extreme_vectors(dtype):
+    limits = np.finfo(dtype)
+    for unit in (limits.smallest_subnormal * 2**20, limits.tiny, limits.max / 8, 1e-30, 1e30):
+        rows = np.array([[1, 1], [0, 2], [-1, 1], [0, 0]], dtype) * dtype(unit)
+        wv = fs.KeyedVectors.from_arrays(["a", "b", "c", "zero"], rows)
+        np.testing.assert_allclose(wv.norms / dtype(unit), [2**0.5, 2, 2**0.5, 0], rtol=2e-6)
+        expected = [1, 0.5**0.5, 0, 0]
+        np.testing.assert_allclose(wv.similarities("a"), expected, rtol=2e-6, atol=1e-7)
+        np.testing.assert_allclose(wv.similarities(rows[0], ["b"]), expected[1:2], rtol=2e-6)
+        assert wv.similarity("a", "b") == pytest.approx(0.5**0.5, rel=2e-6)
+        assert wv.most_similar(rows[0])[1] == ("b", pytest.approx(0.5**0.5, rel=2e-6))
+    wv["c"] = [limits.max, limits.max]
+    with raises(ValueError, f"norms that {np.dtype(dtype)} can hold", "1 keys", "'c'", "divide"):
+        wv.similarities("a", ["c"])
+
+
 def test_unit_vectors(wv):
     units = wv.get_normed_vectors()
     np.testing.assert_allclose(units[1], [2 / 13**0.5, 3 / 13**0.5], rtol=1e-6)
