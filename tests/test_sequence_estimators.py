@@ -99,6 +99,14 @@ def test_what_a_tagger_can_not_learn(X, y, error, parts):
         make_tagger().fit(X, y)
 
 
+def test_a_string_of_words_is_told_of_settings_that_there_are():
+    advice = r"split it first, as with text\.split\(\)"
+    with pytest.raises(TypeError, match=f"{advice}$"):
+        make_tagger().fit(["ab"], [["A"]])
+    with pytest.raises(TypeError, match=f"{advice}, or give unit='character'$"):
+        make_classifier().fit(["ab"], [0])
+
+
 def test_a_tag_of_the_validation_that_fit_has_not_seen():
     X, y = sentences()
     message = "validation: y must hold labels that fit has seen, 'A', 'B', got 'C'"

@@ -170,8 +170,11 @@ def standardized_array(name, array, mean, scale, dtype, *, place=None):
     return values
 
 
-def read_tokens(name, X, unit):
-    """Sequences of strings: lists of them, or with characters as tokens also strings."""
+def read_tokens(name, X, unit=None):
+    """Sequences of strings: lists of them, or with characters as tokens also strings.
+
+    ``unit`` is the estimator's setting, if it has one.
+    """
     X = read_sequences(name, X)
     first = next((sequence[0] for sequence in X if len(sequence)), "")
     if isinstance(first, (numbers.Number, np.generic, np.ndarray)) and not isinstance(first, str):
@@ -182,8 +185,9 @@ def read_tokens(name, X, unit):
                 continue
             raise TypeError(
                 f"{name}[{i}] must be a list of words, got the string "
-                f"{files.shortened(sequence)}; split it first, as with text.split(), or give "
-                "unit='character'"
+                f"{files.shortened(sequence)}; split it first, as with text.split()"
+                + ", or give unit='character'"
+                * (unit is not None)
             )
         for j, token in enumerate(sequence):
             if not isinstance(token, str):

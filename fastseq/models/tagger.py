@@ -202,7 +202,7 @@ class SequenceTagger(Estimator):
         return X, np.split(tags, np.cumsum([len(words) for words in X])[:-1])
 
     def _read_sentences(self, X):
-        return inputs.read_tokens("X", X, "word")
+        return inputs.read_tokens("X", X)
 
     def learn_names(self, X, y):
         self.classes_ = np.unique(np.concatenate(y))
