@@ -137,8 +137,8 @@ def test_repr_shows_what_is_not_at_its_default():
         ("random_state", -1, "random_state must be at least 0"),
         ("random_state", "abc", "random_state must be an integer"),
         ("patience", 0, "patience must be at least 1"),
-        ("patience", 3, "=3 needs a validation, as with fit(X, y, validation=0.1)"),
-        ("schedule", "plateau", "='plateau' needs a validation, as with fit(X, y, val"),
+        ("patience", 3, "=3 needs a validation, as with fit(DATA, validation=0.1)"),
+        ("schedule", "plateau", "='plateau' needs a validation, as with fit(DATA, val"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(case, setting, value, message):
@@ -146,7 +146,7 @@ def test_wrong_settings_are_refused_before_any_work(case, setting, value, messag
     if setting not in make().get_params():
         pytest.skip(f"there is no setting {setting}")
     estimator = make(**{setting: value})
-    with raises((TypeError, ValueError), message):
+    with raises((TypeError, ValueError), message.replace("DATA", "X" if y is X else "X, y")):
         estimator.fit(X, y)
     assert not [name for name in vars(estimator) if name.endswith("_")]
 
@@ -215,8 +215,9 @@ def test_what_is_not_fitted_says_what_to_do(case, tmp_path):
         lambda: estimator.score(X, y),
         lambda: estimator.save(tmp_path / "file"),
     ]
+    data = "X" if y is X else "X, y"
     for call in calls:
-        with raises(fs.NotFittedError, "has learned nothing yet: call fit(X, y) first"):
+        with raises(fs.NotFittedError, f"has learned nothing yet: call fit({data}) first"):
             call()
     assert issubclass(fs.NotFittedError, ValueError)
     assert issubclass(fs.NotFittedError, AttributeError)

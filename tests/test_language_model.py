@@ -464,7 +464,9 @@ def test_errors_of_validation():
 
 def test_errors_of_use(characters):
     for use in ("score", "log_prob", "perplexity"):
-        with raises(fs.NotFittedError, "this LanguageModel has learned nothing yet"):
+        with raises(
+            fs.NotFittedError, "this LanguageModel has learned nothing yet: call fit(text)"
+        ):
             getattr(make_model(), use)("to")
     with raises(fs.NotFittedError, "LanguageModel"):
         make_model().sample(3)

@@ -254,7 +254,9 @@ def test_what_is_not_fitted_says_so():
     model = make()
     uses = [lambda: model.decode(np.zeros((1, 4))), model.sample, lambda: model.log_prob(TEXTS)]
     for use in uses:
-        with raises(fs.NotFittedError, "this SequenceVAE has learned nothing yet"):
+        with raises(
+            fs.NotFittedError, "this SequenceVAE has learned nothing yet: call fit(X) first"
+        ):
             use()
 
 

@@ -279,6 +279,14 @@ def test_wrong_settings(setting, value, message):
         make(**{setting: value}).fit(mixed(20))
 
 
+def test_what_is_not_fitted_says_so():
+    for use in (make().sample, lambda: make().encode(mixed())):
+        with raises(fs.NotFittedError, "this VAE has learned nothing yet: call fit(X) first"):
+            use()
+    with raises(ValueError, "patience=3 needs a validation, as with fit(X, validation=0.1)"):
+        make(patience=3).fit(mixed())
+
+
 def test_nothing_of_nothing(fitted):
     vae, _ = fitted
     assert vae.encode([]).shape == (0, 4) and vae.reconstruct(np.empty((0, 5))).shape == (0, 5)

@@ -51,6 +51,7 @@ class Autoencoder(LatentEstimator):
     """
 
     _needs_targets = False
+    _data = "X"
 
     @run_described
     def fit(

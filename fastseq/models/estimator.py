@@ -285,7 +285,7 @@ class Estimator(Training):
 
     def _read_data(self, X, y, validation, seed):
         """Data to learn from, those held out or None, and all that were split, as pairs."""
-        self._check_validation(validation, self._data)
+        self._check_validation(validation)
         is_part = isinstance(validation, numbers.Real)
         if is_part:
             checks.fraction("validation", validation)
@@ -340,13 +340,13 @@ class Estimator(Training):
             return "patience"
         return "schedule" if self.schedule == "plateau" else None
 
-    def _check_validation(self, held_out, data):
+    def _check_validation(self, held_out):
         """Raise if there is none, and settings need one."""
         name = self.needs_validation()
         if held_out is None and name is not None:
             raise ValueError(
-                f"{name}={getattr(self, name)!r} needs a validation, as with fit({data}, "
-                "validation=0.1)"
+                f"{name}={getattr(self, name)!r} needs a validation, as with "
+                f"fit({self._data}, validation=0.1)"
             )
 
     def _batch_options(self, seed, at_once):

@@ -112,6 +112,7 @@ class LanguageModel(Estimator):
     """
 
     learned = ("vocabulary_", "n_tokens_", "missing_words_")
+    _data = "text"
     _free = ("steps",)
 
     unit: str = "character"
@@ -182,7 +183,7 @@ class LanguageModel(Estimator):
         """
         self.check_settings()
         checks.flag("keep_interrupted", keep_interrupted)
-        self._check_validation(validation, "text")
+        self._check_validation(validation)
         text_stream.check_no_path("X", X)
         text_stream.check_no_path("validation", validation)
         vectors = word_vectors.read(self)
