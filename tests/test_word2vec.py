@@ -6,6 +6,7 @@ import math
 import pickle
 import signal
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,42 @@ def test_a_sentence_of_any_length_is_used_whole():
     assert long.corpus_total_words == 30_000 and seen == long.losses
     cut = make_model([words[:10_000]], epochs=1, compute_loss=True)
     assert not np.array_equal(long.wv.vectors, cut.wv.vectors)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The rates and settings of all calls of the kernels, which don't train."""
+    calls = []
+
+    def train_words(*arguments):
+        _, _, _, _, _, _, _, _, settings, _, first_chunk, rates, _, _ = arguments
+        calls.append(SimpleNamespace(settings=settings, chunk=first_chunk, rates=rates.tolist()))
+
+    kernels = SimpleNamespace(train_words=train_words, give_memory_back=lambda: None)
+    monkeypatch.setattr(word2vec_training, "_kernels", lambda: kernels)
+    return calls
+
+
+def test_the_rate_falls_linearly_over_chunks_and_epochs(calls, monkeypatch):
+    """Two epochs of two and a half chunks: a chunk is a fifth of the way, the last ones a tenth."""
+    monkeypatch.setattr(word2vec_training, "CHUNKS_AT_ONCE", 2)
+    words = [f"w{i % 50}" for i in range(5 * word2vec_training.CHUNK // 2)]
+    make_model([words], epochs=2, alpha=0.5, min_alpha=0.1)
+    assert [call.chunk for call in calls] == [0, 2, 0, 2]
+    expected = [[0.5, 0.42], [0.34], [0.3, 0.22], [0.14]]
+    for call, rates in zip(calls, expected, strict=True):
+        np.testing.assert_allclose(call.rates, rates, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sg, negative, draws",
+    [(0, 5, 16), (0, 8, 16), (0, 9, 32), (0, 17, 64), (1, 5, 32), (1, 17, 64), (1, 100, 64)],
+)
+def test_many_negatives_are_estimated_from_more_draws(calls, sg, negative, draws):
+    """From twice as many draws as there are negatives, or from 64."""
+    make_model(make_sentences(10), sg=sg, negative=negative, epochs=1)
+    (call,) = calls
+    assert (call.settings.negative, call.settings.draws) == (negative, draws)
 
 
 # --- interface ------------------------------------------------------------------------------
