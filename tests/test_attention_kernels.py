@@ -89,6 +89,16 @@ def test_large_numbers(kernels, dtype, scale):
     assert all(np.isfinite(array).all() for array in everything(kernels, case))
 
 
+@both_dtypes
+def test_keys_may_be_large_where_queries_are_small(kernels, dtype):
+    """Exponentials of these keys alone would overflow."""
+    case = make_memory((3, 4), 5, dtype=dtype)
+    case.keys *= dtype(1000)
+    found = everything(kernels, case)
+    assert_close(found[:2], naive(case))
+    assert_close(found, everything(reference, case), 1e-5 if dtype is np.float32 else 1e-12)
+
+
 @both_scores
 @both_dtypes
 @pytest.mark.parametrize("with_d_weights", [True, False], ids=["d_weights", "none"])
