@@ -135,6 +135,26 @@ def test_the_longest_there_may_be_counts_with_its_end():
     assert found_tokens(found) == [(2, 2, 2)]
 
 
+def test_the_shortest_there_may_be_has_one_token_more_and_the_end():
+    class Early(Table):
+        """The end at once with 0.46, or 2 with 0.5 and then the end.
+
+        With (5 + n) / 6 to the power of -0.5, 2 and the end have log 0.5 * 1.08 = -0.75, the end
+        alone -0.78; if there had to be one token more, it would be log 0.5 * 1.15 = -0.80.
+        """
+
+        def logits(self, history):
+            if len(history) == 2:
+                return np.log([0.46, 0.02, 0.5, 0.02])
+            return np.where(np.arange(4) == END, 0.0, -50.0)
+
+    expected = exhaustive(Early(4), 0, 4, penalty=-0.5)[:2]
+    assert [tokens for _, tokens in expected] == [(2,), ()]
+    (found,) = search(Early(4), beam_size=2, length_penalty=-0.5)
+    assert found_tokens(found) == [(2,)]
+    assert found[0].score == pytest.approx(expected[0][0], rel=1e-12)
+
+
 def plain_beam(model, most, size, penalty, sentence=0):
     running, ended = [(0.0, ())], []
     while running:
