@@ -62,6 +62,13 @@ def test_what_ties_with_the_last_that_stays_stays_too():
     assert (p > 0).tolist() == [True, True, True, False, True]
 
 
+def test_a_nucleus_is_complete_once_its_sum_is_top_p():
+    logits = np.log([[0.25, 0.5, 0.25]])
+    assert Sampler(3, top_p=0.5).probabilities(logits).tolist() == [[0, 1, 0]]
+    p = Sampler(3, top_p=0.51).probabilities(logits)
+    np.testing.assert_allclose(p, [[0.25, 0.5, 0.25]], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.8, "temperature": 2}], ids=str
 )
