@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import inspect
 import mmap
+import os
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +206,18 @@ def test_results_are_traced_as_numpys_arrays_are(kernels):
     numpys = [tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)]
     sizes = [sum(t.size for t in s.filter_traces(numpys).traces) for s in (held, freed)]
     assert sizes[0] - sizes[1] == 4e6
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="nothing is kept then")
+def test_a_result_takes_kept_memory_larger_by_at_most_a_quarter(cython_kernels):
+    def address_of(megabytes):
+        return cython_kernels.empty((megabytes, 1 << 18), np.dtype(np.float32)).ctypes.data
+
+    cython_kernels.free_memory()
+    kept = address_of(16)
+    assert address_of(13) == kept == address_of(16)
+    assert address_of(12) != kept != address_of(1)
+    cython_kernels.free_memory()
 
 
 @pytest.mark.parametrize("shape", [(2**40, 2**20), (2**20, -1)], ids=str)
@@ -730,6 +743,18 @@ def test_relu_passes_no_gradient_where_it_is_off(kernels):
     assert_same_gradients(backward(kernels, case, out, (dy, dh, None)), expected, assert_identical)
 
 
+@both_dtypes
+def test_relu_passes_the_gradient_on_where_its_value_is_nan(kernels, dtype):
+    """So that whoever looks at gradients alone sees what has happened."""
+    case = make_case("rnn", "relu", lengths=(1, 1), hidden_size=19, dtype=dtype)
+    out, d_out = forward(kernels, case), output_gradients(case)
+    out.y[0, ::3] = np.nan
+    passed = (d_out[0] + d_out[1][0]) * ~(out.y <= 0)
+    gradients = backward(kernels, case, out, d_out)
+    assert_close(gradients["bias_ih[0]"], passed.sum(axis=0))
+    assert_close(gradients["x"], passed @ case.weights[0][0])
+
+
 @all_cells
 def test_python_threads_may_call_at_once(kernels, cell, option):
     cases = [make_case(cell, option, lengths=(9, 5, 2), hidden_size=33, seed=i) for i in range(8)]
@@ -1166,6 +1191,13 @@ def test_cython_every_isa_has_exact_vector_math(cython_kernels, isa, name, dtype
     test_vector_math_is_within_four_ulp(cython_kernels, name, dtype)
     test_vector_math_does_not_depend_on_position(cython_kernels, name, dtype)
     test_vector_math_at_the_ends(cython_kernels, dtype)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@both_dtypes
+def test_cython_every_isa_passes_gradients_of_nan_on(cython_kernels, isa, dtype):
+    force_isa(cython_kernels, isa)
+    test_relu_passes_the_gradient_on_where_its_value_is_nan(cython_kernels, dtype)
 
 
 @pytest.mark.parametrize("isa", ISAS)
