@@ -170,6 +170,14 @@ def test_words_that_differ_in_zeros_alone_are_different(new_table):
     assert table.words(np.arange(len(table))) == words
 
 
+def test_words_whose_hashes_are_equal_are_different(new_table):
+    words = ["aaaaaaaaa00rapaa", "00000448wTN8b6fP"]  # of the hash of table.pxi
+    table = new_table()
+    text = " ".join([*words, *words[::-1]])
+    assert read_words(table, text.encode()) == text.split()
+    assert table.words(np.arange(len(table))) == words
+
+
 # --- whole texts ----------------------------------------------------------------------------
 
 
