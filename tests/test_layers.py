@@ -7,6 +7,7 @@ import copy
 import os
 import pickle
 import re
+import signal
 import sys
 import tracemalloc
 
@@ -965,6 +966,7 @@ def test_fork_after_use(backend, rng, name):
     if child == 0:  # never let pytest run on in the child
         status = 1
         try:
+            signal.alarm(20)  # a hang fails
             assert_identical(train(layer, x), expected)
             status = 0
         finally:
