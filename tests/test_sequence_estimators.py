@@ -270,9 +270,18 @@ def test_words_in_arrays():
 def test_targets_by_steps_may_begin_with_none():
     X = series()
     model = make_regressor(per_step=True).fit([[], *X], [[], *X])
-    assert [values.shape for values in model.predict([X[0], []])] == [X[0].shape, (0, 2)]
+    predicted, none = model.predict([X[0], []])
+    assert_close(predicted, said_by_the_network(model, X[0]), 1e-6)
+    assert none.shape == (0, 2)
     single = make_regressor(per_step=True).fit([[], *X], [[], *(x[:, 0] for x in X)])
-    assert single.predict(X[:1])[0].shape == (len(X[0]),)
+    assert_close(single.predict(X[:1])[0], said_by_the_network(single, X[0])[:, 0], 1e-6)
+
+
+def said_by_the_network(model, x):
+    """Of each step of a series, in the targets' units."""
+    steps = ((x - model.mean_) / model.scale_)[:, None].astype(np.float32)
+    outputs = model.network_(steps, np.array([len(x)]))[:, 0].astype(np.float64)
+    return outputs * model.target_scale_ + model.target_mean_
 
 
 def test_texts_without_a_character():
@@ -453,10 +462,17 @@ def test_forecasts_are_validated_by_series_alone(count):
 
 
 def test_forecasts_of_others_and_of_several():
-    X = [np.stack([x, x**2], axis=1) for x in waves(10)]
-    assert make_regressor(horizon=3).fit(X).predict(X).shape == (10, 3, 2)
-    model = make_regressor(horizon=3).fit(X, [x[:, 1] for x in X])
-    assert model.predict(X).shape == (10, 3) and np.isfinite(model.score(X, [x[:, 1] for x in X]))
+    """Of two columns: 0, 1, 0, 1, ... and 10, 20, 30, 10, ..., begun anywhere."""
+    steps = np.arange(6)[:, None] + np.arange(23)
+    X = list(np.stack([steps % 2, 10 + 10 * (steps % 3)], axis=2).astype(float))
+    past, future = [x[:20] for x in X], np.stack([x[20:] for x in X])
+    settings = {"horizon": 3, "hidden_size": 16, "epochs": 100, "lr": 0.02}
+    model = make_regressor(**settings).fit(past)
+    assert (np.abs(model.predict(past) - future) < [0.05, 1]).all()
+    assert model.score(X) > 0.99
+    model = make_regressor(**settings).fit(past, [x[:, 1] for x in past])
+    assert (np.abs(model.predict(past) - future[..., 1]) < 1).all()
+    assert model.score(X, [x[:, 1] for x in X]) > 0.99
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
