@@ -275,10 +275,10 @@ class VectorTable:
         taken = new + [key for key in rows if key in self.key_to_index and replace]
         places = self.key_to_index | {key: i for i, key in enumerate(new, len(self))}
         here, there = [places[key] for key in taken], [rows[key] for key in taken]
-        vectors = _extended(self._vectors, len(self) + len(new))
+        vectors = extended(self._vectors, len(self) + len(new))
         vectors[here] = weights[there]
         held = self.expandos | {name: self._room(name, extras[name]) for name in extras}
-        held = {name: _extended(values, len(self) + len(new)) for name, values in held.items()}
+        held = {name: extended(values, len(self) + len(new)) for name, values in held.items()}
         for name, values in extras.items():
             held[name][here] = values[there]
         # only now, when nothing can fail any more
@@ -387,11 +387,6 @@ class VectorTable:
             )
         return held.astype(common, copy=False)
 
-    def _grow_attributes(self):
-        """Give blank values to keys that have come behind the others."""
-        for name, values in self.expandos.items():
-            self.expandos[name] = _extended(values, len(self))
-
 
 # --- arguments ----------------------------------------------------------------------------------
 
@@ -459,7 +454,7 @@ def _blank(count, dtype):
     return np.full(count, None, object) if dtype.kind == "O" else np.zeros(count, dtype)
 
 
-def _extended(array, count):
+def extended(array, count):
     """A copy with ``count`` rows, of which the new ones are blank."""
     shape = (count - len(array), *array.shape[1:])
     return np.concatenate([array, _blank(shape, array.dtype)])

@@ -14,6 +14,7 @@ from fastseq.corpus import Corpus
 from fastseq.keyed_vectors import KeyedVectors
 from fastseq.module import Explained
 from fastseq.vector_search import best
+from fastseq.vector_table import extended
 from fastseq.word2vec_training import CALLS, Training, new_rows, placed
 
 if TYPE_CHECKING:
@@ -333,11 +334,10 @@ class Word2Vec(Explained):
         self._syn0, self.syn1neg = syn0, syn1neg
         self.syn1 = new_rows(size - 1, self.vector_size) if self.hs else None
         self._counts, self._tables = counts, None
-        others = {name: values for name, values in self.wv.expandos.items() if name != "count"}
+        attributes = self.wv.expandos if known else {}
         self.wv = KeyedVectors.from_arrays(keys, syn0, counts=counts)
-        if known:
-            self.wv.expandos |= others
-            self.wv._grow_attributes()
+        held = {name: extended(values, size) for name, values in attributes.items()}
+        self.wv.expandos = held | self.wv.expandos
 
     # --- training ---------------------------------------------------------------------------
 
