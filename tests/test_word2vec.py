@@ -115,7 +115,8 @@ def calls(monkeypatch):
         calls.append(SimpleNamespace(settings=settings, chunk=first_chunk, rates=rates.tolist()))
 
     kernels = SimpleNamespace(train_words=train_words, give_memory_back=lambda: None)
-    monkeypatch.setattr(word2vec_training, "_kernels", lambda: kernels)
+    by_use = {"text": backend.word_kernels("text"), "word vectors": kernels}
+    monkeypatch.setattr(backend, "word_kernels", by_use.get)
     return calls
 
 
