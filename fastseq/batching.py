@@ -331,12 +331,17 @@ class Batches(_Epochs):
             targets = [] if self._targets is None else [self._targets]
             targets = targets if self._y is None else self._y.arrays
             self._checksum = _checksum([*self._x.arrays, *targets])
+        targets = self._targets if self._y is None else self._y
         return {
             "kind": "Batches",
             "batch_size": self.batch_size,
             "max_tokens": self.max_tokens,
             "shuffle": self.shuffle,
             "bucket": self.bucket,
+            "dtype": str(self._x.dtype),
+            "target_dtype": None if targets is None else str(targets.dtype),
+            "padding": _as_text(self._x.padding, self._x.dtype),
+            "target_padding": None if self._y is None else _as_text(self._y.padding, self._y.dtype),
             "sequences": len(self._x.arrays),
             "data_checksum": self._checksum,
         }
@@ -511,6 +516,10 @@ class BPTTWindows(_Epochs):
             "kind": "BPTTWindows",
             "batch_size": self.batch_size,
             "steps": self.steps,
+            "dtype": str(self._x.dtype),
+            "target_dtype": str(self._y.dtype),
+            "padding": _as_text(self._padding, self._x.dtype),
+            "target_padding": _as_text(self._target_padding, self._y.dtype),
             "positions": len(self._x),
             "data_checksum": self._checksum,
         }
@@ -529,13 +538,13 @@ class _Padded:
         self.arrays = arrays
         self.lengths = _lengths(arrays)
         argument = "padding" if name == "sequences" else "target_padding"
-        self._padding = _check_padding(argument, padding, self.dtype)
+        self.padding = _check_padding(argument, padding, self.dtype)
 
     def take(self, rows):
         """Some of the sequences, (T, B, ...), and their lengths."""
         lengths = self.lengths[rows]
         arrays = [self.arrays[i] for i in rows]
-        return _pad(arrays, int(lengths.max()), self.dtype, self._padding), lengths
+        return _pad(arrays, int(lengths.max()), self.dtype, self.padding), lengths
 
 
 def _pad(arrays, steps, dtype, value):
@@ -561,6 +570,11 @@ def _as_floats(array, dtype):
     if dtype is None or array.dtype.kind != "f":
         return array
     return array.astype(dtype, copy=False)
+
+
+def _as_text(number, dtype):
+    """The number that an array of this dtype holds then; as a text NaN equals itself, too."""
+    return str(np.full((), number, dtype)[()])
 
 
 def _checksum(arrays):

@@ -490,6 +490,44 @@ def test_states_of_other_batches_are_refused():
     refused(batches, state | {"position": True}, TypeError, "position", "True")
 
 
+FLOATS = [np.array([0.5, 1.5]), np.array([2.5])]
+STEPS = [[0, 1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("make", "was", "named"),
+    [
+        (lambda **o: fs.Batches(FLOATS, STEPS, **o), {"padding": 9}, "padding = '9.0'"),
+        (lambda **o: fs.Batches(FLOATS, STEPS, **o), {"padding": np.nan}, "padding = 'nan'"),
+        (lambda **o: fs.Batches(FLOATS, STEPS, **o), {"target_padding": 9}, "target_padding = '9'"),
+        (lambda **o: fs.Batches(FLOATS, STEPS, **o), {"dtype": "float32"}, "dtype = 'float32'"),
+        (lambda **o: fs.Batches(STEPS, FLOATS, **o), {"dtype": "float32"}, "target_dtype = "),
+        (lambda **o: fs.Batches(STEPS, [0.5, 1], **o), {"dtype": "float32"}, "target_dtype = "),
+        (lambda **o: fs.BPTTWindows(np.arange(6), 2, 3, **o), {"padding": 9}, "padding = '9'"),
+        (
+            lambda **o: fs.BPTTWindows(np.arange(6), 2, 3, **o),
+            {"target_padding": 9},
+            "target_padding = '9'",
+        ),
+        (
+            lambda **o: fs.BPTTWindows(np.arange(6.0), 2, 3, **o),
+            {"dtype": "float32"},
+            "dtype = 'float32'",
+        ),
+    ],
+)
+def test_states_of_batches_that_are_filled_otherwise_are_refused(make, was, named):
+    state = json.loads(json.dumps(make(**was).state_dict()))
+    make(**was).load_state_dict(state)
+    with raises(ValueError, f"saved with {named}", "start anew"):
+        make().load_state_dict(state)
+
+
+def test_an_equal_padding_is_no_other_setting():
+    state = fs.Batches(FLOATS, padding=0).state_dict()
+    fs.Batches(FLOATS, padding=np.float64(0), dtype="float64").load_state_dict(state)
+
+
 RUN = """
 import json, os, signal, sys
 import numpy as np, fastseq as fs

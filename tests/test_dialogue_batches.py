@@ -121,6 +121,7 @@ def test_a_place_can_be_saved():
         make_batches(changed, **options),
         make_batches(make_dialogues(turns=TURNS), **options | {"max_turns": 3}),
         make_batches(make_dialogues(turns=TURNS), **options, answers="second"),
+        make_batches(make_dialogues(turns=TURNS), **options, read_answers=False),
     ):
         with raises(ValueError, "the state was saved with"):
             other.load_state_dict(state)

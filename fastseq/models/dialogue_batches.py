@@ -169,7 +169,8 @@ class DialogueBatches(Batches):
 
     def _identity(self):
         identity = super()._identity() | {"kind": "DialogueBatches"}
-        identity |= {"answers": self._answers, "max_turns": self._max_turns}
+        for name in ("answers", "max_turns", "read_answers"):
+            identity[name] = getattr(self, f"_{name}")
         words = self._store.checksum.to_bytes(4, "big")
         return identity | {"data_checksum": zlib.crc32(words, identity["data_checksum"])}
 
