@@ -164,7 +164,7 @@ class Corpus:
             Threads; by default ``get_num_threads()``.
         memory_limit : int, optional
             Bytes that the encoded text may take in memory (4 for each word or sentence) before it
-            is written to a temporary file; by default half of what the machine has.
+            is written to a temporary file; by default half of what this process may have.
         folder : str or path, optional
             Where this file is to lie; by default where Python puts temporary files.
         progress : bool, optional

@@ -6,24 +6,24 @@ import mmap
 import os
 import tempfile
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 
-SLAB = 16 << 20  # bytes
+from fastseq import control_groups
 
-_GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+SLAB = 16 << 20  # bytes
 
 
 def default_limit():
-    """Half of the memory that there is, in bytes."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _GROUP_LIMITS:  # of a container
-        try:
-            limits.append(int(Path(path).read_text("ascii")))
-        except (OSError, ValueError):  # no such file; or "max", which is no number
-            continue
-    return min(limits) // 2
+    """Half of the memory that this process may have, in bytes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([memory, *control_groups.limits("memory", _read_limit)]) // 2
+
+
+def _read_limit(folder, version):
+    """A control group's limit in bytes."""
+    name = "memory.max" if version == 2 else "memory.limit_in_bytes"
+    return int(control_groups.read(f"{folder}/{name}"))
 
 
 class Slabs:

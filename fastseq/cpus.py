@@ -6,6 +6,8 @@ quota would be stopped together, in the middle of their work.
 
 import os
 
+from fastseq import control_groups
+
 
 def usable_cpus():
     """CPUs that this process may keep busy, at least 1."""
@@ -13,43 +15,17 @@ def usable_cpus():
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    return min([count, *_quotas()])
+    return min([count, *control_groups.limits("cpu", _read_quota)])
 
 
-def _quotas():
-    """The limits of this process's control groups in whole CPUs, rounded up."""
-    for folder, version in _control_groups():
-        try:
-            if version == 2:
-                quota, period = _read(f"{folder}/cpu.max").split()
-            else:
-                quota, period = (_read(f"{folder}/cpu.cfs_{k}_us") for k in ("quota", "period"))
-            quota, period = int(quota), int(period)
-        except (OSError, ValueError):  # no such file; or "max", which is no number
-            continue
-        if quota > 0 and period > 0:  # -1 is no limit either
-            yield -(-quota // period)
-
-
-def _control_groups():
-    """(folder, version) where limits may stand: the process's groups and all their parents.
-
-    A container often sees only the top folder, which then is its own group.
-    """
-    try:
-        lines = _read("/proc/self/cgroup").splitlines()
-    except (OSError, ValueError):  # not Linux
-        return
-    for line in lines:  # "0::/path" in version 2, "4:cpu,cpuacct:/path" in version 1
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root, version = ("/sys/fs/cgroup/cpu", 1) if controllers else ("/sys/fs/cgroup", 2)
-        names = [name for name in path.split("/") if name]
-        for depth in range(len(names) + 1):
-            yield "/".join([root, *names[:depth]]), version
-
-
-def _read(path):
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+def _read_quota(folder, version):
+    """A control group's limit in whole CPUs, rounded up; None if it has none."""
+    if version == 2:
+        quota, period = control_groups.read(f"{folder}/cpu.max").split()
+    else:
+        files = (f"{folder}/cpu.cfs_{name}_us" for name in ("quota", "period"))
+        quota, period = map(control_groups.read, files)
+    quota, period = int(quota), int(period)
+    if quota > 0 and period > 0:  # -1 is no limit either
+        return -(-quota // period)
+    return None

@@ -15,7 +15,6 @@ from layer_cases import LAYERS, assert_close, assert_identical, backend_fixture 
 
 import fastseq as fs
 from fastseq import backend as waist
-from fastseq import cpus
 from fastseq.config import get_config
 
 
@@ -287,63 +286,6 @@ def test_threads_at_start():
     if hasattr(os, "sched_setaffinity"):
         pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + code
         assert run_python(pinned, FASTSEQ_BACKEND="numpy").stdout == "1\n"
-
-
-GROUP_2, GROUP_1 = "/sys/fs/cgroup", "/sys/fs/cgroup/cpu"
-
-
-@pytest.mark.parametrize(
-    ("groups", "files", "expected"),
-    [
-        ("0::/", {f"{GROUP_2}/cpu.max": "150000 100000\n"}, 2),
-        ("0::/", {f"{GROUP_2}/cpu.max": "10000 100000\n"}, 1),
-        ("0::/", {f"{GROUP_2}/cpu.max": "max 100000\n"}, 8),
-        ("0::/", {f"{GROUP_2}/cpu.max": "6400000 100000\n"}, 8),  # more than there is
-        ("0::/a/b", {f"{GROUP_2}/a/b/cpu.max": "300000 100000\n"}, 3),
-        # the tightest of a group's and its parents' limits
-        (
-            "0::/a/b\n",
-            {f"{GROUP_2}/a/b/cpu.max": "max 100000", f"{GROUP_2}/a/cpu.max": "100000 50000"},
-            2,
-        ),
-        # a container that sees its own group on top, under a path that isn't there
-        (
-            "4:memory:/x\n3:cpu,cpuacct:/docker/1\n0::/",
-            {
-                f"{GROUP_1}/cpu.cfs_quota_us": "250000\n",
-                f"{GROUP_1}/cpu.cfs_period_us": "100000\n",
-            },
-            3,
-        ),
-        (
-            "3:cpu:/",
-            {f"{GROUP_1}/cpu.cfs_quota_us": "-1\n", f"{GROUP_1}/cpu.cfs_period_us": "100000\n"},
-            8,
-        ),
-        ("0::/", {f"{GROUP_2}/cpu.max": "100000 0"}, 8),
-        ("0::/", {f"{GROUP_2}/cpu.max": "garbled"}, 8),
-        ("garbled", {}, 8),
-        ("", {}, 8),
-        (None, {}, 8),  # not Linux
-    ],
-)
-def test_cpus_within_a_quota(groups, files, expected, monkeypatch):
-    if groups is not None:
-        files = files | {"/proc/self/cgroup": groups}
-
-    def read(path):
-        try:
-            return files[path]
-        except KeyError:
-            raise FileNotFoundError(path) from None
-
-    monkeypatch.setattr(cpus, "_read", read)
-    monkeypatch.setattr(cpus.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert cpus.usable_cpus() == expected
-
-
-def test_cpus_are_read_from_real_files():
-    assert 1 <= cpus.usable_cpus() <= os.cpu_count()
 
 
 # --- the import -----------------------------------------------------------------------------
