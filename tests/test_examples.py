@@ -1,6 +1,7 @@
 """The scripts in examples/: what they measure, and how it gets into the results."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def run_fixture(monkeypatch, tmp_path):
         return path.read_text("utf-8")
 
     return run
+
+
+def test_readme_tells_of_all_data():
+    if not EXAMPLES.is_dir():
+        pytest.skip(f"the examples are not at {EXAMPLES}")
+    sources = [path.read_text("utf-8") for path in EXAMPLES.glob("*.py")]
+    read = set(re.findall(r'(?:data|folder) / "(\w+)"', "\n".join(sources))) - {"train"}
+    told = (EXAMPLES.parent / "README.md").read_text("utf-8")
+    assert len(read) == 10
+    assert not [name for name in read if f"`{name}/`" not in told]
 
 
 def table(text, title):
