@@ -18,6 +18,7 @@ dot_product.py    scaled dot-product attention
 continuations.py  what may come next in a search
 stepper.py        one step a call, for streams
 optimizers.py     updates of the parameters, their average, the gradients' norm
+word2vec.py       the training of word vectors
 ================  ============================================================
 """
 # ruff: noqa: F401  (what is imported here is offered: the names of the contract's __all__)
