@@ -28,7 +28,7 @@ class DialogueBatch(NamedTuple):
         Different utterances, each with its end token, and zeros behind it.
     lengths : ndarray of int64, (U,)
     turns : ndarray of int64, (K, B)
-        Which utterance is heard at each turn; 0 where a dialogue has ended.
+        Which utterance is heard at each turn; any of them where a dialogue has ended.
     turn_lengths : ndarray of int64, (B,)
         How many turns there are of each dialogue, never more than in the row before.
     places : ndarray of int64, (A,)
