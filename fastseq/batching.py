@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq import checks
-from fastseq.module import fixed
+from fastseq.module import Explained, fixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -125,11 +125,16 @@ def pad(
     return _pad(arrays, steps, dtype, _check_padding("value", value, dtype)), lengths
 
 
-class _Epochs:
+class _Epochs(Explained):
     """Batches that are known by their number within an epoch; the place is kept, and can be saved.
 
     A subclass has ``_count()``, ``_make(number)`` and ``_identity``: what it was made from.
     """
+
+    _not_here: Mapping[str, str] = {  # of PyTorch's DataLoader
+        "drop_last": "nothing is left out, and the last batch may be smaller",
+        "num_workers": "fs.prefetch(batches) makes them ahead in a thread",
+    }
 
     def __init__(self, seed):
         # one number from whatever a seed may be; raw bits don't depend on NumPy's version

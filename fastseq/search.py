@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_BEAMS = 65_536  # more is a slip, which would take all memory
 
 
+@checks.explained()
 def beam_search(
     state: Any,
     start_ids: ArrayLike,
@@ -179,6 +180,7 @@ def beam_search(
     return search.run(start_ids)
 
 
+@checks.explained()
 def greedy_search(
     state: Any,
     start_ids: ArrayLike,
@@ -243,6 +245,7 @@ attention
     return [hypotheses[0] for hypotheses in found]
 
 
+@checks.explained()
 def sample_sequences(
     state: Any,
     start_ids: ArrayLike,

@@ -35,6 +35,7 @@ from fastseq.training_state import ANEW, Place, check_run, settings_of_run
 from fastseq.validation import Validation, batch_count, has_state, iterating
 
 
+@checks.explained(lr="the optimizer has it, as in fs.Adam(model.parameters, lr=0.01)")
 def fit(
     model: Module,
     batches: Iterable,

@@ -119,6 +119,25 @@ PARAMETERS = fs.RNN(1, 1).parameters
         (lambda: fs.CRF(3, batch_first=True), ["CRF takes ", "; got batch_first"]),
         (lambda: fs.LSTM(2, 3, 1, np.ones(99)), ["got an array (99,) of float64 as one more"]),
         (
+            lambda: fs.Batches([[1]], [2], 8, drop_last=True),
+            ["Batches takes sequences, targets and by name batch_size", "got 8 as one more"],
+        ),
+        (lambda: fs.Batches([[1]], drop_last=True), ["got drop_last: nothing is left out"]),
+        (
+            lambda: fs.BPTTWindows([1, 2], 1, 1, bptt=3),
+            ["BPTTWindows takes stream, batch_size, steps and by name targets", "got bptt"],
+        ),
+        (
+            lambda: fs.fit(PARAMETERS, [], lr=0.1),
+            ["fit takes model, batches and by name optimizer", "got lr: the optimizer has it"],
+        ),
+        (
+            lambda: fs.beam_search(None, [0], num_beams=3),
+            ["beam_search takes state, start_ids and by name end_id", "beam_size", "num_beams"],
+        ),
+        (lambda: fs.greedy_search(None, [0], beam_size=3), ["greedy_search takes", "beam_size"]),
+        (lambda: fs.sample_sequences(None, [0], top=3), ["sample_sequences takes", "top_k", "top"]),
+        (
             lambda: fs.clip_grad_norm(PARAMETERS, 1.0, norm_type=1),
             ["clip_grad_norm takes parameters, max_norm; got norm_type: the norm is Euclidean"],
         ),
