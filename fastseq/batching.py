@@ -184,7 +184,8 @@ class _Epochs(Explained):
         TypeError
             If it is no mapping, or a number in it is none.
         ValueError
-            If a name is missing, or it was saved from other data or with other settings.
+            If a name is missing, a number is negative, or it was saved from other data or with
+            other settings.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping, got {type(state_dict).__name__}")
@@ -202,13 +203,12 @@ class _Epochs(Explained):
                     f"the state was saved with {name} = {state_dict[name]!r}, but here it is "
                     f"{ours!r}: go on with the same data and settings, or start anew"
                 )
-        epoch, position, seed = (state_dict[name] for name in ("epoch", "position", "seed"))
-        for name, number in (("epoch", epoch), ("position", position), ("seed", seed)):
-            is_integer = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-            if not is_integer or number < 0:
-                raise TypeError(f"{name} must be a non-negative integer, got {number!r}")
+        epoch, position, seed = (
+            checks.not_negative_int(name, state_dict[name])
+            for name in ("epoch", "position", "seed")
+        )
         before = self._epoch, self._position, self._seed
-        self._epoch, self._position, self._seed = int(epoch), int(position), int(seed)
+        self._epoch, self._position, self._seed = epoch, position, seed
         if position > len(self):
             self._epoch, self._position, self._seed = before
             raise ValueError(f"position must be at most the number of batches, got {position}")

@@ -485,7 +485,7 @@ def test_states_of_other_batches_are_refused():
     refused(batches, {"kind": "Batches"}, ValueError, "names", "epoch", "kind")
     refused(batches, state | {"more": 1}, ValueError, "names", "more")
     refused(batches, state | {"position": len(batches) + 1}, ValueError, "position", "8")
-    refused(batches, state | {"position": -1}, TypeError, "position", "-1")
+    refused(batches, state | {"position": -1}, ValueError, "position", "-1")
     refused(batches, state | {"epoch": 0.5}, TypeError, "epoch", "0.5")
     refused(batches, state | {"position": True}, TypeError, "position", "True")
 
