@@ -560,7 +560,7 @@ def test_help_has_an_example_that_parses(capsys):
         (["--shapes", "1,2"], "T,B,H"),
         (["--shapes", ""], "T,B,H"),
         (["--rounds", "0"], "1 or more"),
-        (["--threads", "3"], "invalid choice"),
+        (["--threads", "0"], "1 or more"),
     ],
 )
 def test_wrong_command_line(argv, message, capsys):
@@ -568,6 +568,14 @@ def test_wrong_command_line(argv, message, capsys):
         command.main(argv)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_there_may_be_as_many_threads_as_the_machine_has_cpus(monkeypatch, capsys):
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 8)
+    assert command.parse(["--threads", "8"]).threads == 8
+    with pytest.raises(SystemExit):
+        command.parse(["--threads", "9"])
+    assert "--threads: expected at most 8, as there are CPUs, got 9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

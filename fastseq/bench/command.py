@@ -49,7 +49,7 @@ def parse(argv):
     add("--cells", type=_names(CELLS), help="default: lstm,gru,rnn")
     add("--mode", type=_names(MODES), dest="modes", help="default: inference,training")
     add("--shapes", type=_shapes, metavar="T,B,H;...", help="default: the suite's own")
-    add("--threads", type=int, choices=(1, 2), help="threads for everyone (default: 1)")
+    add("--threads", type=_threads_of_all, metavar="N", help="threads for everyone (default: 1)")
     add("--peers", type=_peers, help="torch,onnxruntime,openvino,jax,numpy (default: installed)")
     add("--rounds", type=_positive, help="turns of every competitor (default: 9, or 3 if long)")
     add("--dtype", choices=("float32", "float64"), help="default: float32")
@@ -99,6 +99,13 @@ def _positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
     return int(text)
+
+
+def _threads_of_all(text):
+    threads, cpus = _positive(text), os.cpu_count() or 1
+    if threads > cpus:
+        raise argparse.ArgumentTypeError(f"expected at most {cpus}, as there are CPUs, got {text}")
+    return threads
 
 
 def environment(threads):
