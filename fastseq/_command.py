@@ -1,10 +1,12 @@
-"""What the ``fastseq`` command says of errors, and of training that was interrupted.
+"""What the ``fastseq`` command says of errors, warnings, and training that was interrupted.
 
 Importing the package comes before the command's own code, and refuses wrong environment
 variables.  So this has to be known that early, and imports nothing of the package.
 """
 
+import contextlib
 import sys
+import warnings
 from pathlib import Path
 
 
@@ -22,6 +24,18 @@ def describe(error):
         message = f"the output's encoding {error.encoding} can't hold all that is to be printed; "
         message += "set PYTHONUTF8=1 or another locale, or write to a file"
     return " ".join(message.split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def plain_warnings():
+    """Print warnings as users of a command want to see them: without the place in the code."""
+
+    def show(message, *place, **more):
+        print(f"fastseq: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def code_of(stopped):

@@ -9,6 +9,7 @@ Environment variables, read at import: ``FASTSEQ_BACKEND`` (cython, numba or num
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -167,9 +168,6 @@ def set_num_threads(n: int) -> None:
     _threads = n
 
 
-# --- choosing -------------------------------------------------------------------------------
-
-
 def free_memory() -> None:
     """Give memory that the kernels keep for later calls, 128 MB at most, back to the system.
 
@@ -186,6 +184,9 @@ def free_memory() -> None:
         extension = sys.modules.get(f"fastseq.{name}")
         if extension is not None:
             extension.free_memory()
+
+
+# --- choosing -------------------------------------------------------------------------------
 
 
 def _load(name, argument):
@@ -244,7 +245,8 @@ def _warn_of(name, broken):
         sentences.append(f"The compiled extension is missing: {_REMEDIES['cython']}.")
     sentences += [f"Reason: {message}." for message in broken]
     sentences.append(f"FASTSEQ_BACKEND={name} silences this warning.")
-    checks.warn(" ".join(sentences), RuntimeWarning)
+    with _command.plain_warnings() if _command.is_running() else contextlib.nullcontext():
+        checks.warn(" ".join(sentences), RuntimeWarning)
 
 
 def thread_count(argument, value):

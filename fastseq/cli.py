@@ -8,7 +8,6 @@ command line or environment variable, 130 interrupted, 141 nobody reads the outp
 import argparse
 import os
 import sys
-import warnings
 
 import fastseq
 from fastseq import _command, processes
@@ -33,8 +32,7 @@ def main(argv=None):
     try:
         if sys.stdout is None:
             raise ValueError("standard output is closed; redirect what isn't wanted to /dev/null")
-        with warnings.catch_warnings():
-            warnings.showwarning = show_warning
+        with _command.plain_warnings():
             code = dispatch(argv, is_own)
         sys.stdout.flush()  # a closed pipe is noticed here, where it can be handled
         return code
@@ -47,11 +45,6 @@ def main(argv=None):
     except (FloatingPointError, ImportError, OSError, ValueError) as error:
         _command.report(error)
         return 1
-
-
-def show_warning(message, category, filename, lineno, file=None, line=None):
-    """Print a warning as users of a command want to see it: without the place in the code."""
-    print(f"fastseq: warning: {message}", file=sys.stderr)
 
 
 def dispatch(argv, is_own=False):

@@ -138,6 +138,12 @@ def test_children_need_not_repeat_the_warning():
     assert done.stderr.count("RuntimeWarning") == 1
 
 
+def test_the_command_warns_without_a_place_in_the_code():
+    done = run_without(("fastseq._kernels", "numba"), first="import sys; sys.argv = ['fastseq']")
+    assert done.stderr.startswith("fastseq: warning: fastseq runs on its slower numpy backend.")
+    assert done.stderr.count("\n") == 1 and "RuntimeWarning" not in done.stderr
+
+
 def test_a_broken_extension_is_reported_though_numba_serves():
     if not is_available("numba"):
         pytest.skip("the numba backend is not available")
