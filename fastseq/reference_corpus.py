@@ -59,7 +59,7 @@ class WordTable:
             text = word.encode()
             if text in self._numbers:
                 return i
-            self._insert(text, i - len(words), 0)
+            self._insert(text, i - len(words))
         return None
 
     def add_text(self, text, begin, base, items):
@@ -135,7 +135,7 @@ class WordTable:
         for word, count, first in parts:
             number = self._numbers.get(word)
             if number is None:
-                number = self._insert(word, first, 0)
+                number = self._insert(word, first)
             self._counts[number] += count
             self._firsts[number] = min(self._firsts[number], first)
             numbers.append(number)
@@ -175,14 +175,14 @@ class WordTable:
                 word.decode()
             except UnicodeDecodeError:
                 return None
-            number = UNKNOWN if self._frozen else self._insert(word, first, 0)
+            number = UNKNOWN if self._frozen else self._insert(word, first)
         if not self._frozen:
             self._counts[number] += 1
         return number
 
-    def _insert(self, word, first, count):
+    def _insert(self, word, first):
         number = self._numbers[word] = len(self._numbers)
-        self._counts.append(count)
+        self._counts.append(0)
         self._firsts.append(first)
         return number
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.module import Settled
+from fastseq.module import Settled, fixed
 from fastseq.stepwise import Stepwise
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Stream(Settled, Stepwise):
         "assign the state to it"
     )
 
+    batch_size = fixed("batch_size")
+
     def __init__(self, layer, batch_size: int = 1) -> None:
         batch_size = checks.positive_int("batch_size", batch_size)
         if layer.bidirectional:
@@ -68,15 +70,6 @@ class Stream(Settled, Stepwise):
             ) from None
         self._vectors = batch_size == 1  # whether x may come without its batch axis
         self.reload()
-
-    @property
-    def batch_size(self) -> int:
-        """B, the number of sequences that advance side by side."""
-        return self._batch_size
-
-    @batch_size.setter
-    def batch_size(self, value):
-        raise AttributeError("batch_size can't be changed: make a new stream instead")
 
     def reload(self) -> None:
         """Read the layer's weights again, and use the backend that is chosen now."""

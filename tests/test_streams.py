@@ -309,7 +309,7 @@ def test_batch_size():
 
 def test_batch_size_stays():
     stream = fs.GRU(I, H).stream(2)
-    with pytest.raises(AttributeError, match="batch_size can't be changed: make a new stream"):
+    with pytest.raises(AttributeError, match="batch_size can't be changed: make a new Stream"):
         stream.batch_size = 3
     assert stream.batch_size == 2
     stream.step(np.ones((2, I), np.float32))
