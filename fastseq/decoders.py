@@ -47,8 +47,7 @@ class AttentionDecoder(DecoderPasses):
         hidden_size = checks.positive_int("hidden_size", hidden_size)
         self._memory_size = checks.positive_int("memory_size", memory_size)
         self._score = checks.choice("score", score, SCORES)
-        if query is None:
-            query = "previous" if score == "additive" else "current"
+        query = self._usual_query if query is None else query
         self._query = checks.choice("query", query, QUERIES)
         self._input_feeding = checks.flag("input_feeding", input_feeding)
         self._attention_size = self._read_attention_size(attention_size, hidden_size)
@@ -66,6 +65,10 @@ class AttentionDecoder(DecoderPasses):
             input_size, hidden_size, 1, 1, bias=bias, dropout=0.0, dtype=dtype, seed=seed
         )
 
+    @property
+    def _usual_query(self):
+        return "previous" if self._score == "additive" else "current"
+
     def _read_attention_size(self, size, hidden_size):
         if self._score in ("dot", "general"):
             if size is not None:
@@ -77,9 +80,8 @@ class AttentionDecoder(DecoderPasses):
         return hidden_size if size is None else checks.positive_int("attention_size", size)
 
     def __repr__(self):
-        default = "previous" if self.score == "additive" else "current"
         options = [f"score={self.score!r}"]
-        options += [f"query={self.query!r}"] * (self.query != default)
+        options += [f"query={self.query!r}"] * (self.query != self._usual_query)
         options += ["input_feeding=False"] * (not self.input_feeding)
         options += [f"attention_size={self.attention_size}"] * (
             self.attention_size != self.hidden_size
