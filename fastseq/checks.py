@@ -422,9 +422,10 @@ def lengths(value, rows, steps, hint="", *, name="lengths", of="x"):
     shape(name, array, (rows,), "(B,)", hint)
     lengths = array.astype(np.int64)
     if rows and lengths.view(np.uint64).max() > steps:  # negative ones are very long
-        wrong = array.min() if array.min() < 0 else array.max()
+        at = first(array, (array < 0) | (array > steps))
         raise ValueError(
-            f"{name} must lie between 0 and {steps}, the number of steps in {of}, got {wrong}"
+            f"{name} must lie between 0 and {steps}, the number of steps in {of}, "
+            f"got {array[at]} at {position(name, at)}"
         )
     return lengths
 

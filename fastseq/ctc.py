@@ -139,8 +139,8 @@ class CTCLoss(Loss):
                 f"targets must have shape (B, S) = ({rows}, S), got {labels.shape}; pad them to "
                 "one length and give target_lengths"
             )
-        input_lengths = self._read_lengths("input_lengths", input_lengths, rows, steps)
-        target_lengths = self._read_lengths("target_lengths", target_lengths, rows, labels.shape[1])
+        input_lengths = self._read_lengths("input", input_lengths, rows, steps)
+        target_lengths = self._read_lengths("target", target_lengths, rows, labels.shape[1])
         counted = np.arange(labels.shape[1]) < target_lengths[:, None]
         wrong = counted & ((labels < 0) | (labels >= classes) | (labels == self._blank))
         if wrong.any():
@@ -153,19 +153,10 @@ class CTCLoss(Loss):
         return Lattice(x, labels, input_lengths, target_lengths, self._blank)
 
     @staticmethod
-    def _read_lengths(name, value, rows, most):
+    def _read_lengths(of, value, rows, most):
         if value is None:
             return np.full(rows, most)
-        array = checks.integers(name, value)
-        checks.shape(name, array, (rows,), "(B,)")
-        wrong = (array < 0) | (array > most)
-        if wrong.any():
-            at = checks.first(array, wrong)
-            raise ValueError(
-                f"{name} must lie between 0 and {most}, got {array[at]} at "
-                f"{checks.position(name, at)}"
-            )
-        return array.astype(np.int64)
+        return checks.lengths(value, rows, most, name=f"{of}_lengths", of=f"{of}s")
 
     def _sum_up(self, lattice, log_likelihoods):
         """The loss, and the factor of each row's part of the gradient."""

@@ -391,7 +391,7 @@ def test_x_of_a_batch_first_layer_is_described_as_such():
         ([1, 2], ValueError, ["lengths must have shape (B,) = (3,)", "(2,)"]),
         ([[1, 2, 3]], ValueError, ["lengths must have shape (B,) = (3,)", "(1, 3)"]),
         (3, ValueError, ["lengths must have shape (B,) = (3,)", "()"]),
-        ([1, 2, 5], ValueError, ["lengths must lie between 0 and 4", "got 5"]),
+        ([1, 2, 5], ValueError, ["lengths must lie between 0 and 4", "got 5 at lengths[2]"]),
         ([1, -2, 3], ValueError, ["lengths must lie between 0 and 4", "got -2"]),
         (np.array([1, 2, 2**64 - 1], np.uint64), ValueError, ["lengths must lie", str(2**64 - 1)]),
         ([1.0, 2.0, 3.0], TypeError, ["lengths must hold integers", "float64", "np.int64"]),
