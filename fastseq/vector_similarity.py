@@ -44,7 +44,7 @@ class SimilarKeys(VectorTable):
         ----------
         positive, negative : key, vector, or list of these
             Or of pairs of one and its weight, which is 1 or -1 otherwise.  Vectors are taken
-            with the length that they have.
+            with the length that they have; an array (n,) of integers is a list of places.
         topn : int or None
             How many keys; None gives the similarities of all vectors.
         clip_start, clip_end : int
@@ -63,7 +63,17 @@ class SimilarKeys(VectorTable):
         KeyError
             If there is no vector for a key.
         TypeError, ValueError
-            If nothing was given, or something else than the above.
+            If nothing was given, or something else than the above; if the vectors have no norms
+            (see :meth:`fill_norms`).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> [(key, round(similar, 3)) for key, similar in wv.most_similar("b", negative="a")]
+        [('c', 0.924)]
+        >>> [key for key, _ in wv.most_similar([("b", 0.5), np.array([0.0, 3.0])])]
+        ['c', 'a']
         """
         query = self._query(positive, negative)
         begin, end = self._range(clip_start, clip_end, restrict_vocab)
@@ -93,6 +103,12 @@ class SimilarKeys(VectorTable):
         -------
         similar : list of lists of (str, float), or ndarray (Q, N)
             For each query, what ``most_similar`` gives (to rounding).
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            As ``most_similar``; also if ``positive`` is one key, or ``negative`` has another
+            length.
 
         Examples
         --------
@@ -161,20 +177,92 @@ class SimilarKeys(VectorTable):
     def similar_by_key(
         self, key: str | int, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Similar | np.ndarray:
-        """``most_similar`` of one key."""
+        """:meth:`most_similar` of one key.
+
+        Parameters
+        ----------
+        key : str or int
+            A key or its place; vectors are for :meth:`similar_by_vector`.
+        topn, restrict_vocab
+            As of ``most_similar``.
+
+        Returns
+        -------
+        similar : list of (str, float), or ndarray (N,)
+            As of ``most_similar``.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for the key.
+        TypeError, ValueError
+            As ``most_similar``.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> [key for key, _ in wv.similar_by_key("a")]
+        ['b', 'c']
+        >>> wv.similar_by_key("a", topn=None).round(3).tolist()
+        [1.0, 0.707, 0.0]
+        """
         self.get_index(key)  # what is no key is no vector either
         return self.most_similar([key], topn=topn, restrict_vocab=restrict_vocab)
 
     def similar_by_word(
         self, word: str | int, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Similar | np.ndarray:
-        """The same as ``similar_by_key``."""
+        """The same as :meth:`similar_by_key`, by gensim's other name.
+
+        Parameters
+        ----------
+        word : str or int
+        topn, restrict_vocab
+            As of ``most_similar``.
+
+        Returns
+        -------
+        similar : list of (str, float), or ndarray (N,)
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.similar_by_word("a") == wv.similar_by_key("a")
+        True
+        """
         return self.similar_by_key(word, topn, restrict_vocab)
 
     def similar_by_vector(
         self, vector: ArrayLike, topn: int | None = 10, restrict_vocab: int | None = None
     ) -> Similar | np.ndarray:
-        """``most_similar`` of a vector (D,)."""
+        """:meth:`most_similar` of a vector.
+
+        Parameters
+        ----------
+        vector : array (D,)
+            Of floats or integers.
+        topn, restrict_vocab
+            As of ``most_similar``.
+
+        Returns
+        -------
+        similar : list of (str, float), or ndarray (N,)
+            As of ``most_similar``, of all keys: none was given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the vector does not hold D finite numbers; otherwise as ``most_similar``.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> [key for key, _ in wv.similar_by_vector([2, 1], topn=2)]
+        ['b', 'a']
+        """
         vector = self._read_vector("vector", vector)
         return self.most_similar([vector], topn=topn, restrict_vocab=restrict_vocab)
 
@@ -185,15 +273,36 @@ class SimilarKeys(VectorTable):
         topn: int | None = 10,
         restrict_vocab: int | None = None,
     ) -> Similar | np.ndarray:
-        """As ``most_similar``, by products and quotients of cosines instead of sums.
+        """As :meth:`most_similar`, by products and quotients of cosines instead of sums.
 
         The cosines are first brought to 0 ... 1 (3CosMul: Levy & Goldberg, 2014).
 
         Parameters
         ----------
         positive, negative : key, vector, or list of these
+            Without weights; at least one is positive.
         topn, restrict_vocab
             As of ``most_similar``.
+
+        Returns
+        -------
+        similar : list of (str, float), or ndarray (N,)
+            As of ``most_similar``, with quotients, which may be above 1, for similarities.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError, ValueError
+            If nothing positive was given, or something else than the above; if the vectors have
+            no norms (see :meth:`fill_norms`).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> [(key, round(score, 3)) for key, score in wv.most_similar_cosmul("b", "a")]
+        [('c', 1.707)]
         """
         positive, negative = _as_list(positive), _as_list(negative)
         if not positive:
@@ -215,17 +324,87 @@ class SimilarKeys(VectorTable):
         return [(self.index_to_key[i], float(quotients[i])) for i in places]
 
     def similarity(self, w1: str | int, w2: str | int) -> float:
-        """The cosine of two keys' vectors."""
+        """The cosine of two keys' vectors; 0 if one of them has zeros only.
+
+        Parameters
+        ----------
+        w1, w2 : str or int
+            Keys or their places.
+
+        Returns
+        -------
+        similarity : float
+            From -1 to 1, to rounding.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError
+            If something else was given, such as a list.
+        ValueError
+            If the vectors have no norms; see :meth:`fill_norms`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> round(wv.similarity("a", "b"), 3), wv.similarity("a", "c")
+        (0.707, 0.0)
+        """
         return float(self.get_vector(w1, norm=True) @ self.get_vector(w2, norm=True))
 
     def distance(self, w1: str | int, w2: str | int) -> float:
-        """``1 - similarity(w1, w2)``"""
+        """``1 - similarity(w1, w2)``, from 0 to 2.
+
+        Parameters
+        ----------
+        w1, w2 : str or int
+            As of :meth:`similarity`, whose errors come too.
+
+        Returns
+        -------
+        distance : float
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> round(wv.distance("a", "b"), 3), wv.distance("a", "c")
+        (0.293, 1.0)
+        """
         return 1 - self.similarity(w1, w2)
 
     def similarities(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
-        """The cosines of a key's vector, or of a vector, and those of other keys (n,).
+        """The cosines of a key's vector, or of a vector, and those of other keys.
 
-        Without other keys of all, (N,).
+        Parameters
+        ----------
+        word_or_vector : str, int, or array (D,)
+            A key, its place, or a vector.
+        other_words : sequence of n keys or places
+            By default all N keys.
+
+        Returns
+        -------
+        similarities : ndarray, (n,) or (N,)
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError, ValueError
+            If ``word_or_vector`` is neither a key nor D finite numbers, or ``other_words`` is one
+            key; if the vectors have no norms (see :meth:`fill_norms`).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.similarities("a", ["b", "c"]).round(3).tolist()
+        [0.707, 0.0]
+        >>> wv.similarities([0, 1]).round(3).tolist()
+        [0.0, 0.707, 1.0]
         """
         vector = self._vector_of("word_or_vector", word_or_vector)
         others = _several("other_words", other_words)
@@ -235,28 +414,84 @@ class SimilarKeys(VectorTable):
         return self.cosine_similarities(vector, self._vectors[places], self.norms[places])
 
     def distances(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
-        """``1 - similarities(word_or_vector, other_words)``"""
+        """``1 - similarities(word_or_vector, other_words)``, from 0 to 2.
+
+        Parameters
+        ----------
+        word_or_vector, other_words
+            As of :meth:`similarities`, whose errors come too.
+
+        Returns
+        -------
+        distances : ndarray, (n,) or (N,)
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.distances("a", ["b", "c"]).round(3).tolist()
+        [0.293, 1.0]
+        """
         return 1 - self.similarities(word_or_vector, other_words)
 
     @staticmethod
     def cosine_similarities(
         vector_1: np.ndarray, vectors_all: np.ndarray, norms: np.ndarray | None = None
     ) -> np.ndarray:
-        """The cosines of a vector (D,) and others (n, D), whose norms may be known: (n,)."""
+        """The cosines of a vector and others; 0 where one has zeros only.
+
+        Parameters
+        ----------
+        vector_1 : ndarray, (D,)
+        vectors_all : ndarray, (n, D)
+            Arrays, not lists.
+        norms : ndarray, (n,), optional
+            Those of ``vectors_all``, if they are known.
+
+        Returns
+        -------
+        similarities : ndarray, (n,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are no arrays of numbers, or the shapes don't match.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> others = np.array([[1.0, 1.0], [0.0, 2.0]])
+        >>> fs.KeyedVectors.cosine_similarities(np.array([3.0, 0.0]), others).round(3).tolist()
+        [0.707, 0.0]
+        """
         norms = norms_of(vectors_all) if norms is None else norms
         return vectors_all @ unit(vector_1) / safe_norms(norms)
 
     def n_similarity(self, ws1: Sequence[str], ws2: Sequence[str]) -> float:
         """The cosine of the sums of two sets of keys' vectors.
 
-        Keys without a vector are left out.
+        Parameters
+        ----------
+        ws1, ws2 : sequence of keys or vectors, or one key
+            Keys without a vector are left out.
+
+        Returns
+        -------
+        similarity : float
 
         Raises
         ------
-        ValueError
-            If a set is empty.
         KeyError
             If no key of a set has a vector.
+        TypeError, ValueError
+            If a set is empty, or something else; a vector must hold D finite numbers.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> round(wv.n_similarity(["a", "c"], ["b", "unseen"]), 3)
+        0.949
         """
         means = []
         for name, keys in (("ws1", ws1), ("ws2", ws2)):
@@ -288,7 +523,15 @@ class SimilarKeys(VectorTable):
         KeyError
             If there is no vector for a key.
         TypeError, ValueError
-            If topn is no positive integer.
+            If topn is no positive integer, or a key something else; if the vectors have no norms
+            (see :meth:`fill_norms`).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> round(wv.relative_cosine_similarity("b", "a", topn=2), 3)
+        0.5
         """
         neighbours = self.most_similar(wa, topn=checks.positive_int("topn", topn))
         total = sum(similar for _, similar in neighbours)
@@ -302,11 +545,12 @@ class SimilarKeys(VectorTable):
         post_normalize: bool = False,
         ignore_missing: bool = True,
     ) -> np.ndarray:
-        """The mean of vectors (D,).
+        """The mean of vectors.
 
         Parameters
         ----------
-        keys : list of keys or vectors
+        keys : list of n keys or vectors
+            Vectors are arrays (D,); one key alone will do as well.
         weights : array (n,), optional
             The sum is divided by that of their absolute values.
         pre_normalize : bool
@@ -316,12 +560,28 @@ class SimilarKeys(VectorTable):
         ignore_missing : bool
             Whether keys without a vector are left out.
 
+        Returns
+        -------
+        mean : ndarray, (D,)
+            In the dtype of the table; zeros if no key has a vector, or all weights are 0.
+
         Raises
         ------
         KeyError
             If a key has no vector and ``ignore_missing`` is False.
-        ValueError
-            If there are no keys, or not a weight for each.
+        TypeError, ValueError
+            If there are no keys, or not a weight for each, or something else than numbers in
+            weights and finite ones in vectors; with ``pre_normalize`` also if the vectors of the
+            table have no norms (see :meth:`fill_norms`).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.get_mean_vector(["a", "c"]).tolist()
+        [0.5, 0.5]
+        >>> wv.get_mean_vector(["a", "c"], weights=[3, 1], pre_normalize=False).tolist()
+        [0.75, 0.5]
         """
         keys = _as_list(keys)
         if not keys:
@@ -359,7 +619,25 @@ class SimilarKeys(VectorTable):
         return self._read_vector(name, item)
 
     def doesnt_match(self, words: Sequence[str]) -> str:
-        """The key that is least similar to the mean of all of them."""
+        """The key that is least similar to the mean of all of them.
+
+        Parameters
+        ----------
+        words : sequence of str
+            As of :meth:`rank_by_centrality`, whose errors and warning come too.
+
+        Returns
+        -------
+        word : str
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> wv = fs.KeyedVectors(2)
+        >>> wv.add_vectors(["red", "blue", "seven"], [[4, 1], [3, 1], [1, 4]])
+        >>> wv.doesnt_match(["red", "blue", "seven"])
+        'seven'
+        """
         return self.rank_by_centrality(words)[-1][1]
 
     def rank_by_centrality(
@@ -367,7 +645,33 @@ class SimilarKeys(VectorTable):
     ) -> list[tuple[float, str]]:
         """The keys with their similarity to the mean of all of them, the most similar first.
 
-        Keys without a vector are left out, with a warning.
+        Parameters
+        ----------
+        words : sequence of str
+            Those without a vector are left out, with a warning.
+        use_norm : bool
+            Whether all vectors are first divided by their norms; otherwise the products with the
+            mean, which is of length 1, also grow with the vectors' lengths.
+
+        Returns
+        -------
+        ranked : list of (float, str)
+            Those of equal similarity by falling key.
+
+        Raises
+        ------
+        TypeError
+            If ``words`` is no sequence of keys.
+        ValueError
+            If none of the keys has a vector; with ``use_norm`` also if the vectors have no norms
+            (see :meth:`fill_norms`).
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[2, 0], [3, 1], [0, 1.0]]))
+        >>> [(round(similar, 2), key) for similar, key in wv.rank_by_centrality(list("abc"))]
+        [(0.96, 'b'), (0.83, 'a'), (0.56, 'c')]
         """
         words = _as_list(words)
         known = [word for word in words if word in self]
@@ -381,20 +685,91 @@ class SimilarKeys(VectorTable):
         return sorted(zip(similar.tolist(), known, strict=True), reverse=True)
 
     def most_similar_to_given(self, key1: str, keys_list: Sequence[str]) -> str:
-        """The one of some keys that is most similar to a key."""
+        """The one of some keys that is most similar to a key.
+
+        Parameters
+        ----------
+        key1 : str, int, or array (D,)
+            A key, its place, or a vector.
+        keys_list : sequence of str
+            Of equally similar ones the first is taken.
+
+        Returns
+        -------
+        key : str
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError, ValueError
+            If ``keys_list`` is empty or one key; otherwise as :meth:`similarities`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.most_similar_to_given("a", ["c", "b"])
+        'b'
+        """
         keys = _several("keys_list", keys_list)
         if not keys:
             raise ValueError("keys_list must hold at least one key, got none")
         return keys[int(np.argmax(self.similarities(key1, keys)))]
 
     def closer_than(self, key1: str, key2: str) -> list[str]:
-        """The keys that are more similar to the first key than the second one is."""
+        """The keys that are more similar to the first key than the second one is.
+
+        Parameters
+        ----------
+        key1, key2 : str or int
+            Keys or their places.
+
+        Returns
+        -------
+        closer : list of str
+            By place, without the first key itself.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for a key.
+        TypeError
+            If something else was given, such as a list.
+        ValueError
+            If the vectors have no norms; see :meth:`fill_norms`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.closer_than("a", "c"), wv.closer_than("a", "b")
+        (['b'], [])
+        """
         similar, first = self.similarities(key1), self.get_index(key1)
         closer = np.flatnonzero(similar > similar[self.get_index(key2)])
         return [self.index_to_key[i] for i in closer.tolist() if i != first]
 
     def rank(self, key1: str, key2: str) -> int:
-        """The second key's place, from 1, among all keys by their similarity to the first."""
+        """The second key's rank, from 1, among all others by their similarity to the first.
+
+        Parameters
+        ----------
+        key1, key2 : str or int
+            As of :meth:`closer_than`, whose errors come too.
+
+        Returns
+        -------
+        rank : int
+            1 more than the number of keys that are closer.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.rank("a", "b"), wv.rank("a", "c")
+        (1, 2)
+        """
         return len(self.closer_than(key1, key2)) + 1
 
 
