@@ -48,6 +48,11 @@ class KeyedVectors(SimilarKeys):
     expandos : dict
         Further attributes of the keys, by name, such as ``count``: arrays (N,).
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``vector_size`` is no positive integer, or ``dtype`` another one.
+
     See Also
     --------
     KeyedVectors.from_arrays : From keys and an array.
@@ -104,8 +109,21 @@ class KeyedVectors(SimilarKeys):
         ------
         OSError
             If the file can't be read.
-        ValueError
-            If a line is something else; the message names file and line.
+        TypeError, ValueError
+            If an argument is something else, or a line, whose file and number the message names.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastseq as fs
+        >>> wv = fs.KeyedVectors(2)
+        >>> wv.add_vectors(["king", "queen", "man", "woman"], [[3, 1], [3, 3], [1, 1], [1, 3]])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open(path := os.path.join(folder, "analogies.txt"), "w") as file:
+        ...         print(": royal", file=file)
+        ...         print("man king woman queen", file=file)
+        ...     score, sections = wv.evaluate_word_analogies(path)
+        >>> score, sections[0]["correct"]
+        (1.0, [('MAN', 'KING', 'WOMAN', 'QUEEN')])
         """
         checks.path("analogies", analogies)
         known = vector_evaluation.Known(self, restrict_vocab, case_insensitive)
@@ -127,6 +145,7 @@ class KeyedVectors(SimilarKeys):
             Lines of two words and a number, with ``delimiter`` between them; lines that begin
             with # are comments.
         delimiter : str
+            Not empty.
         restrict_vocab, case_insensitive
             As of ``evaluate_word_analogies``.
         dummy4unknown : bool
@@ -143,8 +162,20 @@ class KeyedVectors(SimilarKeys):
         ------
         OSError
             If the file can't be read.
-        ValueError
-            If a line is something else, or there are not two pairs of known words.
+        TypeError, ValueError
+            If an argument or a line is something else, or there are not two pairs of known words.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open(path := os.path.join(folder, "pairs.txt"), "w") as file:
+        ...         for pair in ("a a 10", "a b 7", "a c 1", "b unseen 5"):
+        ...             print(pair, file=file)
+        ...     pearson, spearman, oov_ratio = wv.evaluate_word_pairs(path, delimiter=" ")
+        >>> round(pearson.statistic, 2), round(spearman.statistic, 2), oov_ratio
+        (1.0, 1.0, 25.0)
         """
         checks.path("pairs", pairs)
         known = vector_evaluation.Known(self, restrict_vocab, case_insensitive)
@@ -182,6 +213,12 @@ class KeyedVectors(SimilarKeys):
             If a library is missing.
         KeyError
             If a key has no vector.
+        TypeError
+            If ``keys`` is no list of strings, or ``path`` no path.
+        ValueError
+            If there are fewer than two keys, or the method or the picture's format is another one.
+        OSError
+            If the picture can't be written.
         """
         from fastseq import vector_plots
 
@@ -229,10 +266,24 @@ class KeyedVectors(SimilarKeys):
             If a key is empty or has white space in it, or a number is too large for float32 in
             binary, which the format can't hold; or if ``fvocab`` is given and is the same file,
             or there are no such values.  Nothing is written then.
+        TypeError
+            If an argument is something else, or the values to sort by are no numbers.
         OSError
             If the file can't be written; the old one is as it was.
         ImportError
             If zstd is missing for ``.zst``.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(["to", "be"], np.eye(2), counts=[5, 7])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     wv.save_word2vec_format(path := os.path.join(folder, "vectors.txt"))
+        ...     with open(path) as file:
+        ...         print(file.read(), end="")
+        2 2
+        be 0 1
+        to 1 0
         """
         _check_names(fname, fvocab)
         checks.flag("binary", binary)
@@ -297,6 +348,19 @@ class KeyedVectors(SimilarKeys):
             If the file can't be read.
         ValueError
             If it is truncated, damaged, or something else; the message names file and line.
+        TypeError, ValueError
+            If an argument is something else, such as an unknown encoding.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastseq as fs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open(path := os.path.join(folder, "glove.txt"), "w") as file:
+        ...         print("to 1 0", file=file)
+        ...         print("be 0 1", file=file)
+        ...     wv = fs.KeyedVectors.load_word2vec_format(path, no_header=True)
+        >>> wv.index_to_key, wv["be"].tolist()
+        (['to', 'be'], [0.0, 1.0])
         """
         _check_names(fname, fvocab)
         words, vectors = word2vec_files.read_word2vec(
@@ -325,14 +389,30 @@ class KeyedVectors(SimilarKeys):
             word2vec's binary and text format, also with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``
             behind; see :meth:`save_word2vec_format`.
 
+        Parameters
+        ----------
+        path : str or path
+            What is there is replaced as a whole or not at all.
+
         Raises
         ------
+        TypeError
+            If ``path`` is no path.
         ValueError
             If the ending is another one, or the format can't hold what is to be saved.
         OSError
             If the file can't be written; the old one is as it was.
         ImportError
             If safetensors is missing, or zstd for ``.zst``.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(["to", "be"], np.eye(2), counts=[7, 5])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     wv.save(os.path.join(folder, "vectors.npy"))
+        ...     sorted(os.listdir(folder))
+        ['vectors.json', 'vectors.npy']
         """
         form = vector_files.format_of(path)
         if form == "safetensors":
@@ -359,12 +439,19 @@ class KeyedVectors(SimilarKeys):
             Of ``.npy`` files: leave the vectors on the disk, from where the system brings in
             what is used.  Changes would be refused, or not written back.
 
+        Returns
+        -------
+        wv : KeyedVectors
+
         Raises
         ------
         OSError
             If the file can't be read.
         ValueError
-            If it is truncated, damaged, or something else; the message names the file.
+            If it is truncated, damaged, or something else; the message names the file.  If
+            ``mmap`` is another one, or the file no ``.npy`` file.
+        TypeError
+            If ``path`` is no path.
         ImportError
             If safetensors is missing.
 

@@ -43,10 +43,17 @@ class VectorTable:
         counts : array of integers, (N,), optional
             How often each key was seen.
 
+        Returns
+        -------
+        wv : KeyedVectors
+            Its dtype is that of the vectors; float16 and integers of at most 2 bytes become
+            float32, and all else float64.
+
         Raises
         ------
         TypeError, ValueError
-            If keys are no strings, or one comes twice; if there is not a vector for each.
+            If keys are no strings, or one comes twice; if there is not a vector for each, or a
+            count.
 
         Examples
         --------
@@ -90,7 +97,15 @@ class VectorTable:
 
     @property
     def index_to_key(self) -> list[str]:
-        """The keys (N,), in the order of their vectors."""
+        """The keys (N,), in the order of their vectors.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.index_to_key
+        ['a', 'b', 'c']
+        """
         self._unpack()
         return self._keys
 
@@ -101,7 +116,15 @@ class VectorTable:
 
     @property
     def key_to_index(self) -> dict[str, int]:
-        """The place of each key."""
+        """The place of each key.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.key_to_index
+        {'a': 0, 'b': 1, 'c': 2}
+        """
         self._unpack()
         return self._places
 
@@ -127,7 +150,21 @@ class VectorTable:
 
     @property
     def vectors(self) -> np.ndarray:
-        """All vectors (N, D), not to be written to."""
+        """All vectors (N, D), not to be written to; another array may be assigned.
+
+        Raises
+        ------
+        TypeError, ValueError
+            On assignment, if it is no array (N, D) of numbers.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.vectors = wv.vectors + 1
+        >>> wv.vectors.tolist()
+        [[2.0, 1.0], [2.0, 2.0], [1.0, 3.0]]
+        """
         view = self._vectors.view()
         view.flags.writeable = False
         return view
@@ -140,18 +177,47 @@ class VectorTable:
 
     @property
     def norms(self) -> np.ndarray:
-        """The vectors' norms (N,)."""
+        """The vectors' norms (N,), not to be written to.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fill_norms`, which is called where they are needed first.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.norms.round(3).tolist()
+        [1.0, 1.414, 2.0]
+        """
         self.fill_norms()
         return self._norms
 
     def fill_norms(self, force: bool = False) -> None:
-        """Compute the norms unless they are there; with ``force`` anyway.
+        """Compute the norms unless they are there.
+
+        Parameters
+        ----------
+        force : bool
+            Compute them anyway, as after a change of the array that ``from_arrays`` was given.
 
         Raises
         ------
         ValueError
             If a vector holds NaN or infinity, or has a norm beyond its dtype; the message names
             its key.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> array = np.array([[3.0, 4.0]])
+        >>> wv = fs.KeyedVectors.from_arrays(["a"], array)
+        >>> before = wv.norms.tolist()
+        >>> array *= 2
+        >>> wv.fill_norms(force=True)
+        >>> before, wv.norms.tolist()
+        ([5.0], [10.0])
         """
         if self._norms is None or force:
             norms = norms_of(self._vectors)
@@ -174,20 +240,65 @@ class VectorTable:
         )
 
     def get_normed_vectors(self) -> np.ndarray:
-        """All vectors divided by their norms, (N, D); vectors of zeros stay."""
+        """All vectors divided by their norms; vectors of zeros stay.
+
+        Returns
+        -------
+        vectors : ndarray, (N, D)
+            A new array.
+
+        Raises
+        ------
+        ValueError
+            If the vectors have no norms; see :meth:`fill_norms`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.get_normed_vectors().round(3).tolist()
+        [[1.0, 0.0], [0.707, 0.707], [0.0, 1.0]]
+        """
         return self._vectors / safe_norms(self.norms)[:, None]
 
     def unit_normalize_all(self) -> None:
-        """Divide all vectors by their norms, for good."""
+        """Divide all vectors by their norms, for good; vectors of zeros stay.
+
+        An array that ``from_arrays`` was given stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the vectors have no norms; see :meth:`fill_norms`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.unit_normalize_all()
+        >>> wv["c"].tolist()
+        [0.0, 1.0]
+        """
         self.vectors = self.get_normed_vectors()
 
     def __getitem__(self, key_or_keys: str | int | Sequence[str | int]) -> np.ndarray:
         """The vector of a key (D,), or those of a list of keys (n, D).
 
+        That of one key is a view that can't be written to, those of a list are a copy.
+
         Raises
         ------
         KeyError
             If there is no such key.
+        TypeError
+            If it is no key, place, or list of these.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv["c"].tolist(), wv[["b", 0]].tolist()
+        ([0.0, 2.0], [[1.0, 1.0], [1.0, 0.0]])
         """
         if isinstance(key_or_keys, (str, int, np.integer)):
             return self.get_vector(key_or_keys)
@@ -196,19 +307,68 @@ class VectorTable:
         return self._vectors[[self.get_index(key) for key in key_or_keys]]
 
     def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
-        """The vector of a key (D,), not to be written to; with ``norm`` of length 1."""
+        """The vector of a key.
+
+        Parameters
+        ----------
+        key : str or int
+            A key or its place.
+        norm : bool
+            Whether the vector is divided by its norm, as a copy; one of zeros stays.
+
+        Returns
+        -------
+        vector : ndarray, (D,)
+            Without ``norm`` a view that can't be written to.
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for the key.
+        TypeError
+            If something else was given, such as a list.
+        ValueError
+            With ``norm``, if the vectors have no norms; see :meth:`fill_norms`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.get_vector("c").tolist(), wv.get_vector("c", norm=True).tolist()
+        ([0.0, 2.0], [0.0, 1.0])
+        """
         index = self.get_index(key)
         if norm:
             return self._vectors[index] / safe_norms(self.norms[index])
         return self.vectors[index]
 
     def get_index(self, key: str | int, default: int | None = None) -> int:
-        """The place of a key; the default, if there is one, for unknown keys.
+        """The place of a key.
+
+        Parameters
+        ----------
+        key : str or int
+            A place, from 0 to N - 1, is returned as it is.
+        default : int, optional
+            What to return for unknown keys.
+
+        Returns
+        -------
+        index : int
 
         Raises
         ------
         KeyError
-            If there is neither.
+            If the key is unknown and there is no default.
+        TypeError
+            If it can't be one, as a list can't.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.get_index("c"), wv.get_index(2), wv.get_index("unseen", -1)
+        (2, 2, -1)
         """
         try:
             index = self.key_to_index.get(key)
@@ -223,15 +383,69 @@ class VectorTable:
         raise KeyError(f"there is no vector for {key!r}")
 
     def has_index_for(self, key: object) -> bool:
-        """Whether there is a vector for the key."""
+        """Whether there is a vector for the key, or for a place; ``key in wv`` says the same.
+
+        Raises
+        ------
+        TypeError
+            If it can't be a key, as a list can't.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.has_index_for("a"), wv.has_index_for("unseen"), wv.has_index_for(3), "a" in wv
+        (True, False, False, True)
+        """
         return self.get_index(key, -1) >= 0
 
     def __setitem__(self, keys: str | Sequence[str], vectors: ArrayLike) -> None:
-        """Add vectors, or replace those of keys that are there."""
+        """Add vectors, or replace those of keys that are there.
+
+        Keys are strings here, no places.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`add_vectors`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv["a"] = [5, 6]
+        >>> wv[["b", "d"]] = [[7, 8], [9, 9]]
+        >>> wv.index_to_key, wv["a"].tolist()
+        (['a', 'b', 'c', 'd'], [5.0, 6.0])
+        """
         self.add_vectors(keys, vectors, replace=True)
 
     def add_vector(self, key: str, vector: ArrayLike) -> int:
-        """Add one vector and return its place; for many ``add_vectors`` is much faster."""
+        """Add one vector; for many :meth:`add_vectors` is much faster.
+
+        Parameters
+        ----------
+        key : str
+            One that is there already keeps its vector; ``wv[key] = vector`` replaces it.
+        vector : array (D,)
+
+        Returns
+        -------
+        index : int
+            The key's place.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``add_vectors``.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.add_vector("d", [3, 4]), wv["d"].tolist()
+        (3, [3.0, 4.0])
+        """
         self.add_vectors([key], [vector])
         return self.key_to_index[key]
 
@@ -261,6 +475,17 @@ class VectorTable:
             If keys are no strings, there is not a vector of D numbers for each, float32 can't
             hold them though the vectors have it, or an attribute that is there can't hold the new
             values; nothing was added then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.add_vectors(["a", "d"], [[9, 9], [3, 4]])
+        >>> wv[["a", "d"]].tolist()
+        [[1.0, 0.0], [3.0, 4.0]]
+        >>> wv.add_vectors(["e"], [[5, 6]], extras={"count": [7]})
+        >>> wv.expandos["count"].tolist()
+        [0, 0, 0, 0, 7]
         """
         if isinstance(keys, str):
             keys, weights = [keys], np.asarray(weights)[None]
@@ -288,7 +513,31 @@ class VectorTable:
         self.expandos.update(held)
 
     def vectors_for_all(self, keys: Iterable[str]) -> Self:
-        """Those of the keys that have a vector, in this order, each once."""
+        """Those of the keys that have a vector, in this order, each once.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            No places.
+
+        Returns
+        -------
+        wv : KeyedVectors
+            A copy of their vectors and attributes.
+
+        Raises
+        ------
+        TypeError
+            If ``keys`` is no iterable, or an item can't be a key, as a list can't.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> some = wv.vectors_for_all(["c", "unseen", "a", "c"])
+        >>> some.index_to_key, some.vectors.tolist()
+        (['c', 'a'], [[0.0, 2.0], [1.0, 0.0]])
+        """
         known = [key for key in dict.fromkeys(keys) if key in self.key_to_index]
         places = [self.key_to_index[key] for key in known]
         wv = type(self).from_arrays(known, self._vectors[places])
@@ -316,8 +565,10 @@ class VectorTable:
 
         Raises
         ------
+        TypeError
+            If tokens are no strings, or the seed is something else.
         ValueError
-            If no token has a vector.
+            If no token has a vector, or the seed is negative.
 
         Examples
         --------
@@ -348,7 +599,33 @@ class VectorTable:
     # --- further attributes ---------------------------------------------------------------------
 
     def get_vecattr(self, key: str | int, attr: str) -> Any:
-        """An attribute of a key, such as its ``count``."""
+        """An attribute of a key, such as its ``count``.
+
+        Parameters
+        ----------
+        key : str or int
+            A key or its place.
+        attr : str
+            One of the names in ``expandos``.
+
+        Returns
+        -------
+        value : NumPy scalar or object
+
+        Raises
+        ------
+        KeyError
+            If there is no vector for the key, or no such attribute.
+        TypeError
+            If the key is something else, such as a list.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(["to", "be"], np.eye(2), counts=[7, 5])
+        >>> int(wv.get_vecattr("be", "count"))
+        5
+        """
         index = self.get_index(key)
         if attr not in self.expandos:
             raise KeyError(f"there is no attribute {attr!r}, only {list(self.expandos)}")
@@ -357,13 +634,30 @@ class VectorTable:
     def set_vecattr(self, key: str | int, attr: str, val: Any) -> None:
         """Set an attribute of a key; the first time all other keys get 0, or None.
 
+        Parameters
+        ----------
+        key : str or int
+            A key or its place.
+        attr : str
+            A name in ``expandos``, or a new one.
+        val : number, str or object
+
         Raises
         ------
         KeyError
             If there is no vector for the key.
         TypeError
             If the attribute has numbers, and they and the value have no type in common that
-            holds both exactly.
+            holds both exactly; if the key is something else, such as a list.
+
+        Examples
+        --------
+        >>> import numpy as np, fastseq as fs
+        >>> wv = fs.KeyedVectors.from_arrays(list("abc"), np.array([[1, 0], [1, 1], [0, 2.0]]))
+        >>> wv.set_vecattr("b", "count", 3)
+        >>> wv.set_vecattr("b", "tag", "verb")
+        >>> wv.expandos["count"].tolist(), wv.expandos["tag"].tolist()
+        ([0, 3, 0], [None, 'verb', None])
         """
         index = self.get_index(key)
         values = self._room(attr, np.asarray(val))
