@@ -674,7 +674,7 @@ class SimilarKeys(VectorTable):
         [(0.96, 'b'), (0.83, 'a'), (0.56, 'c')]
         """
         words = _as_list(words)
-        known = [word for word in words if word in self]
+        known = [self.index_to_key[self.get_index(word)] for word in words if word in self]
         if not known:
             raise ValueError(f"words must hold at least one key with a vector, got {words!r}")
         if len(known) < len(words):

@@ -53,7 +53,7 @@ class VectorTable:
         ------
         TypeError, ValueError
             If keys are no strings, or one comes twice; if there is not a vector for each, or a
-            count.
+            count, or that is negative.
 
         Examples
         --------
@@ -70,6 +70,8 @@ class VectorTable:
         if counts is not None:
             counts = checks.integers("counts", counts)
             checks.shape("counts", counts, (len(keys),), "(number of keys,)")
+            if counts.min(initial=0) < 0:
+                raise ValueError(f"counts must not be negative, got {counts.min()}")
             wv.expandos["count"] = counts.astype(np.int64)
         return wv
 
@@ -538,7 +540,8 @@ class VectorTable:
         >>> some.index_to_key, some.vectors.tolist()
         (['c', 'a'], [[0.0, 2.0], [1.0, 0.0]])
         """
-        known = [key for key in dict.fromkeys(keys) if key in self.key_to_index]
+        keys = dict.fromkeys(key_list("keys", keys))
+        known = [key for key in keys if key in self.key_to_index]
         places = [self.key_to_index[key] for key in known]
         wv = type(self).from_arrays(known, self._vectors[places])
         wv.expandos = {name: values[places] for name, values in self.expandos.items()}

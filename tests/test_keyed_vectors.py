@@ -422,6 +422,21 @@ def test_mean_vectors(wv):
         wv.n_similarity(["king"], ["none"])
 
 
+def test_places_are_ranked_as_their_keys():
+    wv = fs.KeyedVectors.from_arrays(["a", "b", "c"], np.eye(3))
+    assert sorted(key for _, key in wv.rank_by_centrality(["a", 2, 1])) == ["a", "b", "c"]
+    assert wv.doesnt_match([0, 1]) in ("a", "b")
+
+
+def test_what_is_no_list_of_keys_or_counts():
+    wv = fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2))
+    for wrong in ("ab", [0], 5):
+        with raises(TypeError, "keys"):
+            wv.vectors_for_all(wrong)
+    with raises(ValueError, "counts must not be negative, got -1"):
+        fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2), counts=[-1, 2])
+
+
 def test_similarity_among_neighbours(wv):
     nearest = sorted((wv.similarity("king", key) for key in KEYS[1:]), reverse=True)
     for topn in (1, 3):
