@@ -34,6 +34,29 @@ class _Transformation:
         """The words and phrases of a sentence, phrases with their score and words with None.
 
         Phrases don't overlap: what comes first is taken.
+
+        Parameters
+        ----------
+        sentence : iterable of str
+
+        Yields
+        ------
+        token : str
+        score : float or None
+
+        Raises
+        ------
+        TypeError
+            If there is nothing to iterate over.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> lines = [["in", "new", "york"], ["new", "york", "is", "new"], ["old", "york"]]
+        >>> phrases = fs.Phrases(lines, min_count=1, threshold=1)
+        >>> [(token, score and round(score, 2)) for token, score in
+        ...  phrases.analyze_sentence(["in", "new", "york"])]
+        [('in', None), ('new_york', 1.11)]
         """
         first, between = None, []
         for word in sentence:
@@ -68,6 +91,16 @@ class _Transformation:
         Returns
         -------
         sentences : list of str, or iterable of lists of str
+
+        Raises
+        ------
+        TypeError
+            If it is a string, or nothing to iterate over; where one of many sentences is that,
+            when the result gets there.
+
+        Examples
+        --------
+        See :class:`Phrases`.
         """
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
             raise TypeError(
@@ -82,7 +115,30 @@ class _Transformation:
         return PhrasedSentences(self, whole)
 
     def find_phrases(self, sentences: Iterable[Iterable[str]]) -> dict[str, float]:
-        """The phrases that come in sentences, with their scores."""
+        """The phrases that come in sentences, with their scores.
+
+        Parameters
+        ----------
+        sentences : iterable of iterables of str
+
+        Returns
+        -------
+        phrases : dict of str to float
+            In the order in which they come first.
+
+        Raises
+        ------
+        TypeError
+            If sentences, or one of them, can't be iterated over.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> lines = [["in", "new", "york"], ["new", "york", "is", "new"], ["old", "york"]]
+        >>> phrases = fs.Phrases(lines, min_count=1, threshold=1)
+        >>> list(phrases.find_phrases([["a", "new", "york"], ["old", "york"]]))
+        ['new_york']
+        """
         found = {}
         for sentence in sentences:
             pairs = self.analyze_sentence(sentence)
@@ -183,10 +239,23 @@ class Phrases(_Transformation):
     def add_vocab(self, sentences: Iterable[Iterable[str]]) -> None:
         """Learn from more sentences.
 
+        Parameters
+        ----------
+        sentences : iterable of iterables of str
+            Their counts are added to those that are there.
+
         Raises
         ------
         TypeError
             If a sentence is a string, or a word is none.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> phrases = fs.Phrases([["new", "york"]])
+        >>> phrases.add_vocab([["new", "town"]])
+        >>> phrases.vocab["new"], phrases.corpus_word_count
+        (2, 4)
         """
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
             raise TypeError(
@@ -243,7 +312,20 @@ class Phrases(_Transformation):
         return math.log(both / total / (one / total * (other / total))) / -math.log(both / total)
 
     def export_phrases(self) -> dict[str, float]:
-        """All phrases that were learned, with their scores."""
+        """All phrases that were learned, with their scores.
+
+        Returns
+        -------
+        phrases : dict of str to float
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> lines = [["in", "new", "york"], ["new", "york", "is", "new"], ["old", "york"]]
+        >>> phrases = fs.Phrases(lines, min_count=1, threshold=1)
+        >>> {phrase: round(score, 2) for phrase, score in phrases.export_phrases().items()}
+        {'new_york': 1.11}
+        """
         found = {}
         for token in self.vocab:
             scores = [self._score(*parts) for parts in self._splits(token)]
@@ -265,7 +347,16 @@ class Phrases(_Transformation):
                     break  # it is no part of what is between
 
     def freeze(self) -> FrozenPhrases:
-        """The phrases that were learned and nothing else: small, quick, and for good."""
+        """The phrases that were learned and nothing else: small, quick, and for good.
+
+        Returns
+        -------
+        frozen : FrozenPhrases
+
+        Examples
+        --------
+        See :class:`FrozenPhrases`.
+        """
         settings = {name: getattr(self, name) for name in _SETTINGS}
         return FrozenPhrases(self.export_phrases(), **settings)
 
@@ -317,7 +408,23 @@ class FrozenPhrases(_Transformation):
         return None if score is None or score <= self.threshold else (phrase, score)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a JSON file, which is replaced as a whole or not at all."""
+        """Write a JSON file, which is replaced as a whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError
+            If it is no path.
+        OSError
+            If the file can't be written.
+
+        Examples
+        --------
+        See :meth:`load`.
+        """
         content = {"format": _FORMAT, "version": 1}
         content |= {name: getattr(self, name) for name in _SETTINGS}
         content["connector_words"] = sorted(self.connector_words)
@@ -328,12 +435,32 @@ class FrozenPhrases(_Transformation):
     def load(cls, path: str | os.PathLike) -> FrozenPhrases:
         """The phrases in a file that :meth:`save` wrote.
 
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        phrases : FrozenPhrases
+
         Raises
         ------
+        TypeError
+            If it is no path.
         OSError
             If the file can't be read.
         ValueError
             If it holds something else, or is damaged; the message names the file.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastseq as fs
+        >>> from fastseq.phrases import FrozenPhrases
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "phrases.json")
+        ...     FrozenPhrases({"new_york": 12.0}).save(path)
+        ...     FrozenPhrases.load(path)[["new", "york"]]
+        ['new_york']
         """
         name = checks.path("path", path)
         try:

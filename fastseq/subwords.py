@@ -110,14 +110,26 @@ class Subwords(Vocabulary):
         **options
             Other options of SentencePiece's trainer, such as ``character_coverage``.
 
+        Returns
+        -------
+        subwords : Subwords
+
         Raises
         ------
         ImportError
             If SentencePiece is not installed.
         ValueError
-            If SentencePiece can't train: there is no text, or the size doesn't suit it.
+            If SentencePiece can't train: there is no text, the size doesn't suit it, or it has
+            no such option; if there is to be no unknown token.
         TypeError
-            If a text is no string.
+            If a text is no string, or the size no integer.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> subwords = fs.Subwords.train(["low lower lowest"] * 5, size=12, model="bpe")
+        >>> len(subwords), subwords.unknown
+        (12, '<unk>')
         """
         size = checks.positive_int("size", size)
         checks.choice("model", model, MODELS)
@@ -147,27 +159,97 @@ class Subwords(Vocabulary):
         return cls(written.getvalue())
 
     def split(self, text: str) -> list[str]:
-        """The pieces of a text."""
+        """The pieces of a text.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        pieces : list of str
+            What no subword covers stays as it is, and its id is that of the unknown token.
+
+        Raises
+        ------
+        TypeError
+            If the text is no string.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> texts = ["the cat sat", "the hat is on the cat", "a bat sat on that hat"] * 5
+        >>> subwords = fs.Subwords.train(texts, size=18)
+        >>> "".join(subwords.split("the bat"))
+        '▁the▁bat'
+        """
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
         return self._processor.EncodeAsPieces(text)
 
     def join(self, tokens: Iterable[str]) -> str:
-        """The text of pieces."""
+        """The text of pieces.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+
+        Returns
+        -------
+        text : str
+
+        Raises
+        ------
+        TypeError
+            If there is nothing to iterate over.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> texts = ["the cat sat", "the hat is on the cat", "a bat sat on that hat"] * 5
+        >>> subwords = fs.Subwords.train(texts, size=18)
+        >>> subwords.join(["▁th", "e", "▁", "b", "at"])
+        'the bat'
+        """
         return self._processor.DecodePieces(list(tokens))
 
     def to_json(self) -> str:
-        """The SentencePiece model in JSON, for a model's description."""
+        """The SentencePiece model in JSON, for a model's description.
+
+        Returns
+        -------
+        text : str
+            For :meth:`from_json`.
+        """
         return write_json({"unit": "piece", "model": base64.b64encode(self.model).decode("ascii")})
 
     @classmethod
     def from_json(cls, text: str) -> Subwords:
         """The subwords that :meth:`to_json` wrote.
 
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        subwords : Subwords
+
         Raises
         ------
+        TypeError
+            If the text is no string.
         ValueError
-            If the text is something else, or damaged.
+            If it is something else, or damaged.
+        ImportError
+            If SentencePiece is not installed.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> subwords = fs.Subwords.train(["low lower lowest"] * 5, size=12)
+        >>> fs.Subwords.from_json(subwords.to_json()) == subwords
+        True
         """
         content = parse_json(text)
         if content.get("unit") != "piece" or "model" not in content:
@@ -175,19 +257,57 @@ class Subwords(Vocabulary):
         return cls(base64.b64decode(content["model"], validate=True))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write SentencePiece's own file, which is replaced as a whole or not at all."""
+        """Write SentencePiece's own file, which is replaced as a whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError
+            If it is no path.
+        OSError
+            If the file can't be written.
+
+        Examples
+        --------
+        See :meth:`load`.
+        """
         files.write_atomically(path, self.model)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Subwords:
         """The subwords in a file of SentencePiece, such as :meth:`save` writes.
 
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        subwords : Subwords
+
         Raises
         ------
+        TypeError
+            If it is no path.
         OSError
             If the file can't be read.
         ValueError
             If it is no SentencePiece model; the message names the file.
+        ImportError
+            If SentencePiece is not installed.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastseq as fs
+        >>> subwords = fs.Subwords.train(["low lower lowest"] * 5, size=12)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "low.model")
+        ...     subwords.save(path)
+        ...     fs.Subwords.load(path) == subwords
+        True
         """
         name = checks.path("path", path)
         try:

@@ -129,12 +129,24 @@ class Vocabulary:
         padding, unknown, begin, end : str or None
             Special tokens; None for those that are not wanted.
 
+        Returns
+        -------
+        vocabulary : Vocabulary
+            With the counts of its tokens; the unknown token has those of all that were left out.
+
         Raises
         ------
         TypeError
             If a token is no string, or a string stands where a list of words should be.
         ValueError
-            If there are no tokens, or tokens are left out though there is no unknown token.
+            If there are no tokens, or tokens are left out though there is no unknown token; if
+            the special tokens are more than ``max_size``.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> fs.Vocabulary.build("banana", unit="character", padding=None, max_size=3).tokens
+        ('<unk>', 'a', 'n')
         """
         cls._check_unit(unit)
         min_count = checks.positive_int("min_count", min_count)
@@ -210,6 +222,13 @@ class Vocabulary:
         ValueError
             If a token isn't in the vocabulary and there is no unknown token; if the begin or
             end token is asked for and there is none.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> vocabulary = fs.Vocabulary.build([["a", "b"]], begin="<s>", end="</s>")
+        >>> vocabulary.encode(["b", "c"], begin=True, end=True)
+        array([2, 5, 1, 3])
         """
         ids = self._look_up(tokens)
         edges = [(begin, "begin"), (end, "end")]
@@ -225,7 +244,31 @@ class Vocabulary:
     def encode_all(
         self, sequences: Iterable[Sequence[str]], *, begin: bool = False, end: bool = False
     ) -> list[np.ndarray]:
-        """The ids of each of many sequences; see :meth:`encode`.  Errors name the sequence."""
+        """The ids of each of many sequences.
+
+        Parameters
+        ----------
+        sequences : iterable of sequences of str
+            Each as for :meth:`encode`.
+        begin, end : bool
+            Whether each gets the begin token before, the end token after it.
+
+        Returns
+        -------
+        ids : list of ndarray of int64, each (T_i,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`encode`; the message names the sequence.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> vocabulary = fs.Vocabulary.build([["a", "b"]], end="</s>")
+        >>> vocabulary.encode_all([["b"], ["a", "a"]], end=True)
+        [array([4, 2]), array([3, 3, 2])]
+        """
         encoded = []
         for i, tokens in enumerate(sequences):
             try:
@@ -251,6 +294,12 @@ class Vocabulary:
             If the ids are no integers.
         ValueError
             If an id isn't in the vocabulary.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> fs.Vocabulary(["a", "b", "c"]).decode([[2, 0], [1, 1]]).tolist()
+        [['c', 'a'], ['b', 'b']]
         """
         ids = np.asarray(ids)
         if ids.dtype.kind not in "iu" and ids.size:
@@ -267,24 +316,93 @@ class Vocabulary:
     # --- tokens and text --------------------------------------------------------------------
 
     def split(self, text: str) -> list[str]:
-        """The tokens of a text: what stands between white space, or its characters."""
+        """The tokens of a text: what stands between white space, or its characters.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        tokens : list of str
+            They need not be in the vocabulary.
+
+        Raises
+        ------
+        TypeError
+            If the text is no string.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> fs.Vocabulary(["a"]).split(" to be  or ")
+        ['to', 'be', 'or']
+        """
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
         return list(text) if self.unit == "character" else text.split()
 
     def join(self, tokens: Iterable[str]) -> str:
-        """The text of tokens: words with blanks between them, or characters without."""
+        """The text of tokens: words with blanks between them, or characters without.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+            They need not be in the vocabulary.
+
+        Returns
+        -------
+        text : str
+
+        Raises
+        ------
+        TypeError
+            If a token is no string.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> fs.Vocabulary(["a"]).join(["to", "be"])
+        'to be'
+        """
         return ("" if self.unit == "character" else " ").join(tokens)
 
     def to_text(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of ids (T,), without padding, begin and end tokens."""
+        """The text of ids, without padding, begin and end tokens.
+
+        Parameters
+        ----------
+        ids : array of integers, (T,)
+
+        Returns
+        -------
+        text : str
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`decode`.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> vocabulary = fs.Vocabulary.build([["to", "be"]])
+        >>> vocabulary.to_text([3, 2, 0, 0])
+        'to be'
+        """
         silent = {self.padding, self.begin, self.end}
         return self.join(token for token in self.decode(ids) if token not in silent)
 
     # --- files ------------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        """The vocabulary as JSON, one token a line, for a file or a model's description."""
+        """The vocabulary as JSON, one token a line, for a file or a model's description.
+
+        Returns
+        -------
+        text : str
+            For :meth:`from_json`.
+        """
         head = write_json({"unit": self.unit, **self._special()}).removesuffix("\n}\n")
         rows = zip(self.tokens, self.counts, strict=True)
         lines = [f"  [{_json_string(token)}, {count}]" for token, count in rows]
@@ -294,10 +412,28 @@ class Vocabulary:
     def from_json(cls, text: str) -> Vocabulary:
         """The vocabulary that :meth:`to_json` wrote.
 
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        vocabulary : Vocabulary
+            Equal to the one that was written, counts included.
+
         Raises
         ------
+        TypeError
+            If the text is no string.
         ValueError
-            If the text is something else, or damaged.
+            If it is something else, or damaged.
+
+        Examples
+        --------
+        >>> import fastseq as fs
+        >>> vocabulary = fs.Vocabulary(["a", "b"], counts=[2, 1])
+        >>> fs.Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+        True
         """
         content = parse_json(text)
         if content.get("unit") == "piece":
@@ -313,19 +449,54 @@ class Vocabulary:
             raise ValueError(f"expected a whole vocabulary, got a damaged one: {error}") from error
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the vocabulary to a JSON file, which is replaced as a whole or not at all."""
+        """Write the vocabulary to a JSON file, which is replaced as a whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        TypeError
+            If it is no path.
+        OSError
+            If the file can't be written.
+
+        Examples
+        --------
+        See :meth:`load`.
+        """
         files.write_atomically(path, self.to_json().encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Vocabulary:
         """The vocabulary in a file that :meth:`save` wrote.
 
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        vocabulary : Vocabulary
+
         Raises
         ------
+        TypeError
+            If it is no path.
         OSError
             If the file can't be read.
         ValueError
             If it holds something else, or is damaged; the message names the file.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastseq as fs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "words.json")
+        ...     fs.Vocabulary(["a", "b"]).save(path)
+        ...     fs.Vocabulary.load(path).tokens
+        ('a', 'b')
         """
         name = checks.path("path", path)
         try:
