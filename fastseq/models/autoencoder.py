@@ -93,7 +93,26 @@ class Autoencoder(LatentEstimator):
         return self._data_batches(X, seed)
 
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> np.ndarray:
-        """Learn from data, and encode them: :meth:`fit` and :meth:`encode`."""
+        """Learn from data, and encode them: :meth:`fit` and :meth:`encode`.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        y
+            Ignored; scikit-learn's tools give it.
+        **options
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        z : ndarray, (N, Z)
+
+        Raises
+        ------
+        TypeError, ValueError, OSError, FloatingPointError
+            As :meth:`fit`.
+        """
         return self.fit(X, y, **options).encode(X)
 
     def encode(self, X: Any) -> np.ndarray:
@@ -120,11 +139,42 @@ class Autoencoder(LatentEstimator):
         return self._posteriors(X)[0]
 
     def transform(self, X: Any) -> np.ndarray:
-        """As :meth:`encode`, by scikit-learn's name."""
+        """As :meth:`encode`, by scikit-learn's name.
+
+        Parameters
+        ----------
+        X
+            See the class.
+
+        Returns
+        -------
+        z : ndarray, (N, Z)
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`encode`.
+        """
         return self.encode(X)
 
     def predict(self, X: Any) -> Any:
-        """As :meth:`reconstruct`, for tools that ask for predictions."""
+        """As :meth:`reconstruct`, for tools that ask for predictions.
+
+        Parameters
+        ----------
+        X
+            See the class.
+
+        Returns
+        -------
+        data
+            As many, of the same kind.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`encode`.
+        """
         return self.reconstruct(X)
 
     def interpolate(self, a: Any, b: Any, steps: int = 5, **options: Any) -> Any:
@@ -142,6 +192,13 @@ class Autoencoder(LatentEstimator):
         -------
         data
             Of the ``steps`` points, the first near to a, the last near to b.
+
+        Raises
+        ------
+        NotFittedError, FloatingPointError
+            As :meth:`encode`.
+        TypeError, ValueError
+            If a or b is something else, ``steps`` is less than 2, or there is no such option.
 
         Examples
         --------
@@ -184,7 +241,27 @@ class Autoencoder(LatentEstimator):
         return log_mean_exp(sum(self._judge(X, n_samples, seed)))
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The mean of :meth:`log_prob`: more is better.  ``y`` is ignored."""
+        """The mean of :meth:`log_prob`: more is better.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        y
+            Ignored; scikit-learn's tools give it.
+
+        Returns
+        -------
+        score : float
+            In nats.
+
+        Raises
+        ------
+        NotFittedError, TypeError, FloatingPointError
+            As :meth:`encode`.
+        ValueError
+            As :meth:`encode`, and if X holds nothing.
+        """
         log_prob = self.log_prob(X)
         if not len(log_prob):
             raise ValueError("X must hold at least one datum, got none")
@@ -204,6 +281,14 @@ class Autoencoder(LatentEstimator):
         Returns
         -------
         report : LatentReport
+
+        Raises
+        ------
+        NotFittedError, FloatingPointError
+            As :meth:`encode`.
+        TypeError, ValueError
+            If X is something else, or holds nothing; if ``n_samples`` or ``seed`` is out of its
+            range.
         """
         n_samples, seed = read_samples(n_samples, seed)
         mean, log_var = self._posteriors(X)

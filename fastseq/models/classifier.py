@@ -137,18 +137,36 @@ class SequenceClassifier(SequenceEstimator):
         Returns
         -------
         probabilities : ndarray, (N, classes)
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
         """
         return softmax(self._outputs(X))
 
     def score(self, X: Any, y: ArrayLike) -> float:
         """The part of the sequences whose class is predicted: the accuracy.
 
+        Parameters
+        ----------
+        X : list of sequences, or array (N, T, F)
+        y : array or list, (N,)
+            Labels that ``fit`` did not see are wrong ones.
+
+        Returns
+        -------
+        accuracy : float
+            From 0 to 1.
+
         Raises
         ------
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X or y are of another kind than in ``fit``.
+            If X or y are of another kind than in ``fit``, differ in length, or hold nothing.
+        FloatingPointError
+            If the network's parameters are not finite.
         """
         self._check_fitted()
         X, y = self.read(X, y)

@@ -79,7 +79,7 @@ class Conversation:
         Raises
         ------
         TypeError, ValueError
-            If it is something else; nothing has changed then.
+            If it is something else, or the model was fitted anew; nothing has changed then.
         """
         self._take_in(self._read(utterance), utterance)
 
@@ -95,6 +95,13 @@ class Conversation:
         Returns
         -------
         answer : str or list of tokens
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is out of its range, or the model was fitted anew.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         if "n" in options:
             raise TypeError("respond gives one answer, got n; suggest(n) gives several")
@@ -116,6 +123,14 @@ class Conversation:
         -------
         answers : list
             The best one first, or as they were drawn.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is out of its range, n is no positive integer, or the model was fitted
+            anew.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return [self._model._text(one.tokens) for one in self._find(n, options)]
 

@@ -219,6 +219,11 @@ class HRED(Estimator):
         answers : list
             The best one first, or as they were drawn; fewer than n where the options, such as
             ``max_length``, allow a search no more.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`; also if n is no positive integer.
         """
         self._check_fitted()
         n = checks.positive_int("n", n)
@@ -288,7 +293,18 @@ class HRED(Estimator):
         return results
 
     def conversation(self) -> Conversation:
-        """A dialogue that goes on turn by turn; see :class:`fastseq.Conversation`."""
+        """A dialogue that goes on turn by turn; see :class:`fastseq.Conversation`.
+
+        Returns
+        -------
+        conversation : Conversation
+            In which nothing has been said.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
         self._check_fitted()
         return Conversation(self)
 
@@ -296,6 +312,26 @@ class HRED(Estimator):
         """The share of the answers in dialogues that are written exactly, by beam search.
 
         Each is written after what was really said before it; ``answers`` says which they are.
+
+        Parameters
+        ----------
+        X : list of dialogues
+        y
+            Ignored; scikit-learn's tools give it.
+
+        Returns
+        -------
+        score : float
+            From 0 to 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else than dialogues, or there is no answer in them.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         dialogues, _ = self.read(X)
@@ -312,6 +348,15 @@ class HRED(Estimator):
         -------
         log_prob : list of ndarray of float64
             Natural logarithms, of each dialogue's answers.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else than dialogues, or there is no answer in them.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._log_prob(X)
 
@@ -335,6 +380,15 @@ class HRED(Estimator):
         Returns
         -------
         perplexity : DialoguePerplexity
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else than dialogues, or there is no answer in them.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._perplexity(X)
 

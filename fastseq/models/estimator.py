@@ -92,6 +92,10 @@ class Estimator(Training):
         ----------
         deep : bool
             Makes no difference: no setting has settings of its own.
+
+        Returns
+        -------
+        settings : dict
         """
         return {name: getattr(self, name) for name in self._setting_names()}
 
@@ -101,6 +105,15 @@ class Estimator(Training):
         What a fitted estimator knows goes with the settings of its network.  Where these have
         changed it says so instead of predicting, until ``fit`` is called or they are set back;
         those that are about training alone may change.
+
+        Parameters
+        ----------
+        **params
+            Settings by name; their values are checked by ``fit``.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -161,6 +174,11 @@ class Estimator(Training):
     def read(self, X: Any, y: Any) -> tuple[Any, Any]:
         """The data of ``fit`` as the methods after this one take them, checked.
 
+        Parameters
+        ----------
+        X, y
+            What ``fit`` is given, or a validation.
+
         Returns
         -------
         X, y
@@ -186,6 +204,11 @@ class Estimator(Training):
         """Learn what the network is made for, such as a vocabulary, from data that were read.
 
         It sets the attributes that ``learned`` names, for which ``estimator_files`` knows a form.
+
+        Parameters
+        ----------
+        X, y
+            Without what is held out.
         """
         raise self._lack("learn(X, y)")
 
@@ -220,6 +243,11 @@ class Estimator(Training):
         X, y
         seed : int, Generator or None
             None for a fixed order.
+
+        Returns
+        -------
+        batches : iterable with a length
+            As :func:`fastseq.fit` takes it.
         """
         raise self._lack("make_batches(X, y, seed)")
 
@@ -322,7 +350,20 @@ class Estimator(Training):
             raise KeyboardInterrupt
 
     def table(self, setting: str) -> tuple[Vocabulary | None, Embedding | None]:
-        """The tokens, and the layer, that a setting of vectors is for; without tokens None."""
+        """The tokens, and the layer, that a setting of vectors is for.
+
+        Parameters
+        ----------
+        setting : str
+            One of those in ``missing_words``, such as ``"embeddings"``.
+
+        Returns
+        -------
+        vocabulary : Vocabulary or None
+            None where X holds no tokens.
+        embedding : Embedding or None
+            None where the network has none.
+        """
         network = getattr(self.network_, "encoder", self.network_)
         return self.vocabulary_, getattr(network, "embedding", None)
 
@@ -477,10 +518,16 @@ class Estimator(Training):
 
         The file is replaced as a whole or not at all.
 
+        Parameters
+        ----------
+        path : str or path
+
         Raises
         ------
         NotFittedError
             If there is nothing to save.
+        TypeError
+            If it is no path.
         ValueError
             If the network was made with other settings.
         OSError
@@ -495,8 +542,20 @@ class Estimator(Training):
     def load(cls, path: str | os.PathLike) -> Self:
         """The estimator in a file that :meth:`save` wrote, of this class or a subclass.
 
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        estimator : Estimator
+            Fitted, with the history and settings that were saved; where these were KeyedVectors
+            they are None.
+
         Raises
         ------
+        TypeError
+            If it is no path.
         OSError
             If the file can't be read.
         ValueError

@@ -299,10 +299,16 @@ class LanguageModel(Estimator):
         y
             Ignored.
 
+        Returns
+        -------
+        score : float
+
         Raises
         ------
+        NotFittedError, TypeError, FloatingPointError
+            As :meth:`log_prob`.
         ValueError
-            If there is no token to predict.
+            As :meth:`log_prob`, and if there is no token to predict.
         """
         log_prob = self.log_prob(X)
         if not log_prob.size:
@@ -310,7 +316,22 @@ class LanguageModel(Estimator):
         return float(log_prob.mean())
 
     def perplexity(self, X: Any) -> float:
-        """``exp(-score(X))``: among so many tokens the model might as well have guessed."""
+        """``exp(-score(X))``: among so many tokens the model might as well have guessed.
+
+        Parameters
+        ----------
+        X : str, list of lines, or ids
+
+        Returns
+        -------
+        perplexity : float
+            From 1 on; infinite where it is more than a float can hold.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`score`.
+        """
         return float(np.exp(-self.score(X)))
 
     # --- what comes next ------------------------------------------------------------------------
@@ -326,6 +347,15 @@ class LanguageModel(Estimator):
         Returns
         -------
         tokens : ndarray of str (objects), or of int64 for ids, (n,)
+
+        Raises
+        ------
+        NotFittedError
+            If the model has learned nothing yet.
+        TypeError, ValueError
+            If X is no list of texts, or empty; with ids also if one of the texts is.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         ids = np.argmax(self._scores_after(X), axis=1)
         return ids if self.vocabulary_ is None else self.vocabulary_.decode(ids)
@@ -340,6 +370,11 @@ class LanguageModel(Estimator):
         Returns
         -------
         probabilities : ndarray, (n, n_tokens_)
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
         """
         return softmax(self._scores_after(X))
 
@@ -401,6 +436,8 @@ class LanguageModel(Estimator):
             If the model has learned nothing yet.
         TypeError, ValueError
             If an argument is out of its range.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         vocabulary, length = self.vocabulary_, checks.positive_int("length", length)

@@ -136,6 +136,16 @@ class VHRED(HRED, LatentEstimator):
         -------
         log_prob : list of ndarray of float64
             Natural logarithms, of each dialogue's answers.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else than dialogues, or there is no answer in them; if
+            ``n_samples`` or ``seed`` is out of its range.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._log_prob(X, n_samples=n_samples, seed=seed)
 
@@ -150,6 +160,16 @@ class VHRED(HRED, LatentEstimator):
         Returns
         -------
         perplexity : DialoguePerplexity
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else than dialogues, or there is no answer in them; if
+            ``n_samples`` or ``seed`` is out of its range.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         return self._perplexity(X, n_samples=n_samples, seed=seed)
 
@@ -168,6 +188,16 @@ class VHRED(HRED, LatentEstimator):
         report : LatentReport
             Of the units those count as active whose posterior mean varies over the answers,
             measured from the prior's mean and in its standard deviations.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X holds something else than dialogues, or there is no answer in them; if
+            ``n_samples`` or ``seed`` is out of its range.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         n_samples, seed = read_samples(n_samples, seed)

@@ -175,7 +175,10 @@ class SequenceRegressor(SequenceEstimator):
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X is of another kind than in ``fit``, or there is no such quantile.
+            If X is of another kind than in ``fit``, there is no such quantile, or a series to
+            forecast has no step.
+        FloatingPointError
+            If the network's parameters are not finite.
         """
         self._check_fitted()
         if self.quantiles is None:
@@ -203,6 +206,13 @@ class SequenceRegressor(SequenceEstimator):
         -------
         y : ndarray (..., Q), or with ``per_step`` a list of arrays
             Never falling along the last axis.
+
+        Raises
+        ------
+        NotFittedError, TypeError, FloatingPointError
+            As :meth:`predict`.
+        ValueError
+            As :meth:`predict`, and if the estimator has no quantiles.
         """
         self._check_fitted()
         if self.quantiles is None:
@@ -215,12 +225,26 @@ class SequenceRegressor(SequenceEstimator):
         A forecast is measured on the last ``horizon`` steps of each series, which it does not
         see: y is None, or the series to forecast, as in ``fit``.
 
+        Parameters
+        ----------
+        X : list of sequences, or array (N, T, F)
+        y : array or list, optional
+            As for :meth:`fit`; only a forecast can do without.
+
+        Returns
+        -------
+        r2 : float
+            1 where all is predicted exactly, 0 where the mean of the targets does as well.
+
         Raises
         ------
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X or y are of another kind than in ``fit``.
+            If X or y are of another kind than in ``fit``, differ in length, or hold nothing; if
+            a series has no more than the steps to forecast.
+        FloatingPointError
+            If the network's parameters are not finite.
         """
         self._check_fitted()
         X, targets = self.read(X, y)

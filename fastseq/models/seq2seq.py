@@ -204,7 +204,28 @@ class Seq2Seq(TargetWriter):
         return results
 
     def score(self, X: Any, y: Any = None) -> float:
-        """How good predictions are, by the metric of the settings: more is better."""
+        """How good predictions are, by the metric of the settings: more is better.
+
+        Parameters
+        ----------
+        X, y : lists of sources and of targets, or a list of pairs
+
+        Returns
+        -------
+        score : float
+            From 0 to 1 with "exact", up to 1 with "wer", from 0 to 100 with "bleu" and "chrf".
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If X and y hold something else, or nothing; with "wer" also if no target has a token.
+        ImportError
+            If the metric is "bleu" or "chrf", and sacreBLEU is missing.
+        FloatingPointError
+            If the model's parameters are not finite.
+        """
         self._check_fitted()
         X, y = self.read(X, y)
         return self._score(X, y, self.beam_size)
@@ -229,8 +250,8 @@ class Seq2Seq(TargetWriter):
         ------
         NotFittedError
             Before ``fit``.
-        ValueError
-            If the model has no attention.
+        TypeError, ValueError
+            If source or target is something else, or the model has no attention.
         FloatingPointError
             If the model's parameters are not finite.
         """
@@ -271,6 +292,12 @@ class Seq2Seq(TargetWriter):
 
         Raises
         ------
+        NotFittedError, TypeError, FloatingPointError
+            As :meth:`align`.
+        ValueError
+            As :meth:`align`, and if matplotlib knows no such format of a file.
+        OSError
+            If the file can't be written.
         ImportError
             If matplotlib is missing.
         """

@@ -262,13 +262,34 @@ class SequenceVAE(Autoencoder):
         Returns
         -------
         texts : list
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`decode`; also if n is no positive integer.
         """
         self._check_fitted()
         rng = checks.generator(seed)
         return self.decode(self.network_.latent.sample(n=n, seed=rng), seed=rng, **options)
 
     def reconstruct(self, X: Sequence, **options: Any) -> list:
-        """What comes of texts through the latent variable: ``decode(encode(X), **options)``."""
+        """What comes of texts through the latent variable: ``decode(encode(X), **options)``.
+
+        Parameters
+        ----------
+        X : list of texts
+        **options
+            As for :meth:`decode`.
+
+        Returns
+        -------
+        texts : list
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`encode`, and as :meth:`decode` for the options.
+        """
         return self.decode(self.encode(X), **options)
 
     def perplexity(self, X: Sequence, n_samples: int = 50, *, seed: int = 0) -> Perplexity:
@@ -288,7 +309,10 @@ class SequenceVAE(Autoencoder):
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X is something else, or holds nothing.
+            If X is something else, or holds nothing; if ``n_samples`` or ``seed`` is out of its
+            range.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         log_prob = self.log_prob(X, n_samples, seed=seed)
         if not len(log_prob):

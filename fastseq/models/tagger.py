@@ -128,7 +128,7 @@ class SequenceTagger(Estimator):
         ------
         NotFittedError
             Before ``fit``.
-        TypeError
+        TypeError, ValueError
             If X holds something else than words.
         FloatingPointError
             If the network's parameters are not finite.
@@ -146,18 +146,36 @@ class SequenceTagger(Estimator):
         -------
         probabilities : list of ndarray, each (T_i, K)
             With ``crf`` those of a word's tag whatever the other words' tags are.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`predict`.
         """
         return list(self._by_sentence(X, "probabilities"))
 
     def score(self, X: Sequence[Sequence[str]], y: Sequence[Sequence]) -> float:
         """The part of the words whose tag is predicted: the accuracy.
 
+        Parameters
+        ----------
+        X : list of lists of str
+        y : list of lists
+            A tag for each word; tags that ``fit`` did not see are wrong ones.
+
+        Returns
+        -------
+        accuracy : float
+            From 0 to 1.
+
         Raises
         ------
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If X or y are of another kind than in ``fit``.
+            If X or y are of another kind than in ``fit``, differ in length, or hold nothing.
+        FloatingPointError
+            If the network's parameters are not finite.
         """
         self._check_fitted()
         X, y = self.read(X, y)

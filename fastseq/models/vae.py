@@ -123,7 +123,21 @@ class VAE(Autoencoder):
         return self._measured(self.network_.output.mean(self._outputs(z)))
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """What comes of vectors through the latent variable: ``decode(encode(X))``, (N, F)."""
+        """What comes of vectors through the latent variable: ``decode(encode(X))``.
+
+        Parameters
+        ----------
+        X : array, (N, F)
+
+        Returns
+        -------
+        X : ndarray, (N, F)
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError, FloatingPointError
+            As :meth:`encode`.
+        """
         return self.decode(self.encode(X))
 
     def sample(
@@ -153,6 +167,8 @@ class VAE(Autoencoder):
             Before ``fit``.
         TypeError, ValueError
             If an argument is something else.
+        FloatingPointError
+            If the model's parameters are not finite.
         """
         self._check_fitted()
         rng, noise = checks.generator(seed), checks.flag("noise", noise)
