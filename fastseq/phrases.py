@@ -47,7 +47,7 @@ class _Transformation:
         Raises
         ------
         TypeError
-            If there is nothing to iterate over.
+            If it is a string, or nothing to iterate over.
 
         Examples
         --------
@@ -58,6 +58,14 @@ class _Transformation:
         ...  phrases.analyze_sentence(["in", "new", "york"])]
         [('in', None), ('new_york', 1.11)]
         """
+        if isinstance(sentence, (str, bytes)) or not isinstance(sentence, Iterable):
+            raise TypeError(
+                f"sentence must be a list of words, got {files.shortened(sentence)}; split texts "
+                "first, as with text.split()"
+            )
+        return self._analyze(sentence)
+
+    def _analyze(self, sentence):
         first, between = None, []
         for word in sentence:
             if word in self.connector_words:
@@ -129,7 +137,7 @@ class _Transformation:
         Raises
         ------
         TypeError
-            If sentences, or one of them, can't be iterated over.
+            If sentences, or one of them, are a string, or nothing to iterate over.
 
         Examples
         --------
@@ -139,6 +147,10 @@ class _Transformation:
         >>> list(phrases.find_phrases([["a", "new", "york"], ["old", "york"]]))
         ['new_york']
         """
+        if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
+            raise TypeError(
+                f"sentences must be an iterable of lists of words, got {files.shortened(sentences)}"
+            )
         found = {}
         for sentence in sentences:
             pairs = self.analyze_sentence(sentence)
@@ -393,8 +405,11 @@ class FrozenPhrases(_Transformation):
         connector_words: Iterable[str] = frozenset(),
     ) -> None:
         self.phrasegrams = dict(phrasegrams)
-        self.min_count, self.threshold, self.delimiter = min_count, threshold, delimiter
-        self.scoring, self.connector_words = scoring, frozenset(connector_words)
+        self.min_count = checks.positive_float("min_count", min_count)
+        self.scoring = checks.choice("scoring", scoring, SCORINGS)
+        self.threshold = _check_threshold(threshold, scoring)
+        self.delimiter = _check_delimiter(delimiter)
+        self.connector_words = _check_connectors(connector_words)
 
     def __repr__(self):
         return (
@@ -477,9 +492,9 @@ class FrozenPhrases(_Transformation):
         try:
             settings = {name: content[name] for name in _SETTINGS}
             scores = {str(phrase): float(score) for phrase, score in content["phrases"].items()}
+            return cls(scores, **settings)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{name}: expected phrases, got damaged ones: {error}") from error
-        return cls(scores, **settings)
 
 
 # --- arguments ----------------------------------------------------------------------------------

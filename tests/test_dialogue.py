@@ -10,6 +10,7 @@ from helpers import raises
 import fastseq as fs
 from fastseq import training
 from fastseq.models import dialogue, writing_options
+from fastseq.models.conversation import Conversation
 
 SMALL = {
     "embedding_dim": 8,
@@ -521,8 +522,9 @@ def test_what_is_not_fitted_says_what_to_do():
     for call in ("predict", "respond", "score", "log_prob", "perplexity"):
         with raises(fs.NotFittedError, "this HRED has learned nothing yet: call fit(dialogues)"):
             getattr(make(), call)([["ab"]])
-    with raises(fs.NotFittedError, "this HRED has learned nothing yet"):
-        make().conversation()
+    for converse in (fs.HRED.conversation, Conversation):
+        with raises(fs.NotFittedError, "this HRED has learned nothing yet"):
+            converse(make())
 
 
 @pytest.mark.parametrize("kind", ["model", "asking"])

@@ -255,6 +255,9 @@ def test_score_is_the_mean_log_probability(characters):
         assert log_prob[n - 1] == pytest.approx(np.log(proba[token]), rel=1e-4)
     assert characters.score(text) == log_prob.mean()
     assert characters.perplexity(text) == pytest.approx(np.exp(-log_prob.mean()), rel=1e-12)
+    sure_of_others = copy.deepcopy(characters)
+    sure_of_others.network_.parameters.flat *= 1e5
+    assert sure_of_others.perplexity(text) == np.inf
 
 
 def test_long_texts_are_read_in_pieces_with_one_state(characters, monkeypatch):

@@ -145,6 +145,10 @@ def test_frozen_phrases_in_files(tmp_path):
         ("[]", ["phrases.json", '"format"']),
         (json.dumps(content | {"version": 2}), ["phrases.json", "version 1", "2"]),
         (json.dumps(content | {"phrases": [1]}), ["phrases.json", "damaged"]),
+        (json.dumps(content | {"delimiter": 3}), ["phrases.json", "damaged", "delimiter"]),
+        (json.dumps(content | {"threshold": "x"}), ["phrases.json", "damaged", "threshold"]),
+        (json.dumps(content | {"min_count": None}), ["phrases.json", "damaged", "min_count"]),
+        (json.dumps(content | {"connector_words": "ab"}), ["phrases.json", "connector_words"]),
         (json.dumps({k: content[k] for k in ("format", "version")}), ["phrases.json", "damaged"]),
     ):
         path.write_text(text)
@@ -172,6 +176,19 @@ def test_frozen_phrases_in_files(tmp_path):
 def test_bad_arguments(options, error, parts):
     with raises(error, *parts):
         fs.Phrases(**options)
+
+
+def test_strings_in_the_place_of_sentences():
+    phrases = fs.Phrases(LINES, min_count=1, threshold=1)
+    for wrong in (phrases, phrases.freeze()):
+        with raises(TypeError, "sentence must be a list of words", "'new york'"):
+            wrong.analyze_sentence("new york")
+        with raises(TypeError, "sentence must be a list of words", "'new'"):
+            wrong.find_phrases(["new", "york"])
+        with raises(TypeError, "sentences must be an iterable of lists of words"):
+            wrong.find_phrases("new york")
+        with raises(TypeError, "sentence must be a list of words", "'new york'"):
+            list(wrong[[["a"], "new york"]])
 
 
 def test_bad_sentences():

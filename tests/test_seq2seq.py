@@ -41,6 +41,8 @@ def test_scores_are_those_of_the_metric():
     model.candidates = lambda X, **_: [[types.SimpleNamespace(tokens=x)] for x in X]
     for metric, expected in (("exact", 2 / 3), ("wer", 3 / 4)):
         assert model.set_params(metric=metric).score(X, y) == pytest.approx(expected)
+    with raises(ValueError, "metric must be", "'ter'"):
+        model.set_params(metric="ter").score(X, y)
     pytest.importorskip("sacrebleu")
     lines = ["a", "b", "c"], ["a b", "b", "c"]
     assert model.set_params(metric="bleu").score(X, y) == fs.bleu(*lines, tokenize="none")

@@ -60,6 +60,7 @@ class Conversation:
 
     def reset(self) -> None:
         """Begin anew, with what the model knows now."""
+        self._model._check_fitted()
         self._network, self._fit = self._model.network_, self._model.history_
         self._history: list = []
         self._carried = self._heard = None

@@ -332,7 +332,8 @@ class LanguageModel(Estimator):
         NotFittedError, TypeError, ValueError, FloatingPointError
             As :meth:`score`.
         """
-        return float(np.exp(-self.score(X)))
+        with np.errstate(over="ignore"):  # infinity says it
+            return float(np.exp(-self.score(X)))
 
     # --- what comes next ------------------------------------------------------------------------
 

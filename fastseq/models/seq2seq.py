@@ -308,6 +308,7 @@ class Seq2Seq(TargetWriter):
         return draw(*self.align(source, target), path)
 
     def _score(self, X, y, beam_size):
+        checks.choice("metric", self.metric, METRICS)
         predicted = [found.tokens for (found,) in self.candidates(X, beam_size=beam_size)]
         if self.metric == "exact":
             return metrics.exact_match(predicted, y)
