@@ -157,7 +157,7 @@ def test_other_kinds_of_text(tmp_path):
     glove = KeyedVectors.load_word2vec_format(path, no_header=True)
     assert_same(glove, wv)
     assert len(KeyedVectors.load_word2vec_format(path, no_header=True, limit=2)) == 2
-    glove.vectors_for_all("ad").save_word2vec_format(path, write_header=False)
+    glove.vectors_for_all(["a", "d"]).save_word2vec_format(path, write_header=False)
     assert path.read_bytes() == b"a 1 2\nd 5 6\n"
     path.write_bytes(b"0 5\n")
     assert len(KeyedVectors.load(path)) == 0 and KeyedVectors.load(path).vector_size == 5
