@@ -18,7 +18,7 @@ from results import parse, parser, record, recorded
 
 import fastseq as fs
 from fastseq.bench import fresh
-from fastseq.word_counts import huffman_tree, keep_thresholds
+from fastseq.words.word_counts import huffman_tree, keep_thresholds
 
 VARIANTS = {
     "cbow-ns": {"sg": 0, "hs": 0, "negative": 5},

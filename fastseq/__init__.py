@@ -49,36 +49,51 @@ _AT_ONCE = (
 # What belongs to training is imported when it is first asked for: all of it would take as long as
 # NumPy.  ``__init__.pyi`` tells type checkers.
 _LATER = {
-    "adaptive_softmax": ("AdaptiveLogSoftmaxWithLoss",),
-    "attention": (
+    "attention.coverage_attention": (
+        "CoverageAttention",
+        "CoverageLoss",
+    ),
+    "attention.global_attention": (
         "AdditiveAttention",
         "ConcatAttention",
         "DotAttention",
         "GeneralAttention",
     ),
-    "averaging": ("AveragedParameters",),
-    "batching": (
-        "Batch",
-        "Batches",
-        "BPTTWindows",
-        "pad",
+    "attention.local_attention": ("LocalAttention",),
+    "attention.monotonic_attention": ("MonotonicAttention",),
+    "attention.multihead": (
+        "MultiheadAttention",
+        "ScaledDotProductAttention",
+        "scaled_dot_product_attention",
     ),
     "checkpoint": (
         "load_model",
         "read_model",
         "save_model",
     ),
-    "clipping": (
-        "clip_grad_norm",
-        "clip_grad_value",
+    "data.batching": (
+        "Batch",
+        "Batches",
+        "BPTTWindows",
+        "pad",
     ),
-    "coverage_attention": (
-        "CoverageAttention",
-        "CoverageLoss",
+    "data.dialogues": ("read_dialogues",),
+    "data.prefetching": (
+        "Prefetcher",
+        "prefetch",
     ),
-    "corpus": ("Corpus",),
-    "crf": ("CRF",),
-    "ctc": ("CTCLoss",),
+    "data.readers": (
+        "read_conll",
+        "read_text",
+        "read_tsv",
+    ),
+    "data.sequences": ("to_sequences",),
+    "data.subwords": ("Subwords",),
+    "data.timeseries": (
+        "TimeSeries",
+        "read_ts",
+    ),
+    "data.vocabulary": ("Vocabulary",),
     "decoders": (
         "AttentionGRU",
         "AttentionLSTM",
@@ -90,29 +105,25 @@ _LATER = {
         "embedding_extrema",
         "embedding_greedy",
     ),
-    "dialogues": ("read_dialogues",),
-    "history": ("History",),
-    "hypotheses": (
-        "Hypothesis",
-        "copy_unknown",
-    ),
-    "keyed_vectors": ("KeyedVectors",),
     "latent": ("GaussianLatent",),
-    "latent_losses": (
-        "BagOfWordsLoss",
-        "KLSchedule",
-        "active_units",
-        "free_bits",
-    ),
-    "linear_cross_entropy": ("LinearCrossEntropyLoss",),
-    "local_attention": ("LocalAttention",),
-    "losses": (
+    "losses.adaptive_softmax": ("AdaptiveLogSoftmaxWithLoss",),
+    "losses.basic": (
         "BCEWithLogitsLoss",
         "CrossEntropyLoss",
         "HuberLoss",
         "MSELoss",
         "QuantileLoss",
     ),
+    "losses.crf": ("CRF",),
+    "losses.ctc": ("CTCLoss",),
+    "losses.latent_losses": (
+        "BagOfWordsLoss",
+        "KLSchedule",
+        "active_units",
+        "free_bits",
+    ),
+    "losses.linear_cross_entropy": ("LinearCrossEntropyLoss",),
+    "losses.sampled_softmax": ("SampledSoftmaxLoss",),
     "metrics": (
         "bleu",
         "character_error_rate",
@@ -138,32 +149,34 @@ _LATER = {
         "VHRED",
         "load",
     ),
-    "monotonic_attention": ("MonotonicAttention",),
-    "multihead": (
-        "MultiheadAttention",
-        "ScaledDotProductAttention",
-        "scaled_dot_product_attention",
+    "sampling": ("Sampler",),
+    "search.hypotheses": (
+        "Hypothesis",
+        "copy_unknown",
     ),
-    "optim": (
+    "search.searches": (
+        "beam_search",
+        "greedy_search",
+        "sample_sequences",
+    ),
+    "tensor_files": (
+        "load_tensors",
+        "save_tensors",
+    ),
+    "training.averaging": ("AveragedParameters",),
+    "training.clipping": (
+        "clip_grad_norm",
+        "clip_grad_value",
+    ),
+    "training.history": ("History",),
+    "training.optim": (
         "SGD",
         "Adagrad",
         "Adam",
         "AdamW",
         "RMSprop",
     ),
-    "phrases": ("Phrases",),
-    "prefetching": (
-        "Prefetcher",
-        "prefetch",
-    ),
-    "readers": (
-        "read_conll",
-        "read_text",
-        "read_tsv",
-    ),
-    "sampled_softmax": ("SampledSoftmaxLoss",),
-    "sampling": ("Sampler",),
-    "schedules": (
+    "training.schedules": (
         "CosineAnnealingLR",
         "CosineAnnealingWarmRestarts",
         "ExponentialLR",
@@ -174,24 +187,11 @@ _LATER = {
         "SequentialLR",
         "StepLR",
     ),
-    "search": (
-        "beam_search",
-        "greedy_search",
-        "sample_sequences",
-    ),
-    "sequences": ("to_sequences",),
-    "subwords": ("Subwords",),
-    "tensor_files": (
-        "load_tensors",
-        "save_tensors",
-    ),
-    "timeseries": (
-        "TimeSeries",
-        "read_ts",
-    ),
-    "training": ("fit",),
-    "vocabulary": ("Vocabulary",),
-    "word2vec": ("Word2Vec",),
+    "training.trainer": ("fit",),
+    "words.corpus": ("Corpus",),
+    "words.keyed_vectors": ("KeyedVectors",),
+    "words.phrases": ("Phrases",),
+    "words.word2vec": ("Word2Vec",),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 

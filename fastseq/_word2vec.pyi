@@ -1,4 +1,4 @@
-"""The compiled part of word vectors; see ``reference_corpus.py`` and ``reference_word2vec.py``."""
+"""The compiled part of word vectors; see ``corpus.py`` and ``word2vec.py`` of ``_reference/``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastseq.reference_word2vec import Settings
+from fastseq._reference.word2vec import Settings
 
 # end, n_items, n_words, wrong
 _Read = tuple[int, int, int, bool]

@@ -25,13 +25,13 @@ _MODULES = {"cython": "fastseq._kernels", "numba": "fastseq.jit", "numpy": "fast
 _WORD_MODULES = {
     "text": {
         "cython": "fastseq._word2vec",
-        "numba": "fastseq.reference_corpus",
-        "numpy": "fastseq.reference_corpus",
+        "numba": "fastseq._reference.corpus",
+        "numpy": "fastseq._reference.corpus",
     },
     "word vectors": {
         "cython": "fastseq._word2vec",
         "numba": "fastseq.jit.word2vec",
-        "numpy": "fastseq.reference_word2vec",
+        "numpy": "fastseq._reference.word2vec",
     },
 }
 _FOLDER = Path(__file__).parent

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastseq import module, stack
+from fastseq.attention.sources import Sources
 from fastseq.backend import kernels
 from fastseq.packing import (
     Buffers,
@@ -21,7 +22,6 @@ from fastseq.packing import (
     rows_of_tokens,
     tokens_before,
 )
-from fastseq.sources import Sources
 
 
 class Run(NamedTuple):

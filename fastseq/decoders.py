@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks, module, stack
+from fastseq.attention.sources import Sources
 from fastseq.decoder_passes import DecoderPasses
 from fastseq.decoding import DecoderState
-from fastseq.sources import Sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike

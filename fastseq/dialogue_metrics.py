@@ -12,7 +12,7 @@ from fastseq import checks
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 PER = ("word", "ngram")
 

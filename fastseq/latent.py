@@ -6,7 +6,7 @@ Welling, 2014):
 
     log p(x | c) >= E_q log p(x | z, c) - KL(q(z | x, c) || p(z | c))
 
-All values are in nats.  ``latent_losses.py`` has what training adds so that z is used.
+All values are in nats.  ``losses/latent_losses.py`` has what training adds so that z is used.
 
 N rows, C the size of a condition, E that of the evidence, Z that of z.
 """

@@ -51,10 +51,10 @@ import sys
 
 import numpy as np
 
-from fastseq import reference_decoder
+from fastseq._reference import decoder
+from fastseq._reference.attention import attention_backward, attention_forward
+from fastseq._reference.dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 from fastseq.quiet import quiet
-from fastseq.reference_attention import attention_backward, attention_forward
-from fastseq.reference_dot_product import scaled_dot_product_backward, scaled_dot_product_forward
 
 __all__ = [
     "DecoderStepper",
@@ -780,11 +780,11 @@ def softmax_cross_entropy_backward(
 
 # --- decoders -------------------------------------------------------------------------------
 
-decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
-decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+decoder_forward = functools.partial(decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(decoder.scan_backward, sys.modules[__name__])
 
 
-class DecoderStepper(reference_decoder.DecoderStepper):
-    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+class DecoderStepper(decoder.DecoderStepper):
+    """:class:`fastseq._reference.decoder.DecoderStepper` with these kernels."""
 
     _kernels = sys.modules[__name__]

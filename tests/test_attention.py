@@ -15,7 +15,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import attention, local_attention
+from fastseq.attention import global_attention, local_attention
 
 T, S, B, Q, E = 3, 4, 3, 5, 4
 LENGTHS = [4, 0, 1]
@@ -372,7 +372,7 @@ def test_gradients_of_inputs_that_are_not_wanted_are_not_computed(kind, monkeypa
     layer = make(kind)
     inputs = make_inputs(layer)
     d_context, _ = output_gradients(*inputs)
-    projections, project = [], attention.project
+    projections, project = [], global_attention.project
 
     def noted(*given):
         projections.append(given)
@@ -384,7 +384,7 @@ def test_gradients_of_inputs_that_are_not_wanted_are_not_computed(kind, monkeypa
         backprop(d_context, **options)
         return len(projections)
 
-    monkeypatch.setattr(attention, "project", noted)
+    monkeypatch.setattr(global_attention, "project", noted)
     monkeypatch.setattr(local_attention, "project", noted)
     assert count(input_grad=False) < count()
 

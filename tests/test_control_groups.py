@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from fastseq import control_groups, corpus_store, cpus
+from fastseq import control_groups, cpus
+from fastseq.words import corpus_store
 
 GROUP_2, GROUP_1 = "/sys/fs/cgroup", "/sys/fs/cgroup/cpu"
 

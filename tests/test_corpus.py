@@ -19,9 +19,11 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq import corpus_reading, corpus_store, progress, reference_corpus
+from fastseq import progress
+from fastseq._reference import corpus as reference_corpus
 from fastseq.backend import word_kernels
-from fastseq.packed_words import PackedWords
+from fastseq.words import corpus_reading, corpus_store
+from fastseq.words.packed_words import PackedWords
 
 EXTENSION = "fastseq._word2vec"
 

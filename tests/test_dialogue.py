@@ -8,9 +8,9 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq import training
 from fastseq.models import dialogue, writing_options
 from fastseq.models.conversation import Conversation
+from fastseq.training import trainer
 
 SMALL = {
     "embedding_dim": 8,
@@ -319,7 +319,7 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(settings, tmp_path, monke
     whole = make(**settings).fit(dialogues, checkpoint=tmp_path / "other.safetensors")
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+        patch.setattr(trainer, "fit", functools.partial(trainer.fit, checkpoint_every=0))
         make(**settings).fit(dialogues, checkpoint=path, callbacks=[Kill()])
     resumed = make(**settings).fit(dialogues, checkpoint=path)
     assert resumed.history_.loss == whole.history_.loss and len(whole.history_.loss) > 20
@@ -665,7 +665,7 @@ def test_a_latent_run_goes_on_from_its_checkpoint_bit_for_bit(settings, tmp_path
     path, dialogues = tmp_path / "run.safetensors", talks()
     whole = make_latent(**settings).fit(dialogues, validation=0.2)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+        patch.setattr(trainer, "fit", functools.partial(trainer.fit, checkpoint_every=0))
         make_latent(**settings).fit(dialogues, validation=0.2, checkpoint=path, callbacks=[Kill()])
     resumed = make_latent(**settings).fit(dialogues, validation=0.2, checkpoint=path)
     assert resumed.history_.loss == whole.history_.loss and len(whole.history_.loss) > 13

@@ -23,9 +23,9 @@ from estimator_cases import (
 from helpers import raises
 
 import fastseq as fs
-from fastseq import training, training_arguments
 from fastseq.models.estimator import Estimator
 from fastseq.models.settings import TRAINING
+from fastseq.training import arguments, trainer
 
 
 @pytest.fixture(name="case", params=CASES)
@@ -497,7 +497,7 @@ def test_a_run_that_stopped_within_an_epoch_goes_on_there(case, tmp_path, monkey
     make, (X, y) = case
     settings = {"dropout": 0.1, "average": 0.9, "schedule": "cosine"}
     whole = make(**settings).fit(X, y, validation=0.2)
-    monkeypatch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+    monkeypatch.setattr(trainer, "fit", functools.partial(trainer.fit, checkpoint_every=0))
     network, path = type(whole.network_), tmp_path / "run.safetensors"
     steps = itertools.count()
 
@@ -579,8 +579,8 @@ def test_a_failure_leaves_what_goes_on_as_it_was(case, failure, monkeypatch, tmp
     with monkeypatch.context() as patch:
         if failure is OSError:
             saved = itertools.count()
-            patch.setattr(training_arguments, "save_checkpoint", lambda *args: fail_at(saved, 5))
-            patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+            patch.setattr(arguments, "save_checkpoint", lambda *args: fail_at(saved, 5))
+            patch.setattr(trainer, "fit", functools.partial(trainer.fit, checkpoint_every=0))
             settings = {"checkpoint": tmp_path / "run"}
         else:
             Failing(patch, type(estimator.network_), failure)

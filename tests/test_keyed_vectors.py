@@ -11,8 +11,8 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq import vector_evaluation, vector_search
-from fastseq.packed_words import PackedWords
+from fastseq.words import vector_evaluation, vector_search
+from fastseq.words.packed_words import PackedWords
 
 KEYS = ["king", "queen", "man", "woman", "Man", "zero"]
 ROWS = [[3, 1], [2, 3], [1, 1], [1, 3], [2, 1.2], [0, 0]]
@@ -639,7 +639,7 @@ def test_bad_evaluation_files(wv, tmp_path, method, text, parts):
 
 
 def test_principal_components():
-    from fastseq import vector_plots
+    from fastseq.words import vector_plots
 
     rng = np.random.default_rng(0)
     directions = np.linalg.qr(rng.standard_normal((5, 5)))[0][:2]

@@ -10,8 +10,8 @@ import pytest
 from helpers import assert_identical, raises
 
 import fastseq as fs
-from fastseq import training
 from fastseq.models import text_stream
+from fastseq.training import trainer
 
 SMALL = {
     "embedding_dim": 6,
@@ -227,7 +227,7 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path, monkeypatch):
 
     callback = type("Killer", (), {"on_update": staticmethod(die)})()
     with monkeypatch.context() as patch:
-        patch.setattr(training, "fit", functools.partial(training.fit, checkpoint_every=0))
+        patch.setattr(trainer, "fit", functools.partial(trainer.fit, checkpoint_every=0))
         killed = make_model(**settings)
         with pytest.raises(MemoryError):
             killed.fit(TEXT, validation=0.1, checkpoint=path, callbacks=[callback])

@@ -18,8 +18,8 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import linear_cross_entropy
-from fastseq.sampled_softmax import draw_distinct
+from fastseq.losses import linear_cross_entropy
+from fastseq.losses.sampled_softmax import draw_distinct
 
 NUMBER_LOSSES = {
     "bce": fs.BCEWithLogitsLoss,

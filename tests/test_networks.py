@@ -7,7 +7,7 @@ from layer_cases import check_gradients
 from network_cases import read_gradients, same_noise
 
 import fastseq as fs
-from fastseq.batching import Batch
+from fastseq.data.batching import Batch
 from fastseq.models import networks, pooling
 from fastseq.models.tagger_network import TaggerBatch, TaggerNetwork
 

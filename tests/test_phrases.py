@@ -9,7 +9,7 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq.phrases import ENGLISH_CONNECTOR_WORDS, FrozenPhrases
+from fastseq.words.phrases import ENGLISH_CONNECTOR_WORDS, FrozenPhrases
 
 LINES = [["in", "new", "york"], ["new", "york", "is", "new"], ["old", "york"]]
 

@@ -18,7 +18,8 @@ from helpers import raises
 from training_cases import RUNS, Shuffled, Writer, make_windows, outcome
 
 import fastseq as fs
-from fastseq import checkpoint, training_arguments
+from fastseq import checkpoint
+from fastseq.training import arguments
 
 KILLS = int(os.environ.get("FASTSEQ_TEST_KILLS", "5"))
 
@@ -102,7 +103,7 @@ def test_checkpoints_that_are_rare(name, every, path, monkeypatch):
         calls.append(1)
         return saver.is_wanted and len(calls) % every == 0
 
-    monkeypatch.setattr(training_arguments.Saver, "is_due", is_due)
+    monkeypatch.setattr(arguments.Saver, "is_due", is_due)
     for update in range(5, 20, 4):
         crash(RUNS[name](), path, update=update)
     assert go_on(name, path) == expected

@@ -20,8 +20,8 @@ from search_cases import (
 )
 
 import fastseq as fs
-from fastseq import constraints
-from fastseq.search import beam_search, greedy_search, sample_sequences
+from fastseq.search import constraints
+from fastseq.search.searches import beam_search, greedy_search, sample_sequences
 
 PENALTIES = [0.0, 0.6, 1.0, 2.0, -0.5, "average"]
 ids = "-".join

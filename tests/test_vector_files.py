@@ -13,8 +13,9 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq import files, vector_files, word2vec_files
-from fastseq.keyed_vectors import KeyedVectors
+from fastseq import files
+from fastseq.words import vector_files, word2vec_files
+from fastseq.words.keyed_vectors import KeyedVectors
 
 WORDS = ["the", "größe", "日本", "a\u00a0b", "x\u2028y", "0.5", "'", "</s>"]
 EXTREMES = [0.1, -0.0, 1e-45, 3.4028235e38, 1.17549435e-38, 123456.79, 1 / 3]
@@ -416,7 +417,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     code = f"""
 import resource, signal, sys
 import numpy as np
-from fastseq.keyed_vectors import KeyedVectors
+from fastseq.words.keyed_vectors import KeyedVectors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 wv = KeyedVectors.from_arrays([str(i) for i in range(5000)], np.ones((5000, 50), np.float32))

@@ -10,7 +10,7 @@ import pytest
 from helpers import run_python
 
 import fastseq as fs
-from fastseq import word2vec_states
+from fastseq.words import word2vec_states
 
 PACKAGE = Path(fs.__file__).parent
 WORDS = [["a", "c"], ["b", "c"]] * 4

@@ -14,9 +14,10 @@ from helpers import raises
 from word2vec_cases import BACKENDS
 
 import fastseq as fs
-from fastseq import backend, word2vec_states, word2vec_training
+from fastseq import backend
 from fastseq.checkpoint import load_checkpoint
-from fastseq.word_counts import huffman_tree
+from fastseq.words import word2vec_states, word2vec_training
+from fastseq.words.word_counts import huffman_tree
 
 TOPICS = [["dog", "cat", "cow", "hen", "pig"], ["red", "blue", "pink", "green", "grey"]]
 

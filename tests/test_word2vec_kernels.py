@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from word2vec_cases import STREAMS, VARIANTS, Case, all_variants, load, make_corpus
 
-from fastseq import reference_word2vec as reference
+from fastseq._reference import word2vec as reference
 
 TOLERANCES = {np.float64: 1e-12, np.float32: 3e-5}
 ISAS = ["generic", "avx2", "avx512"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import raises
 
-from fastseq.word_counts import huffman_tree, keep_thresholds, noise_table
+from fastseq.words.word_counts import huffman_tree, keep_thresholds, noise_table
 
 ZIPF = np.random.default_rng(0).zipf(1.3, 2000).clip(1, 10**12)
 COUNTS = [[1], [3, 3], [5, 2, 1], [1, 1, 1, 1, 1], [1, 2, 3, 5, 8, 13, 21, 34], np.sort(ZIPF), ZIPF]

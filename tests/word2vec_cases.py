@@ -5,13 +5,13 @@ import importlib
 import numpy as np
 import pytest
 
-from fastseq.reference_word2vec import Settings
-from fastseq.word_counts import huffman_tree, keep_thresholds, noise_table
+from fastseq._reference.word2vec import Settings
+from fastseq.words.word_counts import huffman_tree, keep_thresholds, noise_table
 
 BACKENDS = {
     "cython": "fastseq._word2vec",
     "numba": "fastseq.jit.word2vec",
-    "numpy": "fastseq.reference_word2vec",
+    "numpy": "fastseq._reference.word2vec",
 }
 # skip-gram, hierarchical softmax, negatives, mean
 VARIANTS = [

@@ -19,7 +19,7 @@ cdef void step_decoder(int index, int parts, void *argument) noexcept nogil:
 
 
 cdef class DecoderStepper:
-    """See ``reference_decoder.DecoderStepper``."""
+    """See ``_reference/decoder.py``."""
     cdef Decoder decoder
     cdef void *rows
     cdef long capacity            # rows that `rows` has room for; -1 before the first
@@ -59,7 +59,7 @@ cdef class DecoderStepper:
         self.keep = keys, values, source_offsets, output_bias, self.pack()
 
     def copy(self):
-        """See ``reference_decoder.DecoderStepper``."""
+        """See ``_reference/decoder.py``."""
         cdef DecoderStepper other = DecoderStepper.__new__(DecoderStepper)
         other.decoder, other.parts, other.keep = self.decoder, self.parts, self.keep
         other.decoder.d.offsets, other.capacity = other.offsets, -1

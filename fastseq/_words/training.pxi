@@ -14,7 +14,7 @@ cdef extern from *:
 
 
 def give_memory_back():
-    """Give the system what was freed and glibc's heap keeps; see ``reference_word2vec.py``."""
+    """Give the system what was freed and glibc's heap keeps; see ``_reference/word2vec.py``."""
     with nogil:
         fs_give_memory_back()
 
@@ -24,7 +24,7 @@ def train_words(
     cnp.ndarray keep, alias, tree, settings, streams, long first_chunk, cnp.ndarray rates,
     cnp.ndarray losses, int workers,
 ):
-    """Train on some chunks; see ``reference_word2vec.py``."""
+    """Train on some chunks; see ``_reference/word2vec.py``."""
     cdef Plan plan
     cdef int parts = workers, i
     cdef Scratch scratch = scratch_at(NULL)

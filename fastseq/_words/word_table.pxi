@@ -1,4 +1,4 @@
-# What Python sees of it: the contract is that of ``reference_corpus.py``.
+# What Python sees of it: the contract is that of ``_reference/corpus.py``.
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL

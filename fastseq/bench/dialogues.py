@@ -58,7 +58,7 @@ def prepare(cell, shape, vocabulary, dtype="float32", threads=1, *, torch=True):
     if torch:
         twins = {name: make(network, cell, threads) for name, make in torch_twins().items()}
         check_twins(network, twins, batch)
-        calls |= {name: twin.update_with(batch) for name, twin in twins.items()}
+        calls |= {name: twin.update_with(batch, LR, MAX_NORM) for name, twin in twins.items()}
     return calls
 
 
@@ -82,11 +82,6 @@ def check_twins(network, twins, batch):
     expected = {"loss": np.array(network.loss_and_grad(batch)), **network.parameters.grads}
     for name, twin in twins.items():
         check_equal(name, twin.loss_and_grads(batch), expected, network.dtype)
-
-
-def their_name(name):
-    """PyTorch's name of one of our parameters."""
-    return name.replace("decoder.layers.", "decoder.").replace("bridge.linear.", "bridge.")
 
 
 def torch_twins():

@@ -10,10 +10,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fastseq.bench.dialogues import LR, MAX_NORM, their_name
-
 LAYERS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 IGNORED = -1
+
+
+def their_name(name):
+    """PyTorch's name of one of our parameters."""
+    return name.replace("decoder.layers.", "decoder.").replace("bridge.linear.", "bridge.")
 
 
 class TorchHRED(nn.Module):
@@ -36,15 +39,15 @@ class TorchHRED(nn.Module):
         values = network.state_dict()
         self.load_state_dict({self.names[n]: torch.from_numpy(a) for n, a in values.items()})
 
-    def update_with(self, batch):
+    def update_with(self, batch, lr, max_norm):
         """A function that takes an update with the batch, whose tensors are made ready here."""
-        ready, adam = self.make_ready(batch), torch.optim.Adam(self.parameters(), lr=LR)
+        ready, adam = self.make_ready(batch), torch.optim.Adam(self.parameters(), lr=lr)
 
         def update():
             loss = self(ready)
             adam.zero_grad()
             loss.backward()
-            clip_grad_norm_(self.parameters(), MAX_NORM)
+            clip_grad_norm_(self.parameters(), max_norm)
             adam.step()
             return loss.item()
 

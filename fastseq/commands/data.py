@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fastseq import checks, files, readers, timeseries
+from fastseq import checks, files
+from fastseq.data import readers, timeseries
 
 ENDINGS = {
     ".conllu": "columns",

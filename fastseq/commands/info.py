@@ -31,8 +31,9 @@ def run(args):
 
 def describe(path):
     """Names and values of what there is to say about a file."""
-    from fastseq import checkpoint, tensor_files, word2vec_states
+    from fastseq import checkpoint, tensor_files
     from fastseq.models import estimator_files
+    from fastseq.words import word2vec_states
 
     file = tensor_files.read(path)
     yield "file", path

@@ -1,6 +1,7 @@
 """Pairs of sequences in files: a table with two columns, or two texts side by side."""
 
-from fastseq import files, readers
+from fastseq import files
+from fastseq.data import readers
 
 
 def read_pairs(paths, columns, units):

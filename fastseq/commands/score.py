@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 
-from fastseq import dialogue_metrics, files, metrics, readers
-from fastseq.keyed_vectors import KeyedVectors
+from fastseq import dialogue_metrics, files, metrics
+from fastseq.data import readers
+from fastseq.words.keyed_vectors import KeyedVectors
 
 METRICS = {  # name: a function of lines, and what its value is multiplied by
     "exact": (metrics.exact_match, 100),

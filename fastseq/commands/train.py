@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from fastseq import _command, dialogues, files, models, readers, tensor_files, vector_files
+from fastseq import _command, files, models, tensor_files
 from fastseq.commands import data, options, pairs
+from fastseq.data import dialogues, readers
+from fastseq.words import vector_files
 
 
 def add(commands):

@@ -163,7 +163,8 @@ def add_evaluate(kinds):
 
 def train(args):
     """Train, save, and say what came of it."""
-    from fastseq import tensor_files, vector_files, word2vec_files
+    from fastseq import tensor_files
+    from fastseq.words import vector_files, word2vec_files
 
     form = vector_files.format_of(args.out)
     outputs = [("--out", path) for path in vector_files.names_of(args.out)]
@@ -186,7 +187,7 @@ def train(args):
 
 
 def _load(path):
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
     return KeyedVectors.load(path)
 

@@ -34,7 +34,25 @@ except ImportError as error:  # missing, or at odds with the NumPy that is insta
 import functools
 import sys
 
-from fastseq import reference_decoder
+from fastseq._reference import decoder
+from fastseq.jit.attention import attention_backward, attention_forward
+from fastseq.jit.continuations import best_continuations
+from fastseq.jit.dot_product import scaled_dot_product_backward, scaled_dot_product_forward
+from fastseq.jit.gru import gru_backward, gru_forward
+from fastseq.jit.lstm import lstm_backward, lstm_forward
+from fastseq.jit.optimizers import (
+    adagrad_step,
+    adam_step,
+    average,
+    rmsprop_step,
+    sgd_step,
+    squared_norm,
+)
+from fastseq.jit.rnn import rnn_backward, rnn_forward
+from fastseq.jit.rows import add_rows
+from fastseq.jit.softmax import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from fastseq.jit.stepper import Stepper
+from fastseq.jit.vector_math import exp, sigmoid, tanh
 from fastseq.reference import (
     RowMultiplier,
     __all__,
@@ -47,29 +65,17 @@ from fastseq.reference import (
     sort_lengths,
 )
 
-from .attention import attention_backward, attention_forward
-from .continuations import best_continuations
-from .dot_product import scaled_dot_product_backward, scaled_dot_product_forward
-from .gru import gru_backward, gru_forward
-from .lstm import lstm_backward, lstm_forward
-from .optimizers import adagrad_step, adam_step, average, rmsprop_step, sgd_step, squared_norm
-from .rnn import rnn_backward, rnn_forward
-from .rows import add_rows
-from .softmax import softmax_cross_entropy_backward, softmax_cross_entropy_forward
-from .stepper import Stepper
-from .vector_math import exp, sigmoid, tanh
-
 
 def set_num_threads(n):
     """Accept the package's setting; the BLAS of NumPy and SciPy decides about its threads."""
 
 
 # Products with the rows of a step, and the compiled cells and attention.
-decoder_forward = functools.partial(reference_decoder.scan_forward, sys.modules[__name__])
-decoder_backward = functools.partial(reference_decoder.scan_backward, sys.modules[__name__])
+decoder_forward = functools.partial(decoder.scan_forward, sys.modules[__name__])
+decoder_backward = functools.partial(decoder.scan_backward, sys.modules[__name__])
 
 
-class DecoderStepper(reference_decoder.DecoderStepper):
-    """:class:`fastseq.reference_decoder.DecoderStepper` with these kernels."""
+class DecoderStepper(decoder.DecoderStepper):
+    """:class:`fastseq._reference.decoder.DecoderStepper` with these kernels."""
 
     _kernels = sys.modules[__name__]

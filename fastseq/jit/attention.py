@@ -1,11 +1,11 @@
-"""Attention of many queries at once (contract: :mod:`fastseq.reference_attention`)."""
+"""Attention of many queries at once (contract: :mod:`fastseq._reference.attention`)."""
 
 import numpy as np
 
-from .compiling import compiled
-from .softmax import _exps, _largest, _sum
-from .time_steps import add, read_only
-from .vector_math import ZERO, slope_of_tanh, tanh_of
+from fastseq.jit.compiling import compiled
+from fastseq.jit.softmax import _exps, _largest, _sum
+from fastseq.jit.time_steps import add, read_only
+from fastseq.jit.vector_math import ZERO, slope_of_tanh, tanh_of
 
 
 @compiled

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .compiling import compiled
-from .softmax import softmax_cross_entropy_forward
-from .time_steps import read_only
+from fastseq.jit.compiling import compiled
+from fastseq.jit.softmax import softmax_cross_entropy_forward
+from fastseq.jit.time_steps import read_only
 
 
 @compiled

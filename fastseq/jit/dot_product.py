@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (contract: :mod:`fastseq.reference_dot_product`).
+"""Scaled dot-product attention (contract: :mod:`fastseq._reference.dot_product`).
 
 Products go through ``np.matmul``, one block of queries with all keys at a time; what lies between
 them is compiled.
@@ -6,13 +6,12 @@ them is compiled.
 
 import numpy as np
 
+from fastseq._reference.dot_product import query_blocks
+from fastseq.jit.compiling import compiled
+from fastseq.jit.softmax import _largest, _sum
+from fastseq.jit.time_steps import read_only
+from fastseq.jit.vector_math import ONE, ZERO, exp_of
 from fastseq.quiet import quiet
-from fastseq.reference_dot_product import query_blocks
-
-from .compiling import compiled
-from .softmax import _largest, _sum
-from .time_steps import read_only
-from .vector_math import ONE, ZERO, exp_of
 
 
 @compiled

@@ -5,11 +5,8 @@ Saved slots: ``i, f, g, o``.
 
 import numpy as np
 
-from fastseq.quiet import quiet
-
-from ..reference import accumulate_weights, input_gradient, over_padded
-from .compiling import compiled
-from .time_steps import (
+from fastseq.jit.compiling import compiled
+from fastseq.jit.time_steps import (
     add,
     four_slots,
     project,
@@ -19,7 +16,9 @@ from .time_steps import (
     tanh_of_sum,
     time_step,
 )
-from .vector_math import slope_of_sigmoid, slope_of_tanh, tanh_of
+from fastseq.jit.vector_math import slope_of_sigmoid, slope_of_tanh, tanh_of
+from fastseq.quiet import quiet
+from fastseq.reference import accumulate_weights, input_gradient, over_padded
 
 
 @compiled

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from .compiling import compiled
-from .vector_math import ZERO
+from fastseq.jit.compiling import compiled
+from fastseq.jit.vector_math import ZERO
 
 
 def _numbers(dtype, *numbers):

@@ -2,12 +2,18 @@
 
 import numpy as np
 
+from fastseq.jit.compiling import compiled
+from fastseq.jit.time_steps import (
+    project,
+    read_only,
+    sigmoid_of_sum,
+    states_before,
+    tanh_of_sum,
+    time_step,
+)
+from fastseq.jit.vector_math import ZERO, slope_of_sigmoid, slope_of_tanh
 from fastseq.quiet import quiet
-
-from ..reference import NONLINEARITIES, accumulate_weights, input_gradient, over_padded
-from .compiling import compiled
-from .time_steps import project, read_only, sigmoid_of_sum, states_before, tanh_of_sum, time_step
-from .vector_math import ZERO, slope_of_sigmoid, slope_of_tanh
+from fastseq.reference import NONLINEARITIES, accumulate_weights, input_gradient, over_padded
 
 TANH, RELU, SIGMOID = (NONLINEARITIES.index(name) for name in ("tanh", "relu", "sigmoid"))
 

@@ -1,7 +1,7 @@
 """Tables of which a batch uses some rows (contract: :mod:`fastseq.reference`)."""
 
-from .compiling import compiled
-from .time_steps import add, read_only
+from fastseq.jit.compiling import compiled
+from fastseq.jit.time_steps import add, read_only
 
 
 @compiled

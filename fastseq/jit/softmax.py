@@ -6,9 +6,9 @@ half again and again instead, which is also more exact.
 
 import numpy as np
 
-from .compiling import compiled
-from .time_steps import read_only
-from .vector_math import ZERO, exp_of
+from fastseq.jit.compiling import compiled
+from fastseq.jit.time_steps import read_only
+from fastseq.jit.vector_math import ZERO, exp_of
 
 
 @compiled

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .. import reference
-from .gru import gru_forward
-from .lstm import lstm_forward
-from .rnn import rnn_forward
+from fastseq import reference
+from fastseq.jit.gru import gru_forward
+from fastseq.jit.lstm import lstm_forward
+from fastseq.jit.rnn import rnn_forward
 
 FORWARD = (False,)
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..reference import look_up
-from .compiling import compiled
-from .vector_math import sigmoid_of, tanh_of
+from fastseq.jit.compiling import compiled
+from fastseq.jit.vector_math import sigmoid_of, tanh_of
+from fastseq.reference import look_up
 
 # LLVM vectorises a loop only if a few run-time comparisons can show that its arrays don't
 # overlap.  So the scans work on a row at a time, in short loops that write one to three arrays.

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic, overload
 
-from .compiling import OPTIONS, compiled
+from fastseq.jit.compiling import OPTIONS, compiled
 
 
 @intrinsic

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.latent import divergence, log_mean_exp
-from fastseq.latent_losses import active_units
+from fastseq.losses.latent_losses import active_units
 from fastseq.models import inputs
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
 from fastseq.models.networks import check_parameters

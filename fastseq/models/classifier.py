@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.losses import CrossEntropyLoss
+from fastseq.losses.basic import CrossEntropyLoss
 from fastseq.models import inputs
 from fastseq.models.estimator import check_pairs
 from fastseq.models.networks import softmax
@@ -16,7 +16,7 @@ from fastseq.models.settings import estimator
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 
 @estimator

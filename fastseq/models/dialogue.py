@@ -11,7 +11,6 @@ import numpy as np
 
 from fastseq import checks, files
 from fastseq.decoders import SCORES
-from fastseq.hypotheses import Hypothesis, Penalties
 from fastseq.models import inputs, token_pairs
 from fastseq.models.conversation import Conversation
 from fastseq.models.dialogue_batches import ANSWERS, DialogueBatch, DialogueBatches
@@ -20,9 +19,10 @@ from fastseq.models.estimator import Estimator
 from fastseq.models.networks import CELLS, check_parameters, check_tied
 from fastseq.models.settings import Run, estimator, run_described
 from fastseq.models.writing_options import WritingOptions
+from fastseq.search.hypotheses import Hypothesis, Penalties
 
 if TYPE_CHECKING:
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 SELECTIONS = ("loss", "score")
 AT_ONCE = 5_000  # words of a batch that nothing is learned from

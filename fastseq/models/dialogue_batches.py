@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastseq.batching import Batches
+from fastseq.data.batching import Batches
 
 ANSWERS = ("all", "second")
 MOST_TURNS = 1 << 32

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from fastseq import averaging, checks, optim, schedules, training
-from fastseq.history import History
+from fastseq import checks
+from fastseq.data.vocabulary import Vocabulary
 from fastseq.models import estimator_files, inputs, word_vectors
 from fastseq.models.settings import TRAINING, Run, Training, run_described
 from fastseq.module import Module
-from fastseq.vocabulary import Vocabulary
+from fastseq.training import averaging, optim, schedules, trainer
+from fastseq.training.history import History
 
 if TYPE_CHECKING:
     from fastseq.layers import Embedding
@@ -417,7 +418,7 @@ class Estimator(Training):
             flat, random_state = network.parameters.flat.copy(), network.random_state
         try:
             yield
-        except training.NotFinite as error:  # what was learned until then is of use
+        except trainer.NotFinite as error:  # what was learned until then is of use
             self.history_ = error.history
             raise
         except BaseException:
@@ -429,7 +430,7 @@ class Estimator(Training):
             raise
 
     def _make_validation(self, X, y):
-        """What training.fit takes as validation; ``_mode`` says what is better."""
+        """What trainer.fit takes as validation; ``_mode`` says what is better."""
         return self.make_batches(X, y, None)
 
     def _train(self, batches, validation, run):
@@ -437,7 +438,7 @@ class Estimator(Training):
         parameters = self.network_.parameters
         optimizer = OPTIMIZERS[self.optimizer](parameters, self.lr, weight_decay=self.weight_decay)
         average = self.average
-        self.history_ = training.fit(
+        self.history_ = trainer.fit(
             self.network_,
             batches,
             optimizer=optimizer,

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import checkpoint, tensor_files, word2vec_states
-from fastseq.history import History
-from fastseq.keyed_vectors import KeyedVectors
-from fastseq.subwords import Subwords
-from fastseq.vocabulary import Vocabulary
-from fastseq.word2vec import Word2Vec
+from fastseq import checkpoint, tensor_files
+from fastseq.data.subwords import Subwords
+from fastseq.data.vocabulary import Vocabulary
+from fastseq.training.history import History
+from fastseq.words import word2vec_states
+from fastseq.words.keyed_vectors import KeyedVectors
+from fastseq.words.word2vec import Word2Vec
 
 if TYPE_CHECKING:
     from fastseq.models.estimator import Estimator

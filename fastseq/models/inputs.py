@@ -5,7 +5,7 @@ import numbers
 import numpy as np
 
 from fastseq import checks, files
-from fastseq.vocabulary import Vocabulary
+from fastseq.data.vocabulary import Vocabulary
 
 
 class RowError(ValueError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fastseq import checks
-from fastseq.batching import BPTTWindows, pad
+from fastseq.data.batching import BPTTWindows, pad
 from fastseq.models import text_stream, word_vectors
 from fastseq.models.estimator import Estimator
 from fastseq.models.language_network import SOFTMAXES, LanguageNetwork, check_softmax_to_tie
@@ -19,7 +19,7 @@ from fastseq.models.settings import Run, estimator, run_described
 from fastseq.sampling import Sampler
 
 if TYPE_CHECKING:
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 SCORES_AT_ONCE = 1 << 22  # scores held at a time where a text is judged
 MOST_STEPS = 1024  # ... and steps

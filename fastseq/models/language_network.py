@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from fastseq.backend import kernels
 from fastseq.elementwise import log_probs
 from fastseq.layers import Dropout, Embedding, Linear
-from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
+from fastseq.losses.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
+from fastseq.losses.linear_cross_entropy import LinearCrossEntropyLoss
+from fastseq.losses.sampled_softmax import SampledSoftmaxLoss
 from fastseq.models.networks import prepare_to_tie, recurrent_layers, run_over_tokens
 from fastseq.module import Module
-from fastseq.sampled_softmax import SampledSoftmaxLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from fastseq.batching import Batch
+    from fastseq.data.batching import Batch
 
 SOFTMAXES = ("full", "adaptive", "sampled")
 NARROWER = 4  # each cluster of an adaptive softmax has features by this factor less

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.latent import divergence, log_mean_exp, shifts
-from fastseq.latent_losses import active_units
+from fastseq.losses.latent_losses import active_units
 from fastseq.models.autoencoder import LatentReport, read_samples
 from fastseq.models.dialogue import HRED, DialoguePerplexity
 from fastseq.models.latent_dialogue_network import LatentDialogueNetwork

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.latent_losses import ACTIVE, KL_SCHEDULES, BagOfWordsLoss, KLSchedule, free_bits
+from fastseq.losses.latent_losses import ACTIVE, KL_SCHEDULES, BagOfWordsLoss, KLSchedule, free_bits
 from fastseq.models.estimator import Estimator
 from fastseq.models.settings import estimator
 

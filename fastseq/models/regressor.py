@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq import checks
-from fastseq.losses import HuberLoss, MSELoss, QuantileLoss
+from fastseq.losses.basic import HuberLoss, MSELoss, QuantileLoss
 from fastseq.models import inputs
 from fastseq.models.estimator import check_pairs
 from fastseq.models.sequence_estimator import SequenceEstimator
@@ -17,7 +17,7 @@ from fastseq.models.settings import estimator
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 LOSSES = {"mse": MSELoss, "huber": HuberLoss}
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from fastseq import checks, metrics
-from fastseq.batching import Batches
+from fastseq.data.batching import Batches
 from fastseq.decoders import SCORES
-from fastseq.hypotheses import Penalties
 from fastseq.models import token_pairs
 from fastseq.models.estimator import check_pairs, naming
 from fastseq.models.networks import CELLS, check_outputs, check_tied
 from fastseq.models.seq2seq_network import Seq2SeqNetwork
 from fastseq.models.seq2seq_writing import TargetWriter
 from fastseq.models.settings import Run, estimator, run_described
+from fastseq.search.hypotheses import Penalties
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 METRICS = ("exact", "wer", "bleu", "chrf")
 SELECTIONS = ("loss", "score")

@@ -21,7 +21,7 @@ from fastseq.sampling import Sampler
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from fastseq.batching import Batch
+    from fastseq.data.batching import Batch
 
 
 class Seq2SeqNetwork(WritingNetwork):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastseq import checks, files
-from fastseq.constraints import tokens_needed
 from fastseq.models import inputs, token_pairs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import check_parameters
-from fastseq.search import beam_search, sample_sequences
+from fastseq.search.constraints import tokens_needed
+from fastseq.search.searches import beam_search, sample_sequences
 
 if TYPE_CHECKING:
     from fastseq.models.seq2seq import Seq2Seq

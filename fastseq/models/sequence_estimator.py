@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq import checks
-from fastseq.batching import Batches
+from fastseq.data.batching import Batches
+from fastseq.data.vocabulary import UNITS
 from fastseq.models import inputs
 from fastseq.models.estimator import Estimator
 from fastseq.models.networks import Encoder, SequenceNetwork, check_layers, check_outputs
 from fastseq.models.pooling import POOLINGS
-from fastseq.vocabulary import UNITS
 
 STEPS_AT_ONCE = 20_000  # steps of a batch that nothing is learned from
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq import checks
-from fastseq.batching import Batches
+from fastseq.data.batching import Batches
 from fastseq.models import inputs, token_pairs
 from fastseq.models.autoencoder import Autoencoder
 from fastseq.models.networks import CELLS, check_parameters, check_tied
@@ -17,7 +17,7 @@ from fastseq.models.settings import estimator
 from fastseq.models.writing_options import WritingOptions
 
 if TYPE_CHECKING:
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 AT_ONCE = 4_000  # tokens of a batch that nothing is learned from
 ROWS_AT_ONCE = 200  # texts that are written at a time

@@ -27,7 +27,7 @@ from fastseq.models.writing_network import (
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from fastseq.batching import Batch
+    from fastseq.data.batching import Batch
 
 
 class SequenceVAENetwork(LatentWriter, WritingNetwork):

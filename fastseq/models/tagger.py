@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq import checks
-from fastseq.batching import Batches
+from fastseq.data.batching import Batches
+from fastseq.data.vocabulary import Vocabulary
 from fastseq.models import inputs
 from fastseq.models.estimator import Estimator, check_pairs
 from fastseq.models.networks import check_layers
 from fastseq.models.settings import estimator
 from fastseq.models.tagger_network import SpelledBatches, Spelling, TaggerNetwork
-from fastseq.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from fastseq.keyed_vectors import KeyedVectors
+    from fastseq.words.keyed_vectors import KeyedVectors
 
 WORDS_AT_ONCE = 5_000  # words of a batch that nothing is learned from
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.batching import Batch, pad
-from fastseq.crf import CRF
+from fastseq.data.batching import Batch, pad
 from fastseq.layers import Dropout, Embedding, Linear
-from fastseq.losses import CrossEntropyLoss
+from fastseq.losses.basic import CrossEntropyLoss
+from fastseq.losses.crf import CRF
 from fastseq.models import pooling
 from fastseq.models.networks import check_outputs, make_layers, softmax
 from fastseq.module import Module

@@ -11,9 +11,9 @@ import os
 import numpy as np
 
 from fastseq import checks, files
+from fastseq.data.subwords import Subwords
+from fastseq.data.vocabulary import check_strings
 from fastseq.models import inputs
-from fastseq.subwords import Subwords
-from fastseq.vocabulary import check_strings
 
 UNITS = ("character", "word", "piece", "id")
 UNKNOWN = "<unk>"

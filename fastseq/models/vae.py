@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.batching import Batches
+from fastseq.data.batching import Batches
 from fastseq.models import inputs
 from fastseq.models.autoencoder import Autoencoder
 from fastseq.models.settings import estimator

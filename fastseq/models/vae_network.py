@@ -20,7 +20,7 @@ from fastseq.parameters import Parameters
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from fastseq.batching import Batch
+    from fastseq.data.batching import Batch
 
 # a feature that is constant would have a density without bound
 LEAST_VARIANCE = 1e-4

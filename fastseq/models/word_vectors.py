@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 from fastseq import checks
-from fastseq.keyed_vectors import KeyedVectors
+from fastseq.words.keyed_vectors import KeyedVectors
 
 
 def check(estimator):

@@ -12,7 +12,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.elementwise import log_probs
 from fastseq.layers import Dropout, Linear
-from fastseq.linear_cross_entropy import LinearCrossEntropyLoss
+from fastseq.losses.linear_cross_entropy import LinearCrossEntropyLoss
 from fastseq.models.networks import prepare_to_tie, read_tokens
 from fastseq.module import Module
 

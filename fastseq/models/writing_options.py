@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastseq import checks
-from fastseq.hypotheses import Penalties
 from fastseq.sampling import Sampler
-from fastseq.search import beam_search, sample_sequences
+from fastseq.search.hypotheses import Penalties
+from fastseq.search.searches import beam_search, sample_sequences
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fastseq.hypotheses import Hypothesis
-    from fastseq.vocabulary import Vocabulary
+    from fastseq.data.vocabulary import Vocabulary
+    from fastseq.search.hypotheses import Hypothesis
 
 UNKNOWNS = ("exclude", "keep")
 LONGER = 10  # tokens more than the longest text of fit end a text
