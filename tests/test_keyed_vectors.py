@@ -11,7 +11,7 @@ import pytest
 from helpers import raises
 
 import fastseq as fs
-from fastseq.words import vector_evaluation, vector_search
+from fastseq.words import vector_evaluation, vector_search, vector_similarity
 from fastseq.words.packed_words import PackedWords
 
 KEYS = ["king", "queen", "man", "woman", "Man", "zero"]
@@ -58,6 +58,21 @@ def test_vectors_are_found_by_key_and_by_place(wv):
         wv["prince"]
     with raises(TypeError, "key must be"):
         wv.get_index([1])
+
+
+def test_what_is_neither_key_nor_place(wv):
+    for wrong in (True, False, np.True_, 1.5, 2.0, None, b"king", np.array(2), np.array("king")):
+        with raises(TypeError, "key must be a string or a place", "got"):
+            wv[wrong]
+        with raises(TypeError, "key must be a string or a place"):
+            wv[["king", wrong]]
+        if not isinstance(wrong, np.ndarray):
+            assert wrong not in wv and wv.get_index(wrong, -7) == -7
+    for mask in (True, [False, True], np.arange(6) < 2):
+        with raises(TypeError, "key must be", "the places of a mask are np.flatnonzero(mask)"):
+            wv[mask]
+    with raises(TypeError, "a key must be", "b'king'", "key.decode()"):
+        wv[b"king"]
 
 
 def test_norms_follow_the_vectors(wv):
@@ -315,7 +330,13 @@ def test_parts_of_the_keys_are_searched(wv):
         ((["king", 17],), KeyError, ["17"]),
         (([np.ones(3)],), ValueError, ["positive", "(2,)", "(3,)"]),
         (([("king", "man")],), TypeError, ["weight", "'man'"]),
-        ((1.5,), TypeError, ["key", "1.5"]),
+        ((1.5,), TypeError, ["positive must be a key", "1.5"]),
+        (([1.5],), TypeError, ["positive[0] must be a key", "1.5"]),
+        (("king", ["man", True]), TypeError, ["negative[1] must be a key", "True"]),
+        (([(None, 2.0)],), TypeError, ["positive[0] must be a key", "None"]),
+        (([[3.0, 1.0]],), TypeError, ["positive[0]", "a vector as an array", "[3.0, 1.0]"]),
+        ((b"king",), TypeError, ["positive must be a key", "b'king'", "decode"]),
+        ((np.array(2),), TypeError, ["positive must be a key", "array(2)"]),
         (("king", None, -1), ValueError, ["topn", "-1"]),
         (("king", None, 2.5), TypeError, ["topn", "2.5"]),
         (("king", None, 2, -1), ValueError, ["clip_start", "-1"]),
@@ -347,6 +368,26 @@ def test_queries_that_are_no_direction(wv, number, parts):
     ):
         with raises(ValueError, name, *parts):
             getattr(wv, method)(*arguments)
+
+
+def test_an_array_of_integers_may_be_places_or_a_vector(wv):
+    some = np.array([3, 1])
+    for method, name, *arguments in (
+        ("most_similar", "positive", some),
+        ("most_similar", "negative", "king", some),
+        ("most_similar_batch", "positive", some[None]),
+        ("most_similar_cosmul", "positive", some),
+        ("get_mean_vector", "keys", some),
+        ("n_similarity", "ws2", "king", some),
+    ):
+        with raises(TypeError, f"{name} must be keys or a vector", f"{name}.tolist()", "float"):
+            getattr(wv, method)(*arguments)
+    assert wv.most_similar(some.tolist()) == wv.most_similar(["woman", "queen"])
+    by_vector = wv.similar_by_vector(some)
+    assert wv.most_similar(some.astype(float)) == wv.most_similar([some]) == by_vector
+    assert wv.most_similar(some[None]) == by_vector  # rows are vectors
+    assert wv.most_similar_batch(some) == wv.most_similar_batch(some.tolist())
+    assert wv.rank_by_centrality(some) == wv.rank_by_centrality(["woman", "queen"])
 
 
 def test_many_queries_are_one_by_one(monkeypatch):
@@ -422,6 +463,45 @@ def test_mean_vectors(wv):
         wv.n_similarity(["king"], ["none"])
 
 
+def test_what_no_mean_can_be_taken_of(wv):
+    for weight in (np.nan, np.inf):
+        with raises(ValueError, "weights must hold finite", f"{weight} as number 1 of 2"):
+            wv.get_mean_vector(["king", "man"], [1, weight])
+    for wrong in (1.5, None, True, [1.0, 2.0]):
+        with raises(TypeError, "keys[1] must be a key, its place, or a vector", str(wrong)):
+            wv.get_mean_vector(["king", wrong])
+        with raises(TypeError, "ws2[0] must be a key"):
+            wv.n_similarity("king", [wrong])
+    for name, sets in (("ws1", ([], ["man"])), ("ws2", (["man"], None))):
+        with raises(ValueError, f"{name} must hold at least one key, got none"):
+            wv.n_similarity(*sets)
+    with raises(TypeError, "words[1] must be a string or a place, got 1.5"):
+        wv.doesnt_match(["king", 1.5])
+
+
+def test_cosines_of_what_arrays_can_be_made_of():
+    cosines = fs.KeyedVectors.cosine_similarities
+    rows = [[1, 0], [1, 1], [0, 0]]
+    for vector, others, norms in (
+        ([2, 0], rows, None),
+        (np.array([2, 0]), np.array(rows), None),
+        (np.float16([2, 0]), np.array(rows, np.float16), [1, 2**0.5, 0]),
+        (np.array([2.0, 0]), np.array(rows, np.float32), None),
+    ):
+        np.testing.assert_allclose(cosines(vector, others, norms), [1, 0.5**0.5, 0], rtol=1e-6)
+    for arguments, parts in (
+        (("king", rows), ["vector_1 must hold numbers"]),
+        (([1, 2, 3], rows), ["vector_1", "(2,)", "(3,)"]),
+        (([1, np.nan], rows), ["vector_1", "finite", "nan"]),
+        (([1, 2], [1, 2]), ["vectors_all", "(n, D)", "(2,)"]),
+        (([1, 2], [[1, 2], [np.inf, 0]]), ["vectors_all", "finite", "row 1"]),
+        (([1, 2], np.full((1, 2), 3e38, np.float32)), ["vectors_all", "float32", "row 0"]),
+        (([1, 2], rows, [1, 2]), ["norms", "(3,)", "(2,)"]),
+    ):
+        with raises((TypeError, ValueError), *parts):
+            cosines(*arguments)
+
+
 def test_places_are_ranked_as_their_keys():
     wv = fs.KeyedVectors.from_arrays(["a", "b", "c"], np.eye(3))
     assert sorted(key for _, key in wv.rank_by_centrality(["a", 2, 1])) == ["a", "b", "c"]
@@ -458,6 +538,21 @@ def test_cosmul_by_hand(wv):
     assert [k for k, _ in wv.most_similar_cosmul(["king", "woman"], "man", restrict_vocab=4)] == [
         "queen"
     ]
+
+
+def test_bad_arguments_of_cosmul_are_refused_before_any_work(wv, monkeypatch):
+    monkeypatch.setattr(vector_similarity, "_cosines", None)
+    for arguments, error, parts in (
+        (([("king", 2.0)],), TypeError, ["positive[0]", "('king', 2.0)", "for most_similar"]),
+        (("king", [("man", 2.0)]), TypeError, ["negative[0]", "for most_similar"]),
+        (([[3.0, 1.0]],), TypeError, ["positive[0]", "a vector as an array"]),
+        (("king", [1.5]), TypeError, ["negative[0] must be a key", "1.5"]),
+        ((None, "man"), ValueError, ["positive must hold at least one key"]),
+        (("king", None, 2.5), TypeError, ["topn", "2.5"]),
+        (("king", "prince"), KeyError, ["prince"]),
+    ):
+        with raises(error, *parts):
+            wv.most_similar_cosmul(*arguments)
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")

@@ -458,6 +458,8 @@ def test_what_words_in_the_middle_need():
         model.predict_output_word([])
     with raises(KeyError, "no vector for any word of context_words_list, such as 'unknown'"):
         model.predict_output_word(["unknown"])
+    with raises(TypeError, "context_words_list[1] must be a string or a place, got None"):
+        model.predict_output_word(["dog", None])
     with raises(ValueError, "topn"):
         model.predict_output_word(["dog"], topn=-1)
     with raises(ValueError, "negative sampling", "negative=5"):

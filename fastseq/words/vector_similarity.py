@@ -6,20 +6,21 @@ N keys, D numbers in a vector, Q queries.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastseq import checks
 from fastseq.words.vector_search import best, safe_norms, scores_in_blocks, unit
-from fastseq.words.vector_table import VectorTable, as_floats, norms_of
+from fastseq.words.vector_table import VectorTable, as_floats, is_key, is_single, no_key, norms_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     Key = str | int | np.ndarray  # a key, its place, or a vector itself
-    Keys = Key | Sequence[Key | tuple[Key, float]]
+    Keys = Key | Sequence[Key]
+    WeightedKeys = Key | Sequence[Key | tuple[Key, float]]
     Similar = list[tuple[str, float]]
 
 
@@ -28,8 +29,8 @@ class SimilarKeys(VectorTable):
 
     def most_similar(
         self,
-        positive: Keys | None = None,
-        negative: Keys | None = None,
+        positive: WeightedKeys | None = None,
+        negative: WeightedKeys | None = None,
         topn: int | None = 10,
         clip_start: int = 0,
         clip_end: int | None = None,
@@ -43,8 +44,9 @@ class SimilarKeys(VectorTable):
         Parameters
         ----------
         positive, negative : key, vector, or list of these
-            Or of pairs of one and its weight, which is 1 or -1 otherwise.  Vectors are taken
-            with the length that they have; an array (n,) of integers is a list of places.
+            Or of pairs of one and its weight, which is 1 or -1 otherwise.  Vectors are arrays, and
+            taken with the length that they have; an array (n,) of integers is refused, since
+            places may be meant.
         topn : int or None
             How many keys; None gives the similarities of all vectors.
         clip_start, clip_end : int
@@ -81,8 +83,8 @@ class SimilarKeys(VectorTable):
 
     def most_similar_batch(
         self,
-        positive: Sequence[Keys] | np.ndarray,
-        negative: Sequence[Keys | None] | None = None,
+        positive: Sequence[WeightedKeys] | np.ndarray,
+        negative: Sequence[WeightedKeys | None] | None = None,
         topn: int | None = 10,
         clip_start: int = 0,
         clip_end: int | None = None,
@@ -140,10 +142,10 @@ class SimilarKeys(VectorTable):
         """The vector to look for, and the places to leave out."""
         keys, weights = [], []
         for name, items, sign in (("positive", positive, 1.0), ("negative", negative, -1.0)):
-            for item in _as_list(items):
+            for i, item in enumerate(_as_list(name, items)):
                 is_pair = isinstance(item, tuple) and len(item) == 2
                 key, weight = item if is_pair else (item, sign)
-                keys.append(self._read_vector(name, key) if isinstance(key, np.ndarray) else key)
+                keys.append(self._read_item(name, i, key))
                 weights.append(checks.finite("weight", weight))
         if not keys:
             raise ValueError("positive or negative must hold at least one key, got none")
@@ -280,7 +282,7 @@ class SimilarKeys(VectorTable):
         Parameters
         ----------
         positive, negative : key, vector, or list of these
-            Without weights; at least one is positive.
+            Without weights, which a product has not; at least one is positive.
         topn, restrict_vocab
             As of ``most_similar``.
 
@@ -304,22 +306,21 @@ class SimilarKeys(VectorTable):
         >>> [(key, round(score, 3)) for key, score in wv.most_similar_cosmul("b", "a")]
         [('c', 1.707)]
         """
-        positive, negative = _as_list(positive), _as_list(negative)
-        if not positive:
-            raise ValueError("positive must hold at least one key, got none")
+        positive = self._read_items("positive", positive)
+        negative = self._read_items("negative", negative, can_be_empty=True)
         _, end = self._range(0, None, restrict_vocab)
+        topn = topn if topn is None else checks.not_negative_int("topn", topn)
         items = [*positive, *negative]
-        queries = [self._vector_of("positive", item) for item in positive]
-        queries += [self._vector_of("negative", item) for item in negative]
+        queries = [x if isinstance(x, np.ndarray) else self.get_vector(x) for x in items]
         vectors, norms = self._vectors[:end], self.norms[:end]
-        shifted = [(1 + self.cosine_similarities(query, vectors, norms)) / 2 for query in queries]
+        shifted = [(1 + _cosines(query, vectors, norms)) / 2 for query in queries]
         quotients = np.prod(shifted[: len(positive)], axis=0)
         quotients /= np.prod(shifted[len(positive) :], axis=0) + 1e-6
         if topn is None:
             return quotients
         given = {self.get_index(item) for item in items if not isinstance(item, np.ndarray)}
         quotients[[i for i in given if i < end]] = -np.inf
-        places = best(quotients, checks.not_negative_int("topn", topn)).tolist()
+        places = best(quotients, topn).tolist()
         places = [i for i in places if quotients[i] > -np.inf]
         return [(self.index_to_key[i], float(quotients[i])) for i in places]
 
@@ -409,9 +410,9 @@ class SimilarKeys(VectorTable):
         vector = self._vector_of("word_or_vector", word_or_vector)
         others = _several("other_words", other_words)
         if not others:
-            return self.cosine_similarities(vector, self._vectors, self.norms)
+            return _cosines(vector, self._vectors, self.norms)
         places = [self.get_index(key) for key in others]
-        return self.cosine_similarities(vector, self._vectors[places], self.norms[places])
+        return _cosines(vector, self._vectors[places], self.norms[places])
 
     def distances(self, word_or_vector: Key, other_words: Sequence[str] = ()) -> np.ndarray:
         """``1 - similarities(word_or_vector, other_words)``, from 0 to 2.
@@ -436,16 +437,16 @@ class SimilarKeys(VectorTable):
 
     @staticmethod
     def cosine_similarities(
-        vector_1: np.ndarray, vectors_all: np.ndarray, norms: np.ndarray | None = None
+        vector_1: ArrayLike, vectors_all: ArrayLike, norms: ArrayLike | None = None
     ) -> np.ndarray:
         """The cosines of a vector and others; 0 where one has zeros only.
 
         Parameters
         ----------
-        vector_1 : ndarray, (D,)
-        vectors_all : ndarray, (n, D)
-            Arrays, not lists.
-        norms : ndarray, (n,), optional
+        vector_1 : array (D,)
+        vectors_all : array (n, D)
+            Both of float32 or float64; other numbers are taken as float64.
+        norms : array (n,), optional
             Those of ``vectors_all``, if they are known.
 
         Returns
@@ -455,7 +456,8 @@ class SimilarKeys(VectorTable):
         Raises
         ------
         TypeError, ValueError
-            If they are no arrays of numbers, or the shapes don't match.
+            If they hold no numbers, or infinite ones or NaN, or the shapes don't match; if a norm
+            is beyond the dtype.
 
         Examples
         --------
@@ -464,8 +466,20 @@ class SimilarKeys(VectorTable):
         >>> fs.KeyedVectors.cosine_similarities(np.array([3.0, 0.0]), others).round(3).tolist()
         [0.707, 0.0]
         """
-        norms = norms_of(vectors_all) if norms is None else norms
-        return vectors_all @ unit(vector_1) / safe_norms(norms)
+        vectors = _floats("vectors_all", vectors_all)
+        if vectors.ndim != 2:
+            raise ValueError(f"vectors_all must have shape (n, D), got {vectors.shape}")
+        vector = _floats("vector_1", vector_1)
+        checks.shape("vector_1", vector, vectors.shape[1:], "(D,)")
+        norms = norms_of(vectors) if norms is None else _floats("norms", norms)
+        checks.shape("norms", norms, vectors.shape[:1], "(n,)")
+        wrong = np.flatnonzero(~np.isfinite(norms))
+        if wrong.size:
+            raise ValueError(
+                f"vectors_all must hold finite numbers, whose norms {norms.dtype} can hold, got "
+                f"others in row {wrong[0]}: leave it out, or divide all by a number first"
+            )
+        return _cosines(_finite("vector_1", vector), vectors, norms)
 
     def n_similarity(self, ws1: Sequence[str], ws2: Sequence[str]) -> float:
         """The cosine of the sums of two sets of keys' vectors.
@@ -495,8 +509,8 @@ class SimilarKeys(VectorTable):
         """
         means = []
         for name, keys in (("ws1", ws1), ("ws2", ws2)):
-            keys = _as_list(keys)
-            if keys and not any(isinstance(key, np.ndarray) or key in self for key in keys):
+            keys = self._read_items(name, keys)
+            if not any(isinstance(key, np.ndarray) or key in self for key in keys):
                 raise KeyError(f"there is no vector for any key of {name}, such as {keys[0]!r}")
             means.append(self.get_mean_vector(keys, pre_normalize=False, post_normalize=True))
         return float(means[0] @ means[1])
@@ -533,9 +547,10 @@ class SimilarKeys(VectorTable):
         >>> round(wv.relative_cosine_similarity("b", "a", topn=2), 3)
         0.5
         """
+        cosine = self.similarity(wa, wb)
         neighbours = self.most_similar(wa, topn=checks.positive_int("topn", topn))
         total = sum(similar for _, similar in neighbours)
-        return self.similarity(wa, wb) / total if total else math.nan
+        return cosine / total if total else math.nan
 
     def get_mean_vector(
         self,
@@ -550,7 +565,7 @@ class SimilarKeys(VectorTable):
         Parameters
         ----------
         keys : list of n keys or vectors
-            Vectors are arrays (D,); one key alone will do as well.
+            Vectors are arrays (D,); one alone will do as well, a vector if it is of floats.
         weights : array (n,), optional
             The sum is divided by that of their absolute values.
         pre_normalize : bool
@@ -570,8 +585,8 @@ class SimilarKeys(VectorTable):
         KeyError
             If a key has no vector and ``ignore_missing`` is False.
         TypeError, ValueError
-            If there are no keys, or not a weight for each, or something else than numbers in
-            weights and finite ones in vectors; with ``pre_normalize`` also if the vectors of the
+            If there are no keys, or something else among them, or not a weight for each; if weights
+            or vectors are no finite numbers; with ``pre_normalize`` also if the vectors of the
             table have no norms (see :meth:`fill_norms`).
 
         Examples
@@ -583,15 +598,14 @@ class SimilarKeys(VectorTable):
         >>> wv.get_mean_vector(["a", "c"], weights=[3, 1], pre_normalize=False).tolist()
         [0.75, 0.5]
         """
-        keys = _as_list(keys)
-        if not keys:
-            raise ValueError("keys must hold at least one key, got none")
+        keys = self._read_items("keys", keys)
         weights = np.ones(len(keys)) if weights is None else checks.numbers("weights", weights)
         checks.shape("weights", weights, (len(keys),), "(number of keys,)")
+        _finite("weights", weights)
         total, sum_of_weights = np.zeros(self.vector_size), 0.0
         for weight, key in zip(weights.tolist(), keys, strict=True):
             if isinstance(key, np.ndarray):
-                vector = self._read_vector("keys", key)
+                vector = key
             elif ignore_missing and key not in self:
                 continue
             else:
@@ -604,19 +618,28 @@ class SimilarKeys(VectorTable):
     def _read_vector(self, name, value):
         vector = as_floats(name, value, self._vectors.dtype)
         checks.shape(name, vector, (self.vector_size,), "(D,)")
-        if not np.isfinite(vector).all():
-            at = checks.first(vector, ~np.isfinite(vector))
-            raise ValueError(
-                f"{name} must hold finite numbers, got {vector[at]} as number {at[0]} of a vector; "
-                "fill the gaps first, as with np.nan_to_num"
-            )
-        return vector
+        return _finite(name, vector)
+
+    def _read_items(self, name, items, can_be_empty=False):
+        """Keys and vectors as a list."""
+        items = [self._read_item(name, i, item) for i, item in enumerate(_as_list(name, items))]
+        if not items and not can_be_empty:
+            raise ValueError(f"{name} must hold at least one key, got none")
+        return items
+
+    def _read_item(self, name, i, item):
+        if isinstance(item, np.ndarray):
+            return self._read_vector(name, item)
+        if not is_key(item):
+            is_pair = isinstance(item, tuple) and len(item) == 2
+            way_out = "; pairs with weights are for most_similar" * is_pair
+            expected = "a key, its place, or a vector as an array"
+            raise no_key(f"{name}[{i}]", item, expected, way_out)
+        return item
 
     def _vector_of(self, name, item):
         """The vector of a key, or a vector itself."""
-        if isinstance(item, (str, int, np.integer)):
-            return self.get_vector(item)
-        return self._read_vector(name, item)
+        return self.get_vector(item) if is_key(item) else self._read_vector(name, item)
 
     def doesnt_match(self, words: Sequence[str]) -> str:
         """The key that is least similar to the mean of all of them.
@@ -673,7 +696,10 @@ class SimilarKeys(VectorTable):
         >>> [(round(similar, 2), key) for similar, key in wv.rank_by_centrality(list("abc"))]
         [(0.96, 'b'), (0.83, 'a'), (0.56, 'c')]
         """
-        words = _as_list(words)
+        words = [words] if is_key(words) else _several("words", words)
+        for i, word in enumerate(words):
+            if not is_key(word):
+                raise no_key(f"words[{i}]", word)
         known = [self.index_to_key[self.get_index(word)] for word in words if word in self]
         if not known:
             raise ValueError(f"words must hold at least one key with a vector, got {words!r}")
@@ -746,8 +772,9 @@ class SimilarKeys(VectorTable):
         >>> wv.closer_than("a", "c"), wv.closer_than("a", "b")
         (['b'], [])
         """
-        similar, first = self.similarities(key1), self.get_index(key1)
-        closer = np.flatnonzero(similar > similar[self.get_index(key2)])
+        first, second = self.get_index(key1), self.get_index(key2)
+        similar = self.similarities(first)
+        closer = np.flatnonzero(similar > similar[second])
         return [self.index_to_key[i] for i in closer.tolist() if i != first]
 
     def rank(self, key1: str, key2: str) -> int:
@@ -776,21 +803,49 @@ class SimilarKeys(VectorTable):
 # --- arguments ----------------------------------------------------------------------------------
 
 
-def _as_list(items):
+def _as_list(name, items):
     """Keys or vectors as a list: one alone, the rows of an array, or what is a list already."""
     if items is None:
         return []
-    if isinstance(items, (str, int, np.integer)):
+    if is_key(items):
         return [items]
-    if isinstance(items, np.ndarray):
-        return [items] if items.ndim == 1 and items.dtype.kind == "f" else list(items)
-    if not isinstance(items, Iterable):
-        raise TypeError(f"expected a key, a vector, or a list of these, got {items!r}")
+    if is_single(items):
+        raise no_key(name, items, "a key, a vector, or a list of these")
+    if isinstance(items, np.ndarray) and items.ndim == 1:
+        if items.dtype.kind == "f":
+            return [items]
+        if items.dtype.kind in "iu":
+            raise TypeError(
+                f"{name} must be keys or a vector of floats, got {checks.shown(items)}, which may "
+                f"be places or a vector: give {name}.tolist() or {name}.astype(float)"
+            )
     return list(items)
 
 
 def _several(name, keys):
     """Keys as a list; one alone would be taken for a list of its characters."""
-    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+    if isinstance(keys, str) or is_single(keys):
         raise TypeError(f"{name} must be a list of keys, got {keys!r}; for one key give [{keys!r}]")
     return list(keys)
+
+
+def _floats(name, value):
+    array = checks.numbers(name, value)
+    dtype = np.float32 if array.dtype == np.float32 else np.float64
+    return array.astype(dtype, copy=False)
+
+
+def _finite(name, vector):
+    """A vector, or weights, without NaN or infinity."""
+    if not np.isfinite(vector).all():
+        at = checks.first(vector, ~np.isfinite(vector))
+        raise ValueError(
+            f"{name} must hold finite numbers, got {vector[at]} as number {at[0]} of "
+            f"{len(vector)}; fill the gaps first, as with np.nan_to_num"
+        )
+    return vector
+
+
+def _cosines(vector, vectors, norms):
+    """The cosines of a vector and others, whose norms are known; 0 where one has zeros only."""
+    return vectors @ unit(vector) / safe_norms(norms)

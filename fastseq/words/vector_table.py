@@ -302,10 +302,10 @@ class VectorTable:
         >>> wv["c"].tolist(), wv[["b", 0]].tolist()
         ([0.0, 2.0], [[1.0, 1.0], [1.0, 0.0]])
         """
-        if isinstance(key_or_keys, (str, int, np.integer)):
+        if is_key(key_or_keys):
             return self.get_vector(key_or_keys)
-        if not isinstance(key_or_keys, Iterable):
-            raise TypeError(f"a key must be a string or a place, or several, got {key_or_keys!r}")
+        if is_single(key_or_keys):
+            raise no_key("a key", key_or_keys, "a string or a place, or several")
         return self._vectors[[self.get_index(key) for key in key_or_keys]]
 
     def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
@@ -350,9 +350,9 @@ class VectorTable:
         Parameters
         ----------
         key : str or int
-            A place, from 0 to N - 1, is returned as it is.
+            A place, from 0 to N - 1, is returned as it is.  True and False are none.
         default : int, optional
-            What to return for unknown keys.
+            What to return for unknown keys, and for what is none, such as None or True.
 
         Returns
         -------
@@ -363,7 +363,8 @@ class VectorTable:
         KeyError
             If the key is unknown and there is no default.
         TypeError
-            If it can't be one, as a list can't.
+            If it is neither a string nor a place, and there is no default; in any case if it can't
+            be looked up, as a list can't.
 
         Examples
         --------
@@ -375,22 +376,26 @@ class VectorTable:
         try:
             index = self.key_to_index.get(key)
         except TypeError:  # a list can't be looked up
-            raise TypeError(f"key must be a string or a place, got {key!r}") from None
+            raise no_key("key", key) from None
         if index is not None:
             return index
-        if isinstance(key, (int, np.integer)) and 0 <= key < len(self):
+        if is_key(key) and not isinstance(key, str) and 0 <= key < len(self):
             return int(key)
         if default is not None:
             return default
+        if not is_key(key):
+            raise no_key("key", key)
         raise KeyError(f"there is no vector for {key!r}")
 
     def has_index_for(self, key: object) -> bool:
         """Whether there is a vector for the key, or for a place; ``key in wv`` says the same.
 
+        For what is neither, such as None or True, there is none.
+
         Raises
         ------
         TypeError
-            If it can't be a key, as a list can't.
+            If it can't be looked up, as a list can't.
 
         Examples
         --------
@@ -686,6 +691,26 @@ class VectorTable:
 
 
 # --- arguments ----------------------------------------------------------------------------------
+
+
+def is_key(value):
+    """Whether it may be a key or a place: True and False are neither, though they are integers."""
+    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
+
+
+def is_single(value):
+    """Whether it is nothing to iterate over; the bytes of a word are no places."""
+    is_scalar = isinstance(value, np.ndarray) and not value.ndim
+    return is_scalar or isinstance(value, bytes) or not isinstance(value, Iterable)
+
+
+def no_key(name, value, expected="a string or a place", way_out=""):
+    """The error about what is no key."""
+    if isinstance(value, (bool, np.bool_)):
+        way_out = "; the places of a mask are np.flatnonzero(mask)"
+    elif isinstance(value, bytes):
+        way_out = "; make a string of it, as with key.decode()"
+    return TypeError(f"{name} must be {expected}, got {checks.shown(value)}{way_out}")
 
 
 def key_list(name, keys):

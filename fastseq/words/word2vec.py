@@ -15,7 +15,7 @@ from fastseq.words import word2vec_states
 from fastseq.words.corpus import Corpus
 from fastseq.words.keyed_vectors import KeyedVectors
 from fastseq.words.vector_search import best
-from fastseq.words.vector_table import extended
+from fastseq.words.vector_table import extended, is_key, is_single, no_key
 from fastseq.words.word2vec_training import CALLS, Training, new_rows, placed
 
 if TYPE_CHECKING:
@@ -452,7 +452,8 @@ class Word2Vec(Explained):
         KeyError
             If the model knows none of the words.
         TypeError, ValueError
-            If there are no words, or the model was trained without negative sampling.
+            If there are no words, one is neither a string nor a place, or the model was trained
+            without negative sampling.
 
         Examples
         --------
@@ -468,6 +469,7 @@ class Word2Vec(Explained):
                 "predict_output_word needs vectors of negative sampling: train a model with "
                 "negative=5"
             )
+        topn = topn if topn is None else checks.not_negative_int("topn", topn)
         self._check_vectors()
         context = self._known_vectors("context_words_list", context_words_list)
         x = context.mean(axis=0) if self.cbow_mean else context.sum(axis=0)
@@ -476,14 +478,17 @@ class Word2Vec(Explained):
         probabilities /= probabilities.sum()
         if topn is None:
             return probabilities
-        places = best(probabilities, checks.not_negative_int("topn", topn)).tolist()
+        places = best(probabilities, topn).tolist()
         return [(self.wv.index_to_key[i], float(probabilities[i])) for i in places]
 
     def _known_vectors(self, name, words):
         """The vectors of those words that have one."""
-        if isinstance(words, str) or not isinstance(words, Iterable):
+        if isinstance(words, str) or is_single(words):
             raise TypeError(f"{name} must be a list of words, got {words!r}")
         words = list(words)
+        for i, word in enumerate(words):
+            if not is_key(word):
+                raise no_key(f"{name}[{i}]", word)
         known = [self.wv.get_index(word) for word in words if word in self.wv]
         if not words:
             raise ValueError(f"{name} must hold at least one word, got none")
