@@ -149,6 +149,20 @@ def test_vectors_are_added_and_replaced(wv):
     ):
         with raises((TypeError, ValueError), *parts):
             wv.add_vectors(keys, rows)
+    for vector, parts in (
+        ([1, 2, 3], ["must have shape (D,) = (2,), got (3,)"]),
+        (["x", "y"], ["must hold numbers"]),
+        (5, ["must have shape", "got ()"]),
+        ([1, 1e300], ["float32", "float64"]),
+    ):
+        with raises((TypeError, ValueError), "vector ", *parts):
+            wv.add_vector("a", vector)
+        with raises((TypeError, ValueError), "weights ", *parts):
+            wv.add_vectors("a", vector)
+        with raises((TypeError, ValueError), "vectors ", *parts):
+            wv["a"] = vector
+    with raises(TypeError, "key must be a string, got 5"):
+        wv.add_vector(5, [1, 2])
     assert "a" not in wv and len(wv) == len(wv.vectors)
 
 
@@ -180,6 +194,22 @@ def test_attributes_become_what_holds_all_values(wv):
     assert wv.expandos["count"].tolist() == [0, 1, 2, 3, 4, 5, 0.5]
     wv.set_vecattr("king", "tag", b"longer")
     assert wv.get_vecattr("king", "tag") == b"longer"
+
+
+def test_a_list_is_one_value_of_an_attribute(wv):
+    values = [[1, 2], (3,), [1, [2, 3]], np.ones(3), {"a": 1}, "text", np.array("text"), None]
+    for value in values:
+        wv.expandos.clear()
+        wv.set_vecattr("man", "tag", value)
+        assert wv.expandos["tag"].shape == (6,) and wv.get_vecattr("king", "tag") is None
+        np.testing.assert_equal(wv.get_vecattr("man", "tag"), value)
+    wv.set_vecattr("man", "tag", "text")
+    assert type(wv.get_vecattr("man", "tag")) is str
+    wv.set_vecattr("man", "rate", 1)
+    with raises(TypeError, "'rate'", "int64", "[1, 2], of dtype object", "another name"):
+        wv.set_vecattr("king", "rate", [1, 2])
+    with raises(ValueError, "extras['tag'] must have shape", "unequal", "array of objects"):
+        wv.add_vectors(["a", "b"], np.ones((2, 2)), {"tag": [[1], [2, 3]]})
 
 
 @pytest.mark.parametrize(

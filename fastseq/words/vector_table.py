@@ -425,7 +425,7 @@ class VectorTable:
         >>> wv.index_to_key, wv["a"].tolist()
         (['a', 'b', 'c', 'd'], [5.0, 6.0])
         """
-        self.add_vectors(keys, vectors, replace=True)
+        self._add(keys, "vectors", vectors, {}, replace=True)
 
     def add_vector(self, key: str, vector: ArrayLike) -> int:
         """Add one vector; for many :meth:`add_vectors` is much faster.
@@ -444,7 +444,8 @@ class VectorTable:
         Raises
         ------
         TypeError, ValueError
-            As ``add_vectors``.
+            If the key is no string, or the vector does not hold D numbers, which float32 can hold
+            if the vectors have it.
 
         Examples
         --------
@@ -453,7 +454,9 @@ class VectorTable:
         >>> wv.add_vector("d", [3, 4]), wv["d"].tolist()
         (3, [3.0, 4.0])
         """
-        self.add_vectors([key], [vector])
+        if not isinstance(key, str):
+            raise no_key("key", key, "a string")
+        self._add(key, "vector", vector, {}, replace=False)
         return self.key_to_index[key]
 
     def add_vectors(
@@ -494,14 +497,17 @@ class VectorTable:
         >>> wv.expandos["count"].tolist()
         [0, 0, 0, 0, 7]
         """
+        self._add(keys, "weights", weights, extras or {}, replace)
+
+    def _add(self, keys, argument, weights, extras, replace):
+        """``argument`` is what the caller calls the vectors."""
+        weights = as_floats(argument, weights, self._vectors.dtype)
         if isinstance(keys, str):
-            keys, weights = [keys], np.asarray(weights)[None]
+            checks.shape(argument, weights, (self.vector_size,), "(D,)")
+            keys, weights = [keys], weights[None]
         keys = key_list("keys", keys)
-        weights = as_floats("weights", weights, self._vectors.dtype)
-        checks.shape("weights", weights, (len(keys), self.vector_size), "(number of keys, D)")
-        extras = {name: np.asarray(values) for name, values in (extras or {}).items()}
-        for name, values in extras.items():
-            checks.shape(f"extras[{name!r}]", values, (len(keys),), "(number of keys,)")
+        checks.shape(argument, weights, (len(keys), self.vector_size), "(number of keys, D)")
+        extras = {name: _attribute(name, values, len(keys)) for name, values in extras.items()}
         rows = {key: row for row, key in enumerate(keys)}
         new = [key for key in rows if key not in self.key_to_index]
         taken = new + [key for key in rows if key in self.key_to_index and replace]
@@ -649,6 +655,7 @@ class VectorTable:
         attr : str
             A name in ``expandos``, or a new one.
         val : number, str or object
+            A list, or an array with axes, is one object.
 
         Raises
         ------
@@ -668,7 +675,7 @@ class VectorTable:
         ([0, 3, 0], [None, 'verb', None])
         """
         index = self.get_index(key)
-        values = self._room(attr, np.asarray(val))
+        values = self._room(attr, _as_value(val))
         values[index] = val
         self.expandos[attr] = values
 
@@ -770,6 +777,28 @@ def _norms_at_once(vectors):
 
 
 # --- further attributes -------------------------------------------------------------------------
+
+
+def _attribute(name, values, count):
+    """An attribute's values (n,), one for each of some keys."""
+    try:
+        values = np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"extras[{name!r}] must have shape (number of keys,), got lists of unequal lengths; "
+            "make an array of objects first"
+        ) from None
+    checks.shape(f"extras[{name!r}]", values, (count,), "(number of keys,)")
+    return values
+
+
+def _as_value(value):
+    """A value as an array without axes: numbers and strings of their dtype, all else objects."""
+    if np.isscalar(value) or (isinstance(value, np.ndarray) and not value.ndim):
+        return np.asarray(value)
+    array = np.empty((), object)
+    array[()] = value
+    return array
 
 
 def _blank(count, dtype):
