@@ -667,3 +667,20 @@ def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch
 def test_vectors_that_grow_without_bounds_are_noticed():
     with pytest.raises(FloatingPointError, match="lower alpha than 1e\\+30"):
         fs.Word2Vec(make_sentences(), vector_size=8, min_count=1, alpha=1e30)
+
+
+@pytest.mark.parametrize("name", ["wv.vectors", "syn1neg", "syn1"])
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+def test_vectors_that_are_no_finite_numbers_before_training(name, number):
+    sentences = make_sentences(20)
+    model = make_model(sentences, hs=1)
+    matrix = model.wv.vectors.copy() if name == "wv.vectors" else getattr(model, name)
+    matrix[3:5, 2] = number
+    if name == "wv.vectors":
+        model.wv.vectors = matrix
+    with raises(ValueError, f"{name} must hold finite numbers", "2 rows, first in row 3"):
+        model.train(sentences)
+    assert model.epochs_trained == 5
+    matrix[3:5, 2] = 0
+    model.train(sentences)
+    assert model.epochs_trained == 10

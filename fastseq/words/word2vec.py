@@ -108,6 +108,8 @@ class Word2Vec(Explained):
     TypeError, ValueError
         If an argument is wrong; if the text has no words that stay; if a checkpoint belongs to
         another corpus or other settings.
+    FloatingPointError
+        If the vectors become infinite or NaN, since ``alpha`` is too high.
     OSError
         If a file can't be read or written.
 
@@ -380,7 +382,10 @@ class Word2Vec(Explained):
         Raises
         ------
         TypeError, ValueError
-            If there is no vocabulary or no corpus, or the checkpoint belongs to another training.
+            If there is no vocabulary or no corpus, or the checkpoint belongs to another training;
+            if vectors hold NaN or infinity before it begins.
+        FloatingPointError
+            If they become that, since the learning rate is too high.
 
         Examples
         --------
@@ -404,6 +409,7 @@ class Word2Vec(Explained):
             loss = checks.flag("compute_loss", compute_loss)
         called = _callbacks(self.callbacks if callbacks is None else callbacks)
         self._check_vectors()
+        self._check_finite()
         corpus = self._corpus_to_train(corpus_iterable, corpus_file)
         self._take_vectors()
         Training(self, corpus, epochs, (alpha, end), loss, called).run()
@@ -548,6 +554,20 @@ class Word2Vec(Explained):
             f"wv must have the vectors of the model's words, of shape {self._syn0.shape}, got "
             f"{shape}: give it back the one with all of them"
         )
+
+    def _check_finite(self):
+        """Raise where there is NaN or infinity already, which alpha would be blamed for later."""
+        matrices = {"wv.vectors": self.wv.vectors, "syn1neg": self.syn1neg, "syn1": self.syn1}
+        for name, matrix in matrices.items():
+            if matrix is None or not matrix.size:
+                continue
+            ends = matrix.min(), matrix.max()  # NaN if there is one
+            if not np.isfinite(ends).all():
+                wrong = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+                raise ValueError(
+                    f"{name} must hold finite numbers to be trained on, got others in {len(wrong)} "
+                    f"rows, first in row {wrong[0]}: assign finite ones, or make a new model"
+                )
 
     def _take_vectors(self):
         """Train what is in ``wv``, where it was given other vectors."""
