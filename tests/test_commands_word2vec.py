@@ -13,6 +13,7 @@ import pytest
 import fastseq as fs
 from fastseq import cli, demo
 from fastseq.demo import word_vectors
+from fastseq.words import word2vec_files
 
 KEYS = ["king", "queen", "man", "woman", "Man"]
 ROWS = np.array([[3, 1], [2, 3], [1, 1], [1, 3], [2, 1.2]], np.float32)
@@ -64,6 +65,33 @@ def test_train(calls, capsys):
     assert run("word2vec train corpus.txt --out v.txt.gz --vocab counts") == 0
     assert Path("counts").read_text() == "king 9\nqueen 7\nman 5\nwoman 3\nMan 2\n"
     assert fs.KeyedVectors.load("v.txt.gz").index_to_key == KEYS
+
+
+def test_vectors_and_counts_are_replaced_together(calls, capsys, monkeypatch):
+    names = ["v.bin", "counts"]
+    for name in names:
+        Path(name).write_text("of before")
+    line = "word2vec train corpus.txt --out v.bin --vocab counts"
+    for owner, writer in ((word2vec_files, "_binary_block"), (word2vec_files, "write_counts")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, writer, fail)
+            assert run(line) == 1
+        assert "No space left" in capsys.readouterr().err
+        assert [Path(name).read_text() for name in names] == ["of before"] * 2
+        assert not list(Path().glob(".*.tmp"))
+    assert run(line) == 0
+    assert Path("counts").read_text().startswith("king 9\n") and len(fs.KeyedVectors.load("v.bin"))
+
+
+def fail(*args):
+    raise OSError(28, "No space left on device")
+
+
+def test_help_names_all_compressed_files(capsys):
+    for line in ("word2vec --help", "word2vec train --help"):
+        with pytest.raises(SystemExit):
+            run(line)
+        assert ".gz, .bz2, .xz, .zst" in " ".join(capsys.readouterr().out.split())
 
 
 def test_training_that_is_interrupted_saves_what_it_has(monkeypatch, capsys):

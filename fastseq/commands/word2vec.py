@@ -8,6 +8,8 @@ import fastseq
 from fastseq import _command, files
 from fastseq.commands.options import positive_number, whole_number
 
+ENDINGS = ", ".join(files.COMPRESSED)
+
 
 def add(commands):
     command = commands.add_parser(
@@ -15,7 +17,7 @@ def add(commands):
         help="train word vectors, ask and evaluate them",
         description=(
             "Train word vectors on a text, and ask them. Files of vectors end with .bin or .txt "
-            "(word2vec's formats, also .vec, and with .gz or .xz behind), .npy or .safetensors."
+            f"(word2vec's formats, also .vec, and with {ENDINGS} behind), .npy or .safetensors."
         ),
         epilog="example: fastseq word2vec train corpus.txt --out vectors.bin",
     )
@@ -37,7 +39,9 @@ def add_train(kinds):
         epilog="example: fastseq word2vec train corpus.txt --out vectors.bin --sg 1 --epochs 3",
     )
     command.add_argument(
-        "corpus", metavar="CORPUS", help="a file, which may be compressed (.gz, .bz2, .xz, .zst)"
+        "corpus",
+        metavar="CORPUS",
+        help=f"a file, which may be compressed ({ENDINGS}), or - for standard input",
     )
     command.add_argument("--out", required=True, metavar="FILE", help="where the vectors go")
     command.add_argument(
@@ -176,9 +180,11 @@ def train(args):
     settings |= {} if args.checkpoint is None else {"checkpoint": args.checkpoint}
     settings |= {"progress": False} if args.quiet else {}
     model = fastseq.Word2Vec(corpus_file=args.corpus, **settings)
-    model.wv.save(args.out)
-    if args.vocab is not None:
-        word2vec_files.write_counts(args.vocab, model.wv.index_to_key, model.wv.expandos["count"])
+    with files.replacing_together() as replacing:  # counts take their name behind the vectors
+        if args.vocab is not None:
+            counts = model.wv.expandos["count"]
+            word2vec_files.write_counts(args.vocab, model.wv.index_to_key, counts, replacing)
+        model.wv.save(args.out)
     print(f"{args.out}: {len(model.wv):,} words, vectors of {model.wv.vector_size} numbers")
     return _command.code_of(model.stopped)
 
