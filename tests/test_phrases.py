@@ -156,6 +156,36 @@ def test_frozen_phrases_in_files(tmp_path):
             FrozenPhrases.load(path)
 
 
+def test_numbers_of_numpys_are_saved(tmp_path):
+    path = tmp_path / "phrases.json"
+    frozen = FrozenPhrases({"a_b": np.int64(3), "b_c": np.float32(0.5)}, threshold=np.int64(1))
+    frozen.min_count, frozen.threshold = np.int64(2), np.float32(0.25)
+    frozen.phrasegrams["c_d"] = np.int32(7)
+    frozen.save(path)
+    again = FrozenPhrases.load(path)
+    assert again.phrasegrams == {"a_b": 3, "b_c": 0.5, "c_d": 7}
+    assert (again.min_count, again.threshold) == (2, 0.25)
+    frozen.min_count = "x"
+    with raises(TypeError, "min_count", "'x'"):
+        frozen.save(path)
+    assert vars(FrozenPhrases.load(path)) == vars(again)
+
+
+@pytest.mark.parametrize(
+    ("phrases", "parts"),
+    [
+        (["a_b"], ["phrasegrams must be a mapping", "['a_b']"]),
+        ({("a", "b"): 1.0}, ["phrasegrams must have strings", "('a', 'b')"]),
+        ({"a_b": "x"}, ["phrasegrams['a_b'] must be a number", "'x'"]),
+        ({"a_b": None}, ["phrasegrams['a_b'] must be a number", "None"]),
+        ({"a_b": math.nan}, ["phrasegrams['a_b'] must be a number", "nan"]),
+    ],
+)
+def test_bad_phrases(phrases, parts):
+    with raises((TypeError, ValueError), *parts):
+        FrozenPhrases(phrases)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "parts"),
     [
@@ -189,6 +219,9 @@ def test_strings_in_the_place_of_sentences():
             wrong.find_phrases("new york")
         with raises(TypeError, "sentence must be a list of words", "'new york'"):
             list(wrong[[["a"], "new york"]])
+        for word in (1, None, ["a"], b"a"):
+            with raises(TypeError, "sentence must hold strings", repr(word)):
+                list(wrong[[["new", word]]])
 
 
 def test_bad_sentences():

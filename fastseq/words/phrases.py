@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fastseq import checks, files
@@ -47,7 +47,8 @@ class _Transformation:
         Raises
         ------
         TypeError
-            If it is a string, or nothing to iterate over.
+            If it is a string, or nothing to iterate over; where a word is no string, when the
+            result gets there.
 
         Examples
         --------
@@ -68,6 +69,8 @@ class _Transformation:
     def _analyze(self, sentence):
         first, between = None, []
         for word in sentence:
+            if not isinstance(word, str):
+                raise TypeError(f"sentence must hold strings, got {files.shortened(word)}")
             if word in self.connector_words:
                 if first is None:
                     yield word, None
@@ -378,10 +381,15 @@ class FrozenPhrases(_Transformation):
 
     Parameters
     ----------
-    phrasegrams : dict
-        Phrases and their scores.
+    phrasegrams : mapping of str to number
+        Phrases and their scores, which are kept as floats.
     min_count, threshold, delimiter, scoring, connector_words
         As of :class:`Phrases`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a phrase is no string, a score no number, or a setting something else.
 
     Examples
     --------
@@ -396,7 +404,7 @@ class FrozenPhrases(_Transformation):
 
     def __init__(
         self,
-        phrasegrams: dict[str, float],
+        phrasegrams: Mapping[str, float],
         *,
         min_count: float = 5,
         threshold: float = 10.0,
@@ -404,7 +412,7 @@ class FrozenPhrases(_Transformation):
         scoring: str = "default",
         connector_words: Iterable[str] = frozenset(),
     ) -> None:
-        self.phrasegrams = dict(phrasegrams)
+        self.phrasegrams = _check_phrases(phrasegrams)
         self.min_count = checks.positive_float("min_count", min_count)
         self.scoring = checks.choice("scoring", scoring, SCORINGS)
         self.threshold = _check_threshold(threshold, scoring)
@@ -433,6 +441,8 @@ class FrozenPhrases(_Transformation):
         ------
         TypeError
             If it is no path.
+        TypeError, ValueError
+            If phrases or settings that were assigned are wrong; see :class:`FrozenPhrases`.
         OSError
             If the file can't be written.
 
@@ -440,10 +450,12 @@ class FrozenPhrases(_Transformation):
         --------
         See :meth:`load`.
         """
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        checked = FrozenPhrases(self.phrasegrams, **settings)  # JSON has no numbers of NumPy's
         content = {"format": _FORMAT, "version": 1}
-        content |= {name: getattr(self, name) for name in _SETTINGS}
-        content["connector_words"] = sorted(self.connector_words)
-        content["phrases"] = self.phrasegrams
+        content |= {name: getattr(checked, name) for name in _SETTINGS}
+        content["connector_words"] = sorted(checked.connector_words)
+        content["phrases"] = checked.phrasegrams
         files.write_atomically(path, json.dumps(content, indent=0).encode())
 
     @classmethod
@@ -491,13 +503,27 @@ class FrozenPhrases(_Transformation):
             )
         try:
             settings = {name: content[name] for name in _SETTINGS}
-            scores = {str(phrase): float(score) for phrase, score in content["phrases"].items()}
-            return cls(scores, **settings)
+            return cls(content["phrases"], **settings)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{name}: expected phrases, got damaged ones: {error}") from error
 
 
 # --- arguments ----------------------------------------------------------------------------------
+
+
+def _check_phrases(phrases):
+    if not isinstance(phrases, Mapping):
+        raise TypeError(
+            f"phrasegrams must be a mapping from phrases to scores, got {files.shortened(phrases)}"
+        )
+    scores = {}
+    for phrase, score in phrases.items():
+        if not isinstance(phrase, str):
+            raise TypeError(f"phrasegrams must have strings as keys, got {phrase!r}")
+        scores[phrase] = checks.number(f"phrasegrams[{phrase!r}]", score)
+        if math.isnan(scores[phrase]):
+            raise ValueError(f"phrasegrams[{phrase!r}] must be a number, got nan: leave it out")
+    return scores
 
 
 def _check_threshold(value, scoring):
