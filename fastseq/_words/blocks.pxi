@@ -38,6 +38,16 @@ cdef void ask_for_words(Worker *w, long begin) noexcept nogil:
             ask_for(&plan.outputs, w.words[i])
 
 
+cdef inline void find_reach(
+    const Worker *w, long begin, long count, long *first, long *last
+) noexcept nogil:
+    """Where the windows of a block's centres begin, and where they end."""
+    cdef long t
+    first[0], last[0] = w.first[begin], w.last[begin]
+    for t in range(begin + 1, begin + count):
+        first[0], last[0] = min(first[0], w.first[t]), max(last[0], w.last[t])
+
+
 # --- negatives ----------------------------------------------------------------------------------
 
 cdef void take_negatives(Worker *w, long begin, long next) noexcept nogil:
@@ -195,10 +205,10 @@ cdef inline long rounded(const Plan *plan, long n) noexcept nogil:
 cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
     """A centre's vector is the input, the words of its window are what it should predict."""
     cdef const Plan *plan = w.plan
-    cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
+    cdef long first, last, row = plan.inputs.row_bytes, t, i
     cdef long item = plan.table.item, pairs = 0, p
+    find_reach(w, begin, count, &first, &last)
     for t in range(count):
-        first, last = min(first, w.first[begin + t]), max(last, w.last[begin + t])
         memcpy(w.x + t * row, row_of(&plan.inputs, w.words[begin + t]), row)
         w.dx[t] = change(w, &plan.inputs, w.words[begin + t])
     for i in range(first, last):
@@ -232,9 +242,8 @@ cdef void skip_gram_negatives(Worker *w, long begin, long count) noexcept nogil:
 cdef void skip_gram_tree(Worker *w, long begin, long count) noexcept nogil:
     """The words of a window are the inputs, the centre is what each of them should predict."""
     cdef const Plan *plan = w.plan
-    cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
-    for t in range(count):
-        first, last = min(first, w.first[begin + t]), max(last, w.last[begin + t])
+    cdef long first, last, row = plan.inputs.row_bytes, t, i
+    find_reach(w, begin, count, &first, &last)
     for i in range(first, last):
         memcpy(w.x + (i - first) * row, row_of(&plan.inputs, w.words[i]), row)
         w.dx[i - first] = change(w, &plan.inputs, w.words[i])
@@ -342,10 +351,9 @@ cdef void ask_for_path(Worker *w, long centre) noexcept nogil:
 cdef void train_bags(Worker *w, long begin, long count) noexcept nogil:
     """The mean (or sum) of a window is the input, the centre is what it should predict."""
     cdef const Plan *plan = w.plan
-    cdef long first = w.first[begin], last = w.last[begin], row = plan.inputs.row_bytes, t, i
+    cdef long first, last, row = plan.inputs.row_bytes, t, i
     cdef char **bags = w.targets
-    for t in range(begin, begin + count):
-        first, last = min(first, w.first[t]), max(last, w.last[t])
+    find_reach(w, begin, count, &first, &last)
     for i in range(first, last):
         w.y[i - first] = row_of(&plan.inputs, w.words[i])
         w.dx[i - first] = change(w, &plan.inputs, w.words[i])
