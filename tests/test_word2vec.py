@@ -684,3 +684,16 @@ def test_vectors_that_are_no_finite_numbers_before_training(name, number):
     matrix[3:5, 2] = 0
     model.train(sentences)
     assert model.epochs_trained == 10
+
+
+def test_corpora_that_cannot_be_trained_on():
+    empty = fs.Corpus([], [0], ["a"], [1])
+    with raises(ValueError, "the corpus must have sentences", "got none"):
+        make_model(empty)
+    model = make_model([["a"]])
+    with raises(ValueError, "the corpus must have sentences", "got none"):
+        model.train(empty)
+    unseen = fs.Corpus.from_sentences([["a"]], keys=["b", "a"])
+    with raises(ValueError, "each of its words, got 'b'", "without keys="):
+        make_model(unseen)
+    assert model.epochs_trained == 5

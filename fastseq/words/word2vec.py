@@ -298,6 +298,12 @@ class Word2Vec(Explained):
             if corpus.index_to_key[: len(keys)] != keys:
                 raise ValueError("the corpus must be read with the words of this model, keys=...")
             counts[: len(keys)] += self._counts
+        if counts.min() < 1:
+            word = corpus.index_to_key[int(np.argmin(counts))]
+            raise ValueError(
+                f"the corpus must have each of its words, got {word!r}, which doesn't come in it: "
+                "read it without keys=..."
+            )
         self._set_vocabulary(corpus._keys, counts, len(keys or ()))
         self._set_corpus(corpus)
 
@@ -506,8 +512,9 @@ class Word2Vec(Explained):
         if sentences is None and corpus_file is None:
             if self._corpus is None:
                 raise ValueError("the corpus was not kept: give sentences or corpus_file to train")
-            return self._corpus
+            return _not_empty(self._corpus)
         corpus = self._read(sentences, corpus_file, {"keys": self.wv.index_to_key})
+        _not_empty(corpus)
         if corpus is sentences and corpus.index_to_key != self.wv.index_to_key:
             raise ValueError(
                 "the corpus must have the words of this model: read it with keys=model.wv."
@@ -639,6 +646,12 @@ def _zero_or_one(name, value):
     if value not in (0, 1) or isinstance(value, float):
         raise ValueError(f"{name} must be 0 or 1, got {value!r}")
     return int(value)
+
+
+def _not_empty(corpus):
+    if not len(corpus):
+        raise ValueError("the corpus must have sentences to train on, got none")
+    return corpus
 
 
 def _workers(name, value):
