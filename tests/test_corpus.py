@@ -251,6 +251,18 @@ def test_lists_of_words(backend, monkeypatch, memory_limit):
     assert corpus[1] == [w for w in sentences[1] if w in corpus.index_to_key]
 
 
+def test_other_kinds_of_strings(backend):
+    class Word(str):
+        pass
+
+    sentences = [[np.str_("a"), "b", Word("ä")], ["a", np.str_("ä"), Word("a\0")]]
+    corpus = fs.Corpus.from_sentences(sentences, min_count=1)
+    assert_same(corpus, naive([list(map(str, sentence)) for sentence in sentences], min_count=1))
+    assert {type(key) for key in corpus.index_to_key} == {str}
+    with raises(ValueError, "sentences[0][1] must be text", "half a character"):
+        fs.Corpus.from_sentences([["a", np.str_("\ud800")]])
+
+
 def test_slabs_of_memory(backend, write, monkeypatch):
     monkeypatch.setattr(corpus_reading, "BLOCK", 300)
     monkeypatch.setattr(corpus_store, "SLAB", 4096)
@@ -508,6 +520,20 @@ def test_no_word_that_stays(backend, write):
         fs.Corpus.from_file(write("a b b"), keys=["c"], update=True)
 
 
+def test_what_left_no_word_is_to_blame(backend):
+    def fail(*parts, **options):
+        with raises(ValueError, "sentences: ", *parts):
+            fs.Corpus.from_sentences([["a", "b", "a", "c", "b"]], **options)
+
+    fail(
+        "max_final_vocab=1", "2 of them", "2 times", "raise it to 2", max_final_vocab=1, min_count=1
+    )
+    fail("trim_rule left out all of the 3 words", trim_rule=lambda *_: 1, min_count=1)
+    fail("min_count=3", "comes 2 times", "lower min_count", min_count=3, max_final_vocab=1)
+    fail("min_count=3", "lower min_count", trim_rule=lambda *_: 0, min_count=3)
+    fail("max_vocab_size left no word", max_vocab_size=1, trim_rule=lambda *_: 1)
+
+
 def test_sentences_that_are_none(backend):
     good = ["a", "b"]
     with raises(TypeError, "sentences[1] must be a list of words, got the string 'a b'", "split"):
@@ -576,7 +602,9 @@ def test_files_that_are_written_in_parts(backend, write, monkeypatch):
         ({"max_final_vocab": 0}, ValueError, ["max_final_vocab must be at least 1"]),
         ({"trim_rule": 1}, TypeError, ["trim_rule must be a function or None"]),
         ({"update": True}, ValueError, ["update=True needs the keys"]),
-        ({"keys": "abc"}, TypeError, ["keys must be a list of strings, got the string 'abc'"]),
+        ({"keys": "abc"}, TypeError, ["keys must be a list of strings, got 'abc'"]),
+        ({"keys": 5}, TypeError, ["keys must be a list of strings, got 5"]),
+        ({"keys": b"abc"}, TypeError, ["keys must be a list of strings, got b'abc'"]),
         ({"keys": []}, ValueError, ["keys must have at least one word"]),
         ({"keys": ["a", "b", "a"]}, ValueError, ["keys must differ", "got 'a' twice"]),
         ({"keys": ["a", 1]}, TypeError, ["keys must be strings, got 1 at keys[1]"]),

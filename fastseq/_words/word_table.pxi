@@ -77,7 +77,7 @@ cdef class WordTable:
                 return i + 1, r.n_items, r.n_words, False
         return len(sentences), r.n_items, r.n_words, False
 
-    cdef bint take_string(self, Reader *r, str word) except -1:
+    cdef bint take_string(self, Reader *r, word) except -1:
         """Write the number of a word down; False if no text in UTF-8 can hold it."""
         cdef Py_ssize_t length
         cdef Token token
@@ -85,7 +85,7 @@ cdef class WordTable:
         if PyUnicode_IS_ASCII(word):
             token.text = <text_t>PyUnicode_AsUTF8AndSize(word, &length)
         else:
-            kept = word.encode("utf-8", "surrogatepass")
+            kept = (<str>word).encode("utf-8", "surrogatepass")  # or NumPy's kind of string
             token.text, length = <text_t>kept, len(kept)
         token.length, token.key = length, key_of(token.text, length)
         r.begin = token.text - r.n_words  # so that positions count words

@@ -387,7 +387,7 @@ class _Settings:
             new = np.flatnonzero(stay[self._known :]) + self._known
             return np.concatenate([np.arange(self._known), new[np.argsort(firsts[new])]])
         if not stay.any():
-            _raise_none_stays(source, table, counts, min_count)
+            raise ValueError(f"{source.name}: {self._why_none_stays(table, counts, min_count)}")
         order = np.lexsort((-firsts, -counts))
         return order[stay[order]]
 
@@ -405,6 +405,25 @@ class _Settings:
                 f"none with min_count={self.min_count}; lower it"
             )
         return "expected words that are among the keys, got none"
+
+    def _why_none_stays(self, table, counts, min_count):
+        """What is wrong where no word stays in a vocabulary that is new."""
+        if not len(counts):  # all of them were pruned
+            return "max_vocab_size left no word; raise it"
+        most, word = counts.max(), int(np.argmax(counts))
+        if most >= min_count:
+            return f"trim_rule left out all of the {len(counts):,} words; let it keep some"
+        if min_count > self.min_count:
+            alike = np.count_nonzero(counts == most)
+            return (
+                f"max_final_vocab={self.max_final_vocab} left no word, since {alike:,} of them "
+                f"come equally often, {most:,} times: raise it to {alike} at least"
+            )
+        (text,) = table.words(np.array([word]))
+        return (
+            f"no word comes min_count={min_count} times; the most frequent one, "
+            f"{files.shortened(text)}, comes {most} times: lower min_count"
+        )
 
     def _final_min_count(self, counts):
         counts = counts[counts > 0]  # some that were known may not have come
@@ -478,8 +497,8 @@ def _check_size(name, value):
 
 
 def _check_keys(name, keys):
-    if isinstance(keys, str):
-        raise TypeError(f"{name} must be a list of strings, got the string {keys!r}")
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        raise TypeError(f"{name} must be a list of strings, got {files.shortened(keys)}")
     keys = list(keys)
     for i, key in enumerate(keys):
         if not isinstance(key, str):
@@ -502,14 +521,3 @@ def _check_keys(name, keys):
 def _check_any(source, words):
     if not words:
         raise ValueError(f"{source.name}: expected words, got none")
-
-
-def _raise_none_stays(source, table, counts, min_count):
-    word = int(np.argmax(counts)) if len(counts) else None
-    if word is None:  # all of them were pruned
-        raise ValueError(f"{source.name}: max_vocab_size left no word; raise it")
-    (text,) = table.words(np.array([word]))
-    raise ValueError(
-        f"{source.name}: no word comes min_count={min_count} times; the most frequent one, "
-        f"{files.shortened(text)}, comes {counts[word]} times: lower min_count"
-    )
