@@ -340,6 +340,14 @@ def test_max_vocab_size(backend, write, monkeypatch, limit, block):
             assert_same(corpus, naive(sentences, **options))
 
 
+def test_a_limit_beyond_any_vocabulary(backend):
+    sentences = [["a", "b", "a"]]
+    huge = {"max_vocab_size": 10**30, "max_final_vocab": 10**30}
+    assert_same(
+        fs.Corpus.from_sentences(sentences, min_count=2, **huge), naive(sentences, min_count=2)
+    )
+
+
 def test_words_before_and_after_pruning_keep_their_order(backend):
     sentences = [["p", "q", "r", "x", "x"], ["s"], ["y", "y"]]
     corpus = fs.Corpus.from_sentences(sentences, min_count=2, max_vocab_size=3)

@@ -20,6 +20,7 @@ from fastseq.words.packed_words import PackedWords
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+MOST_WORDS = 2**31 - 1  # that int32 can number
 RULE_DEFAULT, RULE_DISCARD, RULE_KEEP = range(3)  # what a trim_rule returns, as in gensim
 
 
@@ -362,7 +363,7 @@ class _Settings:
 
     def count(self, source, progress):
         """A table of the source's words, pruned whenever there are too many of them."""
-        limit = self._known + self.max_vocab_size
+        limit = self._known + min(self.max_vocab_size, MOST_WORDS)
         table = self.new_table(limit=limit, longest_piece=source.longest_piece)
         min_count = 1
 
