@@ -316,6 +316,25 @@ def test_saved_models_are_as_they_were_and_go_on(tmp_path):
         fs.Word2Vec.load(tmp_path / "vectors.safetensors")
 
 
+def test_models_are_saved_with_the_attributes_of_their_words(tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.safetensors"
+    model = make_model([["a", "b"]] * 3)
+    values = {"rank": 7, "share": 0.5, "is/name": True, "tag": "ä", "parts": ["x", [1, 2]]}
+    for name, value in values.items():
+        model.wv.set_vecattr("b", name, value)
+    model.save(path)
+    copy = fs.Word2Vec.load(path)
+    assert copy.wv.expandos.keys() == model.wv.expandos.keys() == {"count", *values}
+    for name, held in model.wv.expandos.items():
+        assert copy.wv.expandos[name].dtype == held.dtype
+        assert copy.wv.expandos[name].tolist() == held.tolist()
+    model.wv.set_vecattr("a", "tag", object())
+    with raises(TypeError, "attributes/tag/1 must be a string, a number"):
+        model.save(path)
+    assert fs.Word2Vec.load(path).wv.get_vecattr("b", "tag") == "ä"
+
+
 class Stop:
     """Breaks a run off, or interrupts it, after some epochs."""
 
@@ -381,6 +400,7 @@ WRONG = [
     ({"alpha": 0}, ValueError, "alpha"),
     ({"min_alpha": -1}, ValueError, "min_alpha"),
     ({"sg": 2}, ValueError, "sg must be 0 or 1"),
+    ({"sg": np.array([1, 0])}, ValueError, "sg must be 0 or 1"),
     ({"negative": 0}, ValueError, "hs=1 for hierarchical softmax"),
     ({"negative": -1}, ValueError, "negative"),
     ({"epochs": 0}, ValueError, "epochs"),
@@ -524,6 +544,53 @@ def test_vectors_that_a_callback_changes_are_trained_on():
     model = make_model(make_sentences(20), callbacks=[Shortened()])
     assert model.wv.norms == pytest.approx(1)
     assert np.array_equal(model.wv.vectors, model._syn0)
+
+
+@pytest.mark.parametrize("settings", [{"sg": 1}, {"hs": 1, "negative": 0}])
+@pytest.mark.parametrize("update", [False, True])
+def test_callbacks_leave_the_vocabulary(settings, update):
+    class Builder:
+        def build(self, model):
+            model.build_vocab([["x", "y"]], update=update)
+
+    for name in ("on_train_begin", "on_epoch_begin", "on_epoch_end"):
+        callback = Builder()
+        setattr(callback, name, callback.build)
+        with raises(ValueError, "callbacks must leave the vocabulary", "before train or after"):
+            make_model([["a", "b", "c", "d"]] * 9, callbacks=[callback], **settings)
+    callback = Builder()
+    callback.on_train_end = callback.build
+    model = make_model([["a", "b"]] * 9, callbacks=[callback], **settings)
+    assert {"x", "y"} <= set(model.wv.index_to_key)
+
+
+def test_callbacks_leave_the_objectives():
+    class Changer:
+        def on_epoch_begin(self, model):
+            model.hs, model.syn1 = 1, np.zeros((9, 12), np.float32)
+
+    with raises(ValueError, "callbacks must leave the vocabulary, negative and hs"):
+        make_model(make_sentences(20), callbacks=[Changer()])
+
+
+def test_keys_without_vectors_are_noticed():
+    others = [[f"x{i}" for i in range(1000)]]
+    model = make_model([["a", "b"]])
+    model.wv.index_to_key.extend(others[0])
+    with raises(ValueError, "index_to_key must have a key for each of the 2 vectors", "1,002"):
+        model.train(others)
+    model.wv.index_to_key = fs.Corpus.from_sentences(others, min_count=1).index_to_key
+    with raises(ValueError, "index_to_key must have a key for each of the 2 vectors", "1,000"):
+        model.train(others)
+
+
+def test_rates_of_one_call_are_checked():
+    model = make_model([["a", "b"]] * 3)
+    before = model.wv.vectors.copy()
+    for name, value in (("start_alpha", math.inf), ("start_alpha", 0), ("end_alpha", math.inf)):
+        with raises(ValueError, name, str(value)):
+            model.train([["a", "b"]], **{name: value})
+    assert np.array_equal(model.wv.vectors, before)
 
 
 def test_what_is_missing_is_said():

@@ -389,7 +389,8 @@ class Word2Vec(Explained):
         ------
         TypeError, ValueError
             If there is no vocabulary or no corpus, or the checkpoint belongs to another training;
-            if vectors hold NaN or infinity before it begins.
+            if vectors hold NaN or infinity before it begins; if a callback builds another
+            vocabulary before it ends.
         FloatingPointError
             If they become that, since the learning rate is too high.
 
@@ -408,7 +409,9 @@ class Word2Vec(Explained):
             raise ValueError("there is no vocabulary to train: call build_vocab first")
         self._check_settings()
         epochs = self.epochs if epochs is None else checks.positive_int("epochs", epochs)
-        alpha = self.alpha if start_alpha is None else checks.positive("start_alpha", start_alpha)
+        alpha = (
+            self.alpha if start_alpha is None else checks.positive_float("start_alpha", start_alpha)
+        )
         end = self.min_alpha if end_alpha is None else checks.not_negative("end_alpha", end_alpha)
         loss = self.compute_loss
         if compute_loss is not None:
@@ -515,7 +518,9 @@ class Word2Vec(Explained):
             return _not_empty(self._corpus)
         corpus = self._read(sentences, corpus_file, {"keys": self.wv.index_to_key})
         _not_empty(corpus)
-        if corpus is sentences and corpus.index_to_key != self.wv.index_to_key:
+        if corpus is sentences and (
+            corpus.index_to_key != self.wv.index_to_key or len(corpus.counts) != len(self.wv)
+        ):
             raise ValueError(
                 "the corpus must have the words of this model: read it with keys=model.wv."
                 "index_to_key, or build the vocabulary from it"
@@ -548,6 +553,11 @@ class Word2Vec(Explained):
     def _check_words(self):
         """Raise unless ``wv`` has a vector for each word of the model, and no others."""
         shape, size = self.wv.vectors.shape, len(self._syn0)
+        if len(self.wv) != shape[0]:
+            raise ValueError(
+                f"wv.index_to_key must have a key for each of the {shape[0]:,} vectors, got "
+                f"{len(self.wv):,}: give back the keys, or make a new model"
+            )
         if shape == self._syn0.shape:
             return
         if shape[0] > size and shape[1] == self.vector_size:
@@ -598,6 +608,8 @@ class Word2Vec(Explained):
 
         Raises
         ------
+        TypeError
+            If an attribute of the words is neither a number nor a string, a list or None.
         OSError
             If the file can't be written; an old one is as it was.
         ImportError
@@ -617,7 +629,8 @@ class Word2Vec(Explained):
         if self._syn0 is None:
             raise ValueError("there is nothing to save yet: call build_vocab first")
         self._take_vectors()
-        save_checkpoint(path, word2vec_states.state_of(self), word2vec_states.KIND)
+        state = word2vec_states.state_of(self) | word2vec_states.attributes_of(self)
+        save_checkpoint(path, state, word2vec_states.KIND)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Word2Vec:
@@ -639,11 +652,12 @@ class Word2Vec(Explained):
         model = cls(**state["settings"])
         model._set_vocabulary(state["keys"], state["counts"], 0)
         word2vec_states.load_state(model, state)
+        word2vec_states.load_attributes(model, state)
         return model
 
 
 def _zero_or_one(name, value):
-    if value not in (0, 1) or isinstance(value, float):
+    if not isinstance(value, (int, np.integer, np.bool_)) or value not in (0, 1):
         raise ValueError(f"{name} must be 0 or 1, got {value!r}")
     return int(value)
 

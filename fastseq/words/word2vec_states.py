@@ -58,6 +58,24 @@ def state_of(model):
     }
 
 
+def attributes_of(model):
+    """Those of the words, their counts among them: what isn't in an array of numbers as a list."""
+    held = model.wv.expandos.items()
+    return {
+        "attributes": {
+            name: values.tolist() if values.dtype.kind == "O" else values for name, values in held
+        }
+    }
+
+
+def load_attributes(model, state):
+    """Give the words their attributes; there are none but counts in files of before."""
+    for name, values in state.get("attributes", {}).items():
+        if isinstance(values, list):
+            values = np.fromiter(values, object, len(values))
+        model.wv.expandos[name] = values
+
+
 def load_state(model, state):
     """Bring a model that has its vocabulary to this state."""
     for name, matrix in state["matrices"].items():

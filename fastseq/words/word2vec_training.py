@@ -27,6 +27,7 @@ class Training:
 
     def __init__(self, model, corpus, epochs, alphas, with_loss, callbacks):
         self.model, self.corpus, self.epochs, self.alphas = model, corpus, epochs, alphas
+        self.trained = _what_is_trained(model)
         self.with_loss, self.callbacks = with_loss, callbacks
         self.chunks = -(-len(corpus.ids) // CHUNK)
         self.epoch = self.chunk = 0
@@ -138,7 +139,22 @@ class Training:
         for callback in self.callbacks:
             if method := getattr(callback, name, None):
                 method(self.model)
+                if name != "on_train_end":
+                    self._check_trained()
                 self.model._take_vectors()  # which it may have changed
+
+    def _check_trained(self):
+        """Raise if a callback has changed what the corpus and the tables rely on."""
+        if self.trained != _what_is_trained(self.model):
+            raise ValueError(
+                "callbacks must leave the vocabulary, negative and hs as they are while a model is "
+                "trained: build vocabularies before train or after it"
+            )
+
+
+def _what_is_trained(model):
+    """Which words, and which matrices there are."""
+    return id(model._counts), model.syn1neg is None, model.syn1 is None
 
 
 def tables_of(model):
