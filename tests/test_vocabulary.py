@@ -73,6 +73,15 @@ def test_characters_from_strings_and_lists(text):
     assert vocabulary.counts.tolist() == [2, 1, 1, 1]
 
 
+class Frame:
+    """What all data frames do: they give the names of their columns."""
+
+    columns = ("a", "b")
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
 @pytest.mark.parametrize(
     "sequences, options, error, parts",
     [
@@ -88,6 +97,10 @@ def test_characters_from_strings_and_lists(text):
         (LINES, {"max_size": 2, "unknown": None}, ValueError, ["leave out 3 tokens", "unknown="]),
         (LINES, {"unit": "piece"}, ValueError, ["unit", "'word', 'character'", "'piece'"]),
         (LINES, {"end": 3}, TypeError, ["end", "string or None", "3"]),
+        ([["a"], None], {}, TypeError, ["sequences[1]", "sequence of strings", "NoneType"]),
+        ([["a"], {"b": 3}], {}, TypeError, ["sequences[1]", "sequence of strings", "dict"]),
+        ({"a": 1}, {"unit": "character"}, TypeError, ["sequences", "list of texts", "dict"]),
+        (Frame(), {"unit": "character"}, TypeError, ["sequences", "data frame", "columns"]),
         (LINES, {"unit": "character"}, ValueError, ["single characters", "'the'"]),
     ],
 )
@@ -106,6 +119,9 @@ def test_bad_data(sequences, options, error, parts):
         (["a"], {"unknown": "<unk>"}, ValueError, ["unknown", "one of the tokens", "'<unk>'"]),
         (["a"], {"counts": [1, 2]}, ValueError, ["counts", "(1,)", "(2,)"]),
         (["a"], {"counts": [1.5]}, TypeError, ["counts", "integers", "float64"]),
+        (["a", "b"], {"counts": [0, -2]}, ValueError, ["counts", "0 and", "-2 at counts[1]"]),
+        (["a"], {"counts": np.array([1 << 63], "u8")}, ValueError, [f"{1 << 63} at counts[0]"]),
+        ({"a", "b"}, {}, TypeError, ["sequence of strings", "a set", "sorted"]),
     ],
 )
 def test_bad_tokens(tokens, options, error, parts):
@@ -175,11 +191,45 @@ def test_words_are_split_and_joined(words):
         (np.array([1, 2]), {}, TypeError, ["tokens[0]", "string", "1"]),
         (5, {}, TypeError, ["sequence of strings", "int"]),
         (["the"], {"begin": True}, ValueError, ["begin=True", "<begin>"]),
+        (["the"], {"begin": 3}, TypeError, ["begin", "True or False", "3"]),
+        (["the"], {"end": ""}, TypeError, ["end", "True or False", "''"]),
+        ({"the"}, {}, TypeError, ["sequence of strings", "a set", "sorted"]),
     ],
 )
 def test_what_cannot_be_encoded(words, tokens, options, error, parts):
     with raises(error, *parts):
         words.encode(tokens, **options)
+
+
+@pytest.mark.parametrize(
+    "sequences, options, parts",
+    [
+        (5, {}, ["sequences", "list of texts", "int"]),
+        ("the", {}, ["sequences", "the string 'the'", "in a list"]),
+        ({"the": 1}, {}, ["sequences", "dict"]),
+        (Frame(), {}, ["sequences", "data frame"]),
+        ([], {"begin": 3}, ["begin must be True or False", "3"]),
+    ],
+)
+def test_what_are_no_sequences(sequences, options, parts):
+    characters = fs.Vocabulary.build("the", unit="character")
+    with raises(TypeError, *parts):
+        characters.encode_all(sequences, **options)
+
+
+@pytest.mark.parametrize("tokens, parts", [(5, ["int"]), (["a", 1], ["1 of type int"])])
+def test_what_cannot_be_joined(words, tokens, parts):
+    for vocabulary in (words, fs.Vocabulary(["a"], unit="character")):
+        with raises(TypeError, "tokens", "string", *parts):
+            vocabulary.join(tokens)
+    with raises(TypeError, "sequence of strings", "'the cat'"):
+        words.join("the cat")
+
+
+@pytest.mark.parametrize("ids, shape", [(3, "()"), ([[2, 3], [1, 4]], "(2, 2)")])
+def test_texts_are_of_one_sequence(words, ids, shape):
+    with raises(ValueError, "ids", "one sequence", shape, "one by one"):
+        words.to_text(ids)
 
 
 def test_begin_and_end_go_with_sequences_only():
@@ -209,6 +259,8 @@ def test_an_unknown_token_is_named_with_its_place():
         ([0.0], TypeError, ["ids", "integers", "float64"]),
         (["a"], TypeError, ["ids", "integers"]),
         ([True], TypeError, ["ids", "integers", "bool"]),
+        ([[0], [0, 1]], ValueError, ["ids", "array of integers", "one length"]),
+        (None, TypeError, ["ids", "integers", "object"]),
     ],
 )
 def test_what_cannot_be_decoded(words, ids, error, parts):
@@ -371,6 +423,19 @@ def test_long_texts_are_not_left_out_of_the_training(subwords):
         (lambda: fs.Subwords.train(SENTENCES, 500), ValueError, ["500", "too high"]),
         (lambda: fs.Subwords.train([], 10), ValueError, ["10 subwords"]),
         (lambda: fs.Subwords.train("text", 10), TypeError, ["texts", "list"]),
+        (lambda: fs.Subwords.train(3, 10), TypeError, ["texts", "list", "int"]),
+        (
+            lambda: fs.Subwords.train(["a", "a\ud800"], 9),
+            ValueError,
+            ["texts[1]", "surrogate", "1"],
+        ),
+        (lambda: fs.Subwords.train(SENTENCES, 18, end=3), TypeError, ["end", "string", "3"]),
+        (
+            lambda: fs.Subwords.train(SENTENCES, 18, vocab_size=9),
+            TypeError,
+            ["vocab_size", "there is size"],
+        ),
+        (lambda: fs.Subwords.build([["a"]]), TypeError, ["built", "Subwords.train(texts, size)"]),
         (lambda: fs.Subwords.train(["a", 1], 10), TypeError, ["texts[1]", "string", "1"]),
         (lambda: fs.Subwords.train(SENTENCES, 18, model="x"), ValueError, ["model", "'x'"]),
         (lambda: fs.Subwords.train(SENTENCES, 18, unknown=None), ValueError, ["unknown"]),
@@ -382,6 +447,29 @@ def test_long_texts_are_not_left_out_of_the_training(subwords):
 def test_bad_subwords(subwords, call, error, parts):
     with raises(error, *parts):
         call()
+
+
+@pytest.mark.parametrize("model", ["!!", "AAAA", "", "é", 5, None])
+def test_damaged_subwords(subwords, model):
+    content = json.loads(subwords.to_json()) | {"model": model}
+    with raises(ValueError, "whole subwords", "damaged"):
+        fs.Subwords.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("kind", [fs.Vocabulary, fs.Subwords])
+def test_json_is_a_string(kind):
+    with raises(TypeError, "text", "JSON", "int", "load"):
+        kind.from_json(5)
+
+
+def test_what_subwords_cannot_take(subwords):
+    for tokens, parts in ((["l", 1], ["1 of type int"]), (3, ["int"]), ("low", ["'low'"])):
+        with raises(TypeError, "tokens", "string", *parts):
+            subwords.join(tokens)
+    with raises(ValueError, "text", "UTF-8", "surrogate pair at 1"):
+        subwords.split("a\ud800")
+    with raises(ValueError, "ids", "one sequence"):
+        subwords.to_text(3)
 
 
 def test_subwords_from_other_files(subwords, words, tmp_path):

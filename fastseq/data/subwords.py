@@ -10,9 +10,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastseq import checks, files
-from fastseq.data.vocabulary import Vocabulary, check_strings, parse_json, write_json
+from fastseq.data.vocabulary import (
+    Vocabulary,
+    check_special,
+    check_strings,
+    list_to_join,
+    many,
+    parse_json,
+    write_json,
+)
 
 MODELS = ("unigram", "bpe")
+_OWN = {  # options of SentencePiece's trainer that ``train`` gives, and the arguments that say them
+    "vocab_size": "size",
+    "model_type": "model",
+    "sentence_iterator": "texts",
+    "input": "texts",
+    "model_writer": "save",
+    "model_prefix": "save",
+}
 
 
 class Subwords(Vocabulary):
@@ -120,9 +136,11 @@ class Subwords(Vocabulary):
             If SentencePiece is not installed.
         ValueError
             If SentencePiece can't train: there is no text, the size doesn't suit it, or it has
-            no such option; if there is to be no unknown token.
+            no such option; if there is to be no unknown token, or a text holds half of a
+            surrogate pair.
         TypeError
-            If a text is no string, or the size no integer.
+            If a text or a special token is no string, or the size no integer; if an option is
+            one of those that arguments of this method stand for.
 
         Examples
         --------
@@ -133,12 +151,11 @@ class Subwords(Vocabulary):
         """
         size = checks.positive_int("size", size)
         checks.choice("model", model, MODELS)
-        if isinstance(texts, str):
-            raise TypeError(
-                "texts must be an iterable of strings, got one string; put it in a list"
-            )
-        texts = list(texts)
+        texts = list(many("texts", texts))
         check_strings("texts", texts, range(len(texts)))
+        for i, text in enumerate(texts):
+            _check_unicode(f"texts[{i}]", text)
+        _check_options(options)
         trainer = _import_sentencepiece().SentencePieceTrainer
         special = _special_options(padding=padding, unknown=unknown, begin=begin, end=end)
         written = io.BytesIO()
@@ -158,6 +175,17 @@ class Subwords(Vocabulary):
             raise ValueError(f"SentencePiece can't train {size} subwords: {what}") from error
         return cls(written.getvalue())
 
+    @classmethod
+    def build(cls, *args, **options):
+        """Not for subwords, which are no list of tokens that were counted: see :meth:`train`.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("Subwords can't be built of tokens: Subwords.train(texts, size) finds them")
+
     def split(self, text: str) -> list[str]:
         """The pieces of a text.
 
@@ -174,6 +202,8 @@ class Subwords(Vocabulary):
         ------
         TypeError
             If the text is no string.
+        ValueError
+            If it holds half of a surrogate pair.
 
         Examples
         --------
@@ -185,7 +215,7 @@ class Subwords(Vocabulary):
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
-        return self._processor.EncodeAsPieces(text)
+        return self._processor.EncodeAsPieces(_check_unicode("text", text))
 
     def join(self, tokens: Iterable[str]) -> str:
         """The text of pieces.
@@ -201,7 +231,7 @@ class Subwords(Vocabulary):
         Raises
         ------
         TypeError
-            If there is nothing to iterate over.
+            If a token is no string, or a string stands where a list of pieces should be.
 
         Examples
         --------
@@ -211,7 +241,7 @@ class Subwords(Vocabulary):
         >>> subwords.join(["▁th", "e", "▁", "b", "at"])
         'the bat'
         """
-        return self._processor.DecodePieces(list(tokens))
+        return self._processor.DecodePieces(list_to_join(tokens, self.unit))
 
     def to_json(self) -> str:
         """The SentencePiece model in JSON, for a model's description.
@@ -254,7 +284,10 @@ class Subwords(Vocabulary):
         content = parse_json(text)
         if content.get("unit") != "piece" or "model" not in content:
             raise ValueError(f"expected subwords, got a vocabulary of {content.get('unit')!r}")
-        return cls(base64.b64decode(content["model"], validate=True))
+        try:
+            return cls(base64.b64decode(content["model"], validate=True))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected whole subwords, got damaged ones: {error}") from error
 
     def save(self, path: str | os.PathLike) -> None:
         """Write SentencePiece's own file, which is replaced as a whole or not at all.
@@ -338,6 +371,7 @@ def _import_sentencepiece():
 
 def _special_options(**special):
     """SentencePiece's options for special tokens: an id, or -1 for none, and the token."""
+    check_special(**special)
     if special["unknown"] is None:
         raise ValueError("unknown must be a string: SentencePiece always has an unknown token")
     names = {"padding": "pad", "unknown": "unk", "begin": "bos", "end": "eos"}
@@ -348,3 +382,22 @@ def _special_options(**special):
             options[f"{names[role]}_piece"] = token
             i += 1
     return options
+
+
+def _check_options(options):
+    """Raise if an option is one that arguments or methods of :class:`Subwords` stand for."""
+    wrong = next((name for name in options if name in _OWN), None)
+    if wrong is not None:
+        raise TypeError(f"options may not have {wrong}, for which there is {_OWN[wrong]}")
+
+
+def _check_unicode(name, text):
+    """The text, if SentencePiece can take it: as UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} must be text that UTF-8 can hold, got half of a surrogate pair at "
+            f"{error.start}; leave it out, as with text.encode('utf-8', 'ignore').decode()"
+        ) from None
+    return text

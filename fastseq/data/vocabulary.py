@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Vocabulary:
         if len(self._ids) < len(self.tokens):
             token = next(t for i, t in enumerate(self.tokens) if self._ids[t] != i)
             raise ValueError(f"tokens must differ from each other, got {token!r} twice")
-        special = _check_special(padding, unknown, begin, end)
+        special = check_special(padding, unknown, begin, end)
         for role, token in special.items():
             if token is not None and token not in self._ids:
                 raise ValueError(
@@ -150,7 +150,7 @@ class Vocabulary:
         """
         cls._check_unit(unit)
         min_count = checks.positive_int("min_count", min_count)
-        special = _check_special(padding, unknown, begin, end)
+        special = check_special(padding, unknown, begin, end)
         reserved = list(dict.fromkeys(token for token in special.values() if token is not None))
         counts = _count(sequences, unit)
         seen = [counts.pop(token, 0) for token in reserved]
@@ -218,7 +218,8 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            If a token is no string.
+            If a token is no string, tokens have no order, as those of a set, or begin or end is
+            neither True nor False.
         ValueError
             If a token isn't in the vocabulary and there is no unknown token; if the begin or
             end token is asked for and there is none.
@@ -230,9 +231,12 @@ class Vocabulary:
         >>> vocabulary.encode(["b", "c"], begin=True, end=True)
         array([2, 5, 1, 3])
         """
+        edges = {"begin": begin, "end": end}
+        before, after = (
+            [self._edge(role)] if checks.flag(role, wanted) else []
+            for role, wanted in edges.items()
+        )
         ids = self._look_up(tokens)
-        edges = [(begin, "begin"), (end, "end")]
-        before, after = ([self._edge(role)] if wanted else [] for wanted, role in edges)
         if before or after:
             if ids.ndim != 1:
                 raise ValueError(
@@ -260,7 +264,8 @@ class Vocabulary:
         Raises
         ------
         TypeError, ValueError
-            As :meth:`encode`; the message names the sequence.
+            As :meth:`encode`; the message names the sequence.  Also if there is one sequence
+            instead of many.
 
         Examples
         --------
@@ -269,8 +274,9 @@ class Vocabulary:
         >>> vocabulary.encode_all([["b"], ["a", "a"]], end=True)
         [array([4, 2]), array([3, 3, 2])]
         """
+        begin, end = checks.flag("begin", begin), checks.flag("end", end)
         encoded = []
-        for i, tokens in enumerate(sequences):
+        for i, tokens in enumerate(many("sequences", sequences)):
             try:
                 encoded.append(self.encode(tokens, begin=begin, end=end))
             except (TypeError, ValueError) as error:
@@ -301,9 +307,7 @@ class Vocabulary:
         >>> fs.Vocabulary(["a", "b", "c"]).decode([[2, 0], [1, 1]]).tolist()
         [['c', 'a'], ['b', 'b']]
         """
-        ids = np.asarray(ids)
-        if ids.dtype.kind not in "iu" and ids.size:
-            raise TypeError(f"ids must hold integers, got dtype {ids.dtype}")
+        ids = checks.integers("ids", ids)
         wrong = np.argwhere((ids < 0) | (ids >= len(self)))
         if len(wrong):
             place = ", ".join(map(str, wrong[0]))
@@ -357,7 +361,7 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            If a token is no string.
+            If a token is no string, or a string stands where a list of words should be.
 
         Examples
         --------
@@ -365,6 +369,7 @@ class Vocabulary:
         >>> fs.Vocabulary(["a"]).join(["to", "be"])
         'to be'
         """
+        tokens = list_to_join(tokens, self.unit)
         return ("" if self.unit == "character" else " ").join(tokens)
 
     def to_text(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -381,7 +386,7 @@ class Vocabulary:
         Raises
         ------
         TypeError, ValueError
-            As :meth:`decode`.
+            As :meth:`decode`, and if the ids are not those of one sequence.
 
         Examples
         --------
@@ -390,8 +395,13 @@ class Vocabulary:
         >>> vocabulary.to_text([3, 2, 0, 0])
         'to be'
         """
-        silent = {self.padding, self.begin, self.end}
-        return self.join(token for token in self.decode(ids) if token not in silent)
+        silent, tokens = {self.padding, self.begin, self.end}, self.decode(ids)
+        if np.ndim(tokens) != 1:
+            raise ValueError(
+                f"ids must be those of one sequence, (T,), got shape {np.shape(tokens)}; give "
+                "sequences one by one, as with [vocabulary.to_text(row) for row in ids]"
+            )
+        return self.join([token for token in tokens if token not in silent])
 
     # --- files ------------------------------------------------------------------------------
 
@@ -580,6 +590,11 @@ def _json_string(value):
 
 def parse_json(text: str) -> dict:
     """What stands in a vocabulary's JSON, but for its format and version."""
+    if not isinstance(text, str):
+        raise TypeError(
+            f"text must be a vocabulary's JSON as a string, got {type(text).__name__}; load reads "
+            "a file"
+        )
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:  # the latter of lists in lists in lists
@@ -613,7 +628,20 @@ def check_strings(name, tokens, positions):
             raise TypeError(f"{name}[{i}] must be a string, got {tokens[i]!r} of type {kind}")
 
 
-def _check_special(padding, unknown, begin, end):
+def many(name, sequences):
+    """The sequences or texts, if there can be many: what a table gives are columns' names."""
+    if isinstance(sequences, str):
+        kind = f"the string {files.shortened(sequences)}; put a single one in a list"
+    elif hasattr(sequences, "columns"):
+        kind = "a data frame; give one of its columns"
+    elif isinstance(sequences, (bytes, dict)) or not isinstance(sequences, Iterable):
+        kind = type(sequences).__name__
+    else:
+        return sequences
+    raise TypeError(f"{name} must be a list of texts, or of lists of tokens, got {kind}")
+
+
+def check_special(padding, unknown, begin, end):
     special = dict(zip(SPECIAL, (padding, unknown, begin, end), strict=True))
     for role, token in special.items():
         if token is not None and not isinstance(token, str):
@@ -628,6 +656,12 @@ def _check_counts(counts, size):
     checks.shape("counts", array, (size,), "(number of tokens,)")
     if array.dtype.kind not in "iu":
         raise TypeError(f"counts must hold integers, got dtype {array.dtype}")
+    if array.min(initial=0) < 0 or array.max(initial=0) > np.iinfo(np.int64).max:
+        at = checks.first(array, (array < 0) | (array > np.iinfo(np.int64).max))
+        raise ValueError(
+            f"counts must lie between 0 and 2**63 - 1, got {array[at]} at "
+            f"{checks.position('counts', at)}"
+        )
     return array.astype(np.int64)
 
 
@@ -635,6 +669,11 @@ def _as_list(tokens):
     """Tokens as a list, and the shape that their ids are to have."""
     if isinstance(tokens, np.ndarray):
         return tokens.ravel().tolist(), tokens.shape
+    if isinstance(tokens, (set, frozenset)):  # whose order is another one in each process
+        raise TypeError(
+            f"tokens must be a sequence of strings, got a {type(tokens).__name__}; put them in "
+            "order, as with sorted"
+        )
     try:
         tokens = tokens if isinstance(tokens, (list, tuple)) else list(tokens)
     except TypeError:
@@ -642,6 +681,15 @@ def _as_list(tokens):
             f"tokens must be a sequence of strings, got {type(tokens).__name__}"
         ) from None
     return tokens, (len(tokens),)
+
+
+def list_to_join(tokens, unit):
+    """Tokens as a list of strings; a string has characters, but no words or pieces."""
+    if isinstance(tokens, str) and unit != "character":
+        raise TypeError(f"tokens must be a sequence of strings, got {files.shortened(tokens)}")
+    tokens, _ = _as_list(tokens)
+    check_strings("tokens", tokens, range(len(tokens)))
+    return tokens
 
 
 def _code_points(text):
@@ -652,16 +700,16 @@ def _count(sequences, unit):
     """How often each token comes."""
     if isinstance(sequences, str):
         sequences = [sequences]
-    if not isinstance(sequences, Iterable):
-        kind = type(sequences).__name__
-        raise TypeError(f"sequences must be texts, or lists of tokens, got {kind}")
     counts = Counter()
-    for i, sequence in enumerate(sequences):
+    for i, sequence in enumerate(many("sequences", sequences)):
         if isinstance(sequence, str) and unit == "word":
             raise TypeError(
                 f"sequences[{i}] must be a list of words, got the string "
                 f"{files.shortened(sequence)}; split it first, as with text.split()"
             )
+        if sequence is None or isinstance(sequence, Mapping):  # which a Counter takes for counts
+            kind = type(sequence).__name__
+            raise TypeError(f"sequences[{i}] must be a sequence of strings, got {kind}")
         try:
             counts.update(sequence.tolist() if isinstance(sequence, np.ndarray) else sequence)
         except TypeError as error:
