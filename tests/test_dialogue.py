@@ -125,6 +125,27 @@ def test_a_conversation_does_not_outlive_its_model():
         talk.respond()
 
 
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_a_conversation_hears_nothing_with_a_broken_network(settings):
+    model = make(epochs=1, **settings).fit(talks())
+    talk = model.conversation()
+    talk.hear("ab")
+    flat, heard = model.network_.parameters.flat, talk.suggest()
+    before = flat.copy()
+    flat[:] = np.nan
+    with raises(FloatingPointError, "the model's parameters are not finite"):
+        talk.hear("who am i ?")
+    flat[:] = before
+    assert talk.history == ["ab"] and talk.suggest() == heard
+
+
+def test_the_size_of_a_beam_is_checked_where_it_was_set_after_fit(model):
+    model = copy.copy(model).set_params(beam_size=0)
+    for use in (model.conversation().respond, lambda: model.predict([["ab"]])):
+        with raises(ValueError, "beam_size must be at least 1, got 0"):
+            use()
+
+
 def test_a_conversation_does_not_go_on_with_other_parameters():
     model = make(warm_start=True).fit(talks())
     talk = model.conversation()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastseq import checks
 from fastseq.models.dialogue_batches import one_turn
+from fastseq.models.networks import check_outputs
 
 if TYPE_CHECKING:
     from fastseq.models.dialogue import HRED
@@ -81,6 +82,8 @@ class Conversation:
         ------
         TypeError, ValueError
             If it is something else, or the model was fitted anew; nothing has changed then.
+        FloatingPointError
+            If the model's parameters are not finite; nothing has changed then, either.
         """
         self._take_in(self._read(utterance), utterance)
 
@@ -155,7 +158,11 @@ class Conversation:
 
     def _listen(self, ids):
         """What there is to answer to after an utterance, and what is carried on."""
-        return self._network.hear(one_turn(ids, len(self._history)), self._carried)
+        heard, carried = self._network.hear(one_turn(ids, len(self._history)), self._carried)
+        for array in (*(heard.last or ()), heard.states):  # or the dialogue would never recover
+            if array is not None:
+                check_outputs(array, self._network)
+        return heard, carried
 
     def _check_model(self):
         """The model, if it still knows what it did when the conversation began."""

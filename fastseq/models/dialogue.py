@@ -433,7 +433,7 @@ class HRED(Estimator):
         return WritingOptions(
             self.vocabulary_,
             self.longest_answer_,
-            beam_size=max(self.beam_size, n),
+            beam_size=max(checks.positive_int("beam_size", self.beam_size), n),
             length_penalty=self.length_penalty,
             given=options,
         )
