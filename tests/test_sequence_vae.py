@@ -230,6 +230,10 @@ def test_wrong_uses(model):
             z[:0], min_length=3, max_length=2
         ),
         "steps must be at least 2": lambda: model.interpolate(TEXTS[0], TEXTS[1], steps=1),
+        "options must be among beam_size": lambda: model.interpolate("a", "b", noise=True),
+        "top_p, min_length": lambda: model.sample(2, steps=5),
+        "unknown, seed, got 'n'": lambda: model.reconstruct(TEXTS[:1], n=2),
+        "b: X[0] must be a string": lambda: model.interpolate(TEXTS[0], 5),
         "n must be at least 1": lambda: model.sample(0),
         "n_samples must be at least 1": lambda: model.log_prob(TEXTS, 0),
         "seed must be at least 0": lambda: model.log_prob(TEXTS, seed=-1),

@@ -95,6 +95,14 @@ def test_between_two_vectors(fitted):
     assert_identical(between[[0, -1]], vae.reconstruct(X[:2]))
     with raises(ValueError, "steps must be at least 2, both ends, got 1"):
         vae.interpolate(X[0], X[1], steps=1)
+    with raises(TypeError, "decode of VAE takes no options, got 'noise'"):
+        vae.interpolate(X[0], X[1], noise=True)
+    with raises(ValueError, "b: X must have shape (N, 5), as it was in fit, got (1, 2)"):
+        vae.interpolate(X[0], X[1, :2])
+    with raises(ValueError, "a: X must have shape (N, F)", "(1,)"):
+        vae.interpolate(3.0, X[1])
+    with raises(fs.NotFittedError, "this VAE has learned nothing yet"):
+        make().interpolate(X[0], X[1])
 
 
 def test_each_row_is_judged_by_itself(fitted):

@@ -5,6 +5,7 @@ N data, Z the size of the latent variable.
 
 from __future__ import annotations
 
+import inspect
 import numbers
 import os
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from fastseq import checks
 from fastseq.latent import divergence, log_mean_exp
 from fastseq.losses.latent_losses import active_units
 from fastseq.models import inputs
+from fastseq.models.estimator import naming
 from fastseq.models.latent_training import LatentEstimator, noise_of_rows
 from fastseq.models.networks import check_parameters
 from fastseq.models.settings import Run, run_described
@@ -206,9 +208,24 @@ class Autoencoder(LatentEstimator):
         """
         if checks.integer("steps", steps) < 2:
             raise ValueError(f"steps must be at least 2, both ends, got {steps}")
+        self._check_fitted()
+        self._check_options(options)
+        for name, datum in (("a", a), ("b", b)):
+            with naming(name):
+                self._read([datum])
         first, last = self.encode([a, b])
         part = np.linspace(0, 1, steps, dtype=first.dtype)[:, None]
         return self.decode((1 - part) * first + part * last, **options)
+
+    def _check_options(self, given):
+        """Raise unless these are options of ``decode``."""
+        parameters = inspect.signature(self.decode).parameters.values()
+        known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+        if known:
+            checks.options(given, known)
+        elif given:
+            kind = type(self).__name__
+            raise TypeError(f"decode of {kind} takes no options, got {next(iter(given))!r}")
 
     def log_prob(self, X: Any, n_samples: int = 50, *, seed: int = 0) -> np.ndarray:
         r"""How probable data are, by importance weighting (Burda et al., 2016).

@@ -269,6 +269,7 @@ class SequenceVAE(Autoencoder):
             As :meth:`decode`; also if n is no positive integer.
         """
         self._check_fitted()
+        self._check_options(options)
         rng = checks.generator(seed)
         return self.decode(self.network_.latent.sample(n=n, seed=rng), seed=rng, **options)
 
@@ -290,6 +291,7 @@ class SequenceVAE(Autoencoder):
         NotFittedError, TypeError, ValueError, FloatingPointError
             As :meth:`encode`, and as :meth:`decode` for the options.
         """
+        self._check_options(options)
         return self.decode(self.encode(X), **options)
 
     def perplexity(self, X: Sequence, n_samples: int = 50, *, seed: int = 0) -> Perplexity:
