@@ -327,6 +327,25 @@ def test_scores_are_of_tags_as_in_fit():
 # --- regressor ----------------------------------------------------------------------------------
 
 
+def test_tokens_in_the_place_of_features_are_told_of_x():
+    X, y = valued()
+    steps = [x[:, 0] for x in X]
+    for model in (
+        make_regressor().fit(X, y),
+        make_regressor(per_step=True).fit(X, steps),
+        make_regressor(horizon=1).fit(X, steps),
+    ):
+        for wrong in ([["a"]], [1.0], ["a"]):
+            with raises(ValueError, "X must hold sequences of the 2 features of fit, got tokens"):
+                model.score([["a"]], wrong)
+    for use in (make_regressor(horizon=1).fit, model.score):
+        with raises((TypeError, ValueError), "X must hold", "got tokens"):
+            use([["a", "b"]] * 4)
+    words = make_regressor(min_count=1).fit([["a"], ["b"]], [0.0, 1.0])
+    with raises(ValueError, "X must hold sequences of strings, got numbers"):
+        words.score([[1.0]], ["a"])
+
+
 def test_the_regressor_learns_sums():
     X, y = valued(300)
     model = make_regressor(hidden_size=16, epochs=40, lr=0.01).fit(X, y)
@@ -497,8 +516,39 @@ def test_quantiles_that_cross_are_sorted():
     model = make_regressor(quantiles=(0.25, 0.5, 0.75), epochs=1).fit(X, y)
     model.network_.linear.parameters["bias"][:] = [3, 2, 1]
     assert (np.diff(model.predict_quantiles(X)) >= 0).all()
-    steps = make_regressor(quantiles=(0.25, 0.5), per_step=True).fit(X, X)
-    assert [q.shape for q in steps.predict_quantiles(X[:2])] == [(*x.shape, 2) for x in X[:2]]
+
+
+@pytest.mark.parametrize("outputs", [(), (2,)])
+def test_quantiles_of_each_step(outputs):
+    """Noise that grows with x around twice x: its quantiles are known at every step."""
+    rng, quantiles = np.random.default_rng(0), (0.1, 0.5, 0.9)
+    X = [rng.uniform(0, 1, length) for length in [30, 7, 20] * 60]
+    noise = [rng.uniform(-1, 1, (*outputs, len(x))) for x in X]
+    y = [(100 + 10 * x * (2 + 3 * own)).T for x, own in zip(X, noise, strict=True)]
+    settings = {"hidden_size": 16, "epochs": 15, "lr": 0.01, "batch_size": 8}
+    model = make_regressor(quantiles=quantiles, per_step=True, **settings).fit(X, y)
+    predicted = model.predict_quantiles(X)
+    assert [q.shape for q in predicted] == [(*values.shape, 3) for values in y]
+    x, predicted, y = np.concatenate(X), np.concatenate(predicted), np.concatenate(y)
+    below = (y[..., None] < predicted).mean(axis=0)
+    np.testing.assert_allclose(below, np.broadcast_to(quantiles, below.shape), atol=0.06)
+    exact = 100 + 10 * x[:, None] * (2 + 3 * (2 * np.array(quantiles) - 1))
+    off = predicted - (exact[:, None] if outputs else exact)
+    assert np.abs(off).mean() < 1.5  # of numbers that differ by up to 48
+
+
+@pytest.mark.parametrize("outputs", [(), (2,)])
+def test_quantiles_of_each_step_are_those_of_the_network(outputs):
+    """In the targets' units, and sorted where they cross."""
+    X = series(features=1)
+    y = [5 + 80 * x * (1 + np.arange(2)) if outputs else 5 + 80 * x[:, 0] for x in X]
+    model = make_regressor(quantiles=(0.25, 0.5, 0.75), per_step=True).fit(X, y)
+    model.network_.linear.parameters["bias"].reshape(-1, 3)[:] = [0.2, 0.1, 0]
+    for x, own in zip(X[:5], model.predict_quantiles(X[:5]), strict=True):
+        steps = ((x - model.mean_) / model.scale_)[:, None].astype(np.float32)
+        raw = np.sort(model.network_(steps, np.array([len(x)]))[:, 0].astype(np.float64))
+        raw = raw * model.target_scale_[:, None] + model.target_mean_[:, None]
+        assert_close(own, raw if outputs else raw[:, 0], 1e-5)
 
 
 def test_huber_minds_outliers_less():

@@ -247,6 +247,8 @@ class SequenceRegressor(SequenceEstimator):
             If the network's parameters are not finite.
         """
         self._check_fitted()
+        if inputs.count("X", X):
+            self._read_as_fitted(X)  # what is wrong with X is told before what it does to y
         X, targets = self.read(X, y)
         self._check_outputs(targets)
         if self.horizon is None:
@@ -336,6 +338,11 @@ class SequenceRegressor(SequenceEstimator):
         if y is None:
             if self.horizon is None:
                 raise TypeError("y must hold the targets, got None")
+            if inputs.hold_tokens(inputs.read_sequences("X", X)):
+                raise TypeError(
+                    "X must hold numbers where they are to be forecast, got tokens; give what is "
+                    "to be forecast as y"
+                )
             y = X
         X, y = check_pairs(X, y)
         X = self._read_inputs(X)

@@ -61,16 +61,22 @@ class SequenceEstimator(Estimator):
             options = {"unit": self.unit, "min_count": self.min_count}
             self.vocabulary_ = inputs.learn_vocabulary("X", X, **options)
 
-    def _encode(self, X):
-        """Sequences as the network takes them: ids, or features."""
+    def _read_as_fitted(self, X):
+        """The sequences, if they are of the kind that ``fit`` had."""
         if self.vocabulary_ is not None:
-            return self.vocabulary_.encode_all(inputs.read_tokens("X", X, self.unit))
+            return inputs.read_tokens("X", X, self.unit)
         X = inputs.read_sequences("X", X)
         if inputs.hold_tokens(X):
             raise ValueError(
                 f"X must hold sequences of the {self.n_features_in_} features of fit, got tokens"
             )
-        X = inputs.read_features("X", X, self.n_features_in_)
+        return inputs.read_features("X", X, self.n_features_in_)
+
+    def _encode(self, X):
+        """Sequences as the network takes them: ids, or features."""
+        X = self._read_as_fitted(X)
+        if self.vocabulary_ is not None:
+            return self.vocabulary_.encode_all(X)
         return inputs.standardized("X", X, self.mean_, self.scale_, checks.float_dtype(self.dtype))
 
     # --- network --------------------------------------------------------------------------------
