@@ -17,7 +17,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.layers import Dropout, Embedding
+from fastseq.layers import Embedding
 from fastseq.models.networks import CELLS, recurrent_layers, run_over_tokens
 from fastseq.models.seq2seq_decoders import Bridge, VectorBridge, as_parts, as_state, make_decoder
 from fastseq.models.writing_network import (
@@ -205,18 +205,16 @@ class DialogueNetwork(WritingNetwork):
             embedding_dim + known, *sizes, **looks, dropout=dropout, seed=seeds.decoder, **own
         )
         super().__init__(
-            embedding,
+            {"embedding": embedding},
             (begin_id, end_id, unknown_id),
+            seeds,
+            hidden_size=hidden_size,
+            dropout=dropout,
+            tie_weights=tie_weights,
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=seeds.words,
-            embedding=embedding,
-            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=encoder,
             **parts,
-            **self.output_parts(
-                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds
-            ),
         )
         self._directions = 1 + bidirectional
         self._has_context, self._looks = context, attention is not None

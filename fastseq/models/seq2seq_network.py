@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import checks
-from fastseq.layers import Dropout, Embedding
+from fastseq.layers import Embedding
 from fastseq.models.networks import recurrent_layers, run_over_tokens
 from fastseq.models.seq2seq_decoders import Bridge, as_parts, as_state, make_decoder
 from fastseq.models.writing_network import Decoding, WritingNetwork, shifted
@@ -108,14 +108,6 @@ class Seq2SeqNetwork(WritingNetwork):
         sizes = embedding_dim, hidden_size, num_layers
         own = {"cell": cell, "dropout": dropout, "dtype": dtype}
         encoder = recurrent_layers(*sizes, bidirectional=bidirectional, seed=seeds.encoder, **own)
-        tables = self._tables(
-            (n_source, n_target),
-            shared_embedding,
-            embedding_dim,
-            dtype,
-            (seeds.source, seeds.target),
-        )
-        target = tables["source" if shared_embedding else "target"]
         bridge = {"bridge": Bridge(encoder, seed=seeds.bridge)} if bidirectional else {}
         decoder = make_decoder(
             *sizes,
@@ -127,23 +119,17 @@ class Seq2SeqNetwork(WritingNetwork):
             **own,
         )
         super().__init__(
-            target,
+            self._tables((n_source, n_target), shared_embedding, embedding_dim, dtype, seeds),
             (begin_id, end_id, unknown_id),
+            seeds,
+            hidden_size=hidden_size,
+            dropout=dropout,
+            tie_weights=tie_weights,
             word_dropout=word_dropout,
             label_smoothing=label_smoothing,
-            rng=seeds.words,
-            **tables,
-            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=encoder,
             **bridge,
             decoder=decoder,
-            **self.output_parts(
-                hidden_size,
-                target,
-                dropout=dropout,
-                tie_weights=tie_weights,
-                seeds=seeds,
-            ),
         )
 
     @staticmethod
@@ -156,8 +142,8 @@ class Seq2SeqNetwork(WritingNetwork):
             )
         sides = ("source",) if shared else ("source", "target")
         return {
-            side: Embedding(count, embedding_dim, dtype=dtype, seed=seed)
-            for side, count, seed in zip(sides, counts, seeds, strict=False)
+            side: Embedding(count, embedding_dim, dtype=dtype, seed=getattr(seeds, side))
+            for side, count in zip(sides, counts, strict=False)
         }
 
     # --- training -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.latent import GaussianLatent
-from fastseq.layers import Dropout, Embedding
+from fastseq.layers import Embedding
 from fastseq.models.latent_training import LatentWriter, Objective, noise_of_rows
 from fastseq.models.networks import recurrent_layers, run_over_tokens
 from fastseq.models.seq2seq_decoders import PlainDecoder, VectorBridge, as_parts, as_state
@@ -96,13 +96,14 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
             bag_of_words, latent_size, n_tokens, hidden_size, dtype=dtype, seed=seeds.bag
         )
         super().__init__(
-            embedding,
+            {"embedding": embedding},
             (begin_id, end_id, unknown_id),
+            seeds,
+            hidden_size=hidden_size,
+            dropout=dropout,
+            tie_weights=tie_weights,
             word_dropout=word_dropout,
             label_smoothing=0.0,
-            rng=seeds.words,
-            embedding=embedding,
-            dropout=Dropout(dropout, seed=seeds.dropout),
             encoder=recurrent_layers(embedding_dim, *sizes, **options, **own),
             latent=GaussianLatent(
                 0,
@@ -117,9 +118,6 @@ class SequenceVAENetwork(LatentWriter, WritingNetwork):
                 embedding_dim + latent_size, *sizes, dropout=dropout, seed=seeds.decoder, **own
             ),
             **bag,
-            **self.output_parts(
-                hidden_size, embedding, dropout=dropout, tie_weights=tie_weights, seeds=seeds
-            ),
         )
         self._directions = directions
         self.objective = Objective(latent_size)

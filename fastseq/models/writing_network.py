@@ -17,6 +17,8 @@ from fastseq.models.networks import prepare_to_tie, read_tokens
 from fastseq.module import Module
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     from fastseq.layers import Embedding
 
 LOGITS_AT_ONCE = 1 << 22  # where targets are judged token by token
@@ -25,37 +27,55 @@ LOGITS_AT_ONCE = 1 << 22  # where targets are judged token by token
 class WritingNetwork(Module):
     """A network that ends in a softmax over the next token of a target.
 
-    Among its parts are a ``decoder``, and those that :meth:`output_parts` makes.  A batch has
-    ``targets`` (T + 1, B), from the begin token to the end token, and perhaps a ``mask``.
+    A batch has ``targets`` (T + 1, B), from the begin token to the end token, and perhaps a
+    ``mask``.
 
     Parameters
     ----------
-    target : Embedding
-        The table of target tokens, which is one of the parts.
+    tables : dict of Embedding
+        Parts that are tables of tokens' vectors, the last one that of the target's tokens.
     special : tuple of int
         The ids of begin, end and unknown token.
+    seeds : namespace of Generator
+        ``words`` is for word dropout, ``dropout``, ``dropout_out`` and ``linear`` for these parts,
+        and ``tied`` for the target's table where it serves for outputs, too.
+    hidden_size : int
+        H
+    dropout : float
+        For tokens' vectors, and for outputs.
+    tie_weights : bool
+        Whether the linear map's weight is the target's table; then I must be H.
     word_dropout : float
         Probability that a token passes for an unknown one, in training (Bowman et al., 2016).
     label_smoothing : float
         In training.
-    rng : Generator
     **parts : Module
+        What lies between, a ``decoder`` among them.
     """
 
     def __init__(
         self,
-        target: Embedding,
+        tables: dict[str, Embedding],
         special: tuple[int, int, int],
-        /,  # a part may be called "target", too
+        seeds: SimpleNamespace,
         *,
+        hidden_size: int,
+        dropout: float,
+        tie_weights: bool,
         word_dropout: float,
         label_smoothing: float,
-        rng: np.random.Generator,
         **parts: Module,
     ) -> None:
         self._word_dropout = checks.fraction("word_dropout", word_dropout)
-        self._rng, self._special = rng, special
-        super().__init__(**parts)
+        self._rng, self._special = seeds.words, special
+        *_, target = tables.values()
+        super().__init__(
+            **tables,
+            dropout=Dropout(dropout, seed=seeds.dropout),
+            **parts,
+            dropout_out=Dropout(dropout, seed=seeds.dropout_out),
+            linear=_output_layer(hidden_size, target, tie_weights, seeds),
+        )
         self._target = target
         self._loss = LinearCrossEntropyLoss(self.linear)
         self._smooth = LinearCrossEntropyLoss(self.linear, label_smoothing=label_smoothing)
@@ -64,24 +84,6 @@ class WritingNetwork(Module):
             "label_smoothing": float(label_smoothing),
             "word_dropout": self._word_dropout,
         }
-
-    @staticmethod
-    def output_parts(hidden_size, target, *, dropout, tie_weights, seeds):
-        """Dropout and a linear map to logits, whose weight may be the target's table.
-
-        Of the seeds ``tied`` is for that table, ``linear`` and ``dropout_out`` for these.
-        """
-        if checks.flag("tie_weights", tie_weights):
-            prepare_to_tie(target, hidden_size, seeds.tied)
-        linear = Linear(
-            hidden_size,
-            target.num_embeddings,
-            dtype=target.dtype,
-            seed=seeds.linear,
-            tied=target if tie_weights else None,
-        )
-        linear.parameters["bias"][...] = 0
-        return {"dropout_out": Dropout(dropout, seed=seeds.dropout_out), "linear": linear}
 
     @property
     def n_target(self) -> int:
@@ -186,6 +188,21 @@ class Decoding:
     def weights(self) -> np.ndarray | None:
         """How much each row's last step looked at each position of its source, (R, S)."""
         return self._steps.weights
+
+
+def _output_layer(hidden_size, target, tie_weights, seeds):
+    """A linear map to logits, whose weight may be the target's table."""
+    if checks.flag("tie_weights", tie_weights):
+        prepare_to_tie(target, hidden_size, seeds.tied)
+    linear = Linear(
+        hidden_size,
+        target.num_embeddings,
+        dtype=target.dtype,
+        seed=seeds.linear,
+        tied=target if tie_weights else None,
+    )
+    linear.parameters["bias"][...] = 0
+    return linear
 
 
 def shifted(batch):
