@@ -98,6 +98,8 @@ class Module:
     take them anew.  An optimiser that was made for a part before goes on, but
     steps that part's slice alone: make the model's own from ``model.parameters``.  A part belongs
     to one module; the same part under two names has its parameters once, under the first.
+    ``copy.deepcopy(layer)`` has parameters of its own; ``copy.copy(layer)`` shares them, also when
+    either becomes a part later.
 
     A model that is to be trained has a method ``loss_and_grad(batch) -> float``, which adds the
     loss's gradients to ``parameters.grads``; whatever trains models knows them by this method
@@ -299,14 +301,16 @@ class Module:
 
     def _name_views(self):
         """Let a layer have its parameters as attributes, too."""
+        self._parameters._used_by(self)
         self.__dict__.update(self._parameters.views)
 
     def _rebind(self):
         for child in self._children.values():
             child._rebind()
-        if not self._children:
-            self._name_views()
-        self._bind()
+        for module in self._parameters._used_by(self):  # copy.copy's of it, too
+            if not module._children:
+                module._name_views()
+            module._bind()
 
     def __getstate__(self):
         left_out = {*self._bound, *self.__dict__.get("_parameters", ())}

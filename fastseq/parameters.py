@@ -158,6 +158,7 @@ class Parameters(NamedViews):
         self._whole = _nothing  # a weak reference to the joint parameters that these belong to
         self._borrowed = []  # from other modules: parameters that the module of these works with
         self._is_frozen = False
+        self._users = weakref.WeakValueDictionary()  # by id: a module, and shallow copies of it
 
     @property
     def grads_lock(self) -> threading.Lock:
@@ -232,6 +233,11 @@ class Parameters(NamedViews):
             "parameters is no method here, but a mapping: give it without parentheses, as in "
             "fs.Adam(model.parameters), and go over parameters.items()"
         )
+
+    def _used_by(self, module):
+        """Note a module that looks up where these lie; all that do: shallow copies of one."""
+        self._users[id(module)] = module
+        return list(self._users.values())
 
     def __copy__(self):
         raise TypeError(

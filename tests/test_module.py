@@ -405,6 +405,32 @@ def test_shallow_copies_share(x):
     assert_tied(other, x)
 
 
+@pytest.mark.parametrize("which", ["original", "copy"])
+@pytest.mark.parametrize("duplicate", [lambda pair: pair, copy.deepcopy], ids=["", "deepcopy"])
+def test_shallow_copies_share_also_what_becomes_a_part_later(make_layer, x, which, duplicate):
+    layer = make_layer(I, H, 2, seed=1, dropout=0.5)
+    layer, other = duplicate((layer, copy.copy(layer)))
+    other.dropout = 0.0  # settings are its own
+    model = fs.Module(odd=fs.RNN(1, 1), layer=layer if which == "original" else other)
+    model.parameters.flat *= 2
+    assert_identical(other(x), layer(x))
+    assert np.shares_memory(other.weight_hh_l1, model.parameters.flat)
+    layer.dropout = 0.0
+    train(layer, x)
+    expected = model.parameters.flat_grad.copy()
+    model.parameters.zero_grad()
+    train(other, x)
+    assert expected.any()
+    assert_identical(model.parameters.flat_grad, expected)
+
+
+def test_shallow_copies_share_what_has_been_unpickled(x):
+    layer = fs.GRU(I, H, seed=1, dtype=np.float64)
+    model, other = pickle.loads(pickle.dumps((fs.Module(layer=layer), copy.copy(layer))))
+    model.parameters.flat *= 2
+    assert_identical(other(x), model.layer(x))
+
+
 # --- locks ----------------------------------------------------------------------------------
 
 
