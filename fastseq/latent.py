@@ -19,7 +19,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.layers import Linear
-from fastseq.module import Backprop, Explained, Module, fixed
+from fastseq.module import Backprop, Explained, Module, Settled, fixed
 from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class GaussianNetwork(Explained, Module):
         return *np.split(y, 2, axis=1), back
 
 
-class GaussianLatent(Explained, Module):
+class GaussianLatent(Settled, Module):
     r"""A latent variable of independent Gaussians, with networks for its prior and its posterior.
 
     .. math::

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.backend import kernels
-from fastseq.module import Backprop, Explained, Module, fixed
+from fastseq.module import Backprop, Module, Settled, fixed
 from fastseq.packed import Packed
 from fastseq.parameters import Parameters
 
@@ -57,7 +57,7 @@ class TokenBackprop(Backprop):
         return self._owner._back(tape, dy, input_grad)
 
 
-class TokenLayer(Explained, Module):
+class TokenLayer(Settled, Module):
     """Common to these layers."""
 
     def _with_backprop(self, y, tape):
@@ -105,7 +105,7 @@ class Embedding(TokenLayer):
     dtype = fixed("dtype")
     weight: np.ndarray
 
-    _not_here = Explained._not_here | {
+    _not_here = Settled._not_here | {
         "max_norm": "scale the vectors after a step, embedding.weight[...] = ...",
         "sparse": "an optimiser goes over the whole table; freeze one with from_pretrained(table)",
     }
@@ -627,7 +627,7 @@ class LayerNorm(TokenLayer):
     weight: np.ndarray
     bias: np.ndarray
 
-    _not_here = Explained._not_here | {"elementwise_affine": "there are always weights"}
+    _not_here = Settled._not_here | {"elementwise_affine": "there are always weights"}
 
     def __init__(
         self,

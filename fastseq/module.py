@@ -41,18 +41,38 @@ class Explained:
 class Settled(Explained):
     """A class whose public attributes are all known: no other name can be assigned.
 
-    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.
+    Otherwise ``adam.learning_rate = 0.1`` would do nothing, and say nothing.  Classes that users
+    derive from it may have whatever attributes they like.
     """
+
+    _is_ours = True
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls._is_ours = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
     if not TYPE_CHECKING:  # where a __setattr__ would mean that any name is right
 
         def __setattr__(self, name, value):
-            if name[:1] != "_" and not hasattr(type(self), name):
-                raise AttributeError(
-                    f"{type(self).__name__} has no attribute {name!r} that can be assigned: its "
-                    f"options are arguments of {type(self).__name__}(...), make a new one"
-                )
+            if name[:1] != "_" and self._is_ours and name not in self.__dict__:
+                _check_known(self, name)
             super().__setattr__(name, value)
+
+
+def _check_known(owner, name):
+    """Raise unless the class has a public attribute of this name."""
+    if hasattr(type(owner), name):
+        return
+    import difflib  # of no other use: importing fastseq stays cheap
+
+    known = [other for other in dir(owner) if other[:1] != "_"]
+    known = [other for other in known if not callable(getattr(type(owner), other, None))]
+    nearest = difflib.get_close_matches(name.lower(), known, 1)
+    kind, hint = type(owner).__name__, f"; the nearest name is {nearest[0]!r}" if nearest else ""
+    raise AttributeError(
+        f"{kind} has no attribute {name!r} that can be assigned: its options are arguments of "
+        f"{kind}(...), make a new one{hint}"
+    )
 
 
 class Elsewhere:

@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,16 @@ class NamedViews(Mapping):
             end = begin + math.prod(shape)
             self._views[name] = flat[begin:end].reshape(shape)
             begin = end
+
+    if not TYPE_CHECKING:  # where a __setattr__ would mean that any name is right
+
+        def __setattr__(self, name, value):
+            if name[:1] != "_" and not hasattr(type(self), name):
+                raise AttributeError(
+                    f"{name} is no attribute that can be assigned: copy into a parameter by its "
+                    "name, as in parameters[name] = ..."
+                )
+            super().__setattr__(name, value)
 
     @property
     def views(self) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.lookup import Lookup
-from fastseq.module import Module, fixed
+from fastseq.module import Module, Settled, fixed
 from fastseq.packing import BufferPool, Buffers, Dense, Ragged
 from fastseq.parameters import Parameters
 
@@ -60,13 +60,7 @@ def copies(states):
     return list(map(np.ndarray.copy, states))
 
 
-_NOT_HERE = {  # arguments of PyTorch's layers
-    "proj_size": "outputs are as wide as the state; put a Linear behind the layer",
-    "device": "all arrays are NumPy's, in memory",
-}
-
-
-class Stack(Module):
+class Stack(Settled, Module):
     """Layers of one kind of cell, their parameters, and their passes over packed tokens."""
 
     _kind: CellKind
@@ -79,10 +73,9 @@ class Stack(Module):
     bias = fixed("bias")
     dtype = fixed("dtype")
 
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        if {"_kind", "__init__"} <= cls.__dict__.keys():
-            cls.__init__ = checks.explained(cls.__name__, **_NOT_HERE)(cls.__init__)
+    _not_here = Settled._not_here | {
+        "proj_size": "outputs are as wide as the state; put a Linear behind the layer",
+    }
 
     def __init__(
         self, input_size, hidden_size, num_layers, directions, *, bias, dropout, dtype, seed

@@ -645,6 +645,67 @@ def test_children_stay():
     chain.anything = 3
 
 
+MISSPELT = {
+    "dropuot": (lambda: fs.LSTM(2, 3), "dropout"),
+    "weight_hh_l5": (lambda: fs.GRU(2, 3), "weight_hh_l0"),
+    "hidden_dim": (lambda: fs.RNNCell(2, 3), "hidden_size"),
+    "input_feed": (lambda: fs.AttentionGRU(2, 3, 4), "input_feeding"),
+    "P": (lambda: fs.Dropout(), "p"),
+    "padding_index": (lambda: fs.Embedding(2, 3), "padding_idx"),
+    "head_num": (lambda: fs.MultiheadAttention(4, 2), None),
+    "dropout": (lambda: fs.AdditiveAttention(2, 3), None),
+    "latent_dim": (lambda: fs.GaussianLatent(0, 2, 3), "latent_size"),
+    "tag_count": (lambda: fs.CRF(3), None),
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_layers_have_no_other_attributes(name):
+    """Or a misspelt option would change nothing, and say nothing."""
+    make, nearest = MISSPELT[name]
+    layer = make()
+    parts = [f"{type(layer).__name__} has no attribute {name!r} that can be assigned"]
+    parts += [f"the nearest name is {nearest!r}"] if nearest else []
+    with raises(AttributeError, *parts):
+        setattr(layer, name, 0.5)
+    assert not hasattr(layer, name)
+
+
+def test_classes_of_users_have_what_they_like():
+    class Layer(fs.LSTM):
+        def __init__(self):
+            self.early = 1
+            super().__init__(2, 3)
+            self.late = 2
+
+    class Loss(fs.CrossEntropyLoss):
+        pass
+
+    layer, loss, model = Layer(), Loss(), fs.Module(layer=fs.RNN(2, 3))
+    layer.later = loss.later = model.later = 3
+    assert (layer.early, layer.late, layer.later, loss.later, model.later) == (1, 2, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "make, name",
+    [
+        (lambda: fs.AdaptiveLogSoftmaxWithLoss(4, 20, [5]), "head"),
+        (lambda: fs.BagOfWordsLoss(4, 20), "hidden"),
+    ],
+)
+def test_parts_of_losses_stay(make, name):
+    loss = make()
+    with raises(AttributeError, f"{name} can't be replaced, since its parameters lie among those"):
+        setattr(loss, name, fs.Linear(4, 4))
+
+
+def test_parameters_are_no_attributes_of_parameters():
+    layer = fs.LSTM(2, 3)
+    for views in (layer.parameters, layer.parameters.grads):
+        with raises(AttributeError, "weight_hh_l0 is no attribute", "parameters[name] = ..."):
+            views.weight_hh_l0 = np.zeros((12, 3))
+
+
 HOLDINGS = {
     "a layer": lambda: fs.RNN(1, 1),
     "a list": lambda: [1, fs.RNN(1, 1)],

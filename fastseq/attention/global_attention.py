@@ -20,7 +20,7 @@ from fastseq.attention.memory import AttentionMemory
 from fastseq.attention.sources import Sources
 from fastseq.backend import kernels
 from fastseq.layers import map_rows
-from fastseq.module import Backprop, Explained, Module, fixed
+from fastseq.module import Backprop, Module, Settled, fixed
 from fastseq.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class AttentionBackprop(Backprop):
         return self._owner._back(tape, d_context, d_weights, input_grad)
 
 
-class Attention(Explained, Module):
+class Attention(Settled, Module):
     """Common to these layers."""
 
     query_size = fixed("query_size")

@@ -14,7 +14,7 @@ import numpy as np
 from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.layers import map_rows
-from fastseq.module import Backprop, Explained, Module, fixed
+from fastseq.module import Backprop, Module, Settled, fixed
 from fastseq.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def scaled_dot_product_attention(
     return ScaledDotProductAttention(causal=causal, scale=scale)(query, key, value, key_lengths)
 
 
-class ScaledDotProductAttention(Explained, Module):
+class ScaledDotProductAttention(Settled, Module):
     r"""The function :func:`scaled_dot_product_attention` as a layer, which can be trained through.
 
     Parameters
@@ -242,7 +242,7 @@ def _with_heads(array):
 # --- the layer ----------------------------------------------------------------------------------
 
 
-class MultiheadAttention(Explained, Module):
+class MultiheadAttention(Settled, Module):
     r"""Attention of several heads at once, each in its part of the embedding.
 
     It computes what PyTorch's does; masks are ``key_lengths`` and ``causal``, instead of
@@ -301,7 +301,7 @@ class MultiheadAttention(Explained, Module):
     batch_first = fixed("batch_first")
     dtype = fixed("dtype")
 
-    _not_here = Explained._not_here | {"dropout": "put a Dropout behind the layer"}
+    _not_here = Settled._not_here | {"dropout": "put a Dropout behind the layer"}
 
     def __init__(
         self,

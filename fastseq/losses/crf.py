@@ -12,7 +12,7 @@ import numpy as np
 
 from fastseq import checks
 from fastseq.losses.basic import LossBackprop
-from fastseq.module import Explained, Module, fixed
+from fastseq.module import Module, Settled, fixed
 from fastseq.packing import Buffers, last_tokens, pack, rows_of_tokens, tokens_before
 from fastseq.parameters import Parameters
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WIDEST = 600.0  # e ** 600 and its inverse are still numbers
 
 
-class CRF(Explained, Module):
+class CRF(Settled, Module):
     r"""A linear-chain conditional random field on top of scores (Lafferty et al., 2001).
 
     Sequences of tags y have the score
