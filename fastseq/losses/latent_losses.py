@@ -184,7 +184,7 @@ def active_units(means: ArrayLike, threshold: float = ACTIVE) -> int:
     return int(np.count_nonzero(means.astype(np.float64).var(axis=0) > threshold))
 
 
-class BagOfWordsLoss(Module, ClassLoss):
+class BagOfWordsLoss(ClassLoss, Module):
     r"""How well one vector knows which words a text has, in whatever order.
 
     .. math:: -\sum_t \log p(w_t | x), \qquad
