@@ -53,6 +53,7 @@ class DecoderPasses(stack.Stack):
     score = module.fixed("score")
     query = module.fixed("query")
     input_feeding = module.fixed("input_feeding")
+    batch_first = module.fixed("batch_first")
 
     # --- weights ----------------------------------------------------------------------------
 
@@ -83,8 +84,8 @@ class DecoderPasses(stack.Stack):
     # --- forward and back -------------------------------------------------------------------
 
     def _run_over(self, x, lengths, memory, states, given, training):
-        """Run over x (T, B, I), and over what the sources offer; a Run, and the final states."""
-        packing, buffers = pack(x.shape[:2], lengths, False), self._pool.borrow()
+        """Run over x, and over what the sources offer; a Run, and the final states."""
+        packing, buffers = pack(x.shape[:2], lengths, self._batch_first), self._pool.borrow()
         states = [packing.sort(s) for s in states]
         weight, _ = self._of_attention(self._own[0])
         run = Run(

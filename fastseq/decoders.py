@@ -41,6 +41,7 @@ class AttentionDecoder(DecoderPasses):
         input_feeding,
         attention_size,
         bias,
+        batch_first,
         dtype,
         seed,
     ):
@@ -50,6 +51,7 @@ class AttentionDecoder(DecoderPasses):
         query = self._usual_query if query is None else query
         self._query = checks.choice("query", query, QUERIES)
         self._input_feeding = checks.flag("input_feeding", input_feeding)
+        self._batch_first = checks.flag("batch_first", batch_first)
         self._attention_size = self._read_attention_size(attention_size, hidden_size)
         if self._query == "previous" and not self._input_feeding:
             raise ValueError(
@@ -86,6 +88,7 @@ class AttentionDecoder(DecoderPasses):
         options += [f"attention_size={self.attention_size}"] * (
             self.attention_size != self.hidden_size
         )
+        options += ["batch_first=True"] * self.batch_first
         return self._repr(options, self.memory_size)
 
     # --- parameters -------------------------------------------------------------------------
@@ -131,9 +134,9 @@ class AttentionDecoder(DecoderPasses):
 
         Parameters
         ----------
-        x : array of floats, (T, B, I)
+        x : array of floats, (T, B, I), with ``batch_first`` (B, T, I)
             The targets' inputs, as in teacher forcing: those of the tokens before.
-        memory : array of floats, (S, B, E)
+        memory : array of floats, (S, B, E), with ``batch_first`` (B, S, E)
             What the sources offer: an encoder's outputs.
         state : None, array or tuple of arrays, each (1, B, H)
             The initial state: h, for the LSTM (h, c); None is zeros.  Where outputs are fed
@@ -146,11 +149,12 @@ class AttentionDecoder(DecoderPasses):
 
         Returns
         -------
-        y : ndarray, (T, B, H)
-            tanh(W_o [context; h] + b_o) at each step, 0 past a target's length.
+        y : ndarray, (T, B, H) or (B, T, H)
+            tanh(W_o [context; h] + b_o) at each step, 0 past a target's length.  With
+            ``batch_first`` it may be a view with its axes swapped, as weights may.
         state : like the argument
             The state after each target's own last step.
-        weights : ndarray, (T, B, S)
+        weights : ndarray, (T, B, S) or (B, T, S)
             How much each step looked at each position: sums to 1; 0 past a target's or a
             source's length.
 
@@ -225,35 +229,42 @@ class AttentionDecoder(DecoderPasses):
         x = checks.floats("x", x, self._dtype)
         if x.ndim != 3 or x.shape[2] != self.input_size:
             raise ValueError(
-                f"x must have shape (T, B, {self.input_size}), got {x.shape}; the last axis is "
-                "input_size"
+                f"x must have shape {self._axes('T', self.input_size)}, got {x.shape}; the last "
+                "axis is input_size"
             )
-        rows = x.shape[1]
+        steps, rows = self._time_first(x)
         memory = self._read_memory(memory, memory_lengths, rows)
         if lengths is not None:
-            lengths = checks.lengths(lengths, rows, len(x))
+            lengths = checks.lengths(lengths, rows, steps)
         stack.refuse_lengths(state)
         states, given = self._read_decoder_states("state", state, rows)
         return self._run_over(x, lengths, memory, states, given, training)
 
     # --- arguments --------------------------------------------------------------------------
 
-    def _read_memory(self, memory, lengths, rows=None):
+    def _axes(self, steps, size):
+        return f"(B, {steps}, {size})" if self._batch_first else f"({steps}, B, {size})"
+
+    def _time_first(self, array):
+        """How many steps and rows it has."""
+        return array.shape[1::-1] if self._batch_first else array.shape[:2]
+
+    def _read_memory(self, memory, lengths, rows_of_x=None):
         memory = checks.floats("memory", memory, self._dtype)
         if memory.ndim != 3 or memory.shape[2] != self.memory_size:
             raise ValueError(
-                f"memory must have shape (S, B, {self.memory_size}), got {memory.shape}; the last "
-                "axis is memory_size"
+                f"memory must have shape {self._axes('S', self.memory_size)}, got {memory.shape}; "
+                "the last axis is memory_size"
             )
-        if rows is not None and memory.shape[1] != rows:
+        steps, rows = self._time_first(memory)
+        if rows_of_x is not None and rows != rows_of_x:
             raise ValueError(
-                f"memory must have as many rows as x, {rows}, got {memory.shape[1]}: its shape is "
-                f"{memory.shape}"
+                f"memory must have as many rows as x, {rows_of_x}, got {rows}: it is read as "
+                f"{self._axes('S', self.memory_size)}, and has shape {memory.shape}"
             )
         if lengths is not None:
-            steps, rows, _ = memory.shape
             lengths = checks.lengths(lengths, rows, steps, name="memory_lengths", of="memory")
-        return Sources(memory, lengths)
+        return Sources(memory, lengths, self._batch_first)
 
     def _read_decoder_states(self, name, value, rows):
         """h0, for the LSTM c0, and where outputs are fed the first; whether that was given."""
@@ -289,20 +300,20 @@ class DecoderBackprop(module.Backprop):
 
         Parameters
         ----------
-        dy : array of floats, (T, B, H), or None
+        dy : array of floats, the shape of y, or None
             Gradient of the loss with respect to y.  None is zeros.
         dstate : None, array or tuple of arrays, the shape of the state
             Gradient with respect to the final state.  None is zeros.
-        dweights : array of floats, (T, B, S), or None
+        dweights : array of floats, the shape of the weights, or None
             Gradient with respect to the weights of the attention, beside what y gives them.
         input_grad : bool
             False saves the work for dx where nobody needs it.
 
         Returns
         -------
-        dx : ndarray, (T, B, I), or None
+        dx : ndarray, the shape of x, or None
             Gradient with respect to x, 0 past a target's length; None if not wanted.
-        dmemory : ndarray, (S, B, E)
+        dmemory : ndarray, the shape of the memory
             Gradient with respect to the memory, 0 past a source's length.
         dstate : like the state that forward was given
             Gradient with respect to the initial state.
@@ -392,6 +403,9 @@ class AttentionLSTM(AttentionDecoder):
         A, in which additive and concat scores compare; by default H.
     bias : bool
         Whether there are biases.
+    batch_first : bool
+        Whether x, memory, y and weights are (B, T, ...) and (B, S, ...) rather than (T, B, ...) and
+        (S, B, ...).  States, and what goes step by step, don't change.
     dtype : {float32, float64}
         Of parameters, outputs and all arithmetic.
     seed : int, Generator or None
@@ -430,6 +444,7 @@ class AttentionLSTM(AttentionDecoder):
         input_feeding: bool = True,
         attention_size: int | None = None,
         bias: bool = True,
+        batch_first: bool = False,
         dtype: DTypeLike = np.float32,
         seed: checks.Seed = None,
     ) -> None:
@@ -442,6 +457,7 @@ class AttentionLSTM(AttentionDecoder):
             input_feeding=input_feeding,
             attention_size=attention_size,
             bias=bias,
+            batch_first=batch_first,
             dtype=dtype,
             seed=seed,
         )
@@ -458,7 +474,7 @@ class AttentionGRU(AttentionDecoder):
         As of :class:`AttentionLSTM`.
     reset_after : bool
         Whether the reset gate acts after the recurrent product; False is the paper's own form.
-    dtype, seed
+    batch_first, dtype, seed
         As of :class:`AttentionLSTM`.
 
     Attributes
@@ -491,6 +507,7 @@ class AttentionGRU(AttentionDecoder):
         attention_size: int | None = None,
         reset_after: bool = True,
         bias: bool = True,
+        batch_first: bool = False,
         dtype: DTypeLike = np.float32,
         seed: checks.Seed = None,
     ) -> None:
@@ -504,6 +521,7 @@ class AttentionGRU(AttentionDecoder):
             input_feeding=input_feeding,
             attention_size=attention_size,
             bias=bias,
+            batch_first=batch_first,
             dtype=dtype,
             seed=seed,
         )

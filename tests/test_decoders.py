@@ -341,6 +341,62 @@ def test_inference_equals_training(backend, kind):
     assert_same(backend, decoder(*given), decoder.forward(*given)[:3])
 
 
+def swapped(*arrays):
+    return tuple(array.swapaxes(0, 1) for array in arrays)
+
+
+@all_cells
+@all_kinds
+@pytest.mark.parametrize("lengths", [(None, None), (LENGTHS, MEMORY_LENGTHS)], ids=["full", ""])
+def test_batch_first_is_transposed(cell, kind, lengths):
+    decoder, other = make(cell, kind), make(cell, kind, batch_first=True)
+    x, memory, state = make_inputs(decoder)
+    y, final, weights = decoder(x, memory, state, *lengths)
+    y_other, final_other, weights_other = other(*swapped(x, memory), state, *lengths)
+    assert_identical((y_other, weights_other), swapped(y, weights))
+    assert_identical(as_tuple(final_other), as_tuple(final))
+
+
+@few_kinds
+@pytest.mark.parametrize("lengths", [(None, None), (LENGTHS, MEMORY_LENGTHS)], ids=["full", ""])
+def test_training_batch_first_is_transposed(backend, kind, lengths):
+    decoder, other = make("lstm", kind), make("lstm", kind, batch_first=True)
+    x, memory, state = make_inputs(decoder)
+    y, final, weights, backprop = decoder.forward(x, memory, state, *lengths)
+    dy, dweights, *dfinal = heads_of(y, weights, final)
+    dx, dmemory, dstate = backprop(dy, dfinal, dweights)
+    y_other, _, weights_other, backprop = other.forward(*swapped(x, memory), state, *lengths)
+    assert_identical((y_other, weights_other), swapped(y, weights))
+    dy, dweights = swapped(dy, dweights)
+    dx_other, dmemory_other, dstate_other = backprop(dy, dfinal, dweights)
+    assert_identical((dx_other, dmemory_other), swapped(dx, dmemory))
+    assert_identical(as_tuple(dstate_other), as_tuple(dstate))
+    assert_identical(other.parameters.flat_grad, decoder.parameters.flat_grad)
+
+
+@few_kinds
+def test_steps_with_batch_first(kind):
+    decoder, other = make("gru", kind), make("gru", kind, batch_first=True)
+    x, memory, state = make_inputs(decoder)
+    for lengths in (None, MEMORY_LENGTHS):
+        steps = decoder.start(memory, state, lengths)
+        others = other.start(*swapped(memory), state, lengths)
+        for x_t in x:
+            assert_identical(others.step(x_t), steps.step(x_t))
+            assert_identical(others.weights, steps.weights)
+
+
+def test_empty_batches_with_batch_first():
+    for shape in ((0, S, B), (T, 0, B), (T, S, 0)):
+        decoder = make("lstm", "general", batch_first=True)
+        x, memory, state = make_inputs(decoder, shape)
+        x, memory = swapped(x, memory)
+        y, _, weights, dx, dmemory, _, _ = train(decoder, x, memory, state)
+        steps, positions, rows = shape
+        assert y.shape == (rows, steps, H) and weights.shape == (rows, steps, positions)
+        assert dx.shape == x.shape and dmemory.shape == memory.shape
+
+
 def test_concat_is_additive_with_one_weight():
     both, additive = make("lstm", "concat-previous"), make("lstm", "additive", attention_size=H)
     values = additive.state_dict()
@@ -463,6 +519,9 @@ def test_repr():
         "AttentionGRU(2, 3, 4, reset_after=False, bias=False, score='general', "
         "input_feeding=False, dtype=float64)"
     )
+    assert repr(make("gru", "general", batch_first=True)) == (
+        "AttentionGRU(2, 3, 4, score='general', batch_first=True, dtype=float64)"
+    )
 
 
 def test_settings_are_checked():
@@ -480,6 +539,10 @@ def test_settings_are_checked():
         fs.AttentionGRU(2, 3, 0)
     with raises(AttributeError, "score can't be changed"):
         fs.AttentionGRU(2, 3, 4).score = "dot"
+    with raises(TypeError, "batch_first must be True or False", "got 1"):
+        fs.AttentionGRU(2, 3, 4, batch_first=1)
+    with raises(AttributeError, "batch_first can't be changed"):
+        fs.AttentionGRU(2, 3, 4).batch_first = True
 
 
 def test_arguments_are_checked():
@@ -513,6 +576,25 @@ def test_arguments_are_checked():
     backprop(None)
     with raises(RuntimeError, "has already run"):
         backprop(None)
+
+
+def test_arguments_are_checked_with_batch_first():
+    decoder = make("lstm", "general", batch_first=True)
+    x, memory, _ = make_inputs(decoder)
+    x, memory = swapped(x[:3], memory)
+    with raises(ValueError, "x must have shape (B, T, 2)", "(4, 3, 3)"):
+        decoder(np.zeros((4, 3, 3)), memory)
+    with raises(ValueError, "memory must have shape (B, S, 4)", "(4, 5, 3)"):
+        decoder(x, np.zeros((4, 5, 3)))
+    with raises(ValueError, "as many rows as x, 4, got 5: it is read as (B, S, 4)", "(5, 4, 4)"):
+        decoder(x, memory.swapaxes(0, 1))
+    with raises(ValueError, "lengths must lie between 0 and 3", "got 4"):
+        decoder(x, memory, lengths=[4, 1, 1, 1])
+    with raises(ValueError, "memory_lengths must lie between 0 and 5", "in memory", "got 6"):
+        decoder.start(memory, memory_lengths=[6, 1, 1, 1])
+    backprop = decoder.forward(x, memory)[3]
+    with raises(ValueError, "dy must have the shape of y, (4, 3, 3)"):
+        backprop(np.zeros((3, 4, 3)))
 
 
 def test_steps_are_checked():

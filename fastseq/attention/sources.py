@@ -12,8 +12,9 @@ class Sources:
 
     Parameters
     ----------
-    memory : ndarray, (S, B, E)
+    memory : ndarray, (S, B, E), with ``batch_first`` (B, S, E)
     lengths : ndarray of int64, (B,), or None
+    batch_first : bool
 
     Attributes
     ----------
@@ -26,9 +27,10 @@ class Sources:
         S, with padding.
     """
 
-    def __init__(self, memory, lengths):
-        self.longest, self.rows, size = memory.shape
-        by_row = memory.swapaxes(0, 1)
+    def __init__(self, memory, lengths, batch_first=False):
+        by_row = memory if batch_first else memory.swapaxes(0, 1)
+        self.rows, self.longest, size = by_row.shape
+        self._batch_first = batch_first
         self._real = None  # which positions (B, S) are no padding; None: all
         if lengths is None or (lengths == self.longest).all():
             self.values = by_row.reshape(-1, size)
@@ -43,11 +45,15 @@ class Sources:
         return np.tile(np.arange(self.rows) if rows is None else rows, steps)
 
     def pad(self, values):
-        """The padded array (S, B, E) that holds these values, 0 past a row's length."""
-        size = values.shape[1]
+        """The padded array, as the memory was, that holds these values; 0 past a row's length."""
+        shape = self.rows, self.longest, values.shape[1]
         if self._real is None:
-            by_row = values.reshape(self.rows, self.longest, size)
-            return np.ascontiguousarray(by_row.swapaxes(0, 1))
-        padded = np.zeros((self.longest, self.rows, size), values.dtype)
-        padded.swapaxes(0, 1)[self._real] = values
+            by_row = values.reshape(shape)
+            return by_row if self._batch_first else np.ascontiguousarray(by_row.swapaxes(0, 1))
+        if self._batch_first:
+            padded = by_row = np.zeros(shape, values.dtype)
+        else:
+            padded = np.zeros((shape[1], shape[0], shape[2]), values.dtype)
+            by_row = padded.swapaxes(0, 1)
+        by_row[self._real] = values
         return padded
