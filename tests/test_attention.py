@@ -213,6 +213,24 @@ def test_monotonic_decisions_of_nan(backend):
             assert not weights[2:, b].any() and not context[2:, b].any()
 
 
+@all_kinds
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_no_arithmetic_warns(backend, kind, value):
+    """As that of compiled kernels: what comes of such numbers shows in the results."""
+    layer = make(kind, np.float32)
+    query, memory = make_inputs(layer, np.float32)
+    for array in (query, memory):
+        array[1, 0, :2] = value, -value
+    layer(query, memory)
+    *_, backprop = layer.forward(query, memory)
+    backprop(*output_gradients(query, memory))
+
+
+def test_losses_of_coverage_do_not_warn():
+    value, backprop = fs.CoverageLoss().forward(np.full((3, 1, 2), np.inf))
+    assert np.isnan(value) and backprop().shape == (3, 1, 2)
+
+
 def test_monotonic_decisions_are_made_before_nan():
     layer = make("monotonic")
     layer.parameters["bias_score"] = np.array([9.0])

@@ -15,6 +15,7 @@ from fastseq.attention.global_attention import (
     weights_gradient,
 )
 from fastseq.losses.basic import Loss, LossBackprop
+from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -116,6 +117,7 @@ class CoverageAttention(HiddenAttention):
         checks.shape("coverage", coverage, shape, "(B, S)")
         return coverage
 
+    @quiet
     def _attend(self, query, memory, lengths, coverage=None):
         parameters, (m, keys, lengths) = self._parameters, self._padded(memory, lengths)
         q = project(query, parameters["weight_query"])
@@ -136,6 +138,7 @@ class CoverageAttention(HiddenAttention):
         z += coverage[:, :, None] * self._parameters["weight_coverage"]
         return np.tanh(z, out=z)
 
+    @quiet
     def _back(self, tape, d_context, d_weights, input_grad):
         query, m, q, keys, covered, weights = tape
         parameters = self._parameters
@@ -231,6 +234,7 @@ class CoverageLoss(Loss):
         mask = checks.mask(mask, weights.shape[:2], "(T, B)")[..., None]
         return np.where(mask, weights, 0), mask
 
+    @quiet
     def _measure(self, weights, mask):
         covered = np.cumsum(weights, axis=0) - weights
         total = np.minimum(weights, covered).sum(dtype=np.float64)

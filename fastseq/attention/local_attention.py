@@ -16,6 +16,7 @@ from fastseq.attention.global_attention import (
 )
 from fastseq.elementwise import sigmoid
 from fastseq.module import fixed
+from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -155,6 +156,7 @@ class LocalAttention(PaddedAttention):
     def _project_memory(self, m):
         return project(m, self._parameters["weight_key"]) if self._score == "general" else m
 
+    @quiet
     def _attend(self, query, memory, lengths, start=0):
         q, (m, keys, lengths) = rows_first(query), self._padded(memory, lengths)
         center, tape = self._centers(q, lengths, start)
@@ -164,8 +166,7 @@ class LocalAttention(PaddedAttention):
         align = masked_softmax(q @ keys.swapaxes(1, 2), inside)
         factors = np.ones_like(align)
         if self._position == "predictive":
-            with np.errstate(under="ignore"):
-                np.exp(-np.square(distance) / (2 * self._variance), out=factors)
+            np.exp(-np.square(distance) / (2 * self._variance), out=factors)
         weights = align * factors
         context = weights @ m
         saved = q, m, keys, lengths, distance, align, factors, weights, tape
@@ -184,6 +185,7 @@ class LocalAttention(PaddedAttention):
         share = sigmoid(hidden @ self._parameters["weight_center"])
         return share * lengths[:, None].astype(q.dtype), (hidden, share)
 
+    @quiet
     def _back(self, tape, d_context, d_weights, input_grad):
         q, m, keys, lengths, distance, align, factors, weights, saved = tape
         d_context = rows_first(d_context)

@@ -13,6 +13,7 @@ from fastseq import checks
 from fastseq.attention.global_attention import HiddenAttention, project, weigh, weights_gradient
 from fastseq.elementwise import sigmoid
 from fastseq.module import fixed
+from fastseq.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -144,6 +145,10 @@ class MonotonicAttention(HiddenAttention):
         if not hard:
             return self._attend(query, memory, lengths, start, training=False)[:2]
         check_decisions(start)
+        return self._decide(query, memory, lengths, start)
+
+    @quiet
+    def _decide(self, query, memory, lengths, start):
         m, keys, lengths = self._padded(memory, lengths)
         p, _ = self._stopping(query, keys, lengths, training=False)
         weights = decide(p, within(start, lengths))
@@ -160,6 +165,7 @@ class MonotonicAttention(HiddenAttention):
         checks.shape("start", start, shape, "(B, S)")
         return start
 
+    @quiet
     def _attend(self, query, memory, lengths, start=None, *, training=True):
         start = self._read_start(None, memory) if start is None else start
         m, keys, lengths = self._padded(memory, lengths)
@@ -190,6 +196,7 @@ class MonotonicAttention(HiddenAttention):
         p[:, np.arange(keys.shape[1]) >= lengths[:, None]] = 0
         return p, (hidden, cosines, direction)
 
+    @quiet
     def _back(self, tape, d_context, d_weights, input_grad):
         query, m, p, reach, weights, (hidden, cosines, direction) = tape
         d = weights_gradient(d_context, d_weights, m)
