@@ -35,7 +35,7 @@ class CellKind(NamedTuple):
     default: object = None  # ... and its default
 
 
-NONLINEARITIES = ("tanh", "relu", "sigmoid")
+NONLINEARITIES = ("tanh", "relu", "sigmoid")  # those of ``reference.py``, which isn't loaded here
 
 
 def _kind(name, **facts):

@@ -40,7 +40,7 @@ from helpers import (
 )
 
 import fastseq
-from fastseq import reference
+from fastseq import reference, stack
 
 all_cells = pytest.mark.parametrize(("cell", "option"), CELLS, ids=CELL_IDS)
 all_directions = pytest.mark.parametrize("reverse", DIRECTIONS, ids=DIRECTION_IDS)
@@ -107,6 +107,11 @@ def test_signatures_are_equal(name, compiled_kernels):
 def test_backends_offer_the_contract_and_nothing_else():
     assert sorted(load_kernels("numba").__all__) == sorted(reference.__all__)
     assert own_names(load_kernels("cython")) == OF_THE_EXTENSION.union(reference.__all__)
+
+
+def test_layers_know_the_nonlinearities_of_the_contract():
+    """Which they can't import: it is loaded only where it is chosen."""
+    assert stack.NONLINEARITIES == reference.NONLINEARITIES
 
 
 @pytest.mark.parametrize("name", ["_kernels", "_word2vec"])
