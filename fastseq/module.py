@@ -216,6 +216,14 @@ class Module:
         if name == "_parameters":
             self._name_views()
 
+    def __delattr__(self, name):
+        if name in self._children or name in self.__dict__.get("_parameters", ()):
+            raise AttributeError(
+                f"{name} can't be deleted, since its parameters lie among those of the whole: make "
+                f"a new {type(self).__name__} without it"
+            )
+        super().__delattr__(name)
+
     def _check_replaced(self, name, value):
         """Raise unless ``layer.weight *= 2`` assigns the very array that it has changed."""
         if value is not getattr(self, name):

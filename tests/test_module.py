@@ -706,6 +706,18 @@ def test_parameters_are_no_attributes_of_parameters():
             views.weight_hh_l0 = np.zeros((12, 3))
 
 
+def test_parts_and_parameters_are_not_deleted():
+    """They would still be trained and saved."""
+    chain, layer, linear = make_chain(), fs.LSTM(2, 3), fs.Linear(2, 3)
+    chain.anything = 3
+    for owner, name in ((chain, "lower"), (layer, "weight_hh_l0"), (linear, "bias")):
+        with raises(AttributeError, f"{name} can't be deleted", f"new {type(owner).__name__}"):
+            delattr(owner, name)
+        assert hasattr(owner, name)
+    del chain.anything
+    assert not hasattr(chain, "anything")
+
+
 HOLDINGS = {
     "a layer": lambda: fs.RNN(1, 1),
     "a list": lambda: [1, fs.RNN(1, 1)],
