@@ -829,7 +829,7 @@ def test_averages_out_of_turn():
     assert (averaged.parameters.flat == 3).all()
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps])
 def test_averages_are_not_copied_while_they_are_applied(duplicate):
     """The copy's values could not come back."""
     averaged = fs.AveragedParameters(make_parameters())
@@ -879,6 +879,17 @@ def test_decay_of_averages(decay, error):
 
 
 OPTIMIZERS = [fs.SGD, fs.Adam, fs.AdamW, fs.RMSprop, fs.Adagrad]
+
+
+@pytest.mark.parametrize("make", [*OPTIMIZERS, fs.AveragedParameters])
+def test_no_shallow_copies(make):
+    """They would share moments or averages, but not how many updates those are of."""
+    model = fs.RNN(1, 1, seed=0)
+    owner = make(model.parameters)
+    with raises(TypeError, f"shallow copy of {make.__name__}", "deepcopy", "state_dict()"):
+        copy.copy(owner)
+    other, own = copy.deepcopy((model, owner))
+    assert own.parameters is other.parameters
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)

@@ -12,7 +12,7 @@ from fastseq import checks
 from fastseq.backend import kernels
 from fastseq.module import Settled, fixed
 from fastseq.parameters import Parameters, check_parameters
-from fastseq.training.optim import check_arrays, like
+from fastseq.training.optim import check_arrays, like, no_shallow_copy
 
 
 class AveragedParameters(Settled):
@@ -107,6 +107,9 @@ class AveragedParameters(Settled):
         finally:
             np.copyto(flat, values)
             self._is_applied = False
+
+    def __copy__(self):
+        raise no_shallow_copy(self)
 
     def __getstate__(self):
         if self._is_applied:

@@ -114,6 +114,9 @@ class Optimizer(Settled):
     def _update(self, scale, decay, values, grads, *state):
         raise NotImplementedError
 
+    def __copy__(self):
+        raise no_shallow_copy(self)
+
     def state_dict(self) -> dict[str, Any]:
         """All that changes from step to step, copied: numbers, and arrays by ``state.parameter``.
 
@@ -572,6 +575,16 @@ def like(parameters, dtype):
     """Zeros under the parameters' names."""
     shapes = {name: view.shape for name, view in parameters.items()}
     return NamedViews(shapes, np.zeros(parameters.flat.size, dtype))
+
+
+def no_shallow_copy(owner):
+    """The error where one is asked for: its arrays would be shared, but not how old they are."""
+    kind = type(owner).__name__
+    return TypeError(
+        f"a shallow copy of {kind} would share its arrays, but not the number of updates: take "
+        "copies of model and optimiser or average together, as with copy.deepcopy((model, "
+        "optimizer)), or keep its state_dict()"
+    )
 
 
 # Running squares and their sums, of which roots are taken.
