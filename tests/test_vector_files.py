@@ -126,6 +126,18 @@ def test_numbers_that_are_too_large_for_float32(tmp_path):
     wv["a\u00a0b"] = np.full(7, np.inf)
     wv.save(path)
     assert np.isinf(KeyedVectors.load(path)["a\u00a0b"]).all()
+    for ending in ("txt", "txt.gz"):  # where the size is known, and where it isn't
+        path = tmp_path / f"vectors.{ending}"
+        wv["a\u00a0b"] = np.array([1, np.inf, 2, 3, -1e300, 5, 6])
+        wv.save(path)
+        with raises(ValueError, f"{ending}: holds numbers that float32 can't hold", "np.float64"):
+            KeyedVectors.load(path)
+        assert_same(KeyedVectors.load_word2vec_format(path, datatype=np.float64), wv)
+        wv["a\u00a0b"] = np.array([1, np.inf, 2, np.nan, -1, 5, 1e-300])
+        wv.save(path)
+        np.testing.assert_array_equal(
+            KeyedVectors.load(path)["a\u00a0b"], [1, np.inf, 2, np.nan, -1, 5, 0]
+        )
 
 
 def test_files_as_word2vec_c_writes_them(tmp_path):
@@ -273,6 +285,15 @@ def test_bytes_that_are_no_utf8(tmp_path):
             assert wv.index_to_key == ["the", word, "日本"]
     with raises(ValueError, "encoding and unicode_errors", "utf-99"):
         KeyedVectors.load_word2vec_format(path, encoding="utf-99")
+    for encoding in ("rot13", "base64"):
+        with raises(ValueError, "encoding and unicode_errors", encoding):
+            KeyedVectors.load_word2vec_format(path, encoding=encoding)
+    with raises(ValueError, "digits and blanks are ASCII, got 'utf-16'", "iconv -f utf-16"):
+        KeyedVectors.load_word2vec_format(path, encoding="utf-16")
+    with raises(TypeError, "encoding must be a string, got None"):
+        KeyedVectors.load_word2vec_format(path, encoding=None)
+    with raises(TypeError, "unicode_errors must be a string, got 3"):
+        KeyedVectors.load_word2vec_format(path, unicode_errors=3)
     path.write_bytes("1 1\ngröße 1".encode("latin-1"))
     wv = KeyedVectors.load_word2vec_format(path, encoding="latin-1")
     assert wv.index_to_key == ["größe"]
@@ -293,6 +314,9 @@ def test_words_that_the_format_cannot_hold(tmp_path, word, binary):
     path.write_text("old")
     wv = KeyedVectors.from_arrays(["a", word], np.eye(2))
     with raises(ValueError, "white space", repr(word), "key 1", ".safetensors"):
+        wv.save_word2vec_format(path, binary=binary)
+    wv = KeyedVectors.from_arrays(["ä", "a\ud800"], np.eye(2))
+    with raises(ValueError, "is UTF-8 and can't hold", "'a\\ud800'", "key 1", ".safetensors"):
         wv.save_word2vec_format(path, binary=binary)
     assert path.read_text() == "old"
 

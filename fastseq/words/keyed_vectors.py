@@ -264,9 +264,9 @@ class KeyedVectors(SimilarKeys):
         Raises
         ------
         ValueError
-            If a key is empty or has white space in it, or a number is too large for float32 in
-            binary, which the format can't hold; or if ``fvocab`` is given and is the same file,
-            or there are no such values.  Nothing is written then.
+            If a key is empty, or has white space or half a character in it, or a number is too
+            large for float32 in binary, which the format can't hold; or if ``fvocab`` is given and
+            is the same file, or there are no such values.  Nothing is written then.
         TypeError
             If an argument is something else, or the values to sort by are no numbers.
         OSError
@@ -348,7 +348,8 @@ class KeyedVectors(SimilarKeys):
         OSError
             If the file can't be read.
         ValueError
-            If it is truncated, damaged, or something else; the message names file and line.
+            If it is truncated, damaged, or something else; the message names file and line.  If
+            it holds numbers that ``datatype`` can't hold.
         TypeError, ValueError
             If an argument is something else, such as an unknown encoding.
 

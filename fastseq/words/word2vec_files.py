@@ -62,11 +62,19 @@ def read_word2vec(path, *, binary, encoding, errors, limit, dtype, header):
 
 
 def _check_codec(encoding, errors):
+    for name, value in (("encoding", encoding), ("unicode_errors", errors)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a string, got {value!r}")
     try:
-        codecs.lookup(encoding)
+        keeps_ascii = "0".encode(encoding) == b"0"
         codecs.lookup_error(errors)
     except LookupError as error:
         raise ValueError(f"encoding and unicode_errors must be known to Python: {error}") from None
+    if not keeps_ascii:
+        raise ValueError(
+            f"encoding must be one in which digits and blanks are ASCII, got {encoding!r}; convert "
+            f"the file first, as with iconv -f {encoding} -t UTF-8"
+        )
 
 
 def _size(file):
@@ -158,10 +166,21 @@ class _Rows:
     """
 
     def __init__(self, source, wanted):
+        self._source = source
         self._parts, self._count, self._dtype = [], 0, source.dtype
         self._total = np.empty((wanted, source.size), source.dtype) if source.has_room else None
 
     def add(self, rows):
+        try:
+            with np.errstate(over="raise"):
+                self._put(rows)
+        except FloatingPointError:
+            raise ValueError(
+                f"{self._source.name}: holds numbers that {np.dtype(self._dtype)} can't hold; "
+                "KeyedVectors.load_word2vec_format(path, datatype=np.float64) reads them"
+            ) from None
+
+    def _put(self, rows):
         if self._total is None:
             self._parts.append(rows.astype(self._dtype, copy=False))
         else:
@@ -424,7 +443,14 @@ def _encode(words):
                 f"the format separates words by white space and can't hold {word!r}, key {i}: "
                 "replace it, as with key.replace(' ', '_'), or save a .safetensors file"
             )
-    return [word.encode() for word in words]
+    try:
+        return [word.encode() for word in words]
+    except UnicodeEncodeError as error:
+        i = words.index(error.object)
+        raise ValueError(
+            f"the format is UTF-8 and can't hold {error.object!r}, key {i}, which has half a "
+            "character: read its text with encoding='utf-8', or save a .safetensors file"
+        ) from None
 
 
 def _binary_block(words, vectors):
