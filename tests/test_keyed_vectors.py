@@ -178,6 +178,17 @@ def test_attributes_of_keys(wv):
     assert some["man"].tolist() == [1, 1]
     with raises(KeyError, "'color'"):
         wv.get_vecattr("man", "color")
+    for wrong in (3, ["count"], None):
+        for method, *value in (("get_vecattr",), ("set_vecattr", 1)):
+            with raises(TypeError, "attr must be the name of an attribute", repr(wrong)):
+                getattr(wv, method)("man", wrong, *value)
+    for extras, parts in (
+        ([1], ["extras must be a mapping", "[1]"]),
+        ({3: [1]}, ["a key of extras must be the name of an attribute, got 3"]),
+    ):
+        with raises(TypeError, *parts):
+            wv.add_vectors(["duke"], [[1, 1]], extras)
+    assert "duke" not in wv
 
 
 def test_attributes_become_what_holds_all_values(wv):
@@ -440,6 +451,11 @@ def test_many_queries_are_one_by_one(monkeypatch):
         wv.most_similar_batch("w1")
     with raises(ValueError, "each of the 1 queries"):
         wv.most_similar_batch(["w1"], [])
+    for wrong in (5, "w", b"w", np.array(3), iter(["w1"])):
+        with raises(TypeError, "positive must be a sequence of queries"):
+            wv.most_similar_batch(wrong)
+        with raises(TypeError, "negative must be a sequence of queries"):
+            wv.most_similar_batch(["w1"], wrong)
 
 
 def test_ranks(wv):
@@ -545,6 +561,12 @@ def test_what_is_no_list_of_keys_or_counts():
             wv.vectors_for_all(wrong)
     with raises(ValueError, "counts must not be negative, got -1"):
         fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2), counts=[-1, 2])
+    with raises(ValueError, "counts must fit int64, got 9223372036854775808"):
+        fs.KeyedVectors.from_arrays(["a", "b"], np.eye(2), counts=np.array([1, 2**63], np.uint64))
+    for empty in (fs.KeyedVectors(2), wv):
+        with raises(ValueError, "tokens must have vectors") as error:
+            empty.embedding_matrix(["x"])
+        assert ("such as 'a', 'b'" in str(error.value)) == bool(len(empty))
 
 
 def test_similarity_among_neighbours(wv):
@@ -794,6 +816,9 @@ def test_plot(wv, tmp_path):
         wv.plot(method="lda")
     with raises(ValueError, "at least two"):
         wv.plot(["man"])
+    wv["man"] = [np.nan, 1]
+    with raises(ValueError, "finite numbers to be drawn", "1 of them, first for keys[1]"):
+        wv.plot(["king", "man", "queen"])
 
 
 @pytest.mark.parametrize(

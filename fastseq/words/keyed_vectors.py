@@ -217,7 +217,8 @@ class KeyedVectors(SimilarKeys):
         TypeError
             If ``keys`` is no list of strings, or ``path`` no path.
         ValueError
-            If there are fewer than two keys, or the method or the picture's format is another one.
+            If there are fewer than two keys, or vectors of theirs hold NaN or infinity, or the
+            method or the picture's format is another one.
         OSError
             If the picture can't be written.
         """

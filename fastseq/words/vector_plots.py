@@ -13,6 +13,12 @@ def project(vectors, method, seed):
     vectors = np.asarray(vectors, np.float64)
     if len(vectors) < 2:
         raise ValueError(f"keys must be at least two to be drawn, got {len(vectors)}")
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if wrong.size:
+        raise ValueError(
+            f"keys must have vectors of finite numbers to be drawn, got others for {len(wrong)} of "
+            f"them, first for keys[{wrong[0]}]: leave these out"
+        )
     if method == "umap":
         return _umap(vectors, seed)
     return _tsne(vectors, seed) if method == "tsne" else principal_components(vectors)

@@ -119,13 +119,10 @@ class SimilarKeys(VectorTable):
         >>> [[key for key, _ in keys] for keys in wv.most_similar_batch(["a", ["a", "b"]])]
         [['b', 'c'], ['c']]
         """
-        if isinstance(positive, str) or not hasattr(positive, "__len__"):
-            raise TypeError(
-                f"positive must be a sequence of queries, got {positive!r}; for one query call "
-                "most_similar"
-            )
+        _check_queries("positive", positive)
         if negative is None:
             negative = [None] * len(positive)
+        _check_queries("negative", negative)
         if len(negative) != len(positive):
             raise ValueError(
                 f"negative must have an entry for each of the {len(positive)} queries, got "
@@ -820,6 +817,14 @@ def _as_list(name, items):
                 f"be places or a vector: give {name}.tolist() or {name}.astype(float)"
             )
     return list(items)
+
+
+def _check_queries(name, queries):
+    if isinstance(queries, str) or is_single(queries) or not hasattr(queries, "__len__"):
+        raise TypeError(
+            f"{name} must be a sequence of queries, got {queries!r}; for one query call "
+            "most_similar"
+        )
 
 
 def _several(name, keys):

@@ -72,6 +72,8 @@ class VectorTable:
             checks.shape("counts", counts, (len(keys),), "(number of keys,)")
             if counts.min(initial=0) < 0:
                 raise ValueError(f"counts must not be negative, got {counts.min()}")
+            if counts.max(initial=0) > np.iinfo(np.int64).max:
+                raise ValueError(f"counts must fit int64, got {counts.max()}")
             wv.expandos["count"] = counts.astype(np.int64)
         return wv
 
@@ -497,6 +499,10 @@ class VectorTable:
         >>> wv.expandos["count"].tolist()
         [0, 0, 0, 0, 7]
         """
+        if extras is not None and not isinstance(extras, Mapping):
+            raise TypeError(
+                f"extras must be a mapping from names to arrays, got {files.shortened(extras)}"
+            )
         self._add(keys, "weights", weights, extras or {}, replace)
 
     def _add(self, keys, argument, weights, extras, replace):
@@ -598,10 +604,10 @@ class VectorTable:
         places = np.array([self.key_to_index.get(token, -1) for token in tokens], np.int64)
         known = places >= 0
         if not known.any():
-            examples = ", ".join(map(repr, self.index_to_key[:3]))
+            examples = ", such as " + ", ".join(map(repr, self.index_to_key[:3]))
             raise ValueError(
                 f"tokens must have vectors, got none among {len(tokens)} of them that has; there "
-                f"are vectors for {len(self):,} keys, such as {examples}"
+                f"are vectors for {len(self):,} keys{examples * bool(len(self))}"
             )
         rows = self._vectors[places[known]]
         table = np.empty((len(tokens), self.vector_size), self._vectors.dtype)
@@ -631,7 +637,7 @@ class VectorTable:
         KeyError
             If there is no vector for the key, or no such attribute.
         TypeError
-            If the key is something else, such as a list.
+            If the key is something else, such as a list, or ``attr`` no string.
 
         Examples
         --------
@@ -641,6 +647,7 @@ class VectorTable:
         5
         """
         index = self.get_index(key)
+        _check_attribute("attr", attr)
         if attr not in self.expandos:
             raise KeyError(f"there is no attribute {attr!r}, only {list(self.expandos)}")
         return self.expandos[attr][index]
@@ -663,7 +670,8 @@ class VectorTable:
             If there is no vector for the key.
         TypeError
             If the attribute has numbers, and they and the value have no type in common that
-            holds both exactly; if the key is something else, such as a list.
+            holds both exactly; if the key is something else, such as a list, or ``attr`` no
+            string.
 
         Examples
         --------
@@ -675,6 +683,7 @@ class VectorTable:
         ([0, 3, 0], [None, 'verb', None])
         """
         index = self.get_index(key)
+        _check_attribute("attr", attr)
         values = self._room(attr, _as_value(val))
         values[index] = val
         self.expandos[attr] = values
@@ -779,8 +788,14 @@ def _norms_at_once(vectors):
 # --- further attributes -------------------------------------------------------------------------
 
 
+def _check_attribute(name, attribute):
+    if not isinstance(attribute, str):
+        raise TypeError(f"{name} must be the name of an attribute, got {attribute!r}")
+
+
 def _attribute(name, values, count):
     """An attribute's values (n,), one for each of some keys."""
+    _check_attribute("a key of extras", name)
     try:
         values = np.asarray(values)
     except ValueError:
