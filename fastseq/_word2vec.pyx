@@ -30,6 +30,7 @@ include "_words/word_table.pxi"
 # --- training -------------------------------------------------------------------------------
 
 include "_words/rows.pxi"
+include "_shared/isa.pxi"
 include "_words/worker.pxi"
 include "_words/blocks.pxi"
 include "_words/training.pxi"

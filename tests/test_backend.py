@@ -352,6 +352,12 @@ def test_isa_can_be_forced():
     assert done.returncode == 1 and "abacus" in done.stderr
 
 
+def test_word_vectors_refuse_instruction_sets_as_layers_do():
+    pytest.importorskip("fastseq._word2vec")
+    done = run_python("import fastseq._word2vec", FASTSEQ_ISA="abacus", FASTSEQ_BACKEND="numpy")
+    assert done.returncode == 1 and "FASTSEQ_ISA must be one of" in done.stderr
+
+
 LAYER = "bias=True, batch_first=False, dropout=0.0, bidirectional=False"
 SIGNATURES = {
     "RNN": f"input_size, hidden_size, num_layers=1, *, nonlinearity='tanh', {LAYER}",

@@ -627,6 +627,10 @@ def test_load_state_dict_of_a_larger_model():
 def test_load_state_dict_of_something_else():
     with raises(TypeError, "state_dict must be a mapping", "list"):
         fs.RNN(I, H).load_state_dict([1, 2])
+    with raises(TypeError, "state_dict must be a mapping", "np.load(path)"):
+        fs.RNN(I, H).load_state_dict("weights.npz")
+    with raises(TypeError, "state_dict must be a mapping", "fs.load_tensors(path)[0]"):
+        fs.RNN(I, H).load_state_dict("weights.safetensors")
 
 
 def test_assigning_parameters():

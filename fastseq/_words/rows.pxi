@@ -50,30 +50,3 @@ cdef extern from *:
     """
     long fs_next(long *) noexcept nogil
     void fs_ask_for(const char *, long) noexcept nogil
-
-
-cdef const fs_isa *_isa = fs_available_isas()[0]
-
-
-def available_isas():
-    """Names of the instruction sets this build and this processor have, best first."""
-    cdef const fs_isa *const *isas = fs_available_isas()
-    names = []
-    while isas[len(names)] != NULL:
-        names.append(isas[len(names)].name.decode())
-    return tuple(names)
-
-
-def isa():
-    """Name of the instruction set in use."""
-    return _isa.name.decode()
-
-
-def set_isa(name):
-    """Use another instruction set than the best one."""
-    global _isa
-    _isa = fs_available_isas()[available_isas().index(name)]
-
-
-if os.environ.get("FASTSEQ_ISA"):
-    set_isa(os.environ["FASTSEQ_ISA"])

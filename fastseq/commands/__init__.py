@@ -1,4 +1,5 @@
 """The subcommands of ``fastseq``, a file each: ``add(commands)`` describes one to argparse.
 
-What a command needs it imports when it runs, so that ``--help`` stays quick.
+What takes long to import, as SentencePiece or PyTorch, they import when they run, so that ``--help``
+stays quick.
 """

@@ -21,7 +21,6 @@ ENDINGS = {
     ".npz": "npz",
     ".txt": "text",
 }
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 FORMATS = ("columns", "tsv", "ts", "npz", "text")
 
 
@@ -47,7 +46,7 @@ def find_format(path, wanted, formats):
             )
         return wanted
     path = PurePath(path)
-    ending = PurePath(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+    ending = PurePath(path.stem).suffix if path.suffix in files.COMPRESSED else path.suffix
     found = ENDINGS.get(ending.lower())
     if found not in formats:
         raise ValueError(
