@@ -384,9 +384,10 @@ def test_gradient_in_place(backend, dtype, rng):
         lambda x: x.tolist(),
         lambda x: x.astype(">f8"),
         lambda x: np.broadcast_to(x[:1], x.shape),
+        lambda x: np.frombuffer(x.tobytes()).reshape(x.shape),
         lambda x: x.astype(np.float16),
     ],
-    ids=["strided", "lists", "byte-swapped", "read-only", "float16"],
+    ids=["strided", "lists", "byte-swapped", "broadcast", "read-only", "float16"],
 )
 def test_in_place_needs_an_array_of_ours(convert, rng):
     logits = convert(rng.standard_normal((6, V)))
