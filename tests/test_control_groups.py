@@ -47,6 +47,17 @@ def fake_control_groups(monkeypatch, groups, files):
             },
             3,
         ),
+        # another controller, whose name has this one's in it
+        (
+            "5:cpuset:/a\n4:cpu,cpuacct:/b",
+            {
+                f"{GROUP_1}/a/cpu.cfs_quota_us": "100000\n",
+                f"{GROUP_1}/a/cpu.cfs_period_us": "100000\n",
+                f"{GROUP_1}/b/cpu.cfs_quota_us": "200000\n",
+                f"{GROUP_1}/b/cpu.cfs_period_us": "100000\n",
+            },
+            2,
+        ),
         (
             "3:cpu:/",
             {f"{GROUP_1}/cpu.cfs_quota_us": "-1\n", f"{GROUP_1}/cpu.cfs_period_us": "100000\n"},
