@@ -471,6 +471,31 @@ def test_an_interrupt_that_someone_else_raises(capsys):
     assert capsys.readouterr().err.count("interrupted after update 5, in epoch 2\n") == 2
 
 
+def test_what_others_do_at_an_interrupt_stays():
+    """Be it set before a run, which then doesn't note it, or within one."""
+    noted = []
+
+    def note(number, frame):
+        noted.append(number)
+
+    def press(trainer):
+        assert signal.getsignal(signal.SIGINT) is note
+        signal.raise_signal(signal.SIGINT)
+
+    def replace(trainer):
+        signal.signal(signal.SIGINT, note)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        assert fit(*make(), epochs=1, callbacks=[press]).stopped == "epochs"
+        assert len(noted) == 1 and signal.getsignal(signal.SIGINT) is note
+        signal.signal(signal.SIGINT, before)
+        assert fit(*make(), epochs=1, callbacks=[replace, press]).stopped == "epochs"
+        assert len(noted) == 2 and signal.getsignal(signal.SIGINT) is note
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # --- what a model reports -------------------------------------------------------------------
 
 
