@@ -22,5 +22,14 @@ def test_tokens_of_rows(lengths):
     assert packing.last_tokens(offsets).tolist() == last
 
 
+def test_a_pool_keeps_few_sets():
+    pool = packing.BufferPool("float32")
+    sets = [pool.borrow() for _ in range(packing.BufferPool.KEEP + 1)]  # of passes at once
+    for buffers in sets:
+        pool.give_back(buffers)
+    again = [pool.borrow() for _ in sets]
+    assert len({*map(id, sets), *map(id, again)}) == len(sets) + 1  # one of them is new
+
+
 def by_token(values):
     return [values[token] for token in sorted(values)]
