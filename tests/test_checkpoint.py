@@ -176,3 +176,16 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     link.symlink_to(target)
     checkpoint.remove_leftovers(link)
     assert sorted(os.listdir(tmp_path)) == sorted([*stay, "link"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nobody is asked there")
+def test_what_another_user_writes_stays(tmp_path, monkeypatch):
+    def kill(process, number):
+        assert number == 0
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    file = tmp_path / f".run.{os.getppid()}.0.tmp"
+    file.write_text("")
+    checkpoint.remove_leftovers(tmp_path / "run")
+    assert file.exists()
