@@ -530,7 +530,8 @@ def test_a_prefix_that_the_model_holds_for_impossible_comes_all_the_same():
     assert all(h.tokens[:2].tolist() == [2, 3] for h in found)
 
 
-def test_nothing_is_more_than_certain():
+@pytest.mark.parametrize("options", [{}, {"constraints": [[[3]]]}], ids=["free", "phrases"])
+def test_nothing_is_more_than_certain(options):
     """Not even what has to come where the model's own scores are lower than impossible ones."""
 
     class Low(Table):
@@ -539,8 +540,8 @@ def test_nothing_is_more_than_certain():
             logits[2] = -np.inf
             return logits
 
-    options = {"end_id": END, "max_length": 2, "prefixes": [[2]]}
-    for run in (beam_search, sample_sequences):
+    options = {"end_id": END, "max_length": 2, "prefixes": [[2]]} | options
+    for run in (beam_search,) if "constraints" in options else (beam_search, sample_sequences):
         ((found, *_),) = run(Low(4), [START], **options)
         assert -np.inf < found.log_prob <= 0
 
