@@ -770,6 +770,9 @@ def test_bad_options_and_gradients():
     start[2] = 1
     with raises(ValueError, "start must have one position", "got 4 in row 2", "weights[-1]"):
         monotonic(query, memory, start=start)
+    start[2] = 0, 1, 1, 0
+    with raises(ValueError, "start must have one position", "got 2 in row 2"):
+        monotonic(query, memory, start=start)
     local = make("local-m")
     with raises(ValueError, "start must be at least 0, got -1"):
         local(query, memory, start=-1)
