@@ -479,6 +479,14 @@ def test_states_of_other_batches_are_refused():
         bucket=False,
     )
     refused(relabelled, state, ValueError, "data_checksum")
+    floats, column = [np.array([0.5]), np.array([1.5])], np.array([[1], [2]])
+    for one, same_bytes in (
+        ([[1, 2], [3]], [[1], [2, 3]]),
+        ([column, column], [column.T, column.T]),
+        (floats, [floats[0].view(np.int64), floats[1]]),
+    ):
+        state_of_one = fs.Batches(one, batch_size=1).state_dict()
+        refused(fs.Batches(same_bytes, batch_size=1), state_of_one, ValueError, "data_checksum")
     longer = fs.BPTTWindows(np.arange(51), 3, 4)
     refused(longer, windows(0).state_dict(), ValueError, "positions = 49", "50")
     refused(batches, None, TypeError, "mapping", "NoneType")
