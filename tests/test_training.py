@@ -471,6 +471,18 @@ def test_an_interrupt_that_someone_else_raises(capsys):
     assert capsys.readouterr().err.count("interrupted after update 5, in epoch 2\n") == 2
 
 
+def test_an_interrupt_before_there_is_an_average():
+    class Interrupted:
+        def __iter__(self):
+            raise KeyboardInterrupt
+
+    model = Scripted()
+    options = {"average": fs.AveragedParameters(model.parameters)}
+    history = fit(model, fs.SGD(model.parameters), Interrupted(), **options)
+    assert (history.loss, history.stopped) == ([], "interrupted")
+    assert not model.parameters.flat.any()
+
+
 def test_what_others_do_at_an_interrupt_stays():
     """Be it set before a run, which then doesn't note it, or within one."""
     noted = []
@@ -562,6 +574,18 @@ def test_the_bar(capsys, monkeypatch):
     assert f"validation {history.validation[-1]:.4g}" in last and " tokens/s" in last
     assert f"largest loss {history.reports['largest_loss'][-1]:.4g}" in last
     assert "epoch 1" in shown and "1/10" in shown
+
+
+def test_the_bar_of_a_run_that_goes_on_within_an_epoch(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    path = tmp_path / "run.safetensors"
+    model, sgd = make()
+    Pressed(model, at_2=1)
+    fit(model, sgd, epochs=2, checkpoint=path)
+    capsys.readouterr()
+    fit(*make(), epochs=2, checkpoint=path, progress=True)
+    shown = capsys.readouterr().err
+    assert "3/10" in shown and "10/10" in shown
 
 
 def test_no_bar_where_nobody_looks(capsys):
