@@ -31,7 +31,7 @@ from layer_cases import (
 )
 
 import fastseq as fs
-from fastseq import packing, recurrent, stack
+from fastseq import checks, packing, recurrent, stack
 
 T, B, I, H = 6, 5, 3, 7  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1, 4])
@@ -521,6 +521,15 @@ def test_other_layouts_of_float_are_converted(backend, make_layer, rng, convert)
     given = convert(x), map_state(convert, state), LENGTHS, convert(dy), map_state(convert, dstate)
     assert_identical(train(layer, *given), expected)
     assert_identical(layer(*given[:2]), layer(x, state))
+
+
+def test_kernels_get_aligned_arrays(rng):
+    x = random(rng, T, B, I)
+    given = unaligned(x)
+    assert not given.flags.aligned
+    array = checks.floats("x", given, np.dtype(np.float32))
+    assert array.flags.aligned
+    assert_identical(array, x)
 
 
 def unaligned(x):
