@@ -164,6 +164,11 @@ def test_quantiles_are_found(rng):
         assert loss(np.tile(other, (1001, 1)), targets) > best
 
 
+def test_quantiles_have_no_slope_where_they_are_right():
+    loss, x = fs.QuantileLoss([0.25, 0.5], reduction="sum"), [[1.0, 2.0], [3.0, 1.0]]
+    assert_identical(gradient_of(loss, x, [1.0, 1.0]), np.array([[0, 0.5], [0.75, 0]]))
+
+
 def test_sums_are_taken_in_float64():
     x = np.full(2**20, 0.1, np.float32)
     x[0] = 1e4
