@@ -125,6 +125,11 @@ def test_words_without_a_vector_dont_count(similarity):
     assert similarity([], [], vectors).shape == (0,)
 
 
+def test_of_two_equally_far_numbers_the_positive_is_the_extreme():
+    vectors = {"a": [1.0, 0.5], "b": [-1.0, 0.5]}
+    assert fs.embedding_extrema(["a b"], ["a"], vectors) == pytest.approx(1, rel=1e-15)
+
+
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_a_text_is_most_similar_to_itself(similarity):
     vectors = {"a": [1e-200, 2e-200], "b": [1e200, -3e200], "zero": [0.0, 0.0]}
