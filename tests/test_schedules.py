@@ -167,6 +167,10 @@ PLATEAUS = {
     ),
     "lowest": ({"patience": 0, "min_lr": 0.3, "factor": 0.5}, [(1, 1), (1, 0.5), (1, 0.3)]),
     "too-small": ({"patience": 0, "eps": 0.3, "factor": 0.5}, [(1, 1), (1, 0.5), (1, 0.5)]),
+    "just-too-small": (
+        {"patience": 0, "eps": 0.25, "factor": 0.5},
+        [(1, 1), (1, 0.5), (1, 0.5)],
+    ),
     "nan": (
         {"patience": 1, "factor": 0.5},
         [(1, 1), (math.nan, 1), (math.nan, 0.5), (0.5, 0.5), (math.inf, 0.5)],
