@@ -361,6 +361,8 @@ def test_dropout_at_the_ends(rng):
         assert_identical(y, expected)
         assert_identical(backprop(x), expected)
     assert fs.Dropout(0.5).forward(x)[1](x, input_grad=False) is None
+    idle = fs.Dropout(0, seed=1)
+    assert idle.forward(x)[0] is x and idle.random_state == fs.Dropout(0, seed=1).random_state
 
 
 def test_dropout_follows_its_own_generator(rng):
