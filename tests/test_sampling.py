@@ -203,6 +203,12 @@ def test_the_largest_random_number_draws_the_last_class():
         assert Sampler(size).draw(logits, np.array([below])).tolist() == [size - 1]
 
 
+def test_the_smallest_random_number_draws_something_probable():
+    for options in ({}, {"top_k": 1}, {"top_p": 0.3}):
+        sampler = Sampler(4, excluded=[0], **options)
+        assert sampler.draw(np.array([[9.0, -2e3, 1, 0]]), np.zeros(1)).tolist() == [2], options
+
+
 def test_random_numbers_may_be_given():
     sampler = Sampler(5, batch_size=2, seed=0)
     p = np.cumsum(sampler.probabilities(LOGITS), axis=1)
