@@ -189,7 +189,6 @@ class Lattice:
         self.log_sums = self._log_sums()
         picked = np.take_along_axis(x, self.classes[None], axis=2).astype(np.float64)
         self.log_p = picked - self.log_sums[..., None]  # of each place's class, (T, B, places)
-        self.log_p[~self.running] = 0  # there x may be NaN
 
     def _log_sums(self):
         """log(sum(exp(x))) of each step that runs."""
