@@ -1,6 +1,7 @@
 """Readers of text, columns, tab-separated values and time series; arrays as sequences."""
 
 import bz2
+import decimal
 import gzip
 import io
 import lzma
@@ -391,6 +392,45 @@ def test_data_frames():
         fs.to_sequences(frame, by="shop", columns=["x"])
     with raises(ValueError, "key for each row", "nan", "row 1"):
         fs.to_sequences(frame[["day", "sold"]], by="sold")
+    with raises(ValueError, "key for each row", "NA", "row 1"):
+        fs.to_sequences(np.ones((2, 1)), by=gaps["x"])
+
+
+def test_what_pandas_would_make_numbers_of():
+    pandas = pytest.importorskip("pandas")
+    times = pandas.to_datetime(["2020", "2021"])
+    wrong = {
+        "'1' in column 'x'": ["1", "2"],
+        "dtype datetime64": times,
+        "dtype timedelta64": times - times[0],
+        "dtype complex128 in column 'x'": [1j, 2],
+        "'2' in column 'x'": pandas.Categorical(["2", "1"]),
+    }
+    for what, values in wrong.items():
+        frame = pandas.DataFrame({"x": values, "y": [0.5, 1.5]})
+        for use in (lambda f: fs.to_sequences(f, by="y"), lambda f: fs.to_sequences([f])):
+            with raises(TypeError, "must hold numbers only", what, "columns="):
+                use(frame)
+    numbers = {"x": [True, None], "y": pandas.Categorical([3, 4]), "z": [decimal.Decimal("0.5"), 2]}
+    same(fs.to_sequences([pandas.DataFrame(numbers)]), [[[1, 3, 0.5], [np.nan, 4, 2]]])
+
+
+def test_names_of_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([[1, 2.0, 3.0], [1, 4.0, 5.0]], columns=["k", "a", "a"])
+    same(fs.to_sequences(frame, by="k"), [[[2, 3], [4, 5]]])
+    same(fs.to_sequences(frame), [[[1], [2], [3]], [[1], [4], [5]]])
+    for options in ({"by": "a"}, {"columns": ["k", "a"]}):
+        with raises(ValueError, "must name columns", "'a', which 2 of them are called"):
+            fs.to_sequences(frame, **options)
+    for columns in ("ka", 5, {"k", "a"}):
+        with raises(TypeError, "columns must be a list of columns' names, got"):
+            fs.to_sequences(frame, columns=columns)
+    for options in ({"by": []}, {"columns": []}):
+        with raises(ValueError, "must name at least one column, got none"):
+            fs.to_sequences(frame, **options)
+    with raises(TypeError, "by must name columns", "got Series", "by.to_numpy()"):
+        fs.to_sequences(frame, by=frame["k"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import numbers
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
@@ -49,9 +51,10 @@ def to_sequences(
     Raises
     ------
     TypeError
-        If there is something else than real numbers.
+        If there is something else than real numbers, such as times, or texts of digits.
     ValueError
-        If shapes don't fit the table above, or a key is missing.
+        If shapes don't fit the table above, a key is missing, or a name is that of no column or
+        of several.
 
     Examples
     --------
@@ -61,14 +64,7 @@ def to_sequences(
     [[[3.0], [1.0], [4.0]], [[5.0]]]
     """
     if _is_frame(data):
-        features = list(data.columns) if columns is None else list(columns)
-        if by is not None and not isinstance(by, np.ndarray):
-            names = by if isinstance(by, list) else [by]
-            _check_names("by", names, data)
-            features = [c for c in features if c not in names] if columns is None else features
-            by = [tuple(row) for row in zip(*(data[c].tolist() for c in names), strict=True)]
-        _check_names("columns", features, data)
-        data = _from_frame("data", data[features])
+        data, by = _choose(data, by, columns)
     elif columns is not None:
         raise ValueError("columns must be None unless data is a data frame")
     if by is not None:
@@ -88,6 +84,17 @@ def to_sequences(
             f"data must be an array, a data frame, or a list of such, got {type(data).__name__}"
         )
     return [_one(f"data[{i}]", sequence) for i, sequence in enumerate(data)]
+
+
+def _choose(frame, by, columns):
+    """The features of a data frame (rows, F), and the keys of its rows, if there are some."""
+    features = frame if columns is None else frame[_read_names("columns", columns, frame)]
+    if by is not None and not isinstance(by, np.ndarray):
+        names = _read_names("by", by if isinstance(by, list) else [by], frame)
+        if columns is None:
+            features = frame.loc[:, [name not in names for name in frame.columns]]
+        by = list(zip(*(frame[name].tolist() for name in names), strict=True))
+    return _from_frame("data", features), by
 
 
 def _one(name, sequence):
@@ -117,14 +124,12 @@ def _group(rows, keys):
             raise TypeError(
                 f"by must hold keys such as numbers, strings or tuples, got {key!r} in row {i}"
             )
-        if any(
-            part is None or part != part for part in (key if isinstance(key, tuple) else (key,))
-        ):
+        if any(map(_is_missing, key if isinstance(key, tuple) else (key,))):
             raise ValueError(f"by must have a key for each row, got {key!r} in row {i}")
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    groups = np.fromiter(map(numbers.get, keys, repeat(-1)), np.int64, len(keys))
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    groups = np.fromiter(map(places.get, keys, repeat(-1)), np.int64, len(keys))
     order = np.argsort(groups, kind="stable")
-    ends = np.cumsum(np.bincount(groups, minlength=len(numbers)))
+    ends = np.cumsum(np.bincount(groups, minlength=len(places)))
     return np.split(rows[order], ends[:-1]) if len(keys) else []
 
 
@@ -155,18 +160,59 @@ def _from_frame(name, frame):
     array = frame.to_numpy()
     if array.dtype.kind == "f":
         return array
-    try:
-        return frame.to_numpy(np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} must hold numbers only: {error}; choose them with columns=[...]"
-        ) from error
-
-
-def _check_names(argument, names, frame):
-    for column in names:
-        if column not in frame.columns:
-            raise ValueError(
-                f"{argument} must name columns of the data frame, got {column!r}; "
-                f"there are {', '.join(map(str, frame.columns))}"
+    for place, column in enumerate(frame.columns):
+        wrong = _not_a_number(frame.iloc[:, place])
+        if wrong is not None:
+            raise TypeError(
+                f"{name} must hold numbers only, got {wrong} in column {column!r}; choose "
+                "columns with columns=[...]"
             )
+    return frame.to_numpy(np.float64, na_value=np.nan)
+
+
+def _not_a_number(column):
+    """What a column holds that is neither a number nor missing, for a message; or None.
+
+    pandas would make numbers of more: of texts, of times, and of complex numbers' real parts.
+    """
+    if column.dtype.kind in "biuf":  # missing values may be among these, too
+        return None
+    if column.dtype.kind in "mMc":
+        return f"dtype {column.dtype}"
+    known = numbers.Real, np.bool_, decimal.Decimal
+    for value in column.tolist():
+        if not (isinstance(value, known) or _is_missing(value)):
+            return repr(value)
+    return None
+
+
+def _is_missing(value):
+    """Whether it is None, NaN, or pandas's NaT or NA: what doesn't equal itself."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # of NA nothing is said
+        return True
+
+
+def _read_names(argument, names, frame):
+    """Names as a list, each of one column of a data frame."""
+    if isinstance(names, (str, bytes, set, frozenset)) or not isinstance(names, Iterable):
+        raise TypeError(f"{argument} must be a list of columns' names, got {names!r}")
+    names = list(names)
+    if not names:
+        raise ValueError(f"{argument} must name at least one column, got none")
+    for name in names:
+        _check_name(argument, name, list(frame.columns))
+    return names
+
+
+def _check_name(argument, name, known):
+    """Raise unless one column has this name."""
+    expected = f"{argument} must name columns of the data frame, got"
+    if not isinstance(name, Hashable):
+        hint = "; give keys as an array, as with by.to_numpy()" * hasattr(name, "to_numpy")
+        raise TypeError(f"{expected} {type(name).__name__}{hint}")
+    if name not in known:
+        raise ValueError(f"{expected} {name!r}; there are {', '.join(map(str, known))}")
+    if known.count(name) > 1:
+        raise ValueError(f"{expected} {name!r}, which {known.count(name)} of them are called")
