@@ -159,6 +159,14 @@ def test_header_of_tsv(write):
         ("a\tb\n", {"columns": [-3]}, ValueError, ["column -3", "2 columns"]),
         ("a\tb\n", {"columns": ["a"]}, ValueError, ["'a'", "names no columns", "number"]),
         ("a\tb\n1\t2", {"columns": ["c"], "header": True}, ValueError, ["'c'", "a, b"]),
+        (
+            "a\ta\n1\t2",
+            {"columns": ["a"], "header": True},
+            ValueError,
+            ["'a'", "2 times"],
+        ),
+        ("a\tb\n", {"columns": {1, 0}}, TypeError, ["columns", "list", "{0, 1}"]),
+        ("a\tb\n", {"columns": {0: 1}}, TypeError, ["columns", "list", "{0: 1}"]),
         ("a\tb\n", {"columns": 0}, TypeError, ["columns", "list", "0"]),
         ("a\tb\n", {"columns": "a"}, TypeError, ["columns", "list", "'a'"]),
         ("a\tb\n", {"columns": []}, TypeError, ["columns", "list", "[]"]),
@@ -283,6 +291,19 @@ def test_univariate_series_and_dtype(write):
     assert x[0].dtype == np.float32 and fs.read_ts(path).x[0].dtype == np.float64
 
 
+def test_tags_may_end_with_tabs(write):
+    x, y, header = fs.read_ts(write("@problemName\tA b\n@classLabel\ttrue\ta  b\n@data\t\n1,2:b\n"))
+    same(x, [[[1], [2]]])
+    assert y.tolist() == ["b"] and header == {"problemname": "A b", "classlabel": "true\ta  b"}
+
+
+def test_numbers_that_float32_can_not_hold(write):
+    path = write("@data\n1\n1,1e300\n")
+    assert fs.read_ts(path).x[1].max() == 1e300
+    with raises(ValueError, "line 3", "numbers that float32 can hold", "float64"):
+        fs.read_ts(path, dtype="float32")
+
+
 def test_targets_are_numbers(write):
     x, y, _ = fs.read_ts(write("@targetLabel true\n@data\n1,2:3,4:0.25\n5:6:-1\n"))
     assert y.dtype == np.float64 and y.tolist() == [0.25, -1]
@@ -316,6 +337,8 @@ CLASSES = "@univariate true\n@classLabel true a b\n"
         ("@dimensions 3\n@data\n1:2\n", ["line 3", "3 dimensions", "got 2"]),
         ("@equalLength true\n@data\n1,2\n1\n", ["line 4", "2 values", "got 1"]),
         ("@equalLength true\n@seriesLength 3\n@data\n1,2\n", ["line 4", "3 values", "got 2"]),
+        ("@equalLength\ttrue\n@data\n1,2\n1\n", ["line 4", "2 values", "got 1"]),
+        ("@univariate\n@data\n1\n", ["line 1", "true or false after @univariate", "''"]),
         ("@univariate maybe\n@data\n1\n", ["line 1", "true or false after @univariate", "'maybe'"]),
         ("@dimensions two\n@data\n1\n", ["line 1", "number after @dimensions", "'two'"]),
         ("@dimensions 0\n@data\n1\n", ["line 1", "number from 1 on", "'0'"]),

@@ -92,8 +92,8 @@ def read_tsv(
     OSError
         If the file can't be read.
     ValueError
-        If lines have different numbers of columns, or a column doesn't exist; if the file is
-        empty, damaged, or not UTF-8.
+        If lines have different numbers of columns, a column doesn't exist, or several have its
+        name; if the file is empty, damaged, or not UTF-8.
 
     Examples
     --------
@@ -235,6 +235,11 @@ class _Table:
                 f"{files.display_name(self.path)}: column {column!r} is unknown, "
                 f"there are {', '.join(names)}"
             )
+        if names.count(column) > 1:
+            raise ValueError(
+                f"{files.display_name(self.path)}: column {column!r} is there "
+                f"{names.count(column)} times; give its number, from 0"
+            )
         return names.index(column)
 
 
@@ -260,7 +265,8 @@ def _check_units(units, columns):
 def _check_columns(columns):
     if columns is None:
         return
-    if isinstance(columns, str) or not hasattr(columns, "__len__") or not len(columns):
+    has_order = hasattr(columns, "__len__") and not isinstance(columns, (str, set, dict))
+    if not has_order or not len(columns):
         raise TypeError(f"columns must be a list of numbers or names, got {columns!r}")
     for column in columns:
         if not isinstance(column, str):

@@ -62,9 +62,9 @@ def read_ts(path: str | os.PathLike, *, dtype: np.typing.DTypeLike = np.float64)
     OSError
         If the file can't be read.
     ValueError
-        If a line isn't as described, or contradicts the header (number of dimensions, lengths,
-        class labels); if the series have time stamps; if the file is empty, damaged, or not
-        UTF-8.
+        If a line isn't as described, contradicts the header (number of dimensions, lengths,
+        class labels), or holds numbers that the dtype can't; if the series have time stamps; if
+        the file is empty, damaged, or not UTF-8.
 
     References
     ----------
@@ -110,7 +110,7 @@ def _read_header(path, lines):
             raise files.located(
                 path, number, f"expected a tag such as @data, got {files.shortened(line)}"
             )
-        tag, _, value = line[1:].partition(" ")
+        tag, value = [*line[1:].split(None, 1), "", ""][:2]
         tag = tag.lower()
         if tag == "data":
             return header, numbers
@@ -155,10 +155,10 @@ class _Expected:
         """Whether a tag is true; None if it is not there."""
         if tag not in self._header:
             return None
-        first = self._header[tag].partition(" ")[0].lower()
-        if first not in ("true", "false"):
+        words = self._header[tag].lower().split()
+        if words[:1] not in (["true"], ["false"]):
             raise self._wrong(tag, "true or false")
-        return first == "true"
+        return words[0] == "true"
 
     def _number(self, tag, default=None):
         if tag not in self._header:
@@ -213,7 +213,13 @@ def _read_series(path, number, line, expected, dtype):
             raise files.located(
                 path, number, f"expected {steps} values in dimension {i}, got {len(dimension)}"
             )
-    return np.array(values, dtype).T.copy(), label
+    try:
+        with np.errstate(over="raise"):
+            return np.array(values, dtype).T.copy(), label
+    except FloatingPointError:
+        raise files.located(
+            path, number, f"expected numbers that {dtype} can hold; read them as float64"
+        ) from None
 
 
 def _numbers(path, number, text, place):
