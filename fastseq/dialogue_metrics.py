@@ -205,7 +205,8 @@ def embedding_greedy(
 
 
 def _check_texts(name, texts):
-    if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):
+    is_other = isinstance(texts, (str, bytes, dict)) or hasattr(texts, "columns")
+    if is_other or not hasattr(texts, "__iter__"):
         raise TypeError(
             f"{name} must be a list of texts, got {type(texts).__name__}; put a single text in a "
             "list"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+ROUNDING = 1e-3  # above 0, in which logarithms of a probability of 1 may come
+
+
 def edit_distances(hypotheses: Sequence[Any], references: Sequence[Any]) -> np.ndarray:
     r"""How many tokens to replace, insert or delete to come from one sequence to another.
 
@@ -156,7 +159,7 @@ def exact_match(hypotheses: Sequence[Any], references: Sequence[Any]) -> float:
     Raises
     ------
     TypeError, ValueError
-        If there are not as many of both, or none.
+        If there are not as many of both, or none; if strings meet sequences of tokens.
 
     Examples
     --------
@@ -164,9 +167,7 @@ def exact_match(hypotheses: Sequence[Any], references: Sequence[Any]) -> float:
     >>> fs.exact_match(["a b", "c"], ["a b", "d"])
     0.5
     """
-    pairs = _read_pairs(hypotheses, references)
-    if not pairs:
-        raise ValueError("references must hold at least one sequence, got none")
+    pairs = _read_comparable(hypotheses, references)
     return sum(x == y for x, y in pairs) / len(pairs)
 
 
@@ -188,7 +189,7 @@ def sequence_error_rate(hypotheses: Sequence[Any], references: Sequence[Any]) ->
     Raises
     ------
     TypeError, ValueError
-        If there are not as many of both, or none.
+        If there are not as many of both, or none; if strings meet sequences of tokens.
 
     Examples
     --------
@@ -196,9 +197,7 @@ def sequence_error_rate(hypotheses: Sequence[Any], references: Sequence[Any]) ->
     >>> fs.sequence_error_rate([["HH", "AY"], ["B", "AY"]], [["HH", "AY"], ["B", "IY"]])
     0.5
     """
-    pairs = _read_pairs(hypotheses, references)
-    if not pairs:
-        raise ValueError("references must hold at least one sequence, got none")
+    pairs = _read_comparable(hypotheses, references)
     return sum(x != y for x, y in pairs) / len(pairs)
 
 
@@ -303,7 +302,7 @@ def perplexity(log_probs: ArrayLike) -> float:
     Raises
     ------
     TypeError, ValueError
-        If there are none, or they are no numbers.
+        If there are none, they are no numbers, or one is above 0.
 
     Examples
     --------
@@ -317,6 +316,12 @@ def perplexity(log_probs: ArrayLike) -> float:
     mean = array.mean(dtype=np.float64)
     if np.isnan(mean):
         raise ValueError("log_probs must be numbers, got NaN")
+    largest = array.max()
+    if largest > ROUNDING:
+        raise ValueError(
+            f"log_probs must be logarithms of probabilities, which are at most 0, got {largest}; "
+            "take np.log of probabilities, and change the sign of losses"
+        )
     with np.errstate(over="ignore"):
         return float(np.exp(-mean))
 
@@ -329,7 +334,8 @@ def _named(hypotheses, references):
 
 
 def _check_sequences(name, value):
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+    has_order = hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict, set))
+    if not has_order or hasattr(value, "columns"):  # of a data frame one would compare names
         raise TypeError(
             f"{name} must be a list of sequences, got {type(value).__name__}; put a single "
             "sequence in a list"
@@ -363,6 +369,21 @@ def _read_pairs(hypotheses, references):
         for name, value in _named(hypotheses, references)
     )
     return list(zip(*read, strict=True))
+
+
+def _read_comparable(hypotheses, references):
+    """At least one pair, each of two strings or of two lists of tokens: others never match."""
+    pairs = _read_pairs(hypotheses, references)
+    if not pairs:
+        raise ValueError("references must hold at least one sequence, got none")
+    for i, (x, y) in enumerate(pairs):
+        if type(x) is not type(y) and (isinstance(x, list) or isinstance(y, list)):
+            raise TypeError(
+                f"hypotheses[{i}] and references[{i}] must both be strings, or both sequences of "
+                f"tokens, got {type(x).__name__} and {type(y).__name__}; split the string first, "
+                "as with text.split()"
+            )
+    return pairs
 
 
 def _split(name, value):

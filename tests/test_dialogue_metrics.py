@@ -85,6 +85,8 @@ def test_wrong_texts_for_distinct():
         fs.distinct_n(["a"], per="line")
     with raises(TypeError, "texts", "list of texts", "str"):
         fs.distinct_n("a b")
+    with raises(TypeError, "texts", "list of texts", "dict"):
+        fs.distinct_n({"a b": 1})
     with raises(TypeError, "texts[1]", "sequence of words", "3"):
         fs.distinct_n(["a", 3])
     with raises(TypeError, "texts[1] must hold words, such as strings", "unhashable type: 'list'"):

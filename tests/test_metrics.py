@@ -70,6 +70,10 @@ def test_perplexity():
     assert fs.perplexity(np.zeros(3, np.float32)) == 1
     assert fs.perplexity([-1.0, -np.inf]) == np.inf
     assert fs.perplexity([-1e6]) == np.inf
+    assert fs.perplexity(np.array([1e-7, -1], np.float32)) == pytest.approx(np.exp(0.5))
+    for wrong in ([0.5, 0.25], [2.3], [-1.0, np.inf]):
+        with raises(ValueError, "log_probs", "at most 0", str(max(wrong)), "np.log", "sign"):
+            fs.perplexity(wrong)
 
 
 TEXTS = ["the cat sat on the mat .", "a dog, barks at me", "yes"]
@@ -104,6 +108,18 @@ def test_without_sacrebleu(monkeypatch, metric):
         metric(TEXTS, REFERENCES)
 
 
+class Frame:
+    """What a data frame does: it has rows, and gives its columns' names."""
+
+    columns = ("a",)
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
 @pytest.mark.parametrize(
     "metric",
     [
@@ -125,9 +141,20 @@ def test_wrong_lists(metric):
         metric("one", ["one"])
     with raises(TypeError, "references", "list of sequences", "NoneType"):
         metric(["one"], None)
+    for wrong in ({"a": 1}, {"a"}, Frame()):
+        with raises(TypeError, "references", "list of sequences", type(wrong).__name__):
+            metric(["a"], wrong)
     if metric is not fs.edit_distances:
         with raises(ValueError, "at least one", "none"):
             metric([], [])
+
+
+@pytest.mark.parametrize("metric", [fs.exact_match, fs.sequence_error_rate])
+def test_strings_and_lists_of_tokens_never_match(metric):
+    for pair in (["a b"], [["a", "b"]]), ([np.array(["a"])], ["a"]):
+        with raises(TypeError, "hypotheses[0]", "references[0]", "both", "str", "split"):
+            metric(*pair)
+    assert metric(["a", ("b",)], ["a", np.array(["b"])]) == (metric is fs.exact_match)
 
 
 def test_wrong_tokens():
