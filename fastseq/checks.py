@@ -471,7 +471,8 @@ def state_dict(value, names, hint=lambda unexpected: "", optional=()):
     if not isinstance(value, Mapping):
         way_out = ""
         if isinstance(value, (str, os.PathLike)):
-            reads = "np.load(path)" if str(value).endswith(".npz") else "fs.load_tensors(path)[0]"
+            is_npz = str(value).endswith(".npz")
+            reads = "np.load(path)" if is_npz else "arrays, metadata = fs.load_tensors(path)"
             way_out = f"; read the file first: {reads}"
         elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
             way_out = "; the first part of what fs.load_tensors(path) returns are the arrays"

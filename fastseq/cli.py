@@ -1,7 +1,7 @@
 """The ``fastseq`` command.
 
-Each subcommand is a module of ``commands/``.  Exit codes: 0 done, 1 an error (one line on stderr), 2 a wrong
-command line or environment variable, 130 interrupted, 141 nobody reads the output any more.
+Each subcommand is a module of ``commands/``.  Exit codes: 0 done, 1 an error (one line on stderr),
+2 a wrong command line or environment variable, 130 interrupted, 141 nobody reads the output.
 """
 
 import argparse

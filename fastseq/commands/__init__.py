@@ -1,5 +1,4 @@
 """The subcommands of ``fastseq``, a file each: ``add(commands)`` describes one to argparse.
 
-What takes long to import, as SentencePiece or PyTorch, they import when they run, so that ``--help``
-stays quick.
+What takes long to import they import when they run, so that ``--help`` stays quick.
 """

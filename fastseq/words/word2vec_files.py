@@ -120,10 +120,11 @@ class _Source:
         self.line = 1
         fields = line.split()
         if len(fields) != 2 or not all(field.isdigit() for field in fields):
+            came = files.shortened(line[:100].rstrip().decode("latin-1"))
             raise self.wrong(
-                f"expected how many words and numbers there are, as in '71291 200', got "
-                f"{files.shortened(line[:100].rstrip().decode('latin-1'))}; for files without such a line "
-                "there is KeyedVectors.load_word2vec_format(path, no_header=True)",
+                "expected how many words and numbers there are, as in '71291 200', got "
+                f"{came}; for files without such a line there is "
+                "KeyedVectors.load_word2vec_format(path, no_header=True)",
                 1,
             )
         self.count, self.size = map(int, fields)
